@@ -1,0 +1,58 @@
+# Every target sets up what it needs: `make quickstart` works on a fresh machine.
+SHELL := /bin/bash
+VENV ?= .venv
+BIN := $(VENV)/bin
+RUN := TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup quickstart digits-seeds test test-slow lint format lock bazel-test clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 16
+
+setup: $(INSTALLED)  ## make the virtual environment from requirements.lock
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@set -eu; found=; for candidate in python3.11 python3 python; do \
+	  if $$candidate -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then found=$$candidate; break; fi; done; \
+	if [ -z "$$found" ]; then \
+	  echo "Python 3.11 is needed (TensorFlow 2.15 has no later build) and was not found on PATH." >&2; \
+	  echo "Get it with one of:  apt-get install python3.11 python3.11-venv  |  pyenv install 3.11  |  uv python install 3.11" >&2; exit 1; fi; \
+	echo "• virtual environment in $(VENV), with $$($$found --version)"; \
+	$$found -m venv --clear $(VENV) || { echo "python3.11 has no venv module: apt-get install python3.11-venv" >&2; exit 1; }
+	@echo "• installing the locked packages (about 2 GB; a minute or two)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@echo "• installing semppl itself, editable"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+quickstart: $(INSTALLED)  ## pictures → encoder → figures → served embedding, in minutes
+	@$(RUN) -m semppl.trainers.quickstart --workdir=runs/quickstart
+
+digits-seeds: $(INSTALLED)  ## the quickstart's comparison over three seeds (docs/results.md)
+	@$(RUN) -m semppl.trainers.quickstart --workdir=runs/digits-seeds --seeds=0,1,2
+
+test: $(INSTALLED)  ## the tests, without the slow ones
+	@$(RUN) -m pytest -n 2 --dist worksteal -m "not slow" -q
+
+test-slow: $(INSTALLED)  ## the tests that take minutes each
+	@$(RUN) -m pytest -m slow -v
+
+lint: $(INSTALLED)  ## ruff check, ruff format --check, mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(INSTALLED)  ## let ruff rewrite
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+lock:  ## resolve requirements.in into requirements.lock (needs uv)
+	uv pip compile requirements.in --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -o requirements.lock
+
+bazel-test: $(INSTALLED)  ## build and test with Bazel (Debian's bazel-bootstrap, no network)
+	@bazel/test $(BIN)/python
+
+clean:  ## remove the virtual environment and every cache
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info

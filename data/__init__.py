@@ -1,0 +1,1 @@
+"""From images to batches of views: sources, label splits, augmentations, the pipeline."""

@@ -1,0 +1,1 @@
+"""The same tree as the project, one `<module>_test.py` per module."""
