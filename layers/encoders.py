@@ -7,15 +7,32 @@ from typing import Any
 import tensorflow as tf
 
 from semppl.layers.convnet import ConvNet
+from semppl.layers.resnet import BLOCKS_PER_GROUP, SMALLEST_BOTTLENECK_DEPTH, ResNet, scaled_channels
+
+_CONVNET_WIDTHS = (32, 64, 128)
 
 
 def _convnet(width: float, **options: Any) -> ConvNet:
-    return ConvNet(widths=tuple(max(1, round(width * channels)) for channels in (32, 64, 128)), **options)
+    return ConvNet(widths=tuple(scaled_channels(channels, width) for channels in _CONVNET_WIDTHS), **options)
+
+
+def _resnets() -> dict[str, Callable[..., tf.keras.layers.Layer]]:
+    """Names every ResNet: `[sk_]resnet<depth>[_v2][_cifar]`."""
+    encoders: dict[str, Callable[..., tf.keras.layers.Layer]] = {}
+    for depth in BLOCKS_PER_GROUP:
+        for stem, suffix in (("imagenet", ""), ("cifar", "_cifar")):
+            make = functools.partial(ResNet, depth, stem=stem)
+            encoders[f"resnet{depth}{suffix}"] = make
+            encoders[f"resnet{depth}_v2{suffix}"] = functools.partial(make, version=2)
+            if depth >= SMALLEST_BOTTLENECK_DEPTH:
+                encoders[f"sk_resnet{depth}{suffix}"] = functools.partial(make, selective=True)
+    return encoders
 
 
 ENCODERS: dict[str, Callable[..., tf.keras.layers.Layer]] = {
     "convnet": _convnet,
     "convnet_stride2": functools.partial(_convnet, stem_stride=2),
+    **_resnets(),
 }
 
 
@@ -26,7 +43,7 @@ def build_encoder(
 
     Args:
         name: a key of `ENCODERS`.
-        width: multiplies every number of channels; positive.
+        width: multiplies every number of channels, to the nearest positive multiple of 8.
         norm: "batch", or "group" for group norm with standardised weights.
         layer_name: first part of the name of every variable.
 
