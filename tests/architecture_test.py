@@ -1,0 +1,297 @@
+"""Holds the sources to the rules of CONTRIBUTING.md: who imports whom, and what stands only in one place.
+
+Every rule is a function from one source file to the problems it finds there. It is run on every file of the project,
+and on small bad examples: a rule that nothing can break would be worth nothing.
+"""
+
+import ast
+import dataclasses
+import os
+import pathlib
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+
+from absl.testing import absltest, parameterized
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+FOLDERS = ("benchmarks", "configs", "data", "evaluation", "export", "layers", "losses", "tests", "trainers")
+CHECKPOINT_READER = "trainers.checkpoints"
+MAY_IMPORT = {
+    "configs": set(),
+    "losses": set(),
+    "layers": {"losses"},
+    "data": {"configs"},
+    "evaluation": {"configs", "data", "layers"},
+    "trainers": {"configs", "data", "evaluation", "layers", "losses"},
+    "export": {"configs", "layers", CHECKPOINT_READER},
+    "benchmarks": set(FOLDERS) - {"tests"},
+    "tests": set(FOLDERS),
+    CHECKPOINT_READER: {"configs", "layers"},
+}
+COLLECTIVES = "layers/collectives.py"
+MAX_ADDONS_FILES = 4
+MACHINE = re.compile(
+    r"(?<![\w.~$}/-])/(home|root|work|Users)/"
+    r"|(pypi|npmjs|debian)\.org|python(?:hosted)|registry\.npm"
+    r"|--(extra-)?index-url|--find-(?:links)"
+)
+NO_SOURCES = {"__pycache__", "build", "dist", "runs"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A file: its path below the root, and its text."""
+
+    path: str
+    text: str
+
+    @property
+    def folder(self) -> str:
+        return self.path.split("/")[0]
+
+    @property
+    def module(self) -> str:
+        return self.path.removesuffix(".py").replace("/", ".")
+
+    def nodes(self) -> Iterator[ast.AST]:
+        return ast.walk(ast.parse(self.text))
+
+    def imports(self) -> Iterator[tuple[int, str]]:
+        """Yields the line and the full dotted name of everything imported, wherever the import stands."""
+        for node in self.nodes():
+            if isinstance(node, ast.Import):
+                yield from ((node.lineno, alias.name) for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                module = "." * node.level + (node.module or "")
+                yield from ((node.lineno, f"{module}.{alias.name}") for alias in node.names)
+            elif isinstance(node, ast.Call) and "import_module" in ast.unparse(node.func):
+                yield from ((node.lineno, str(a.value)) for a in node.args if isinstance(a, ast.Constant))
+
+
+def imports_go_one_way(source: Source) -> Iterator[str]:
+    allowed = MAY_IMPORT.get(source.module, MAY_IMPORT[source.folder] | {source.folder})
+    for line, name in source.imports():
+        if not name.startswith("semppl."):
+            continue
+        target = name.removeprefix("semppl.")
+        if target.split(".")[0] in FOLDERS and not any(f"{target}.".startswith(f"{prefix}.") for prefix in allowed):
+            yield f"{line}: {source.module} must not import {name}; it may import {sorted(allowed)}"
+
+
+def imports_name_semppl(source: Source) -> Iterator[str]:
+    for line, name in source.imports():
+        if name.startswith(".") or name.split(".")[0] in FOLDERS:
+            yield f"{line}: write `from semppl.<folder> import …`, not {name}"
+
+
+def addons_imports_say_what_replaces_them(source: Source) -> Iterator[str]:
+    lines = ["", *source.text.splitlines()]
+    for line, name in source.imports():
+        if (
+            name.startswith("tensorflow_addons")
+            and "#" not in lines[line]
+            and not lines[line - 1].strip().startswith("#")
+        ):
+            yield f"{line}: no comment says what would replace tensorflow_addons"
+
+
+def collectives_stand_in_one_module(source: Source) -> Iterator[str]:
+    if source.folder == "tests" or source.path == COLLECTIVES:
+        return
+    for node in source.nodes():
+        if not isinstance(node, ast.Attribute | ast.Name):
+            continue
+        name = node.attr if isinstance(node, ast.Attribute) else node.id
+        if "replica_context" in name or name in {"all_gather", "all_reduce", "merge_call"}:
+            yield f"{node.lineno}: {name} belongs in {COLLECTIVES}"
+
+
+def flags_stop_at_entry_points(source: Source) -> Iterator[str]:
+    nodes = list(source.nodes())
+    if source.folder == "tests" or any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in nodes):
+        return
+    for node in nodes:
+        if isinstance(node, ast.Attribute) and (node.attr.startswith("DEFINE_") or node.attr == "FLAGS"):
+            yield f"{node.lineno}: only a module with a `main` defines or reads flags; found {node.attr}"
+
+
+def errors_are_raised_not_asserted(source: Source) -> Iterator[str]:
+    if source.folder != "tests":
+        yield from (f"{node.lineno}: `assert` outside tests" for node in source.nodes() if isinstance(node, ast.Assert))
+
+
+def files_are_named_after_their_idea(source: Source) -> Iterator[str]:
+    if re.fullmatch(r"(utils?|helpers?)\.py", source.path.split("/")[-1]):
+        yield "0: name a file after its one idea"
+
+
+def no_machine_is_named(source: Source) -> Iterator[str]:
+    for line, text in enumerate(source.text.splitlines(), start=1):
+        for match in MACHINE.finditer(text.replace("--no-emit-", "")):
+            yield f"{line}: a path or host of one machine: {match.group()}"
+
+
+def link_problems(root: pathlib.Path) -> Iterator[str]:
+    """Yields what is wrong with semppl/: a relative link for every root folder that holds code, and nothing else."""
+    code = {path.parent.name for path in root.glob("*/__init__.py")} - {"semppl"}
+    links = {path.name for path in (root / "semppl").iterdir()} - {"__init__.py", "__pycache__"}
+    yield from (f"semppl/{name}: missing link" for name in sorted(code - links))
+    for name in sorted(links):
+        link = root / "semppl" / name
+        if not link.is_symlink() or os.readlink(link) != f"../{name}" or not link.is_dir():
+            yield f"semppl/{name}: must be a link to ../{name}"
+
+
+def missing_init_files(root: pathlib.Path) -> Iterator[str]:
+    """Yields every folder with code, at any depth, that Python would not take for a package."""
+    for folder in sorted({path.parent for name in FOLDERS for path in (root / name).rglob("*.py")}):
+        if not (folder / "__init__.py").exists():
+            yield f"{folder.relative_to(root)}: no __init__.py"
+
+
+def python_sources() -> Iterator[Source]:
+    yield from (source for source in text_files() if source.path.endswith(".py") and source.folder in FOLDERS)
+
+
+def text_files() -> Iterator[Source]:
+    """Yields the project's own text files: not what runs and builds leave behind, and links are not followed."""
+    for folder, children, names in os.walk(ROOT):
+        children[:] = [
+            name
+            for name in children
+            if (name == ".ci" or not name.startswith("."))
+            and name not in NO_SOURCES
+            and not name.endswith(".egg-info")
+            and not pathlib.Path(folder, name, "pyvenv.cfg").exists()
+        ]
+        for name in names:
+            path = pathlib.Path(folder, name)
+            if not path.is_file():
+                continue
+            try:
+                yield Source(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))
+            except UnicodeDecodeError:
+                continue
+
+
+RULES_FOR_CODE: tuple[Callable[[Source], Iterator[str]], ...] = (
+    imports_go_one_way,
+    imports_name_semppl,
+    addons_imports_say_what_replaces_them,
+    collectives_stand_in_one_module,
+    flags_stop_at_entry_points,
+    errors_are_raised_not_asserted,
+    files_are_named_after_their_idea,
+)
+
+
+class ArchitectureTest(parameterized.TestCase):
+    @parameterized.named_parameters((rule.__name__, rule) for rule in RULES_FOR_CODE)
+    def test_every_source_keeps_the_rule(self, rule):
+        self.assertEmpty([f"{source.path}:{problem}" for source in python_sources() for problem in rule(source)])
+
+    def test_no_text_file_names_a_machine(self):
+        self.assertEmpty(
+            [f"{source.path}:{problem}" for source in text_files() for problem in no_machine_is_named(source)]
+        )
+
+    def test_few_files_import_addons(self):
+        users = {
+            s.path for s in python_sources() if any(name.startswith("tensorflow_addons") for _, name in s.imports())
+        }
+        self.assertLessEqual(len({path for path in users if not path.startswith("tests/")}), MAX_ADDONS_FILES, users)
+
+    def test_links_give_every_folder_its_import_name(self):
+        self.assertEmpty(list(link_problems(ROOT)))
+
+    def test_every_folder_is_a_package(self):
+        self.assertEmpty(list(missing_init_files(ROOT)))
+
+    def test_every_folder_is_read(self):
+        self.assertCountEqual({source.folder for source in python_sources()}, FOLDERS)
+
+
+class RulesCanBeBrokenTest(parameterized.TestCase):
+    @parameterized.parameters(
+        (imports_go_one_way, "losses/a.py", "from semppl.layers import queue"),
+        (imports_go_one_way, "losses/a.py", "from semppl import layers"),
+        (imports_go_one_way, "losses/a.py", "import semppl.layers.queue"),
+        (imports_go_one_way, "configs/a.py", "def f():\n    from semppl.losses import contrastive"),
+        (imports_go_one_way, "layers/a.py", "if TYPE_CHECKING:\n    from semppl.data import views"),
+        (imports_go_one_way, "layers/a.py", "importlib.import_module('semppl.data.views')"),
+        (imports_go_one_way, "data/deep/a.py", "from semppl.layers import queue"),
+        (imports_go_one_way, "evaluation/a.py", "from semppl.trainers import semppl"),
+        (imports_go_one_way, "trainers/a.py", "from semppl.export import servable"),
+        (imports_go_one_way, "trainers/checkpoints.py", "from semppl.data import views"),
+        (imports_go_one_way, "trainers/checkpoints.py", "from semppl.trainers import optimizers"),
+        (imports_go_one_way, "export/a.py", "from semppl.trainers import checkpoints_of_others"),
+        (imports_go_one_way, "export/a.py", "from semppl.data import views"),
+        (imports_go_one_way, "export/a.py", "from semppl.tests import testing"),
+        (imports_name_semppl, "tests/a_test.py", "from losses import contrastive"),
+        (imports_name_semppl, "layers/a.py", "import losses.contrastive"),
+        (imports_name_semppl, "layers/a.py", "from . import queue"),
+        (imports_name_semppl, "layers/a.py", "from ..losses import contrastive"),
+        (addons_imports_say_what_replaces_them, "data/a.py", "import tensorflow_addons as tfa"),
+        (addons_imports_say_what_replaces_them, "data/a.py", "# why\n\nfrom tensorflow_addons import image"),
+        (collectives_stand_in_one_module, "trainers/a.py", "tf.distribute.get_replica_context()"),
+        (collectives_stand_in_one_module, "layers/a.py", "context.all_gather(x, axis=0)"),
+        (collectives_stand_in_one_module, "layers/a.py", "context.all_reduce('SUM', x)"),
+        (flags_stop_at_entry_points, "trainers/a.py", "SEED = flags.DEFINE_integer('seed', 0, '')"),
+        (flags_stop_at_entry_points, "trainers/a.py", "def f():\n    return flags.FLAGS.seed"),
+        (errors_are_raised_not_asserted, "benchmarks/a.py", "def f(x):\n    assert x"),
+        (files_are_named_after_their_idea, "data/utils.py", ""),
+        (files_are_named_after_their_idea, "data/deep/helper.py", ""),
+        (no_machine_is_named, "docs/a.md", "cd " + "/".join(["", "home", "me", "semppl"])),
+        (no_machine_is_named, "docs/a.md", "see " + "/".join(["", "work", "runs"])),
+        (no_machine_is_named, "requirements.lock", "https://files.python" + "hosted.org/packages"),
+        (no_machine_is_named, "requirements.lock", "-".join(["", "", "find", "links wheels"])),
+    )
+    def test_a_bad_example_is_found(self, rule, path, text):
+        self.assertLen(list(rule(Source(path, text))), 1)
+
+    @parameterized.parameters(
+        (imports_go_one_way, "export/a.py", "from semppl.trainers import checkpoints"),
+        (imports_go_one_way, "export/a.py", "from semppl.trainers.checkpoints import restore"),
+        (imports_go_one_way, "layers/a.py", "import semppl\nimport tensorflow as tf\nfrom semppl.layers import queue"),
+        (imports_go_one_way, "tests/export/a_test.py", "from semppl.trainers import semppl"),
+        (imports_name_semppl, "layers/a.py", "from semppl.losses import contrastive\nimport dataclasses"),
+        (addons_imports_say_what_replaces_them, "data/a.py", "# tf.image lacks shear\nimport tensorflow_addons as tfa"),
+        (addons_imports_say_what_replaces_them, "data/a.py", "import tensorflow_addons as tfa  # or Keras 3's own"),
+        (collectives_stand_in_one_module, "layers/collectives.py", "tf.distribute.get_replica_context()"),
+        (collectives_stand_in_one_module, "layers/a.py", "collectives.all_reduce_sum(x)"),
+        (
+            flags_stop_at_entry_points,
+            "trainers/a.py",
+            "F = flags.DEFINE_string('f', '', '')\ndef main(argv):\n    pass",
+        ),
+        (errors_are_raised_not_asserted, "tests/a_test.py", "assert True"),
+        (no_machine_is_named, "docs/a.md", "--workdir=runs/home/ or ~/work/ or https://example.com/work/"),
+        (no_machine_is_named, "Makefile", "uv pip compile --no-emit-index-url --no-emit-find-links"),
+    )
+    def test_a_good_example_passes(self, rule, path, text):
+        self.assertEmpty(list(rule(Source(path, text))))
+
+    def test_a_wrong_link_is_found(self):
+        root = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+        for folder in ("semppl", "losses", "layers", "data", "configs"):
+            (root / folder).mkdir()
+            (root / folder / "__init__.py").touch()
+        (root / "semppl" / "losses").symlink_to("../losses")
+        (root / "semppl" / "layers").symlink_to(root / "layers")
+        (root / "semppl" / "data").symlink_to("../losses")
+        self.assertEqual(
+            [problem.split(":")[0] for problem in link_problems(root)],
+            ["semppl/configs", "semppl/data", "semppl/layers"],
+        )
+
+    def test_a_missing_init_file_is_found(self):
+        root = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+        for file in ("losses/__init__.py", "losses/a.py", "tests/__init__.py", "tests/losses/a_test.py"):
+            (root / file).parent.mkdir(exist_ok=True)
+            (root / file).touch()
+        self.assertEqual(list(missing_init_files(root)), ["tests/losses: no __init__.py"])
+
+
+if __name__ == "__main__":
+    absltest.main()
