@@ -1,5 +1,7 @@
 """Geometric operations on batches of images, each image with its own parameters."""
 
+import math
+
 import tensorflow as tf
 
 
@@ -59,3 +61,76 @@ def _weighted_corner(
     weight = (1.0 - tf.abs(row - near_row)) * (1.0 - tf.abs(column - near_column))
     index = tf.cast(tf.where(inside, near_row * width + near_column, 0.0), tf.int32)
     return tf.gather(pixels, index, batch_dims=1) * tf.where(inside, weight, 0.0)[..., tf.newaxis]
+
+
+def crop_boxes(
+    draws: tf.Tensor, *, height: int, width: int, area: tuple[float, float], aspect: tuple[float, float]
+) -> tf.Tensor:
+    """Chooses a box in each image: the first of several attempts that fits, else the whole image.
+
+    The official code draws the aspect uniformly (`tf.image.sample_distorted_bounding_box`), torchvision log-uniformly;
+    log-uniform treats wide and tall alike.
+
+    Args:
+        draws: `[B, attempts, 4]` uniform in [0, 1), for area, aspect, top and left.
+        height: of the images.
+        width: of the images.
+        area: range of the box's share of the image, uniform.
+        aspect: range of width over height, log-uniform; positive.
+
+    Returns:
+        `[B, 4]` float32 of whole numbers: top, left, height, width, in pixels.
+
+    Reference: Szegedy et al. 2015, arXiv 1409.4842, section 6.
+    """
+    surface = height * width * (area[0] + (area[1] - area[0]) * draws[..., 0])
+    ratio = tf.exp(math.log(aspect[0]) + math.log(aspect[1] / aspect[0]) * draws[..., 1])
+    heights, widths = tf.round(tf.sqrt(surface / ratio)), tf.round(tf.sqrt(surface * ratio))
+    fits = (heights >= 1) & (heights <= height) & (widths >= 1) & (widths <= width)
+    tops = tf.floor(draws[..., 2] * (height - heights + 1))
+    lefts = tf.floor(draws[..., 3] * (width - widths + 1))
+    boxes = tf.stack([tops, lefts, heights, widths], axis=-1)  # [B,attempts,4]
+    first = tf.gather(boxes, tf.argmax(tf.cast(fits, tf.int32), axis=-1, output_type=tf.int32), batch_dims=1)
+    return tf.where(tf.reduce_any(fits, axis=-1, keepdims=True), first, [0.0, 0.0, float(height), float(width)])
+
+
+def crop_and_resize(images: tf.Tensor, boxes: tf.Tensor, size: int, *, mirrored: tf.Tensor | None = None) -> tf.Tensor:
+    """Cuts a box out of each image and resizes it bicubically, as `tf.image.resize(..., "bicubic")` does to the cut.
+
+    Both directions are products with a matrix of weights per image: static shapes, no gather.
+
+    Args:
+        images: `[B, H, W, C]`.
+        boxes: `[B, 4]` top, left, height, width in whole pixels.
+        size: height and width of the result.
+        mirrored: `[B]` bool, which results to flip from left to right.
+
+    Returns:
+        `[B, size, size, C]`, unclipped: bicubic weights overshoot.
+
+    Reference: Keys 1981, "Cubic convolution interpolation for digital image processing", a = -0.5.
+    """
+    rows = _cubic_weights(boxes[:, 0], boxes[:, 2], size, images.shape[1])  # [B,size,H]
+    columns = _cubic_weights(boxes[:, 1], boxes[:, 3], size, images.shape[2])  # [B,size,W]
+    if mirrored is not None:
+        columns = tf.where(mirrored[:, tf.newaxis, tf.newaxis], tf.reverse(columns, axis=[1]), columns)
+    height, width, channels = images.shape[1:]
+    lines = tf.reshape(tf.transpose(images, [0, 1, 3, 2]), [-1, height * channels, width])
+    narrowed = tf.reshape(tf.matmul(lines, columns, transpose_b=True), [-1, height, channels * size])
+    resized = tf.reshape(tf.matmul(rows, narrowed), [-1, size, channels, size])
+    return tf.transpose(resized, [0, 1, 3, 2])
+
+
+def _cubic_weights(start: tf.Tensor, length: tf.Tensor, size: int, extent: int) -> tf.Tensor:
+    """`[B, size, extent]` weights of the input's pixels in each of the output's; 0 outside the box, rows sum to 1."""
+    place = (tf.range(size, dtype=tf.float32) + 0.5) * (length / size)[:, tf.newaxis] - 0.5  # [B,size], inside the box
+    whole = tf.floor(place)
+    # TensorFlow's kernel looks the fraction up in a table of 1024 steps.
+    place = whole + tf.round((place - whole) * 1024.0) / 1024.0
+    pixel = (tf.range(extent, dtype=tf.float32) - start[:, tf.newaxis])[:, tf.newaxis]  # [B,1,extent]
+    distance = tf.abs(pixel - place[..., tf.newaxis])
+    near = (1.5 * distance - 2.5) * distance * distance + 1.0
+    far = ((-0.5 * distance + 2.5) * distance - 4.0) * distance + 2.0
+    weights = tf.where(distance < 1, near, tf.where(distance < 2, far, 0.0))
+    weights = tf.where((pixel >= 0) & (pixel < length[:, tf.newaxis, tf.newaxis]), weights, 0.0)
+    return weights / tf.reduce_sum(weights, axis=-1, keepdims=True)

@@ -41,22 +41,21 @@ def split(seeds: tf.Tensor, count: int) -> tf.Tensor:
     """Derives independent seeds from each seed.
 
     Args:
-        seeds: `[B, 2]` integers.
+        seeds: `[B, 2]` int32, int64, or uint32 as `split` gives them; equal int32 and int64 seeds give equal numbers.
         count: how many to derive.
 
     Returns:
-        `[count, B, 2]` int32; entry `i` depends on the seed and on `i` only, not on `count`.
+        `[count, B, 2]` uint32; entry `i` depends on the seed and on `i` only, not on `count`.
     """
     left, right = threefry2x32(_key(seeds), _counter("split", count))
-    derived = tf.bitcast(tf.stack([left, right], axis=-1), tf.int32)  # [B,count,2]
-    return tf.transpose(derived, [1, 0, 2])
+    return tf.transpose(tf.stack([left, right], axis=-1), [1, 0, 2])
 
 
 def uniform(seeds: tf.Tensor, purpose: str | int, shape: Sequence[int] = ()) -> tf.Tensor:
     """Draws uniform numbers, one independent stream per seed and purpose.
 
     Args:
-        seeds: `[B, 2]` integers.
+        seeds: `[B, 2]`, as for `split`.
         purpose: separates streams of the same seed; a name, or a number below 2**32.
         shape: static shape of the draw of one seed.
 
@@ -73,7 +72,7 @@ def normal(seeds: tf.Tensor, purpose: str | int, shape: Sequence[int] = ()) -> t
     """Draws standard normal numbers, one independent stream per seed and purpose.
 
     Args:
-        seeds: `[B, 2]` integers.
+        seeds: `[B, 2]`, as for `split`.
         purpose: separates streams of the same seed; a name, or a number below 2**32.
         shape: static shape of the draw of one seed.
 
@@ -97,8 +96,13 @@ def _rotate_left(word: tf.Tensor, bits: int) -> tf.Tensor:
 
 def _key(seeds: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Two `[B, 1]` uint32 words that depend on every bit of a `[B, 2]` seed."""
-    if seeds.dtype not in (tf.int32, tf.int64) or seeds.shape.rank != 2 or seeds.shape[1] != 2:
-        raise ValueError(f"`seeds` must be int32 or int64 of shape [B, 2]. Received: {seeds.dtype.name} {seeds.shape}")
+    if seeds.dtype not in (tf.int32, tf.int64, tf.uint32) or seeds.shape.rank != 2 or seeds.shape[1] != 2:
+        raise ValueError(
+            "`seeds` must be int32, int64 or uint32 of shape [B, 2]. "
+            f"Received: {seeds.dtype.name} of shape {seeds.shape}"
+        )
+    if seeds.dtype == tf.uint32:  # from `split`, which has mixed the bits already
+        return seeds[:, :1], seeds[:, 1:]
     wide = tf.cast(seeds, tf.int64)
     low = tf.split(tf.cast(wide & 0xFFFFFFFF, tf.uint32), 2, axis=-1)
     high = tf.split(

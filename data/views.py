@@ -3,11 +3,11 @@
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import tensorflow as tf
 
-from semppl.data import geometry, randomness
+from semppl.data import augmentations, geometry, randomness
 
 Recipe = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, int], tf.Tensor]
 """`(images [N,H,W,C], seeds [N,2], view numbers [N] int32, size) -> [N,size,size,C]`, all in [0, 1]."""
@@ -26,6 +26,38 @@ class Digits:
     noise: float = 0.05
 
 
+@dataclass(frozen=True)
+class Natural:
+    """The official recipe for photographs; a pair holds one value for even and one for odd views.
+
+    Reference: Grill et al. 2020, arXiv 2006.07733, appendix B, table 6.
+    """
+
+    crop_area: tuple[float, float] = (0.08, 1.0)
+    crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)
+    crop_attempts: int = 10
+    flip_probability: float = 0.5
+    jitter_probability: float = 0.8
+    brightness: float = 0.4
+    contrast: float = 0.4
+    saturation: float = 0.2
+    hue: float = 0.1
+    grayscale_probability: float = 0.2
+    blur_probability: tuple[float, float] = (1.0, 0.1)
+    blur_sigma: tuple[float, float] = (0.1, 2.0)
+    blur_divider: int = 10  # of the view's size: the kernel
+    solarize_probability: tuple[float, float] = (0.0, 0.2)
+    solarize_threshold: float = 0.5
+
+
+IMAGENET = Natural()
+# Blur is left out on 32 pixels, as the papers do for small pictures: it would take what little detail there is.
+CIFAR = replace(IMAGENET, blur_probability=(0.0, 0.0))
+GREY = replace(CIFAR, saturation=0.0, hue=0.0, grayscale_probability=0.0, solarize_probability=(0.0, 0.0))
+
+_BACKGROUND = 0.5
+
+
 def make_views(
     images: tf.Tensor,
     *,
@@ -35,6 +67,8 @@ def make_views(
     small_views: int,
     large_size: int,
     small_size: int,
+    masks: tf.Tensor | None = None,
+    mask_probability: float = 0.1,
 ) -> dict[str, tf.Tensor]:
     """Makes random views of each image, which depend on its own seed and on nothing else.
 
@@ -48,12 +82,16 @@ def make_views(
         small_views: S.
         large_size: height and width of a large view.
         small_size: height and width of a small view.
+        masks: `[B, H, W]` numbers or booleans, zero where the image shows background; None leaves backgrounds alone.
+        mask_probability: with which each large view, independently, loses its background to mid-grey before the crop.
 
     Returns:
         `{"large": [L, B, large_size, large_size, C], "small": [S, B, small_size, small_size, C]}`, float32 in [0, 1].
 
     Raises:
-        ValueError: for an unknown recipe, or images or seeds of another type or shape.
+        ValueError: for an unknown recipe, or images, seeds or masks of another type or shape.
+
+    Reference: Tomasev et al. 2022, arXiv 2201.05119, section 3.1 (views, saliency masking).
     """
     if recipe not in RECIPES:
         raise ValueError(f"`recipe` must be one of {sorted(RECIPES)}. Received: recipe={recipe!r}")
@@ -61,18 +99,28 @@ def make_views(
         raise ValueError(
             f"`images` must be uint8 or float32 of shape [B, H, W, C]. Received: {images.dtype.name} {images.shape}"
         )
+    if masks is not None and masks.shape != images.shape[:3]:
+        raise ValueError(
+            f"`masks` must be [B, H, W] of the images {images.shape}. Received: masks of shape {masks.shape}"
+        )
     sources = tf.image.convert_image_dtype(images, tf.float32)
     seeds = randomness.split(seed, large_views + small_views)  # [V,B,2]
+    large, small = seeds[:large_views], seeds[large_views:]
+    large_sources = _repeat(sources, large_views)
+    if masks is not None:
+        large_sources = _remove_background(large_sources, _repeat(masks, large_views), large, mask_probability)
     return {
-        "large": _views(sources, seeds[:large_views], 0, RECIPES[recipe], large_size),
-        "small": _views(sources, seeds[large_views:], large_views, RECIPES[recipe], small_size),
+        "large": _views(large_sources, large, 0, RECIPES[recipe], large_size),
+        "small": _views(_repeat(sources, small_views), small, large_views, RECIPES[recipe], small_size),
     }
 
 
 def identity(images: tf.Tensor, seeds: tf.Tensor, views: tf.Tensor, size: int) -> tf.Tensor:
     """Resizes only."""
     del seeds, views
-    return tf.clip_by_value(tf.image.resize(images, [size, size], "bicubic"), 0.0, 1.0)
+    whole = tf.constant([[0, 0, images.shape[1], images.shape[2]]], tf.float32)
+    boxes = tf.tile(whole, [tf.shape(images)[0], 1])
+    return tf.clip_by_value(geometry.crop_and_resize(images, boxes, size), 0.0, 1.0)
 
 
 def digits(images: tf.Tensor, seeds: tf.Tensor, views: tf.Tensor, size: int, *, settings: Digits) -> tf.Tensor:
@@ -92,20 +140,83 @@ def digits(images: tf.Tensor, seeds: tf.Tensor, views: tf.Tensor, size: int, *, 
     return tf.clip_by_value(lit + noise, 0.0, 1.0)
 
 
+def natural(images: tf.Tensor, seeds: tf.Tensor, views: tf.Tensor, size: int, *, settings: Natural) -> tf.Tensor:
+    """Crops and flips; then jitters the colours, drops them, blurs and solarises, each by chance."""
+    chances = randomness.uniform(seeds, "chances", [5])  # [N,5]
+    flipped = chances[:, 0] < settings.flip_probability
+    cropped = _random_crop(images, seeds, size, flipped, settings)
+    jittered = _random_jitter(cropped, seeds, chances[:, 1] < settings.jitter_probability, settings)
+    result = _where(chances[:, 2] < settings.grayscale_probability, augmentations.to_grayscale, jittered)
+    if any(settings.blur_probability):
+        low, high = settings.blur_sigma
+        sigma = low + (high - low) * randomness.uniform(seeds, "blur")
+        kernel_size = size // settings.blur_divider
+        blur = functools.partial(augmentations.gaussian_blur, sigma=sigma, kernel_size=kernel_size)
+        result = _where(chances[:, 3] < _of_view(settings.blur_probability, views), blur, result)
+    if any(settings.solarize_probability):
+        solarize = functools.partial(augmentations.solarize, threshold=settings.solarize_threshold)
+        result = _where(chances[:, 4] < _of_view(settings.solarize_probability, views), solarize, result)
+    return tf.clip_by_value(result, 0.0, 1.0)
+
+
 RECIPES: dict[str, Recipe] = {
+    "imagenet": functools.partial(natural, settings=IMAGENET),
+    "cifar": functools.partial(natural, settings=CIFAR),
+    "grey": functools.partial(natural, settings=GREY),
     "digits": functools.partial(digits, settings=Digits()),
     "identity": identity,
 }
 
 
-def _views(images: tf.Tensor, seeds: tf.Tensor, first: int, recipe: Recipe, size: int) -> tf.Tensor:
-    """Applies a recipe to every image for every `[V, B, 2]` seed, as one batch of V·B rows: `[V, B, size, size, C]`."""
-    count, batch, (height, width, channels) = seeds.shape[0], tf.shape(images)[0], images.shape[1:]
-    if count == 0:
-        return tf.zeros([0, batch, size, size, channels])
-    rows = tf.reshape(tf.broadcast_to(images, [count, batch, height, width, channels]), [-1, height, width, channels])
-    numbers = tf.repeat(first + tf.range(count), batch)  # [V·B]
-    views = recipe(rows, tf.reshape(seeds, [-1, 2]), numbers, size)
-    return tf.ensure_shape(
-        tf.reshape(views, [count, batch, size, size, channels]), [count, images.shape[0], size, size, channels]
+def _random_crop(images: tf.Tensor, seeds: tf.Tensor, size: int, flipped: tf.Tensor, settings: Natural) -> tf.Tensor:
+    draws = randomness.uniform(seeds, "crop", [settings.crop_attempts, 4])
+    boxes = geometry.crop_boxes(
+        draws, height=images.shape[1], width=images.shape[2], area=settings.crop_area, aspect=settings.crop_aspect
     )
+    return tf.clip_by_value(geometry.crop_and_resize(images, boxes, size, mirrored=flipped), 0.0, 1.0)
+
+
+def _random_jitter(images: tf.Tensor, seeds: tf.Tensor, chosen: tf.Tensor, settings: Natural) -> tf.Tensor:
+    """Jitters the chosen images; the others get strengths that change nothing."""
+    draws = randomness.uniform(seeds, "jitter", [8])  # [N,8]
+    moves = tf.where(chosen[:, tf.newaxis], 2.0 * draws[:, :4] - 1.0, 0.0)
+    return augmentations.colour_jitter(
+        images,
+        brightness=settings.brightness * moves[:, 0],
+        contrast=1.0 + settings.contrast * moves[:, 1],
+        saturation=1.0 + settings.saturation * moves[:, 2],
+        hue=settings.hue * moves[:, 3],
+        ranks=draws[:, 4:],
+    )
+
+
+def _remove_background(images: tf.Tensor, masks: tf.Tensor, seeds: tf.Tensor, probability: float) -> tf.Tensor:
+    chosen = randomness.uniform(tf.reshape(seeds, [-1, 2]), "mask") < probability  # [N]
+    background = chosen[:, tf.newaxis, tf.newaxis] & ~tf.cast(masks, tf.bool)
+    return tf.where(background[..., tf.newaxis], _BACKGROUND, images)
+
+
+def _where(chosen: tf.Tensor, operation: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor) -> tf.Tensor:
+    """Applies an operation to the chosen images of a batch."""
+    return tf.where(chosen[:, tf.newaxis, tf.newaxis, tf.newaxis], operation(images), images)
+
+
+def _of_view(pair: tuple[float, float], views: tf.Tensor) -> tf.Tensor:
+    """The setting of even or of odd views: `[N]`."""
+    return tf.where(views % 2 == 0, pair[0], pair[1])
+
+
+def _repeat(batch: tf.Tensor, count: int) -> tf.Tensor:
+    """The whole batch `count` times, one after the other: `[count · B, ...]`."""
+    return tf.tile(batch, [count, *[1] * (batch.shape.rank - 1)])
+
+
+def _views(images: tf.Tensor, seeds: tf.Tensor, first: int, recipe: Recipe, size: int) -> tf.Tensor:
+    """Applies a recipe to `[V · B, H, W, C]` images with `[V, B, 2]` seeds, as one batch: `[V, B, size, size, C]`."""
+    count, batch, channels = seeds.shape[0], seeds.shape[1], images.shape[-1]
+    if count == 0:
+        return tf.zeros([0, tf.shape(seeds)[1], size, size, channels])
+    numbers = tf.repeat(first + tf.range(count), tf.shape(seeds)[1])  # [V·B]
+    views = recipe(images, tf.reshape(seeds, [-1, 2]), numbers, size)
+    grouped = tf.reshape(views, [count, -1, size, size, channels])
+    return tf.ensure_shape(grouped, [count, batch, size, size, channels])
