@@ -1,0 +1,224 @@
+"""Everything that decides a run's numbers, in one frozen, self-validating record."""
+
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+Setting = Any
+
+
+def setting(group: str, default: Setting, meaning: str) -> Setting:
+    """Declares a hyper-parameter: the group it is listed under, its default, and what it means, with its unit."""
+    return dataclasses.field(default=default, metadata={"group": group, "help": meaning})
+
+
+@dataclasses.dataclass(frozen=True)
+class Hyperparameters:
+    """The hyper-parameters of one pre-training run; each is a flag of the same name.
+
+    Raises:
+        ValueError: on construction, if a value is not allowed or two do not go together; one line that names the flag.
+
+    Reference: SemPPL, arXiv 2301.05158; docs/method.md has the source of every default.
+    """
+
+    method: str = setting("objective", "semppl", "What is trained: semppl, or supervised (on the labels alone).")
+    # data
+    data: str = setting("data", "digits", "Data set: `digits` (embedded), or `tfds:NAME`.")
+    data_dir: str = setting("data", "", "Folder of prepared tensorflow-datasets; empty: theirs by default.")
+    labels_per_class: int = setting("data", 0, "Labelled images per class; 0: see --label_fraction.")
+    label_fraction: float = setting("data", 0.0, "Share of the training images that keep their label, in (0, 1], stratified.")
+    label_list: str = setting("data", "", "File with the labelled images, one index or file name a line.")
+    label_seed: int = setting("data", 0, "Seed of the draw of the labelled images.")
+    # views
+    recipe: str = setting("views", "imagenet", "Augmentation recipe: digits, cifar, grey, imagenet, identity.")
+    large_views: int = setting("views", 4, "L: large views per image; through the online and the target network.")
+    small_views: int = setting("views", 2, "S: small views per image; through the online network only.")
+    large_size: int = setting("views", 224, "Side of a large view, in pixels.")
+    small_size: int = setting("views", 96, "Side of a small view, in pixels.")
+    mask_probability: float = setting("views", 0.1, "p_m: how often a large view loses its background, where masks are given.")
+    # networks
+    encoder: str = setting("networks", "resnet50", "Encoder; an unknown name is answered with the list.")
+    width: float = setting("networks", 1.0, "Multiplies the encoder's channels.")
+    norm: str = setting("networks", "batch", "Normalisation: batch (over all replicas), or group (with weight standardisation).")
+    head_width: int = setting("networks", 4096, "Units in the hidden layer of projector and predictor.")
+    embedding_width: int = setting("networks", 256, "D: width of projections and predictions.")
+    pixel_mean: tuple[float, ...] = setting("networks", (0.485, 0.456, 0.406), "Subtracted from each channel, in 0..1.")
+    pixel_stddev: tuple[float, ...] = setting("networks", (0.229, 0.224, 0.225), "Divides each channel afterwards.")
+    # objective
+    temperature: float = setting("objective", 0.2, "τ: divides every similarity.")
+    negatives: int = setting("objective", 10, "M: other images of the global batch, per image and target view.")
+    semantic_positives: int = setting("objective", 3, "R: queue entries of the image's class, per image and queue.")
+    neighbours: int = setting("objective", 1, "K: votes per (view, queue) pair.")
+    queue_size: int = setting("objective", 0, "Q: labelled entries per queue; 0: 20 global batches.")
+    contrastive_weight: float = setting("objective", 0.3, "c: weight of the contrastive terms.")
+    semantic_weight: float = setting("objective", 0.2, "α: weight of the semantic positives within the contrastive terms.")
+    invariance_weight: float = setting("objective", 5.0, "λ: weight of the invariance terms.")
+    # optimisation
+    batch_size: int = setting("optimisation", 4096, "N: images per step, over all replicas.")
+    labelled_batch_size: int = setting("optimisation", 0, "Labelled images among them; 0: their natural share.")
+    steps: int = setting("optimisation", 0, "Length of the run in steps; 0: see --epochs.")
+    epochs: float = setting("optimisation", 300.0, "Length of the run in passes over the training images.")
+    optimiser: str = setting("optimisation", "lars", "lars or adamw.")
+    learning_rate: float = setting("optimisation", 0.3, "Peak learning rate at a batch of 256; scaled by batch_size / 256.")
+    warmup_epochs: float = setting("optimisation", 10.0, "Linear warm-up, in passes over the training images.")
+    warmup_steps: int = setting("optimisation", -1, "Linear warm-up in steps; -1: see --warmup_epochs.")
+    weight_decay: float = setting("optimisation", 1e-6, "Not on biases and norms.")
+    momentum: float = setting("optimisation", 0.9, "Of LARS.")
+    trust_coefficient: float = setting("optimisation", 1e-3, "η of LARS.")
+    target_decay: float = setting("optimisation", 0.99, "Base of the target network's decay; rises to 1 over the run.")
+    precision: str = setting("optimisation", "float32", "Precision of the networks: float32.")
+    seed: int = setting("optimisation", 0, "Of initial weights, batches, augmentations and draws.")
+
+    def __post_init__(self) -> None:
+        for rule in (self._check_labels, self._check_views, self._check_objective, self._check_batch, self._check_length):
+            rule()
+
+    @property
+    def views(self) -> int:
+        """V = L + S."""
+        return self.large_views + self.small_views
+
+    @property
+    def capacity(self) -> int:
+        """Q, with its default of 20 global batches."""
+        return self.queue_size or 20 * self.batch_size
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """The arguments of the networks."""
+        names = ("encoder", "width", "norm", "head_width", "embedding_width", "pixel_mean", "pixel_stddev")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def channels(self) -> int:
+        """Channels of an image."""
+        return len(self.pixel_mean)
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """The learning rate after warm-up."""
+        return self.learning_rate * self.batch_size / 256
+
+    def resolved(self, *, num_images: int, num_labelled: int, replicas: int) -> "Hyperparameters":
+        """Replaces every default that depends on the data or the devices by its value.
+
+        Args:
+            num_images: training images.
+            num_labelled: those with a label.
+            replicas: replicas in sync.
+
+        Raises:
+            ValueError: if the batch cannot be filled, or not be shared equally.
+        """
+        labelled = self._resolved_labelled_batch_size(num_images, num_labelled, replicas)
+        for flag, size in (("batch_size", self.batch_size), ("labelled_batch_size", labelled)):
+            _require(size % replicas == 0, flag, f"a multiple of the {replicas} replicas", size)
+        steps = self.steps or max(1, round(self.epochs * num_images / self.batch_size))
+        warmup = self.warmup_steps if self.warmup_steps >= 0 else round(self.warmup_epochs * num_images / self.batch_size)
+        _require(warmup < steps, "warmup_steps" if self.warmup_steps >= 0 else "warmup_epochs", f"below the {steps} steps", warmup)
+        return dataclasses.replace(
+            self, labelled_batch_size=labelled, queue_size=self.capacity, steps=steps, warmup_steps=warmup
+        )
+
+    def _resolved_labelled_batch_size(self, num_images: int, num_labelled: int, replicas: int) -> int:
+        _require(num_labelled > 0, "labels_per_class", "such that an image has a label", self.labels_per_class)
+        if self.method == "supervised" or num_labelled == num_images:
+            _require(self.labelled_batch_size in (0, self.batch_size), "labelled_batch_size", "0 or batch_size", self.labelled_batch_size)
+            return self.batch_size
+        if self.labelled_batch_size:
+            return self.labelled_batch_size
+        natural = self.batch_size * num_labelled / num_images
+        return min(self.batch_size, replicas * max(1, round(natural / replicas)))
+
+    def _check_labels(self) -> None:
+        chosen = [bool(self.labels_per_class), bool(self.label_fraction), bool(self.label_list)]
+        _require(sum(chosen) == 1, "labels_per_class, label_fraction, label_list", "exactly one of them given", sum(chosen))
+        _require(self.labels_per_class >= 0, "labels_per_class", "0 or more", self.labels_per_class)
+        _require(0 <= self.label_fraction <= 1, "label_fraction", "in 0..1", self.label_fraction)
+
+    def _check_views(self) -> None:
+        _require(self.large_views >= 1, "large_views", "1 or more", self.large_views)
+        _require(self.small_views >= 0, "small_views", "0 or more", self.small_views)
+        _require(self.large_size >= 8, "large_size", "8 or more pixels", self.large_size)
+        _require(self.small_size >= 8, "small_size", "8 or more pixels", self.small_size)
+        _require(0 <= self.mask_probability <= 1, "mask_probability", "in 0..1", self.mask_probability)
+        _require(self.width > 0, "width", "positive", self.width)
+        _require(self.norm in ("batch", "group"), "norm", "batch or group", self.norm)
+        _require(self.head_width >= 1, "head_width", "1 or more", self.head_width)
+        _require(self.embedding_width >= 1, "embedding_width", "1 or more", self.embedding_width)
+        allowed = f"as many values as pixel_mean, {len(self.pixel_mean)}, all positive"
+        fits = len(self.pixel_stddev) == len(self.pixel_mean) and all(value > 0 for value in self.pixel_stddev)
+        _require(fits, "pixel_stddev", allowed, self.pixel_stddev)
+
+    def _check_objective(self) -> None:
+        _require(self.temperature > 0, "temperature", "positive", self.temperature)
+        _require(self.negatives >= 1, "negatives", "1 or more", self.negatives)
+        _require(self.semantic_positives >= 1, "semantic_positives", "1 or more", self.semantic_positives)
+        _require(self.queue_size >= 0, "queue_size", "0 or more", self.queue_size)
+        _require(1 <= self.neighbours <= self.capacity, "neighbours", f"in 1..{self.capacity}", self.neighbours)
+        for name in ("contrastive_weight", "semantic_weight", "invariance_weight", "weight_decay", "learning_rate"):
+            _require(getattr(self, name) >= 0, name, "0 or more", getattr(self, name))
+        _require(self.method in ("semppl", "supervised"), "method", "semppl or supervised", self.method)
+        _require(self.optimiser in ("lars", "adamw"), "optimiser", "lars or adamw", self.optimiser)
+        _require(self.precision == "float32", "precision", "float32", self.precision)
+        for name in ("momentum", "target_decay"):
+            _require(0 <= getattr(self, name) <= 1, name, "in 0..1", getattr(self, name))
+
+    def _check_batch(self) -> None:
+        enough = f"at least negatives + 1 = {self.negatives + 1}"
+        _require(self.batch_size >= self.negatives + 1, "batch_size", enough, self.batch_size)
+        below = f"in 0..batch_size={self.batch_size}"
+        _require(0 <= self.labelled_batch_size <= self.batch_size, "labelled_batch_size", below, self.labelled_batch_size)
+        holds = f"at least the labelled images of a batch, {self.labelled_batch_size}"
+        _require(self.capacity >= self.labelled_batch_size, "queue_size", holds, self.capacity)
+
+    def _check_length(self) -> None:
+        _require(self.steps > 0 or (self.steps == 0 and self.epochs > 0), "steps", "positive, or 0 with epochs > 0", self.steps)
+        _require(self.warmup_epochs >= 0, "warmup_epochs", "0 or more", self.warmup_epochs)
+        _require(self.warmup_steps >= -1, "warmup_steps", "-1 or more", self.warmup_steps)
+
+    def to_json(self) -> str:
+        """Returns the record as JSON, one setting a line."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Hyperparameters":
+        """Reads what `to_json` wrote.
+
+        Raises:
+            ValueError: if a setting is unknown, or not allowed.
+        """
+        return cls.from_dict(json.loads(text))
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Hyperparameters":
+        """Makes the record from plain values; lists become tuples."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ValueError(f"Unknown hyper-parameters: {', '.join(unknown)}. This release knows {', '.join(sorted(known))}.")
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+    @classmethod
+    def load(cls, workdir: str | pathlib.Path) -> "Hyperparameters":
+        """Reads the hyper-parameters of the run in `workdir`.
+
+        Raises:
+            ValueError: if there is no run, naming the folder.
+        """
+        path = pathlib.Path(workdir) / "hyperparameters.json"
+        if not path.is_file():
+            raise ValueError(f"--workdir must be the folder of a run, with a {path.name}. Received: {workdir}")
+        return cls.from_json(path.read_text())
+
+    def differences(self, other: "Hyperparameters") -> dict[str, tuple[Any, Any]]:
+        """Returns the settings that differ, as name → (here, there)."""
+        here, there = dataclasses.asdict(self), dataclasses.asdict(other)
+        return {name: (here[name], there[name]) for name in here if here[name] != there[name]}
+
+
+def _require(holds: bool, flag: str, allowed: str, received: Any) -> None:
+    if not holds:
+        raise ValueError(f"--{flag} must be {allowed}. Received: {received}")

@@ -1,0 +1,73 @@
+"""Which images keep their label: drawn per class, from a seed, the same on every machine."""
+
+import collections
+import hashlib
+import pathlib
+
+import numpy as np
+
+from semppl.data.sources import NO_LABEL, ImageSet
+
+
+def visible_labels(
+    images: ImageSet, *, labels_per_class: int = 0, label_fraction: float = 0.0, label_list: str = "", seed: int = 0
+) -> np.ndarray:
+    """Hides all labels but a few.
+
+    Args:
+        images: the training images, with their true labels.
+        labels_per_class: how many to keep of every class.
+        label_fraction: share to keep of every class, in (0, 1]; at least one.
+        label_list: file that lists the images to keep, one position or name a line.
+        seed: of the draw.
+
+    Returns:
+        `[n]` int32: the label, or NO_LABEL where it is hidden.
+
+    Raises:
+        ValueError: if more are asked than exist, or the list names an image that is not there.
+    """
+    if label_list:
+        keep = _listed(images, pathlib.Path(label_list))
+    else:
+        keep = _stratified(images.labels, labels_per_class, label_fraction, seed)
+    labels = np.full(len(images), NO_LABEL, np.int32)
+    labels[keep] = images.labels[keep]
+    return labels
+
+
+def _stratified(labels: np.ndarray, per_class: int, fraction: float, seed: int) -> list[int]:
+    members = collections.defaultdict(list)
+    for index, label in enumerate(labels.tolist()):
+        if label != NO_LABEL:
+            members[label].append(index)
+    keep: list[int] = []
+    for label, indices in sorted(members.items()):
+        count = per_class or max(1, round(fraction * len(indices)))
+        if count > len(indices):
+            raise ValueError(
+                f"--labels_per_class must be at most {len(indices)}, the labelled images of class {label}. Received: {count}"
+            )
+        keep += sorted(indices, key=lambda index: _rank(seed, index))[:count]
+    return keep
+
+
+def _rank(seed: int, index: int) -> bytes:
+    """A number that no library version or machine changes: images are drawn in its order."""
+    return hashlib.blake2b(f"{seed}:{index}".encode(), digest_size=16).digest()
+
+
+def _listed(images: ImageSet, path: pathlib.Path) -> list[int]:
+    if not path.is_file():
+        raise ValueError(f"--label_list must be a file, with one position or name a line. Received: {path}")
+    position = {name: index for index, name in enumerate(images.names)}
+    keep = []
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        entry = line.strip()
+        if not entry:
+            continue
+        index = position.get(entry, int(entry) if entry.isdecimal() else -1)
+        if not 0 <= index < len(images) or images.labels[index] == NO_LABEL:
+            raise ValueError(f"--label_list must list labelled training images. Received: {entry!r} ({path}, line {number})")
+        keep.append(index)
+    return keep

@@ -1,0 +1,152 @@
+"""How good a run's encoder is: prints a table and writes `metrics.json`.
+
+    python -m semppl.evaluation.evaluate --workdir=runs/digits
+"""
+
+import dataclasses
+import json
+import pathlib
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+from absl import app, flags
+
+from semppl.configs.hyperparameters import Hyperparameters
+from semppl.data.label_split import visible_labels
+from semppl.data.sources import NO_LABEL, Source, load_source
+from semppl.evaluation.features import embed
+from semppl.evaluation.logistic_regression import logistic_regression_classes
+from semppl.evaluation.nearest_neighbours import nearest_neighbour_classes
+from semppl.layers.preprocessing import test_view
+from semppl.trainers import checkpoints
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
+_NEIGHBOURS = flags.DEFINE_integer("k", 1, "Neighbours that vote.", lower_bound=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What an evaluator is given.
+
+    Attributes:
+        train: `[n, D]` representations of the training images.
+        train_labels: `[n]` their true labels, NO_LABEL where nobody knows.
+        labelled: `[m]` positions of the images that were labelled in training.
+        test: `[t, D]`.
+        test_labels: `[t]`.
+        k: neighbours that vote.
+    """
+
+    train: np.ndarray
+    train_labels: np.ndarray
+    labelled: np.ndarray
+    test: np.ndarray
+    test_labels: np.ndarray
+    k: int
+
+
+def _nearest_neighbours(task: Task) -> float:
+    memory, labels = task.train[task.labelled], task.train_labels[task.labelled]
+    classes = nearest_neighbour_classes(task.test, memory, labels, k=min(task.k, len(memory)))
+    return float(np.mean(classes == task.test_labels))
+
+
+def _logistic_regression(task: Task) -> float:
+    features, labels = task.train[task.labelled], task.train_labels[task.labelled]
+    return float(np.mean(logistic_regression_classes(features, labels, task.test) == task.test_labels))
+
+
+def _logistic_regression_on_all_labels(task: Task) -> float:
+    everything = np.flatnonzero(task.train_labels != NO_LABEL)
+    return _logistic_regression(dataclasses.replace(task, labelled=everything))
+
+
+EVALUATORS: dict[str, Callable[[Task], float]] = {
+    "nearest_neighbours": _nearest_neighbours,
+    "logistic_regression": _logistic_regression,
+    "logistic_regression_all_labels": _logistic_regression_on_all_labels,
+}
+
+
+def evaluate(workdir: str | pathlib.Path, *, k: int = 1) -> dict[str, dict[str, float]]:
+    """Evaluates the latest checkpoint of a run on its data set's test images, and writes `metrics.json`.
+
+    Args:
+        workdir: of the run.
+        k: neighbours that vote.
+
+    Returns:
+        Accuracies in 0..1: representation → evaluator → accuracy. Representations are the raw pixels, the encoder's features and
+        the projections; a supervised run has no projections, but its own classifier.
+
+    Raises:
+        ValueError: if there is no run or no checkpoint.
+    """
+    hyperparameters, network, step = checkpoints.load_online(workdir)
+    source = load_source(hyperparameters.data, data_dir=hyperparameters.data_dir)
+    labels = _visible_labels(hyperparameters, source)
+    prepare = test_view(hyperparameters.recipe, hyperparameters.large_size)
+    representations = {
+        "raw_pixels": lambda images: tf.reshape(tf.image.convert_image_dtype(images, tf.float32), [tf.shape(images)[0], -1]),
+        "features": lambda images: network.features(prepare(images)),
+        "projections": lambda images: network.project(prepare(images)),
+    }
+    classifier = checkpoints.load_classifier(workdir)
+    if classifier is not None:
+        del representations["projections"]
+    metrics: dict[str, dict[str, float]] = {}
+    for name, function in representations.items():
+        print(f"evaluating {name} …", file=sys.stderr, flush=True)
+        train, test = embed(function, source.train.images), embed(function, source.test.images)
+        labelled = np.flatnonzero(labels != NO_LABEL)
+        task = Task(train, source.train.labels, labelled, test, source.test.labels, k)
+        metrics[name] = {evaluator: measure(task) for evaluator, measure in EVALUATORS.items()}
+        if classifier is not None and name == "features":
+            kernel, bias = classifier
+            metrics["classifier"] = {"own": float(np.mean(np.argmax(test @ kernel + bias, -1) == source.test.labels))}
+    report = {"step": step, "k": k, "test_images": len(source.test), "labelled": len(labelled), "accuracy": metrics}
+    checkpoints.write_atomically(pathlib.Path(workdir) / "metrics.json", json.dumps(report, indent=2) + "\n")
+    return metrics
+
+
+def _visible_labels(hyperparameters: Hyperparameters, source: Source) -> np.ndarray:
+    return visible_labels(
+        source.train,
+        labels_per_class=hyperparameters.labels_per_class,
+        label_fraction=hyperparameters.label_fraction,
+        label_list=hyperparameters.label_list,
+        seed=hyperparameters.label_seed,
+    )
+
+
+def table(metrics: dict[str, dict[str, float]]) -> str:
+    """Lays the accuracies out: a representation a row, an evaluator a column."""
+    columns = list(dict.fromkeys(evaluator for row in metrics.values() for evaluator in row))
+    width = max(len(name) for name in metrics) + 2
+    lines = [" " * width + "".join(f"{column:>32}" for column in columns)]
+    for name, row in metrics.items():
+        lines.append(f"{name:<{width}}" + "".join(f"{row[c]:>32.4f}" if c in row else f"{'–':>32}" for c in columns))
+    return "\n".join(lines)
+
+
+def main(argv: list[str]) -> int:
+    """Runs from flags; returns the exit code."""
+    del argv
+    try:
+        print(table(evaluate(_WORKDIR.value, k=_NEIGHBOURS.value)))
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run() -> None:
+    """Is the console script."""
+    flags.mark_flag_as_required("workdir")
+    app.run(main)
+
+
+if __name__ == "__main__":
+    run()

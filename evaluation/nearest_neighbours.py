@@ -1,0 +1,46 @@
+"""k-nearest-neighbour classification by cosine similarity."""
+
+import numpy as np
+
+
+def nearest_neighbour_classes(
+    queries: np.ndarray, memory: np.ndarray, labels: np.ndarray, *, k: int, chunk: int = 1024
+) -> np.ndarray:
+    """Classifies by the `k` most similar entries of a labelled memory; ties go as in training.
+
+    Args:
+        queries: `[n, D]`, of any length.
+        memory: `[m, D]`, of any length.
+        labels: `[m]` integers, 0 or more.
+        k: votes, in 1..m.
+        chunk: queries at a time.
+
+    Returns:
+        `[n]` the commonest label; ties go to the larger summed similarity, then to the smaller label.
+
+    Raises:
+        ValueError: if `k` is out of range.
+    """
+    if not 1 <= k <= len(memory):
+        raise ValueError(f"`k` must be in 1..{len(memory)}, the size of the memory. Received: {k}")
+    memory = _unit(memory)
+    classes = [_classify(_unit(queries[i : i + chunk]) @ memory.T, labels, k) for i in range(0, len(queries), chunk)]
+    return np.concatenate(classes)
+
+
+def _classify(similarities: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
+    nearest = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
+    votes = labels[nearest]  # [n,k]
+    weights = np.take_along_axis(similarities, nearest, axis=1).astype(np.float64)
+    num_classes = int(labels.max()) + 1
+    counts, sums = np.zeros((2, len(votes), num_classes))
+    rows = np.arange(len(votes))
+    for column in range(k):
+        counts[rows, votes[:, column]] += 1
+        sums[rows, votes[:, column]] += weights[:, column]
+    sums[counts < counts.max(1, keepdims=True)] = -np.inf
+    return np.argmax(sums, axis=1)
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)

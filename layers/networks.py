@@ -1,0 +1,115 @@
+"""The two networks: the online one predicts what the target one projects."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from semppl.layers.encoders import build_encoder
+from semppl.layers.heads import MLP
+
+
+@tf.keras.saving.register_keras_serializable(package="semppl")
+class PixelNormalisation(tf.keras.layers.Layer):
+    """Centres and scales pixels per channel.
+
+    Args:
+        mean: subtracted from each channel, in 0..1.
+        stddev: divides each channel afterwards; positive.
+    """
+
+    def __init__(self, mean: Sequence[float], stddev: Sequence[float], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.mean = tuple(mean)
+        self.stddev = tuple(stddev)
+
+    def call(self, images: tf.Tensor) -> tf.Tensor:
+        """Maps `[B, H, W, C]` in 0..1 to the same shape."""
+        return (images - tf.constant(self.mean, images.dtype)) / tf.constant(self.stddev, images.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that make the same layer."""
+        return super().get_config() | {"mean": self.mean, "stddev": self.stddev}
+
+
+@tf.keras.saving.register_keras_serializable(package="semppl")
+class TargetNetwork(tf.keras.Model):
+    """Encoder and projector: f and g.
+
+    Args:
+        encoder: name of the encoder.
+        width: multiplies its channels.
+        norm: batch or group.
+        head_width: units in the projector's hidden layer.
+        embedding_width: D of the projections.
+        pixel_mean: subtracted from each channel of an image.
+        pixel_stddev: divides each channel afterwards.
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder: str,
+        width: float,
+        norm: str,
+        head_width: int,
+        embedding_width: int,
+        pixel_mean: Sequence[float],
+        pixel_stddev: Sequence[float],
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._arguments = dict(
+            encoder=encoder,
+            width=width,
+            norm=norm,
+            head_width=head_width,
+            embedding_width=embedding_width,
+            pixel_mean=tuple(pixel_mean),
+            pixel_stddev=tuple(pixel_stddev),
+        )
+        self.pixels = PixelNormalisation(pixel_mean, pixel_stddev, name="pixels")
+        self.encoder = build_encoder(encoder, width=width, norm=norm)
+        self.projector = MLP(head_width, embedding_width, norm, name="projector")
+
+    def features(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Maps images `[B, H, W, C]` in 0..1 to the encoder's features `[B, F]`."""
+        return self.encoder(self.pixels(images), training=training)
+
+    def project(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Maps images `[B, H, W, C]` in 0..1 to unit-norm projections `[B, D]`."""
+        return unit_norm(self.projector(self.features(images, training=training), training=training))
+
+    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Is `project`."""
+        return self.project(images, training=training)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that make the same network."""
+        return {"name": self.name} | self._arguments
+
+
+@tf.keras.saving.register_keras_serializable(package="semppl")
+class OnlineNetwork(TargetNetwork):
+    """Encoder, projector and predictor: f, g and h. Takes the arguments of TargetNetwork."""
+
+    def __init__(self, *, norm: str, head_width: int, embedding_width: int, **kwargs: Any) -> None:
+        super().__init__(norm=norm, head_width=head_width, embedding_width=embedding_width, **kwargs)
+        self.predictor = MLP(head_width, embedding_width, norm, name="predictor")
+
+    @property
+    def projecting_variables(self) -> list[tf.Variable]:
+        """The trainable variables that the target network has too, in its order."""
+        return [*self.encoder.trainable_variables, *self.projector.trainable_variables]
+
+    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Maps images `[B, H, W, C]` in 0..1 to unit-norm predictions `[B, D]`."""
+        projections = self.projector(self.features(images, training=training), training=training)
+        return unit_norm(self.predictor(projections, training=training))
+
+
+def unit_norm(embeddings: tf.Tensor) -> tf.Tensor:
+    """Scales `[..., D]` to length one, in float32 at least."""
+    if embeddings.dtype in (tf.bfloat16, tf.float16):
+        embeddings = tf.cast(embeddings, tf.float32)
+    return tf.math.l2_normalize(embeddings, axis=-1, epsilon=1e-12)

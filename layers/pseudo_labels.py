@@ -1,0 +1,76 @@
+"""The vote: labelled queue entries nearest to an image's predictions name its class."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from semppl.layers.labels import NO_LABEL
+
+
+class Votes(NamedTuple):
+    """Attributes: classes `[B]` int32, NO_LABEL where nothing voted; confidence `[B]` share of votes the class got, in 0..1."""
+
+    classes: tf.Tensor
+    confidence: tf.Tensor
+
+
+def nearest_neighbour_vote(
+    anchors: tf.Tensor,
+    ids: tf.Tensor,
+    queue_embeddings: tf.Tensor,
+    queue_labels: tf.Tensor,
+    queue_ids: tf.Tensor,
+    *,
+    k: int,
+) -> Votes:
+    """Lets the `k` nearest entries of every queue vote on each image, once per large view: L·L·k votes.
+
+    Args:
+        anchors: `[L, B, D]` unit-norm online predictions of the large views.
+        ids: `[B]` int64; entries with the image's own id do not vote.
+        queue_embeddings: `[L, Q, D]` unit-norm target projections.
+        queue_labels: `[Q]` int32, NO_LABEL where the slot is empty; empty slots never vote.
+        queue_ids: `[Q]` int64.
+        k: votes per (view, queue) pair, in 1..Q.
+
+    Returns:
+        The commonest class; ties go to the larger summed similarity, then to the smaller class.
+
+    Reference: SemPPL, arXiv 2301.05158, section 2, "pseudo-label prediction"; ties: docs/method.md.
+    """
+    batch = ids.shape[0]
+    barred = (queue_labels == NO_LABEL)[tf.newaxis, :] | (ids[:, tf.newaxis] == queue_ids[tf.newaxis, :])  # [B,Q]
+    similarities = tf.einsum("ibd,jqd->ijbq", anchors, queue_embeddings)
+    similarities = tf.where(barred, tf.constant(-2.0, similarities.dtype), similarities)  # below every cosine
+    nearest, slots = tf.math.top_k(similarities, k=k)  # [L,L,B,K]
+    labels = tf.where(nearest > -1.5, tf.gather(queue_labels, slots), NO_LABEL)
+    return tally(_votes_per_image(labels, batch), _votes_per_image(nearest, batch))
+
+
+def _votes_per_image(votes: tf.Tensor, batch: int) -> tf.Tensor:
+    """Lines up every image's votes: `[L, L, B, K]` gives `[B, L·L·K]`."""
+    return tf.reshape(tf.transpose(votes, [2, 0, 1, 3]), [batch, -1])
+
+
+def tally(labels: tf.Tensor, similarities: tf.Tensor) -> Votes:
+    """Counts votes: the commonest class, then the larger summed similarity, then the smaller class.
+
+    Args:
+        labels: `[B, U]` int32 class each vote is for; NO_LABEL is no vote.
+        similarities: `[B, U]` how near each voter was.
+
+    Returns:
+        The winners; NO_LABEL with confidence 0 where nothing voted.
+    """
+    cast = labels != NO_LABEL  # [B,U]
+    agree = (labels[:, :, tf.newaxis] == labels[:, tf.newaxis, :]) & cast[:, tf.newaxis, :] & cast[:, :, tf.newaxis]
+    counts = tf.reduce_sum(tf.cast(agree, tf.int32), axis=-1)  # [B,U]
+    nearness = tf.reduce_sum(tf.where(agree, similarities[:, tf.newaxis, :], 0.0), axis=-1)
+    leading = cast & (counts == tf.reduce_max(counts, axis=-1, keepdims=True))
+    nearness = tf.where(leading, nearness, nearness.dtype.min)
+    leading &= nearness == tf.reduce_max(nearness, axis=-1, keepdims=True)
+    winner = tf.reduce_min(tf.where(leading, labels, labels.dtype.max), axis=-1)
+    num_votes = tf.reduce_sum(tf.cast(cast, tf.int32), axis=-1)
+    classes = tf.where(num_votes > 0, winner, NO_LABEL)
+    confidence = tf.reduce_max(counts, axis=-1) / tf.maximum(num_votes, 1)
+    return Votes(classes, tf.cast(confidence, tf.float32))

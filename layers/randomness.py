@@ -1,0 +1,28 @@
+"""Random numbers for the train step: a pure function of (seed, purpose, step), the same eagerly, in graphs and under XLA."""
+
+from typing import Literal
+
+import tensorflow as tf
+
+Purpose = Literal["negatives", "semantic_positives"]
+
+_PURPOSES: dict[str, int] = {"negatives": 1, "semantic_positives": 2}
+
+
+def random_integers(shape: list[int], *, seed: int, purpose: Purpose, step: tf.Tensor) -> tf.Tensor:
+    """Draws 31-bit integers.
+
+    `tf.random.stateless_uniform` gives different floats under XLA, but the same bits; so the bits are used.
+
+    Args:
+        shape: static shape of the result.
+        seed: of the run.
+        purpose: what the numbers are for; two purposes never share numbers.
+        step: scalar integer, the optimiser's step.
+
+    Returns:
+        `shape` int32, uniform in 0..2³¹−1.
+    """
+    key = tf.stack([tf.constant(seed * 1009 + _PURPOSES[purpose], tf.int64), tf.cast(step, tf.int64)])
+    bits = tf.random.stateless_uniform(shape, seed=key, minval=None, maxval=None, dtype=tf.uint32, alg="philox")
+    return tf.cast(tf.bitwise.right_shift(bits, tf.constant(1, tf.uint32)), tf.int32)

@@ -1,0 +1,40 @@
+"""The draw of semantic positives: queue entries of the image's class."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from semppl.layers.labels import NO_LABEL
+
+
+class SemanticPositives(NamedTuple):
+    """Attributes: slots `[B, ..., R]` int32 queue slots; present `[B]` bool, False where the queue lacks the class."""
+
+    slots: tf.Tensor
+    present: tf.Tensor
+
+
+def draw_semantic_positives(classes: tf.Tensor, queue_labels: tf.Tensor, numbers: tf.Tensor) -> SemanticPositives:
+    """Draws queue slots that hold an image's class, uniformly with replacement.
+
+    The labels are sorted once, so each class is one block to draw from: O(Q log Q + B·R), with no `[B, Q]` table.
+
+    Args:
+        classes: `[B]` int32 class of each image, or NO_LABEL.
+        queue_labels: `[Q]` int32 label of each slot, NO_LABEL where the slot is empty.
+        numbers: `[B, ..., R]` int32 uniform random numbers in 0..2³¹−1.
+
+    Returns:
+        The slots drawn; slot 0 where `present` is False.
+
+    Reference: SemPPL, arXiv 2301.05158, section 2: semantic positives, uniformly from the queue's entries of the same class.
+    """
+    order = tf.argsort(queue_labels, stable=True)
+    sorted_labels = tf.gather(queue_labels, order)
+    first = tf.searchsorted(sorted_labels, classes, side="left")
+    count = tf.searchsorted(sorted_labels, classes, side="right") - first
+    present = (classes != NO_LABEL) & (count > 0)
+    shape = [-1] + [1] * (numbers.shape.rank - 1)
+    place = tf.reshape(first, shape) + numbers % tf.reshape(tf.maximum(count, 1), shape)
+    slots = tf.gather(order, tf.minimum(place, tf.shape(queue_labels)[0] - 1))
+    return SemanticPositives(tf.where(tf.reshape(present, shape), slots, 0), present)

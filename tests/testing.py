@@ -1,0 +1,58 @@
+"""What the tests share: two CPU replicas, where the real data stand, and which tests are slow.
+
+Import this before TensorFlow runs anything: the CPU can be split into logical devices only before TensorFlow initialises,
+and Bazel, which loads no conftest.py, must see the same devices as pytest.
+"""
+
+import os
+import pathlib
+import unittest
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import pytest
+import tensorflow as tf
+from absl import flags
+
+NUM_CPU_DEVICES = 4
+
+_CPU = tf.config.list_physical_devices("CPU")[0]
+if len(tf.config.get_logical_device_configuration(_CPU) or ()) < NUM_CPU_DEVICES:
+    tf.config.set_logical_device_configuration(_CPU, [tf.config.LogicalDeviceConfiguration()] * NUM_CPU_DEVICES)
+if not flags.FLAGS.is_parsed():
+    flags.FLAGS.mark_as_parsed()
+
+_T = TypeVar("_T", bound=Callable[..., Any] | type)
+
+
+def replicas(count: int) -> tf.distribute.Strategy:
+    """Returns a strategy of `count` CPU replicas; one is the default strategy."""
+    if count == 1:
+        return tf.distribute.get_strategy()
+    return tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(count)])
+
+
+def two_replicas() -> tf.distribute.Strategy:
+    """Returns a MirroredStrategy over two logical CPU devices."""
+    return replicas(2)
+
+
+def slow(test: _T) -> _T:
+    """Marks a test that takes minutes: pytest's `slow` mark, and skipped everywhere unless SEMPPL_SLOW is set."""
+    skip = unittest.skipUnless(os.environ.get("SEMPPL_SLOW"), "slow: set SEMPPL_SLOW=1, or `make test-slow`")
+    marked: _T = pytest.mark.slow(skip(test))
+    return marked
+
+
+def shared_data(relative: str) -> pathlib.Path:
+    """Returns the path of real data, or skips the test by name where there is none."""
+    default = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
+    path = pathlib.Path(os.environ.get("SEMPPL_TEST_DATA", default)) / relative
+    if not path.exists():
+        raise unittest.SkipTest(f"no {relative} in ../shared/data or $SEMPPL_TEST_DATA")
+    return path
+
+
+def golden(name: str) -> pathlib.Path:
+    """Returns the path of a recorded output in tests/goldens."""
+    return pathlib.Path(__file__).resolve().parent / "goldens" / name

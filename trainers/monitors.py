@@ -1,0 +1,57 @@
+"""What a step reports about itself: small numbers over the global batch."""
+
+import tensorflow as tf
+
+from semppl.layers import collectives
+from semppl.layers.labels import NO_LABEL
+from semppl.layers.pseudo_labels import Votes
+
+
+def vote_report(votes: Votes, labels: tf.Tensor, truth: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Reports on the pseudo-labels of the unlabelled images of the global batch.
+
+    Args:
+        votes: of this replica's images, `[B]`.
+        labels: `[B]` int32, NO_LABEL where hidden.
+        truth: `[B]` int32, NO_LABEL where nobody knows.
+
+    Returns:
+        pseudo_label_coverage: share of unlabelled images that got a class; pseudo_label_accuracy: share of those, of known truth, whose
+        class is right; vote_confidence: mean share of votes that their class got. All in 0..1, and 0 where there is no such image.
+    """
+    unlabelled = labels == NO_LABEL
+    voted = unlabelled & (votes.classes != NO_LABEL)
+    known = voted & (truth != NO_LABEL)
+    counts = _count(unlabelled, voted, known, known & (votes.classes == truth))
+    confidence = tf.reduce_sum(tf.where(voted, votes.confidence, 0.0))
+    num_unlabelled, num_voted, num_known, num_right, confidence = tf.unstack(
+        collectives.all_reduce_sum(tf.stack([*counts, confidence]))
+    )
+    return {
+        "pseudo_label_accuracy": tf.math.divide_no_nan(num_right, num_known),
+        "pseudo_label_coverage": tf.math.divide_no_nan(num_voted, num_unlabelled),
+        "vote_confidence": tf.math.divide_no_nan(confidence, num_voted),
+    }
+
+
+def share(chosen: tf.Tensor) -> tf.Tensor:
+    """Returns the share of the global batch that is chosen, from `[B]` bool."""
+    number, total = tf.unstack(collectives.all_reduce_sum(tf.stack(_count(chosen, tf.ones_like(chosen)))))
+    return number / total
+
+
+def spread(embeddings: tf.Tensor) -> tf.Tensor:
+    """Measures how far unit-norm embeddings are from having collapsed into one point.
+
+    Args:
+        embeddings: `[V, B, D]` unit-norm.
+
+    Returns:
+        1 − ‖mean‖² over views and the global batch: 0 when all are equal, towards 1 when they point everywhere.
+    """
+    mean = tf.reduce_mean(embeddings, axis=[0, 1]) / collectives.num_replicas()
+    return 1 - tf.reduce_sum(tf.square(collectives.all_reduce_sum(mean)))
+
+
+def _count(*chosen: tf.Tensor) -> list[tf.Tensor]:
+    return [tf.reduce_sum(tf.cast(choice, tf.float32)) for choice in chosen]

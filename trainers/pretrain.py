@@ -1,0 +1,224 @@
+"""Trains an encoder on many images and a few labels: one run, from flags to `done.json`.
+
+    python -m semppl.trainers.pretrain --flagfile=configs/digits.flags --workdir=runs/digits
+"""
+
+import dataclasses
+import pathlib
+import sys
+from collections.abc import Callable
+
+import tensorflow as tf
+from absl import app, flags
+
+from semppl.configs.hyperparameters import Hyperparameters
+from semppl.data.label_split import visible_labels
+from semppl.data.pipeline import Pipeline
+from semppl.data.sources import NO_LABEL, Source, load_source
+from semppl.trainers import callbacks, checkpoints, schedules, strategy
+from semppl.trainers.optimisers import make_optimiser
+from semppl.trainers.semppl import SemPPL
+from semppl.trainers.supervised import Supervised
+
+METHODS: dict[str, Callable[[Hyperparameters, int], tf.keras.Model]] = {"semppl": SemPPL, "supervised": Supervised}
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; started again with the same flags, the run goes on.")
+_STRATEGY = flags.DEFINE_string("strategy", "auto", "Devices: auto, default (one), mirrored (all of this machine), tpu.")
+_JIT_COMPILE = flags.DEFINE_string("jit_compile", "auto", "XLA: auto (TPU and GPU, not CPU), true, false.")
+_CHECKPOINT_EVERY = flags.DEFINE_integer("checkpoint_every", 500, "Steps between checkpoints.", lower_bound=1)
+_LOG_EVERY = flags.DEFINE_integer("log_every", 10, "Steps between reports to TensorBoard and metrics.jsonl.", lower_bound=1)
+
+_DEFINE = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
+
+
+def _define_hyperparameter_flags() -> None:
+    """Defines one flag per hyper-parameter, listed by group under --helpfull."""
+    for field in dataclasses.fields(Hyperparameters):
+        group, meaning = field.metadata["group"], field.metadata["help"]
+        if isinstance(field.default, tuple):
+            flags.DEFINE_list(field.name, [str(value) for value in field.default], f"[{group}] {meaning}")
+        else:
+            _DEFINE[type(field.default)](field.name, field.default, f"[{group}] {meaning}")
+
+
+_define_hyperparameter_flags()
+
+
+def hyperparameters_from_flags() -> Hyperparameters:
+    """Freezes the flags.
+
+    Raises:
+        ValueError: if a value is not allowed, in one line that names the flag.
+    """
+    values = {}
+    for field in dataclasses.fields(Hyperparameters):
+        value = flags.FLAGS[field.name].value
+        if isinstance(field.default, tuple):
+            try:
+                value = tuple(float(part) for part in value)
+            except ValueError:
+                raise ValueError(f"--{field.name} must be numbers with commas between. Received: {','.join(value)}") from None
+        values[field.name] = value
+    return Hyperparameters(**values)
+
+
+def pretrain(
+    hyperparameters: Hyperparameters,
+    workdir: pathlib.Path,
+    *,
+    strategy_name: str = "auto",
+    jit_compile: str = "auto",
+    checkpoint_every: int = 500,
+    log_every: int = 10,
+) -> None:
+    """Trains, or goes on training, to the end of the run.
+
+    Args:
+        hyperparameters: what to do.
+        workdir: folder of the run.
+        strategy_name: which devices, see `strategy.make_strategy`.
+        jit_compile: whether XLA compiles the step: auto, true or false.
+        checkpoint_every: steps between checkpoints.
+        log_every: steps between reports.
+
+    Raises:
+        ValueError: before the first step, if something that was asked for cannot be.
+        NotFinite: if a term is no longer a number.
+        Terminated: on SIGTERM, after saving.
+    """
+    devices = strategy.make_strategy(strategy_name)
+    compiled = strategy.compiles(jit_compile, devices)
+    source, labels, hyperparameters = prepare_data(hyperparameters, devices.num_replicas_in_sync)
+    checkpoints.open_run(workdir, hyperparameters)
+    with devices.scope():
+        model = build_model(hyperparameters, len(source.class_names), jit_compile=compiled)
+    saved = checkpoints.RunCheckpoints(model, workdir)
+    first_step, last_step = saved.restore(), hyperparameters.steps
+    _announce(hyperparameters, workdir, devices, source, int((labels != NO_LABEL).sum()), first_step)
+    if first_step < last_step:
+        checkpointing = callbacks.Checkpointing(saved, every=checkpoint_every, last_step=last_step)
+        checkpointing.listen()
+        summaries = callbacks.Summaries(workdir, first_step=first_step, every=log_every, class_names=source.class_names)
+        progress = callbacks.Progress(
+            first_step=first_step,
+            last_step=last_step,
+            batch_size=hyperparameters.batch_size,
+            every=0.5 if sys.stdout.isatty() else 10,
+        )
+        pipeline = Pipeline(source.train, labels, hyperparameters)
+        summaries.views(next(pipeline.batches(first_step=first_step).as_numpy_iterator()), first_step)
+        model.fit(
+            _distributed(pipeline, devices, first_step),
+            steps_per_epoch=last_step - first_step,
+            callbacks=[callbacks.StopOnNotFinite(), summaries, progress, checkpointing],
+            verbose=0,
+        )
+    digest = checkpoints.write_done(workdir, last_step, checkpoints.latest_checkpoint(workdir))
+    print(f"done: {last_step} steps, weights {digest[:12]}…, in {workdir}", flush=True)
+
+
+def prepare_data(hyperparameters: Hyperparameters, replicas: int) -> tuple[Source, "np.ndarray", Hyperparameters]:  # type: ignore[name-defined]  # noqa: F821
+    """Loads the images, hides labels, and fills in the hyper-parameters that depend on both."""
+    source = load_source(hyperparameters.data, data_dir=hyperparameters.data_dir)
+    channels = source.train.images.shape[-1]
+    if channels != hyperparameters.channels:
+        raise ValueError(f"--pixel_mean must have a value per channel, {channels}. Received: {hyperparameters.pixel_mean}")
+    labels = visible_labels(
+        source.train,
+        labels_per_class=hyperparameters.labels_per_class,
+        label_fraction=hyperparameters.label_fraction,
+        label_list=hyperparameters.label_list,
+        seed=hyperparameters.label_seed,
+    )
+    num_labelled = int((labels != NO_LABEL).sum())
+    resolved = hyperparameters.resolved(num_images=len(labels), num_labelled=num_labelled, replicas=replicas)
+    return source, labels, resolved
+
+
+def build_model(hyperparameters: Hyperparameters, num_classes: int, *, jit_compile: bool) -> tf.keras.Model:
+    """Makes a model with its optimiser, all variables in place; call it in the strategy's scope."""
+    tf.keras.utils.set_random_seed(hyperparameters.seed)
+    model = METHODS[hyperparameters.method](hyperparameters, num_classes)
+    schedule = schedules.WarmupCosine(
+        peak=hyperparameters.peak_learning_rate,
+        warmup_steps=hyperparameters.warmup_steps,
+        total_steps=hyperparameters.steps,
+    )
+    optimiser = make_optimiser(
+        hyperparameters.optimiser,
+        learning_rate_schedule=schedule,
+        weight_decay=hyperparameters.weight_decay,
+        momentum=hyperparameters.momentum,
+        trust_coefficient=hyperparameters.trust_coefficient,
+    )
+    optimiser.build(model.trained_variables())
+    model.compile(optimizer=optimiser, jit_compile=jit_compile)
+    return model
+
+
+def _distributed(pipeline: Pipeline, devices: tf.distribute.Strategy, first_step: int) -> tf.data.Dataset:
+    """Feeds every replica its share of each batch."""
+
+    def feed(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        per_pipeline = context.num_replicas_in_sync // context.num_input_pipelines
+        first = context.input_pipeline_id * per_pipeline
+        replicas = range(first, first + per_pipeline)
+        return pipeline.batches(first_step=first_step, num_replicas=context.num_replicas_in_sync, replicas=replicas)
+
+    return devices.distribute_datasets_from_function(feed)
+
+
+def _announce(
+    hyperparameters: Hyperparameters,
+    workdir: pathlib.Path,
+    devices: tf.distribute.Strategy,
+    source: Source,
+    num_labelled: int,
+    first_step: int,
+) -> None:
+    where = f"{devices.num_replicas_in_sync} replica(s), {type(devices).__name__}"
+    print(
+        f"{hyperparameters.method} on {hyperparameters.data}: {len(source.train)} images, {num_labelled} labelled, "
+        f"{len(source.class_names)} classes; {where}; TensorBoard: tensorboard --logdir {workdir}"
+    )
+    if first_step:
+        print(f"going on from step {first_step} of {hyperparameters.steps}", flush=True)
+
+
+def main(argv: list[str]) -> int:
+    """Runs from flags; returns the exit code: 0 done or stopped by SIGTERM, 2 wrong flags, 3 not a number."""
+    if len(argv) > 1:
+        return _fail(f"Every argument must be a flag. Received: {' '.join(argv[1:])}", 2)
+    tf.config.experimental.enable_op_determinism()
+    workdir = pathlib.Path(_WORKDIR.value)
+    try:
+        pretrain(
+            hyperparameters_from_flags(),
+            workdir,
+            strategy_name=_STRATEGY.value,
+            jit_compile=_JIT_COMPILE.value,
+            checkpoint_every=_CHECKPOINT_EVERY.value,
+            log_every=_LOG_EVERY.value,
+        )
+    except callbacks.Terminated:
+        print("\nstopped on SIGTERM; the same command goes on from here", flush=True)
+    except callbacks.NotFinite as error:
+        return _fail(str(error), 3)
+    except (ValueError, OSError) as error:
+        return _fail(str(error), 2)
+    return 0
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    return code
+
+
+def run() -> None:
+    """Is the console script."""
+    flags.mark_flag_as_required("workdir")
+    app.run(main)
+
+
+if __name__ == "__main__":
+    run()

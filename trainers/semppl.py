@@ -1,0 +1,182 @@
+"""SemPPL: contrastive learning whose positives are other views of an image, and other images of its (pseudo-)class."""
+
+from typing import Any
+
+import tensorflow as tf
+
+from semppl.configs.hyperparameters import Hyperparameters
+from semppl.layers import collectives
+from semppl.layers.embedding_queue import EmbeddingQueue
+from semppl.layers.labels import NO_LABEL
+from semppl.layers.moving_average import update_moving_average
+from semppl.layers.negatives import draw_negatives
+from semppl.layers.networks import OnlineNetwork, TargetNetwork
+from semppl.layers.pseudo_labels import Votes, nearest_neighbour_vote
+from semppl.layers.randomness import random_integers
+from semppl.layers.semantic_positives import SemanticPositives, draw_semantic_positives
+from semppl.trainers import monitors, objective, schedules
+
+Batch = dict[str, tf.Tensor]
+
+
+class SemPPL(tf.keras.Model):
+    """Trains an online network against a target network and a memory of labelled images.
+
+    Args:
+        hyperparameters: resolved.
+        num_classes: C, for the reports.
+
+    Reference: Bošnjak et al. 2023, arXiv 2301.05158; docs/method.md maps its symbols to these names.
+    """
+
+    def __init__(self, hyperparameters: Hyperparameters, num_classes: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.hyperparameters = hyperparameters
+        self.num_classes = num_classes
+        self.online = OnlineNetwork(**hyperparameters.network, name="online")
+        self.target = TargetNetwork(**hyperparameters.network, name="target")
+        self.queue = EmbeddingQueue(
+            hyperparameters.large_views, hyperparameters.capacity, hyperparameters.embedding_width, name="queue"
+        )
+        shape = [None, hyperparameters.large_size, hyperparameters.large_size, hyperparameters.channels]
+        self.online.build(shape)
+        self.target.build(shape)
+
+    def train_step(self, batch: Batch) -> dict[str, tf.Tensor]:
+        """Takes one step of the method on this replica's share of a batch.
+
+        Args:
+            batch: what `data.pipeline` makes: large `[L, B, H, W, C]`, small `[S, B, h, w, C]`, labels, truth and ids `[B]`.
+
+        Returns:
+            Scalars to report, the same on every replica.
+        """
+        step = self.optimizer.iterations
+        with tf.GradientTape() as tape:
+            anchors = self.predict_views(batch)  # [V,B,D]
+            targets = self.project_views(batch)  # [L,B,D]
+            targets, labels, ids = self.gather(targets, batch["labels"], batch["ids"])  # [L,N,D], [N], [N]
+            self.enqueue(targets, labels, ids)
+            votes = self.vote(anchors, batch["ids"])
+            classes = tf.where(batch["labels"] != NO_LABEL, batch["labels"], votes.classes)  # [B]
+            negatives = self.draw_negatives(ids, step)  # [B,L,M]
+            positives = self.draw_semantic_positives(classes, step)  # [B,L,R]
+            terms = self.compare(anchors, targets, negatives, positives)
+            loss = self.weigh(terms)
+        gradient_norm = self.descend(tape, loss)
+        decay = self.move_target(step)
+        return self.report(batch, anchors, terms, loss, votes, positives, gradient_norm, decay)
+
+    def predict_views(self, batch: Batch) -> tf.Tensor:
+        """Returns the online predictions of all views, large ones first: `[V, B, D]`; every view is normalised by itself."""
+        views = [*tf.unstack(batch["large"]), *tf.unstack(batch["small"])]
+        return tf.stack([self.online(view, training=True) for view in views])
+
+    def project_views(self, batch: Batch) -> tf.Tensor:
+        """Returns the target projections of the large views: `[L, B, D]`, without gradient."""
+        return tf.stop_gradient(tf.stack([self.target(view, training=True) for view in tf.unstack(batch["large"])]))
+
+    def gather(self, targets: tf.Tensor, labels: tf.Tensor, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Returns the targets, labels and ids of the global batch, labelled rows first: `[L, N, D]`, `[N]`, `[N]`."""
+        rows = self.num_labelled_rows
+        return (
+            collectives.gather_rows(targets, axis=1, num_labelled=rows),
+            collectives.gather_rows(labels, axis=0, num_labelled=rows),
+            collectives.gather_rows(ids, axis=0, num_labelled=rows),
+        )
+
+    def enqueue(self, targets: tf.Tensor, labels: tf.Tensor, ids: tf.Tensor) -> None:
+        """Puts the labelled images of the global batch into the queues."""
+        rows = self.hyperparameters.labelled_batch_size
+        self.queue.enqueue(targets[:, :rows], labels[:rows], ids[:rows])
+
+    def vote(self, anchors: tf.Tensor, ids: tf.Tensor) -> Votes:
+        """Lets the queues name each image's class, labelled or not: `[B]`."""
+        return nearest_neighbour_vote(
+            tf.stop_gradient(anchors[: self.hyperparameters.large_views]),
+            ids,
+            self.queue.embeddings,
+            self.queue.labels,
+            self.queue.ids,
+            k=self.hyperparameters.neighbours,
+        )
+
+    def draw_negatives(self, ids: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        """Draws other images of the global batch for each image and target view: rows, `[B, L, M]`."""
+        settings = self.hyperparameters
+        shape = [settings.batch_size, settings.large_views, settings.negatives]
+        numbers = random_integers(shape, seed=settings.seed, purpose="negatives", step=step)
+        return draw_negatives(ids, self.rows, tf.gather(numbers, self.rows))
+
+    def draw_semantic_positives(self, classes: tf.Tensor, step: tf.Tensor) -> SemanticPositives:
+        """Draws entries of each image's class for each queue: slots, `[B, L, R]`."""
+        settings = self.hyperparameters
+        shape = [settings.batch_size, settings.large_views, settings.semantic_positives]
+        numbers = random_integers(shape, seed=settings.seed, purpose="semantic_positives", step=step)
+        return draw_semantic_positives(classes, self.queue.labels, tf.gather(numbers, self.rows))
+
+    def compare(
+        self, anchors: tf.Tensor, targets: tf.Tensor, negatives: tf.Tensor, positives: SemanticPositives
+    ) -> objective.Terms:
+        """Computes this replica's share of the four terms."""
+        temperature = self.hyperparameters.temperature
+        queue = tf.convert_to_tensor(self.queue.embeddings)
+        return objective.terms(anchors, self.rows, targets, negatives, queue, positives, temperature=temperature)
+
+    def weigh(self, terms: objective.Terms) -> tf.Tensor:
+        """Returns c·(L_AUGM + α·L_SEMPOS) + λ·(I_AUGM + I_SEMPOS)."""
+        settings = self.hyperparameters
+        contrast = terms.contrastive_augmentation + settings.semantic_weight * terms.contrastive_semantic
+        invariance = terms.invariance_augmentation + terms.invariance_semantic
+        return settings.contrastive_weight * contrast + settings.invariance_weight * invariance
+
+    def descend(self, tape: tf.GradientTape, loss: tf.Tensor) -> tf.Tensor:
+        """Updates f, g and h with the gradient summed over replicas; returns its norm."""
+        variables = self.online.trainable_variables
+        gradients = [collectives.all_reduce_sum(gradient) for gradient in tape.gradient(loss, variables)]
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True), skip_gradients_aggregation=True)
+        return tf.linalg.global_norm(gradients)
+
+    def move_target(self, step: tf.Tensor) -> tf.Tensor:
+        """Moves the parameters of f_t and g_t towards those of f and g; returns the decay."""
+        settings = self.hyperparameters
+        decay = schedules.target_decay(step, base=settings.target_decay, total_steps=settings.steps)
+        update_moving_average(self.target.trainable_variables, self.online.projecting_variables, decay)
+        return decay
+
+    def report(
+        self,
+        batch: Batch,
+        anchors: tf.Tensor,
+        terms: objective.Terms,
+        loss: tf.Tensor,
+        votes: Votes,
+        positives: SemanticPositives,
+        gradient_norm: tf.Tensor,
+        decay: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
+        """Returns what to show of the step, over the global batch."""
+        losses = collectives.all_reduce_sum(tf.stack([loss, *terms]))
+        return {
+            **dict(zip(("loss", *objective.Terms._fields), tf.unstack(losses), strict=True)),
+            **monitors.vote_report(votes, batch["labels"], batch["truth"]),
+            "with_semantic_positive": monitors.share(positives.present),
+            "embedding_spread": monitors.spread(anchors),
+            "gradient_norm": gradient_norm,
+            "target_decay": decay,
+        }
+
+    @property
+    def num_labelled_rows(self) -> int:
+        """Labelled images in this replica's share of a batch."""
+        return self.hyperparameters.labelled_batch_size // collectives.num_replicas()
+
+    @property
+    def rows(self) -> tf.Tensor:
+        """Where this replica's images stand in the global batch: `[B]`."""
+        return collectives.local_rows(self.hyperparameters.batch_size // collectives.num_replicas(), self.num_labelled_rows)
+
+    def trained_variables(self) -> list[tf.Variable]:
+        """Returns the variables that the optimiser updates."""
+        variables: list[tf.Variable] = self.online.trainable_variables
+        return variables

@@ -1,0 +1,81 @@
+"""Which devices a run uses, by name."""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+
+def make_strategy(name: str) -> tf.distribute.Strategy:
+    """Makes a distribution strategy.
+
+    Args:
+        name: auto (a TPU where one answers, else all GPUs, else the CPU), default (one device), mirrored (all GPUs, or all logical
+            CPUs, of this machine) or tpu.
+
+    Returns:
+        The strategy; models must be built in its scope.
+
+    Raises:
+        ValueError: if the name is unknown, or no TPU answers.
+    """
+    if name not in STRATEGIES:
+        raise ValueError(f"--strategy must be one of {', '.join(STRATEGIES)}. Received: {name}")
+    return STRATEGIES[name]()
+
+
+def compiles(jit_compile: str, strategy: tf.distribute.Strategy) -> bool:
+    """Decides whether XLA compiles the step.
+
+    Args:
+        jit_compile: auto (on for TPU and GPU, off on a CPU, where it halves the speed), true or false.
+        strategy: where the step runs.
+
+    Raises:
+        ValueError: if the value is unknown, or XLA is asked for over several CPU replicas, where it does not work.
+    """
+    if jit_compile not in ("auto", "true", "false"):
+        raise ValueError(f"--jit_compile must be auto, true or false. Received: {jit_compile}")
+    on_cpu = not _is_tpu(strategy) and not tf.config.list_logical_devices("GPU")
+    if jit_compile == "true" and on_cpu and strategy.num_replicas_in_sync > 1:
+        raise ValueError("--jit_compile must be auto or false over several CPU replicas. Received: true")
+    return not on_cpu if jit_compile == "auto" else jit_compile == "true"
+
+
+def _is_tpu(strategy: tf.distribute.Strategy) -> bool:
+    return isinstance(strategy, tf.distribute.TPUStrategy)
+
+
+def _default() -> tf.distribute.Strategy:
+    return tf.distribute.get_strategy()
+
+
+def _mirrored() -> tf.distribute.Strategy:
+    gpus = tf.config.list_logical_devices("GPU")
+    devices = gpus or tf.config.list_logical_devices("CPU")
+    return tf.distribute.MirroredStrategy([device.name for device in devices])
+
+
+def _tpu() -> tf.distribute.Strategy:
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver()
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+    except (ValueError, IndexError, tf.errors.OpError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"--strategy=tpu needs a TPU; set TPU_NAME, or use auto. Received: no TPU ({reason})") from error
+    return tf.distribute.TPUStrategy(resolver)
+
+
+def _auto() -> tf.distribute.Strategy:
+    try:
+        return _tpu()
+    except ValueError:
+        return _mirrored() if len(tf.config.list_logical_devices("GPU")) > 1 else _default()
+
+
+STRATEGIES: dict[str, Callable[[], tf.distribute.Strategy]] = {
+    "auto": _auto,
+    "default": _default,
+    "mirrored": _mirrored,
+    "tpu": _tpu,
+}

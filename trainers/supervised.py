@@ -1,0 +1,52 @@
+"""The baseline: the same encoder, augmentations and loop, trained on the labels alone."""
+
+from typing import Any
+
+import tensorflow as tf
+
+from semppl.configs.hyperparameters import Hyperparameters
+from semppl.layers import collectives
+from semppl.layers.networks import OnlineNetwork
+from semppl.trainers.semppl import Batch
+
+
+class Supervised(tf.keras.Model):
+    """Trains the encoder and a linear classifier by cross-entropy on labelled images.
+
+    Args:
+        hyperparameters: resolved, with labelled images only in a batch.
+        num_classes: C.
+    """
+
+    def __init__(self, hyperparameters: Hyperparameters, num_classes: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if hyperparameters.labelled_batch_size != hyperparameters.batch_size:
+            allowed = f"batch_size={hyperparameters.batch_size} with --method=supervised"
+            raise ValueError(f"--labelled_batch_size must be {allowed}. Received: {hyperparameters.labelled_batch_size}")
+        self.hyperparameters = hyperparameters
+        self.num_classes = num_classes
+        self.online = OnlineNetwork(**hyperparameters.network, name="online")
+        self.classifier = tf.keras.layers.Dense(num_classes, name="classifier")
+        size = hyperparameters.large_size
+        self.online.build([None, size, size, hyperparameters.channels])
+        self.classifier.build(self.online.features(tf.zeros([1, size, size, hyperparameters.channels])).shape)
+
+    def train_step(self, batch: Batch) -> dict[str, tf.Tensor]:
+        """Takes one step on all views of this replica's labelled images; returns scalars to report."""
+        variables = self.trained_variables()
+        with tf.GradientTape() as tape:
+            views = [*tf.unstack(batch["large"]), *tf.unstack(batch["small"])]
+            logits = tf.stack([self.classifier(self.online.features(view, training=True)) for view in views])  # [V,B,C]
+            labels = tf.broadcast_to(batch["labels"], tf.shape(logits)[:2])
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)  # [V,B]
+            loss = tf.reduce_mean(losses) / collectives.num_replicas()
+        gradients = [collectives.all_reduce_sum(gradient) for gradient in tape.gradient(loss, variables)]
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True), skip_gradients_aggregation=True)
+        right = tf.cast(tf.argmax(logits, -1, labels.dtype) == labels, loss.dtype)
+        shares = tf.stack([loss, tf.reduce_mean(right) / collectives.num_replicas()])
+        loss, accuracy = tf.unstack(collectives.all_reduce_sum(shares))
+        return {"loss": loss, "train_accuracy": accuracy, "gradient_norm": tf.linalg.global_norm(gradients)}
+
+    def trained_variables(self) -> list[tf.Variable]:
+        """Returns the variables that the optimiser updates: projector and predictor have no part here."""
+        return [*self.online.encoder.trainable_variables, *self.classifier.trainable_variables]
