@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "benchmarks": set(FOLDERS) - {"tests"},
     "tests": set(FOLDERS),
     CHECKPOINT_READER: {"configs", "layers"},
+    "evaluation.evaluate": {"configs", "data", "evaluation", "layers", CHECKPOINT_READER},  # its input is a run
 }
 COLLECTIVES = "layers/collectives.py"
 MAX_ADDONS_FILES = 4
@@ -221,7 +222,8 @@ class RulesCanBeBrokenTest(parameterized.TestCase):
         (imports_go_one_way, "layers/a.py", "if TYPE_CHECKING:\n    from semppl.data import views"),
         (imports_go_one_way, "layers/a.py", "importlib.import_module('semppl.data.views')"),
         (imports_go_one_way, "data/deep/a.py", "from semppl.layers import queue"),
-        (imports_go_one_way, "evaluation/a.py", "from semppl.trainers import semppl"),
+        (imports_go_one_way, "evaluation/a.py", "from semppl.trainers import checkpoints"),
+        (imports_go_one_way, "evaluation/evaluate.py", "from semppl.trainers import semppl"),
         (imports_go_one_way, "trainers/a.py", "from semppl.export import servable"),
         (imports_go_one_way, "trainers/checkpoints.py", "from semppl.data import views"),
         (imports_go_one_way, "trainers/checkpoints.py", "from semppl.trainers import optimizers"),
@@ -253,6 +255,7 @@ class RulesCanBeBrokenTest(parameterized.TestCase):
     @parameterized.parameters(
         (imports_go_one_way, "export/a.py", "from semppl.trainers import checkpoints"),
         (imports_go_one_way, "export/a.py", "from semppl.trainers.checkpoints import restore"),
+        (imports_go_one_way, "evaluation/evaluate.py", "from semppl.trainers import checkpoints"),
         (imports_go_one_way, "layers/a.py", "import semppl\nimport tensorflow as tf\nfrom semppl.layers import queue"),
         (imports_go_one_way, "tests/export/a_test.py", "from semppl.trainers import semppl"),
         (imports_name_semppl, "layers/a.py", "from semppl.losses import contrastive\nimport dataclasses"),

@@ -60,11 +60,10 @@ class Targets:
 
     def _glob(self, include, exclude=(), allow_empty=False):
         # Not Path.rglob: Bazel follows links, pathlib does not.
-        found = {path for pattern in include for path in self._matches(pattern)}
-        found -= {path for pattern in exclude for path in self._matches(pattern)}
-        if not found and not allow_empty:
+        found = {pattern: set(self._matches(pattern)) for pattern in include}
+        if not allow_empty and not all(found.values()):
             raise ValueError(f"glob({include}) matches nothing")
-        return sorted(found)
+        return sorted(set().union(*found.values()) - {path for pattern in exclude for path in self._matches(pattern)})
 
     def _matches(self, pattern):
         start = pattern.split("*")[0].rpartition("/")[0]
@@ -194,6 +193,15 @@ class ModuleFileTest(absltest.TestCase):
         )
         pythons = set(re.findall(r'python_version = "(.+)"', module))
         self.assertEqual(pythons, set(re.findall(r">=([\d.]+)", project["requires-python"])))
+
+
+class ProjectFileTest(absltest.TestCase):
+    def test_every_command_names_a_function(self):
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        for target in project["scripts"].values():
+            module, function = target.split(":")
+            tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
+            self.assertIn(function, {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, target)
 
 
 @unittest.skipIf(UNDER_BAZEL, "the wheel is built from the checkout, not under Bazel")
