@@ -56,7 +56,7 @@ def lars_update(
 def _trust_ratio(weight: tf.Tensor, gradient: tf.Tensor, trust_coefficient: float) -> tf.Tensor:
     weight_norm = tf.norm(weight)
     gradient_norm = tf.norm(gradient)
-    ratio = trust_coefficient * tf.math.divide_no_nan(weight_norm, gradient_norm)
+    ratio = trust_coefficient * weight_norm / gradient_norm
     return tf.where((weight_norm > 0) & (gradient_norm > 0), ratio, tf.ones_like(ratio))
 
 

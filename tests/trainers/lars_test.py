@@ -205,6 +205,7 @@ class LARSTest(tf.test.TestCase, parameterized.TestCase):
         restored = tf.keras.optimizers.deserialize(serialised)
         self.assertIsInstance(restored, lars.LARS)
         self.assertEqual(restored.get_config(), optimiser.get_config())
+        self.assertEqual(restored._learning_rate.get_config(), schedule.get_config())
         for key, value in {
             "weight_decay": 0.02,
             "momentum": 0.8,
