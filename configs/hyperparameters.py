@@ -28,7 +28,9 @@ class Hyperparameters:
     data: str = setting("data", "digits", "Data set: `digits` (embedded), or `tfds:NAME`.")
     data_dir: str = setting("data", "", "Folder of prepared tensorflow-datasets; empty: theirs by default.")
     labels_per_class: int = setting("data", 0, "Labelled images per class; 0: see --label_fraction.")
-    label_fraction: float = setting("data", 0.0, "Share of the training images that keep their label, in (0, 1], stratified.")
+    label_fraction: float = setting(
+        "data", 0.0, "Share of the training images that keep their label, in (0, 1], stratified."
+    )
     label_list: str = setting("data", "", "File with the labelled images, one index or file name a line.")
     label_seed: int = setting("data", 0, "Seed of the draw of the labelled images.")
     # views
@@ -37,11 +39,15 @@ class Hyperparameters:
     small_views: int = setting("views", 2, "S: small views per image; through the online network only.")
     large_size: int = setting("views", 224, "Side of a large view, in pixels.")
     small_size: int = setting("views", 96, "Side of a small view, in pixels.")
-    mask_probability: float = setting("views", 0.1, "p_m: how often a large view loses its background, where masks are given.")
+    mask_probability: float = setting(
+        "views", 0.1, "p_m: how often a large view loses its background, where masks are given."
+    )
     # networks
     encoder: str = setting("networks", "resnet50", "Encoder; an unknown name is answered with the list.")
     width: float = setting("networks", 1.0, "Multiplies the encoder's channels.")
-    norm: str = setting("networks", "batch", "Normalisation: batch (over all replicas), or group (with weight standardisation).")
+    norm: str = setting(
+        "networks", "batch", "Normalisation: batch (over all replicas), or group (with weight standardisation)."
+    )
     head_width: int = setting("networks", 4096, "Units in the hidden layer of projector and predictor.")
     embedding_width: int = setting("networks", 256, "D: width of projections and predictions.")
     pixel_mean: tuple[float, ...] = setting("networks", (0.485, 0.456, 0.406), "Subtracted from each channel, in 0..1.")
@@ -53,7 +59,9 @@ class Hyperparameters:
     neighbours: int = setting("objective", 1, "K: votes per (view, queue) pair.")
     queue_size: int = setting("objective", 0, "Q: labelled entries per queue; 0: 20 global batches.")
     contrastive_weight: float = setting("objective", 0.3, "c: weight of the contrastive terms.")
-    semantic_weight: float = setting("objective", 0.2, "α: weight of the semantic positives within the contrastive terms.")
+    semantic_weight: float = setting(
+        "objective", 0.2, "α: weight of the semantic positives within the contrastive terms."
+    )
     invariance_weight: float = setting("objective", 5.0, "λ: weight of the invariance terms.")
     # optimisation
     batch_size: int = setting("optimisation", 4096, "N: images per step, over all replicas.")
@@ -61,7 +69,9 @@ class Hyperparameters:
     steps: int = setting("optimisation", 0, "Length of the run in steps; 0: see --epochs.")
     epochs: float = setting("optimisation", 300.0, "Length of the run in passes over the training images.")
     optimiser: str = setting("optimisation", "lars", "lars or adamw.")
-    learning_rate: float = setting("optimisation", 0.3, "Peak learning rate at a batch of 256; scaled by batch_size / 256.")
+    learning_rate: float = setting(
+        "optimisation", 0.3, "Peak learning rate at a batch of 256; scaled by batch_size / 256."
+    )
     warmup_epochs: float = setting("optimisation", 10.0, "Linear warm-up, in passes over the training images.")
     warmup_steps: int = setting("optimisation", -1, "Linear warm-up in steps; -1: see --warmup_epochs.")
     weight_decay: float = setting("optimisation", 1e-6, "Not on biases and norms.")
@@ -72,7 +82,13 @@ class Hyperparameters:
     seed: int = setting("optimisation", 0, "Of initial weights, batches, augmentations and draws.")
 
     def __post_init__(self) -> None:
-        for rule in (self._check_labels, self._check_views, self._check_objective, self._check_batch, self._check_length):
+        for rule in (
+            self._check_labels,
+            self._check_views,
+            self._check_objective,
+            self._check_batch,
+            self._check_length,
+        ):
             rule()
 
     @property
@@ -116,8 +132,15 @@ class Hyperparameters:
         for flag, size in (("batch_size", self.batch_size), ("labelled_batch_size", labelled)):
             _require(size % replicas == 0, flag, f"a multiple of the {replicas} replicas", size)
         steps = self.steps or max(1, round(self.epochs * num_images / self.batch_size))
-        warmup = self.warmup_steps if self.warmup_steps >= 0 else round(self.warmup_epochs * num_images / self.batch_size)
-        _require(warmup < steps, "warmup_steps" if self.warmup_steps >= 0 else "warmup_epochs", f"below the {steps} steps", warmup)
+        warmup = (
+            self.warmup_steps if self.warmup_steps >= 0 else round(self.warmup_epochs * num_images / self.batch_size)
+        )
+        _require(
+            warmup < steps,
+            "warmup_steps" if self.warmup_steps >= 0 else "warmup_epochs",
+            f"below the {steps} steps",
+            warmup,
+        )
         return dataclasses.replace(
             self, labelled_batch_size=labelled, queue_size=self.capacity, steps=steps, warmup_steps=warmup
         )
@@ -125,7 +148,12 @@ class Hyperparameters:
     def _resolved_labelled_batch_size(self, num_images: int, num_labelled: int, replicas: int) -> int:
         _require(num_labelled > 0, "labels_per_class", "such that an image has a label", self.labels_per_class)
         if self.method == "supervised" or num_labelled == num_images:
-            _require(self.labelled_batch_size in (0, self.batch_size), "labelled_batch_size", "0 or batch_size", self.labelled_batch_size)
+            _require(
+                self.labelled_batch_size in (0, self.batch_size),
+                "labelled_batch_size",
+                "0 or batch_size",
+                self.labelled_batch_size,
+            )
             return self.batch_size
         if self.labelled_batch_size:
             return self.labelled_batch_size
@@ -134,7 +162,9 @@ class Hyperparameters:
 
     def _check_labels(self) -> None:
         chosen = [bool(self.labels_per_class), bool(self.label_fraction), bool(self.label_list)]
-        _require(sum(chosen) == 1, "labels_per_class, label_fraction, label_list", "exactly one of them given", sum(chosen))
+        _require(
+            sum(chosen) == 1, "labels_per_class, label_fraction, label_list", "exactly one of them given", sum(chosen)
+        )
         _require(self.labels_per_class >= 0, "labels_per_class", "0 or more", self.labels_per_class)
         _require(0 <= self.label_fraction <= 1, "label_fraction", "in 0..1", self.label_fraction)
 
@@ -170,12 +200,19 @@ class Hyperparameters:
         enough = f"at least negatives + 1 = {self.negatives + 1}"
         _require(self.batch_size >= self.negatives + 1, "batch_size", enough, self.batch_size)
         below = f"in 0..batch_size={self.batch_size}"
-        _require(0 <= self.labelled_batch_size <= self.batch_size, "labelled_batch_size", below, self.labelled_batch_size)
+        _require(
+            0 <= self.labelled_batch_size <= self.batch_size, "labelled_batch_size", below, self.labelled_batch_size
+        )
         holds = f"at least the labelled images of a batch, {self.labelled_batch_size}"
         _require(self.capacity >= self.labelled_batch_size, "queue_size", holds, self.capacity)
 
     def _check_length(self) -> None:
-        _require(self.steps > 0 or (self.steps == 0 and self.epochs > 0), "steps", "positive, or 0 with epochs > 0", self.steps)
+        _require(
+            self.steps > 0 or (self.steps == 0 and self.epochs > 0),
+            "steps",
+            "positive, or 0 with epochs > 0",
+            self.steps,
+        )
         _require(self.warmup_epochs >= 0, "warmup_epochs", "0 or more", self.warmup_epochs)
         _require(self.warmup_steps >= -1, "warmup_steps", "-1 or more", self.warmup_steps)
 
@@ -198,8 +235,11 @@ class Hyperparameters:
         known = {field.name for field in dataclasses.fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
-            raise ValueError(f"Unknown hyper-parameters: {', '.join(unknown)}. This release knows {', '.join(sorted(known))}.")
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+            raise ValueError(
+                f"Unknown hyper-parameters: {', '.join(unknown)}. This release knows {', '.join(sorted(known))}."
+            )
+        settings: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return cls(**settings)
 
     @classmethod
     def load(cls, workdir: str | pathlib.Path) -> "Hyperparameters":

@@ -68,6 +68,8 @@ def _listed(images: ImageSet, path: pathlib.Path) -> list[int]:
             continue
         index = position.get(entry, int(entry) if entry.isdecimal() else -1)
         if not 0 <= index < len(images) or images.labels[index] == NO_LABEL:
-            raise ValueError(f"--label_list must list labelled training images. Received: {entry!r} ({path}, line {number})")
+            raise ValueError(
+                f"--label_list must list labelled training images. Received: {entry!r} ({path}, line {number})"
+            )
         keep.append(index)
     return keep

@@ -18,9 +18,9 @@ _LAST_EPOCH = 2**40
 class Pipeline:
     """Makes the batches of a run.
 
-    A batch holds a fixed number of labelled images, first, and then unlabelled ones, from two streams. Each stream goes through its
-    images in a new order every epoch. The streams' positions follow from the step, so a run that was stopped goes on anywhere at
-    once, and rows are dealt to replicas so that the global batch is the same for any number of them.
+    A batch holds a fixed number of labelled images, first, and then unlabelled ones, from two streams. Each stream goes
+    through its images in a new order every epoch. The streams' positions follow from the step, so a run that was stopped
+    goes on anywhere at once, and rows are dealt to replicas so that the global batch is the same for any number of them.
 
     Attributes:
         images: the training images, with their true labels.
@@ -41,8 +41,8 @@ class Pipeline:
             replicas: the ones to feed from here.
 
         Returns:
-            Dataset of dicts: large `[L, B, H, W, C]` and small `[S, B, h, w, C]` in 0..1; labels `[B]` int32, NO_LABEL where hidden;
-            truth `[B]` int32, the true labels, for reports only; ids `[B]` int64. Labelled rows come first.
+            Dataset of dicts: large `[L, B, H, W, C]` and small `[S, B, h, w, C]` in 0..1; labels `[B]` int32, NO_LABEL where
+            hidden; truth `[B]` int32, the true labels, for reports only; ids `[B]` int64. Labelled rows come first.
         """
         settings = self.hyperparameters
         num_labelled = settings.labelled_batch_size
@@ -69,11 +69,17 @@ class Pipeline:
 
     def _seeds(self, stream: int, positions: tf.Tensor) -> tf.Tensor:
         """Returns one seed per row: an image that comes twice is not augmented twice alike."""
-        return tf.stack([tf.fill(tf.shape(positions), tf.constant(self.hyperparameters.seed * 2 + stream, tf.int64)), positions], 1)
+        return tf.stack(
+            [tf.fill(tf.shape(positions), tf.constant(self.hyperparameters.seed * 2 + stream, tf.int64)), positions], 1
+        )
 
     def _views(self):  # type: ignore[no-untyped-def]
         settings = self.hyperparameters
-        images, truth, labels = tf.constant(self.images.images), tf.constant(self.images.labels), tf.constant(self.labels)
+        images, truth, labels = (
+            tf.constant(self.images.images),
+            tf.constant(self.images.labels),
+            tf.constant(self.labels),
+        )
         masks = None if self.images.masks is None else tf.constant(self.images.masks)
 
         def make(row: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -108,7 +114,9 @@ def epochs_of(members: np.ndarray, *, first: int, seed: int) -> tf.data.Dataset:
     first_epoch, skipped = divmod(first, len(members))
 
     def epoch_order(epoch: tf.Tensor) -> tf.data.Dataset:
-        order = tf.random.experimental.stateless_shuffle(tf.constant(members, tf.int64), seed=[tf.constant(seed, tf.int64), epoch])
+        order = tf.random.experimental.stateless_shuffle(
+            tf.constant(members, tf.int64), seed=[tf.constant(seed, tf.int64), epoch]
+        )
         return tf.data.Dataset.from_tensor_slices(order[tf.where(epoch == first_epoch, skipped, 0) :])
 
     return tf.data.Dataset.range(first_epoch, _LAST_EPOCH).flat_map(epoch_order)

@@ -96,7 +96,9 @@ def _tfds(name: str, data_dir: str) -> Source:
     read = functools.partial(_read_split, builder, image, label, text)
     held_out = next((split for split in ("test", "validation") if split in builder.info.splits), "")
     if "train" not in builder.info.splits or not held_out:
-        raise ValueError(f"--data must have the splits train and test (or validation). Received: {name}: {builder.info.splits}")
+        raise ValueError(
+            f"--data must have the splits train and test (or validation). Received: {name}: {builder.info.splits}"
+        )
     return Source(read("train"), read(held_out), tuple(builder.info.features[label].names))
 
 

@@ -1,6 +1,6 @@
 """How good a run's encoder is: prints a table and writes `metrics.json`.
 
-    python -m semppl.evaluation.evaluate --workdir=runs/digits
+python -m semppl.evaluation.evaluate --workdir=runs/digits
 """
 
 import dataclasses
@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
+from semppl.configs import run_flags
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.label_split import visible_labels
 from semppl.data.sources import NO_LABEL, Source, load_source
@@ -22,7 +23,6 @@ from semppl.evaluation.nearest_neighbours import nearest_neighbour_classes
 from semppl.layers.preprocessing import test_view
 from semppl.trainers import checkpoints
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 _NEIGHBOURS = flags.DEFINE_integer("k", 1, "Neighbours that vote.", lower_bound=1)
 
 
@@ -89,7 +89,9 @@ def evaluate(workdir: str | pathlib.Path, *, k: int = 1) -> dict[str, dict[str, 
     labels = _visible_labels(hyperparameters, source)
     prepare = test_view(hyperparameters.recipe, hyperparameters.large_size)
     representations = {
-        "raw_pixels": lambda images: tf.reshape(tf.image.convert_image_dtype(images, tf.float32), [tf.shape(images)[0], -1]),
+        "raw_pixels": lambda images: tf.reshape(
+            tf.image.convert_image_dtype(images, tf.float32), [tf.shape(images)[0], -1]
+        ),
         "features": lambda images: network.features(prepare(images)),
         "projections": lambda images: network.project(prepare(images)),
     }
@@ -135,7 +137,7 @@ def main(argv: list[str]) -> int:
     """Runs from flags; returns the exit code."""
     del argv
     try:
-        print(table(evaluate(_WORKDIR.value, k=_NEIGHBOURS.value)))
+        print(table(evaluate(run_flags.WORKDIR.value, k=_NEIGHBOURS.value)))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -144,7 +146,6 @@ def main(argv: list[str]) -> int:
 
 def run() -> None:
     """Is the console script."""
-    flags.mark_flag_as_required("workdir")
     app.run(main)
 
 

@@ -59,15 +59,15 @@ class TargetNetwork(tf.keras.Model):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self._arguments = dict(
-            encoder=encoder,
-            width=width,
-            norm=norm,
-            head_width=head_width,
-            embedding_width=embedding_width,
-            pixel_mean=tuple(pixel_mean),
-            pixel_stddev=tuple(pixel_stddev),
-        )
+        self._arguments = {
+            "encoder": encoder,
+            "width": width,
+            "norm": norm,
+            "head_width": head_width,
+            "embedding_width": embedding_width,
+            "pixel_mean": tuple(pixel_mean),
+            "pixel_stddev": tuple(pixel_stddev),
+        }
         self.pixels = PixelNormalisation(pixel_mean, pixel_stddev, name="pixels")
         self.encoder = build_encoder(encoder, width=width, norm=norm)
         self.projector = MLP(head_width, embedding_width, norm, name="projector")

@@ -1,48 +1,38 @@
 """How an image is prepared when nothing is random: the same in evaluation and in a served model."""
 
-from typing import Any
+import functools
+from collections.abc import Callable
 
 import tensorflow as tf
 
-CROPS = {"none": 1.0, "centre": 224 / 256}
+CENTRE_CROP = 224 / 256
 
 
-@tf.keras.saving.register_keras_serializable(package="semppl")
-class TestView(tf.keras.layers.Layer):
+def test_view(recipe: str, size: int) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Returns the preparation that goes with an augmentation recipe: `imagenet` crops the centre, the others do not."""
+    return functools.partial(prepare, size=size, crop=CENTRE_CROP if recipe == "imagenet" else 1.0)
+
+
+test_view.__test__ = False  # type: ignore[attr-defined]  # whatever pytest thinks of its name
+
+
+def prepare(images: tf.Tensor, *, size: int, crop: float) -> tf.Tensor:
     """Cuts the centre out and resizes it, bicubic.
 
     Args:
-        size: side of the view, in pixels.
-        crop: `none` takes the whole image; `centre` the central square of 224/256 of the shorter side.
+        images: `[B, H, W, C]` uint8, or float32 in 0..1.
+        size: side of the result, in pixels.
+        crop: side of the central square as a share of the shorter side; 1 takes the whole image, whatever its shape.
 
-    Raises:
-        ValueError: if the crop is unknown.
+    Returns:
+        `[B, size, size, C]` float32 in 0..1.
+
+    Reference: the official evaluation of SemPPL: central 224/256, bicubic.
     """
-
-    __test__ = False  # not a test case, whatever pytest thinks of its name
-
-    def __init__(self, size: int, crop: str = "none", **kwargs: Any) -> None:
-        super().__init__(trainable=False, **kwargs)
-        if crop not in CROPS:
-            raise ValueError(f"`crop` must be one of {', '.join(CROPS)}. Received: {crop}")
-        self.size = size
-        self.crop = crop
-
-    def call(self, images: tf.Tensor) -> tf.Tensor:
-        """Maps `[B, H, W, C]`, uint8 or float32 in 0..1, to `[B, size, size, C]` float32 in 0..1."""
-        images = tf.image.convert_image_dtype(images, tf.float32)
-        if self.crop == "centre":
-            shape = tf.shape(images)
-            side = tf.cast(tf.round(tf.cast(tf.minimum(shape[1], shape[2]), tf.float32) * CROPS["centre"]), tf.int32)
-            images = tf.image.crop_to_bounding_box(images, (shape[1] - side) // 2, (shape[2] - side) // 2, side, side)
-        resized = tf.image.resize(images, [self.size, self.size], tf.image.ResizeMethod.BICUBIC)
-        return tf.clip_by_value(resized, 0.0, 1.0)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the arguments that make the same layer."""
-        return {"name": self.name, "size": self.size, "crop": self.crop}
-
-
-def test_view(recipe: str, size: int) -> TestView:
-    """Returns the preparation that goes with an augmentation recipe."""
-    return TestView(size, "centre" if recipe == "imagenet" else "none", name="test_view")
+    images = tf.image.convert_image_dtype(images, tf.float32)
+    if crop < 1:
+        height, width = tf.shape(images)[1], tf.shape(images)[2]
+        side = tf.cast(tf.round(tf.cast(tf.minimum(height, width), tf.float32) * crop), tf.int32)
+        images = tf.image.crop_to_bounding_box(images, (height - side) // 2, (width - side) // 2, side, side)
+    resized = tf.image.resize(images, [size, size], tf.image.ResizeMethod.BICUBIC)
+    return tf.clip_by_value(resized, 0.0, 1.0)

@@ -46,7 +46,13 @@ class Progress(tf.keras.callbacks.Callback):
         every: seconds between updates.
     """
 
-    _SHOWN = ("loss", "contrastive_augmentation", "contrastive_semantic", "invariance_augmentation", "invariance_semantic")
+    _SHOWN = (
+        "loss",
+        "contrastive_augmentation",
+        "contrastive_semantic",
+        "invariance_augmentation",
+        "invariance_semantic",
+    )
     _RENAMED = types.MappingProxyType(
         {"contrastive_augmentation": "L_aug", "contrastive_semantic": "L_sem", "invariance_augmentation": "I_aug"}
         | {"invariance_semantic": "I_sem", "pseudo_label_accuracy": "pseudo_acc", "train_accuracy": "train_acc"}
@@ -65,7 +71,9 @@ class Progress(tf.keras.callbacks.Callback):
         """Draws the bar, now and then."""
         now = time.monotonic()
         if self._bar is None:  # the first step is mostly compilation
-            self._bar = tf.keras.utils.Progbar(self._steps, unit_name="step", interval=self._every, stateful_metrics=None)
+            self._bar = tf.keras.utils.Progbar(
+                self._steps, unit_name="step", interval=self._every, stateful_metrics=None
+            )
             self._shown_at, self._shown_step = now, 0
         done = batch + 1
         if now - self._shown_at < self._every and done != self._steps:
@@ -122,7 +130,9 @@ class Summaries(tf.keras.callbacks.Callback):
             file.write(json.dumps({"step": step, **{name: round(value, 7) for name, value in numbers.items()}}) + "\n")
         if numbers.get("embedding_spread", 1) < COLLAPSED_SPREAD and not self._warned:
             self._warned = True
-            print(f"\nwarning: step {step}: the embeddings have all but collapsed (spread {numbers['embedding_spread']:.4f})")
+            print(
+                f"\nwarning: step {step}: the embeddings have all but collapsed (spread {numbers['embedding_spread']:.4f})"
+            )
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Flushes."""
@@ -136,7 +146,9 @@ class Summaries(tf.keras.callbacks.Callback):
         fill = np.bincount(labels[labels != NO_LABEL], minlength=len(self._class_names))
         numbers = {"queue/filled": float(np.mean(labels != NO_LABEL)), "queue/fewest_of_a_class": float(fill.min())}
         if len(fill) <= self._MAX_CLASSES_BY_NAME:
-            numbers |= {f"queue/class {name}": float(count) for name, count in zip(self._class_names, fill, strict=True)}
+            numbers |= {
+                f"queue/class {name}": float(count) for name, count in zip(self._class_names, fill, strict=True)
+            }
         return numbers
 
 

@@ -39,7 +39,9 @@ def open_run(workdir: pathlib.Path, hyperparameters: Hyperparameters) -> None:
         with tempfile.TemporaryFile(dir=workdir):
             pass
     except OSError as error:
-        raise ValueError(f"--workdir must be a folder that can be written. Received: {workdir} ({error.strerror})") from error
+        raise ValueError(
+            f"--workdir must be a folder that can be written. Received: {workdir} ({error.strerror})"
+        ) from error
     path = workdir / "hyperparameters.json"
     if not path.exists():
         write_atomically(path, hyperparameters.to_json())
@@ -47,7 +49,9 @@ def open_run(workdir: pathlib.Path, hyperparameters: Hyperparameters) -> None:
     differences = Hyperparameters.load(workdir).differences(hyperparameters)
     if differences:
         told = "; ".join(f"--{name}={there} (there: {here})" for name, (here, there) in sorted(differences.items()))
-        raise ValueError(f"--workdir must hold a run with the same settings, or none. Received: {workdir}, which differs in {told}")
+        raise ValueError(
+            f"--workdir must hold a run with the same settings, or none. Received: {workdir}, which differs in {told}"
+        )
 
 
 class RunCheckpoints:

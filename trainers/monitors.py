@@ -16,8 +16,9 @@ def vote_report(votes: Votes, labels: tf.Tensor, truth: tf.Tensor) -> dict[str, 
         truth: `[B]` int32, NO_LABEL where nobody knows.
 
     Returns:
-        pseudo_label_coverage: share of unlabelled images that got a class; pseudo_label_accuracy: share of those, of known truth, whose
-        class is right; vote_confidence: mean share of votes that their class got. All in 0..1, and 0 where there is no such image.
+        pseudo_label_coverage: share of unlabelled images that got a class; pseudo_label_accuracy: share of those, of known
+        truth, whose class is right; vote_confidence: mean share of votes that their class got. All in 0..1, and 0 where
+        there is no such image.
     """
     unlabelled = labels == NO_LABEL
     voted = unlabelled & (votes.classes != NO_LABEL)

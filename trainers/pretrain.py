@@ -1,16 +1,19 @@
 """Trains an encoder on many images and a few labels: one run, from flags to `done.json`.
 
-    python -m semppl.trainers.pretrain --flagfile=configs/digits.flags --workdir=runs/digits
+python -m semppl.trainers.pretrain --flagfile=configs/digits.flags --workdir=runs/digits
 """
 
 import dataclasses
 import pathlib
 import sys
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
+from semppl.configs import run_flags
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.label_split import visible_labels
 from semppl.data.pipeline import Pipeline
@@ -22,13 +25,20 @@ from semppl.trainers.supervised import Supervised
 
 METHODS: dict[str, Callable[[Hyperparameters, int], tf.keras.Model]] = {"semppl": SemPPL, "supervised": Supervised}
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; started again with the same flags, the run goes on.")
-_STRATEGY = flags.DEFINE_string("strategy", "auto", "Devices: auto, default (one), mirrored (all of this machine), tpu.")
+_STRATEGY = flags.DEFINE_string(
+    "strategy", "auto", "Devices: auto, default (one), mirrored (all of this machine), tpu."
+)
 _JIT_COMPILE = flags.DEFINE_string("jit_compile", "auto", "XLA: auto (TPU and GPU, not CPU), true, false.")
 _CHECKPOINT_EVERY = flags.DEFINE_integer("checkpoint_every", 500, "Steps between checkpoints.", lower_bound=1)
-_LOG_EVERY = flags.DEFINE_integer("log_every", 10, "Steps between reports to TensorBoard and metrics.jsonl.", lower_bound=1)
+_LOG_EVERY = flags.DEFINE_integer(
+    "log_every", 10, "Steps between reports to TensorBoard and metrics.jsonl.", lower_bound=1
+)
 
-_DEFINE = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
+_DEFINE: dict[type, Callable[..., Any]] = {
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    str: flags.DEFINE_string,
+}
 
 
 def _define_hyperparameter_flags() -> None:
@@ -50,14 +60,16 @@ def hyperparameters_from_flags() -> Hyperparameters:
     Raises:
         ValueError: if a value is not allowed, in one line that names the flag.
     """
-    values = {}
+    values: dict[str, Any] = {}
     for field in dataclasses.fields(Hyperparameters):
-        value = flags.FLAGS[field.name].value
+        value: Any = flags.FLAGS[field.name].value
         if isinstance(field.default, tuple):
             try:
                 value = tuple(float(part) for part in value)
             except ValueError:
-                raise ValueError(f"--{field.name} must be numbers with commas between. Received: {','.join(value)}") from None
+                raise ValueError(
+                    f"--{field.name} must be numbers with commas between. Received: {','.join(value)}"
+                ) from None
         values[field.name] = value
     return Hyperparameters(**values)
 
@@ -117,12 +129,14 @@ def pretrain(
     print(f"done: {last_step} steps, weights {digest[:12]}…, in {workdir}", flush=True)
 
 
-def prepare_data(hyperparameters: Hyperparameters, replicas: int) -> tuple[Source, "np.ndarray", Hyperparameters]:  # type: ignore[name-defined]  # noqa: F821
+def prepare_data(hyperparameters: Hyperparameters, replicas: int) -> tuple[Source, np.ndarray, Hyperparameters]:
     """Loads the images, hides labels, and fills in the hyper-parameters that depend on both."""
     source = load_source(hyperparameters.data, data_dir=hyperparameters.data_dir)
     channels = source.train.images.shape[-1]
     if channels != hyperparameters.channels:
-        raise ValueError(f"--pixel_mean must have a value per channel, {channels}. Received: {hyperparameters.pixel_mean}")
+        raise ValueError(
+            f"--pixel_mean must have a value per channel, {channels}. Received: {hyperparameters.pixel_mean}"
+        )
     labels = visible_labels(
         source.train,
         labels_per_class=hyperparameters.labels_per_class,
@@ -190,7 +204,7 @@ def main(argv: list[str]) -> int:
     if len(argv) > 1:
         return _fail(f"Every argument must be a flag. Received: {' '.join(argv[1:])}", 2)
     tf.config.experimental.enable_op_determinism()
-    workdir = pathlib.Path(_WORKDIR.value)
+    workdir = pathlib.Path(run_flags.WORKDIR.value)
     try:
         pretrain(
             hyperparameters_from_flags(),
@@ -216,7 +230,6 @@ def _fail(message: str, code: int) -> int:
 
 def run() -> None:
     """Is the console script."""
-    flags.mark_flag_as_required("workdir")
     app.run(main)
 
 

@@ -174,7 +174,9 @@ class SemPPL(tf.keras.Model):
     @property
     def rows(self) -> tf.Tensor:
         """Where this replica's images stand in the global batch: `[B]`."""
-        return collectives.local_rows(self.hyperparameters.batch_size // collectives.num_replicas(), self.num_labelled_rows)
+        return collectives.local_rows(
+            self.hyperparameters.batch_size // collectives.num_replicas(), self.num_labelled_rows
+        )
 
     def trained_variables(self) -> list[tf.Variable]:
         """Returns the variables that the optimiser updates."""

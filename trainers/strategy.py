@@ -62,7 +62,9 @@ def _tpu() -> tf.distribute.Strategy:
         tf.tpu.experimental.initialize_tpu_system(resolver)
     except (ValueError, IndexError, tf.errors.OpError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"--strategy=tpu needs a TPU; set TPU_NAME, or use auto. Received: no TPU ({reason})") from error
+        raise ValueError(
+            f"--strategy=tpu needs a TPU; set TPU_NAME, or use auto. Received: no TPU ({reason})"
+        ) from error
     return tf.distribute.TPUStrategy(resolver)
 
 

@@ -22,7 +22,9 @@ class Supervised(tf.keras.Model):
         super().__init__(**kwargs)
         if hyperparameters.labelled_batch_size != hyperparameters.batch_size:
             allowed = f"batch_size={hyperparameters.batch_size} with --method=supervised"
-            raise ValueError(f"--labelled_batch_size must be {allowed}. Received: {hyperparameters.labelled_batch_size}")
+            raise ValueError(
+                f"--labelled_batch_size must be {allowed}. Received: {hyperparameters.labelled_batch_size}"
+            )
         self.hyperparameters = hyperparameters
         self.num_classes = num_classes
         self.online = OnlineNetwork(**hyperparameters.network, name="online")
