@@ -4,6 +4,7 @@ Import this before TensorFlow runs anything: the CPU can be split into logical d
 and Bazel, which loads no conftest.py, must see the same devices as pytest.
 """
 
+import functools
 import os
 import pathlib
 import unittest
@@ -25,10 +26,15 @@ if not flags.FLAGS.is_parsed():
 _T = TypeVar("_T", bound=Callable[..., Any] | type)
 
 
+@functools.cache
 def replicas(count: int) -> tf.distribute.Strategy:
-    """Returns a strategy of `count` CPU replicas; one is the default strategy."""
+    """Returns a strategy of `count` CPU replicas, always the same one; one replica is the default strategy.
+
+    Strategies of one process must not share collective keys: TensorFlow counts them per strategy from the same base.
+    """
     if count == 1:
         return tf.distribute.get_strategy()
+    tf.distribute.MirroredStrategy._collective_key_base += 100_000
     return tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(count)])
 
 
