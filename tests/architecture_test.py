@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "evaluation.evaluate": {"configs", "data", "evaluation", "layers", CHECKPOINT_READER},  # its input is a run
 }
 COLLECTIVES = "layers/collectives.py"
+SHARED_FLAGS = "configs/run_flags.py"  # what every entry point defines, once
 MAX_ADDONS_FILES = 4
 MACHINE = re.compile(
     r"(?<![\w.~$}/-])/(home|root|work|Users)/"
@@ -110,11 +111,16 @@ def collectives_stand_in_one_module(source: Source) -> Iterator[str]:
 
 def flags_stop_at_entry_points(source: Source) -> Iterator[str]:
     nodes = list(source.nodes())
-    if source.folder == "tests" or any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in nodes):
+    if source.folder == "tests" or source.path == SHARED_FLAGS:
+        return
+    if any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in nodes):
         return
     for node in nodes:
         if isinstance(node, ast.Attribute) and (node.attr.startswith("DEFINE_") or node.attr == "FLAGS"):
             yield f"{node.lineno}: only a module with a `main` defines or reads flags; found {node.attr}"
+    for line, name in source.imports():
+        if name.startswith("semppl.configs.run_flags"):
+            yield f"{line}: only a module with a `main` reads flags; found {name}"
 
 
 def errors_are_raised_not_asserted(source: Source) -> Iterator[str]:
@@ -241,6 +247,7 @@ class RulesCanBeBrokenTest(parameterized.TestCase):
         (collectives_stand_in_one_module, "layers/a.py", "context.all_reduce('SUM', x)"),
         (flags_stop_at_entry_points, "trainers/a.py", "SEED = flags.DEFINE_integer('seed', 0, '')"),
         (flags_stop_at_entry_points, "trainers/a.py", "def f():\n    return flags.FLAGS.seed"),
+        (flags_stop_at_entry_points, "trainers/a.py", "from semppl.configs import run_flags"),
         (errors_are_raised_not_asserted, "benchmarks/a.py", "def f(x):\n    assert x"),
         (files_are_named_after_their_idea, "data/utils.py", ""),
         (files_are_named_after_their_idea, "data/deep/helper.py", ""),
@@ -268,6 +275,8 @@ class RulesCanBeBrokenTest(parameterized.TestCase):
             "trainers/a.py",
             "F = flags.DEFINE_string('f', '', '')\ndef main(argv):\n    pass",
         ),
+        (flags_stop_at_entry_points, "export/a.py", "from semppl.configs import run_flags\ndef main(argv):\n    pass"),
+        (flags_stop_at_entry_points, "configs/run_flags.py", "WORKDIR = flags.DEFINE_string('workdir', '', '')"),
         (errors_are_raised_not_asserted, "tests/a_test.py", "assert True"),
         (no_machine_is_named, "docs/a.md", "--workdir=runs/home/ or ~/work/ or https://example.com/work/"),
         (no_machine_is_named, "Makefile", "uv pip compile --no-emit-index-url --no-emit-find-links"),
