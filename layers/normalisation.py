@@ -6,6 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from semppl.layers import collectives
+
 _SPATIAL_CHANNELS_PER_GROUP = 2
 _VECTOR_CHANNELS_PER_GROUP = 16
 _KERNEL_EPSILON = 1e-10
@@ -112,21 +114,17 @@ class BatchNorm(_Affine):
         gain, offset = self._gain_and_offset(inputs.shape[-1])
         if not training:
             return _normalise(inputs, self.moving_mean, self.moving_variance, gain, offset, self.epsilon)
-        context = tf.distribute.get_replica_context()
-        if context is not None and context.num_replicas_in_sync > 1:
-            mean, variance = _replicated_moments(tf.cast(inputs, self.statistics_dtype), context)
-            outputs = _normalise(inputs, mean, variance, gain, offset, self.epsilon)
-        elif inputs.dtype == tf.float64:
-            mean, variance = tf.nn.moments(inputs, list(range(inputs.shape.rank - 1)))
-            outputs = _normalise(inputs, mean, variance, gain, offset, self.epsilon)
-        else:
+        if collectives.num_replicas() == 1 and inputs.dtype != tf.float64:
             outputs, mean, variance = _fused_training_batch_norm(inputs, gain, offset, self.epsilon)
+        else:
+            mean, variance = _replicated_moments(tf.cast(inputs, self.statistics_dtype), self.moving_mean)
+            outputs = _normalise(inputs, mean, variance, gain, offset, self.epsilon)
         self._move(self.moving_mean, mean)
         self._move(self.moving_variance, variance)
         return outputs
 
     def _move(self, average: tf.Variable, value: tf.Tensor) -> None:
-        average.assign(average * self.momentum + tf.stop_gradient(value) * (1 - self.momentum))
+        average.assign(average * self.momentum + value * (1 - self.momentum))
 
     def get_config(self) -> dict:
         """Returns the arguments that make an equal layer."""
@@ -190,13 +188,17 @@ class StandardisedConv2D(tf.keras.layers.Conv2D):
     outputs at the scale of the inputs.
     """
 
+    def add_weight(self, name: str, **options: Any) -> tf.Variable:
+        """Makes a variable; the kernel's is read in its own type, because it is standardised before it is rounded."""
+        return super().add_weight(name=name, experimental_autocast=name != "kernel", **options)
+
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """Convolves with the standardised kernel."""
         weights = tf.cast(kernel, tf.float64 if kernel.dtype == tf.float64 else tf.float32)
         mean, variance = tf.nn.moments(weights, [0, 1, 2], keepdims=True)
         fan_in = math.prod(weights.shape[:-1])
         weights = (weights - mean) * tf.math.rsqrt(fan_in * (variance + _KERNEL_EPSILON))
-        return super().convolution_op(inputs, tf.cast(weights, kernel.dtype))
+        return super().convolution_op(inputs, tf.cast(weights, inputs.dtype))
 
 
 def convolution(
@@ -240,16 +242,19 @@ def _normalise(
     return tf.cast(centred * (tf.math.rsqrt(variance + epsilon) * gain) + offset, inputs.dtype)
 
 
-def _replicated_moments(inputs: tf.Tensor, context: tf.distribute.ReplicaContext) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mean and biased variance of every channel over all replicas, in one differentiable collective."""
-    axes = list(range(inputs.shape.rank - 1))
-    count = tf.cast(tf.size(inputs) // inputs.shape[-1], inputs.dtype)
-    sums = [tf.reduce_sum(inputs, axes), tf.reduce_sum(tf.square(inputs), axes), count[tf.newaxis]]
-    total, squares, count = tf.split(
-        context.all_reduce(tf.distribute.ReduceOp.SUM, tf.concat(sums, 0)), [inputs.shape[-1], inputs.shape[-1], 1]
-    )
+def _replicated_moments(inputs: tf.Tensor, near: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mean and biased variance of every channel over all replicas, in one differentiable collective.
+
+    Sums run over the distances from `near`, the same `[C]` on every replica: the closer it is to the mean, the fewer
+    digits the difference of the mean square and the squared mean loses.
+    """
+    channels = inputs.shape[-1]
+    distances = tf.reshape(inputs - near, [-1, channels])
+    count = tf.cast(tf.shape(distances)[:1], inputs.dtype)
+    sums = tf.concat([tf.reduce_sum(distances, 0), tf.reduce_sum(tf.square(distances), 0), count], 0)
+    total, squares, count = tf.split(collectives.all_reduce_sum(sums), [channels, channels, 1])
     mean = total / count
-    return mean, tf.nn.relu(squares / count - tf.square(mean))
+    return near + mean, tf.nn.relu(squares / count - tf.square(mean))
 
 
 def _fused_training_batch_norm(
