@@ -14,6 +14,8 @@ def main(arguments: list[str]) -> int:
     """
     # An editable install would find undeclared sources in the checkout, which Bazel has not seen.
     sys.meta_path[:] = [finder for finder in sys.meta_path if "__editable__" not in getattr(finder, "__module__", "")]
+    # A test's child processes see what the test sees; current rules_python does not pass it on.
+    os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if ".runfiles" in path)
     os.environ.setdefault("HOME", os.environ["TEST_TMPDIR"])
     options = [
         "-c",

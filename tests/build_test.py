@@ -226,6 +226,8 @@ class WheelTest(absltest.TestCase):
         code = {name for name in names if name.endswith(".py")}
         expected = set().union(*(python_files(folder) for folder in code_folders() - {"tests", "benchmarks"}))
         self.assertCountEqual(code, expected | {"semppl/__init__.py"})
+        presets = {f"semppl/configs/{path.name}" for path in (ROOT / "configs").glob("*.flags")}
+        self.assertContainsSubset(presets, names)
         self.assertEqual({name.split("/")[0].split("-")[0] for name in names}, {"semppl"})
 
 
