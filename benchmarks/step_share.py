@@ -1,0 +1,86 @@
+"""How much of a step is the method itself: queue, vote, draws and losses, beside the networks.
+
+    python -m semppl.benchmarks.step_share --flagfile=configs/digits.flags --workdir=unused
+
+Times the whole train step and each part alone, compiled the same way, interleaved; prints medians and shares.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import tensorflow as tf
+from absl import app, flags
+
+from semppl.data.pipeline import Pipeline
+from semppl.trainers import pretrain, semppl
+
+_ROUNDS = flags.DEFINE_integer("rounds", 30, "How often each part is timed.", lower_bound=1)
+
+
+def parts(model: semppl.SemPPL, batch: dict[str, tf.Tensor]) -> dict[str, Callable[[], object]]:
+    """Returns the whole step, and every part of it on embeddings that are there already."""
+    settings = model.hyperparameters
+    anchors = model.predict_views(batch)
+    targets = model.project_views(batch)
+    labels, ids = batch["labels"], batch["ids"]
+    step = model.optimizer.iterations
+    for _ in range(settings.capacity // settings.labelled_batch_size):  # a full queue
+        model.enqueue(targets, labels, ids)
+    classes = model.vote(anchors, ids).classes
+    negatives, positives = model.draw_negatives(ids, step), model.draw_semantic_positives(classes, step)
+
+    def losses() -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(anchors)
+            loss = model.weigh(model.compare(anchors, targets, negatives, positives))
+        return tape.gradient(loss, anchors)
+
+    def machinery() -> tf.Tensor:
+        model.enqueue(targets, labels, ids)
+        chosen = tf.where(labels != -1, labels, model.vote(anchors, ids).classes)
+        drawn = model.draw_negatives(ids, step), model.draw_semantic_positives(chosen, step)
+        with tf.GradientTape() as tape:
+            tape.watch(anchors)
+            loss = model.weigh(model.compare(anchors, targets, *drawn))
+        return tape.gradient(loss, anchors)
+
+    return {
+        "whole step": tf.function(lambda: model.train_step(batch)),
+        "queue, vote, draws and losses": tf.function(machinery),
+        "· enqueue": tf.function(lambda: model.enqueue(targets, labels, ids)),
+        "· vote": tf.function(lambda: model.vote(anchors, ids)),
+        "· draw of negatives": tf.function(lambda: model.draw_negatives(ids, step)),
+        "· draw of semantic positives": tf.function(lambda: model.draw_semantic_positives(classes, step)),
+        "· losses and their gradient": tf.function(losses),
+        "moving average": tf.function(lambda: model.move_target(step)),
+    }
+
+
+def medians(functions: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Returns the median seconds of each, timed in turns."""
+    for function in functions.values():
+        function()
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(rounds):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def main(argv: list[str]) -> None:
+    """Prints a Markdown table."""
+    del argv
+    source, labels, settings = pretrain.prepare_data(pretrain.hyperparameters_from_flags(), 1)
+    model = pretrain.build_model(settings, len(source.class_names), jit_compile=False)
+    batch = next(iter(Pipeline(source.train, labels, settings).batches(first_step=0)))
+    times = medians(parts(model, batch), _ROUNDS.value)
+    print("| part | ms | share of the step |\n|---|---|---|")
+    for name, seconds in times.items():
+        print(f"| {name} | {seconds * 1e3:.2f} | {seconds / times['whole step']:.1%} |")
+
+
+if __name__ == "__main__":
+    app.run(main)
