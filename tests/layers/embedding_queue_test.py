@@ -1,0 +1,131 @@
+"""Tests of semppl.layers.embedding_queue."""
+
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+
+from semppl.layers import embedding_queue
+from semppl.layers.labels import NO_LABEL
+from semppl.tests import numpy_method, testing
+
+
+def _batches(sizes, width=3, num_queues=2):
+    rng = np.random.default_rng(0)
+    for number, size in enumerate(sizes):
+        embeddings = rng.standard_normal((num_queues, size, width)).astype(np.float32)
+        ids = (np.arange(size) + 100 * number).astype(np.int64)
+        yield embeddings, rng.integers(0, 5, size).astype(np.int32), ids
+
+
+def _entries(queue, view):
+    """Lists the filled slots of one view's queue, oldest first."""
+    capacity, pointer = queue.capacity, int(queue.pointer)
+    labels, ids, embeddings = queue.labels.numpy(), queue.ids.numpy(), queue.embeddings.numpy()
+    slots = [(pointer + offset) % capacity for offset in range(capacity)]
+    return [(embeddings[view, s], labels[s], ids[s]) for s in slots if labels[s] != NO_LABEL]
+
+
+class EmbeddingQueueTest(tf.test.TestCase, parameterized.TestCase):
+    def _assert_equal(self, queue, expected):
+        for view, entries in enumerate(expected):
+            found = _entries(queue, view)
+            self.assertLen(found, len(entries))
+            for (embedding, label, image_id), entry in zip(found, entries, strict=True):
+                self.assertAllEqual(embedding, entry.embedding)
+                self.assertEqual((label, image_id), (entry.label, entry.image_id))
+
+    def test_a_new_queue_is_empty(self):
+        queue = embedding_queue.EmbeddingQueue(2, 5, 3)
+        self.assertAllEqual(queue.labels, [NO_LABEL] * 5)
+        self.assertAllEqual(queue.ids, [-1] * 5)
+        self.assertAllEqual(queue.embeddings, np.zeros((2, 5, 3)))
+        self.assertAllEqual(queue.pointer, 0)
+        dtypes = [variable.dtype for variable in (queue.embeddings, queue.labels, queue.ids, queue.pointer)]
+        self.assertEqual(dtypes, [tf.float32, tf.int32, tf.int64, tf.int32])
+
+    @parameterized.named_parameters(
+        ("of equal batches that fit", 6, (2,) * 7),
+        ("that wraps within a batch", 5, (2,) * 8),
+        ("of the largest batches", 4, (4, 4, 4)),
+        ("of batches of many sizes", 7, (3, 1, 5, 7, 2, 6, 0, 4)),
+    )
+    def test_the_oldest_leave_first(self, capacity, sizes):
+        queue = embedding_queue.EmbeddingQueue(2, capacity, 3)
+        expected = [[], []]
+        for embeddings, labels, ids in _batches(sizes):
+            queue.enqueue(tf.constant(embeddings), tf.constant(labels), tf.constant(ids))
+            expected = [
+                numpy_method.enqueue(entries, embeddings[view], labels, ids, capacity=capacity)
+                for view, entries in enumerate(expected)
+            ]
+            self._assert_equal(queue, expected)
+
+    @parameterized.parameters(False, True)
+    def test_graph_and_xla_fill_as_eager_does(self, jit_compile):
+        eager, compiled = embedding_queue.EmbeddingQueue(2, 5, 3), embedding_queue.EmbeddingQueue(2, 5, 3)
+        enqueue = tf.function(compiled.enqueue, jit_compile=jit_compile)
+        for batch in _batches((2, 2, 2, 2)):
+            eager.enqueue(*map(tf.constant, batch))
+            enqueue(*map(tf.constant, batch))
+        for its, expected in zip(compiled.variables, eager.variables, strict=True):
+            self.assertAllEqual(its, expected)
+
+    def test_a_batch_larger_than_the_queue_is_refused_before_anything_changes(self):
+        queue = embedding_queue.EmbeddingQueue(2, 5, 3)
+        (batch,) = _batches((6,))
+        with self.assertRaisesRegex(ValueError, "at most capacity=5 rows. Received: 6"):
+            queue.enqueue(*map(tf.constant, batch))
+        self.assertAllEqual(queue.labels, [NO_LABEL] * 5)
+
+    def test_nothing_in_the_queue_is_trained(self):
+        queue = embedding_queue.EmbeddingQueue(2, 5, 3)
+        self.assertEmpty(queue.trainable_variables)
+        self.assertLen(queue.non_trainable_variables, 4)
+
+    def test_no_gradient_flows_through_the_queue(self):
+        queue = embedding_queue.EmbeddingQueue(1, 4, 2)
+        embeddings = tf.Variable([[[0.6, 0.8]]])
+        with tf.GradientTape() as tape:
+            tape.watch(queue.embeddings)
+            queue.enqueue(2 * embeddings, tf.constant([1]), tf.constant([1], tf.int64))
+            total = tf.reduce_sum(queue.embeddings)
+        self.assertAllClose(total, 2.8, rtol=1e-6, atol=0)
+        self.assertIsNone(tape.gradient(total, embeddings))
+
+    @parameterized.parameters(tf.bfloat16, tf.float64)
+    def test_embeddings_are_kept_in_float32_whatever_comes(self, dtype):
+        queue = embedding_queue.EmbeddingQueue(1, 4, 2)
+        queue.enqueue(tf.constant([[[0.5, -0.25]]], dtype), tf.constant([1]), tf.constant([1], tf.int64))
+        self.assertEqual(queue.embeddings.dtype, tf.float32)
+        self.assertAllEqual(queue.embeddings[0, 0], [0.5, -0.25])
+
+    @parameterized.parameters(2, 4)
+    def test_every_replica_holds_the_same_queue(self, replicas):
+        strategy = testing.replicas(replicas)
+        with strategy.scope():
+            queue = embedding_queue.EmbeddingQueue(2, 5, 3)
+        alone = embedding_queue.EmbeddingQueue(2, 5, 3)
+        step = tf.function(lambda *batch: strategy.run(queue.enqueue, args=batch))
+        for batch in _batches((2, 2, 2, 2)):
+            step(*map(tf.constant, batch))
+            alone.enqueue(*map(tf.constant, batch))
+        for variable, expected in zip(queue.variables, alone.variables, strict=True):
+            self.assertLen(strategy.experimental_local_results(variable), replicas)
+            for copy in strategy.experimental_local_results(variable):
+                self.assertAllEqual(copy, expected)
+
+    def test_a_queue_goes_on_from_its_checkpoint(self):
+        first, *rest = _batches((2, 2, 2))
+        queue, resumed = embedding_queue.EmbeddingQueue(2, 5, 3), embedding_queue.EmbeddingQueue(2, 5, 3)
+        queue.enqueue(*map(tf.constant, first))
+        path = tf.train.Checkpoint(queue=queue).save(self.create_tempdir().full_path + "/queue")
+        tf.train.Checkpoint(queue=resumed).restore(path).assert_consumed()
+        for batch in rest:
+            queue.enqueue(*map(tf.constant, batch))
+            resumed.enqueue(*map(tf.constant, batch))
+        for its, expected in zip(resumed.variables, queue.variables, strict=True):
+            self.assertAllEqual(its, expected)
+
+
+if __name__ == "__main__":
+    tf.test.main()

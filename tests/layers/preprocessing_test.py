@@ -1,0 +1,86 @@
+"""Tests of semppl.layers.preprocessing."""
+
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+
+from semppl.layers import preprocessing
+
+
+def _images(*shape, seed=0):
+    return np.random.default_rng(seed).uniform(0, 1, shape).astype(np.float32)
+
+
+def _cubic(distance):
+    """Keys' kernel with a = −0.5."""
+    x = abs(distance)
+    if x < 1:
+        return 1.5 * x**3 - 2.5 * x**2 + 1
+    return -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2 if x < 2 else 0.0
+
+
+def _resize(line, size):
+    """Resizes one line of pixels, pixel centres at halves; weights beyond the border are left out."""
+    resized = []
+    for place in range(size):
+        centre = (place + 0.5) * len(line) / size - 0.5
+        weights = [_cubic(pixel - centre) for pixel in range(len(line))]
+        resized.append(np.dot(weights, line) / sum(weights))
+    return np.array(resized)
+
+
+class PrepareTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters(5, 8, 13)
+    def test_the_whole_image_is_resized_by_cubic_interpolation(self, size):
+        images = _images(2, 9, 7, 1)
+        expected = np.apply_along_axis(_resize, 1, images, size)
+        expected = np.clip(np.apply_along_axis(_resize, 2, expected, size), 0, 1)
+        prepared = preprocessing.prepare(images, size=size, crop=1.0)
+        self.assertAllClose(prepared, expected, rtol=0, atol=2e-3)  # the operation reads its kernel from a table
+
+    def test_an_image_of_the_right_size_is_left_alone(self):
+        images = _images(2, 8, 8, 3)
+        self.assertAllClose(preprocessing.prepare(images, size=8, crop=1.0), images, rtol=0, atol=1e-6)
+
+    def test_bytes_become_numbers_from_zero_to_one(self):
+        images = np.array([0, 1, 128, 255], np.uint8).reshape(1, 2, 2, 1)
+        prepared = preprocessing.prepare(images, size=2, crop=1.0)
+        self.assertEqual(prepared.dtype, tf.float32)
+        self.assertAllClose(prepared, images / 255, rtol=0, atol=1e-6)
+
+    def test_an_overshoot_is_cut_off(self):
+        # Cubic interpolation swings over the edge between black and white.
+        edge = np.zeros((1, 8, 8, 1), np.float32)
+        edge[:, :, 4:] = 1
+        overshot = tf.image.resize(edge, [21, 21], "bicubic")
+        self.assertGreater(np.max(overshot), 1.01)
+        self.assertLess(np.min(overshot), -0.01)
+        prepared = preprocessing.prepare(edge, size=21, crop=1.0)
+        self.assertEqual((np.min(prepared), np.max(prepared)), (0.0, 1.0))
+
+    @parameterized.parameters((256, 256, 224), (256, 300, 224), (300, 256, 224), (32, 32, 28), (9, 16, 8))
+    def test_the_centre_is_seven_eighths_of_the_shorter_side(self, height, width, side):
+        images = _images(1, height, width, 2)
+        top, left = (height - side) // 2, (width - side) // 2
+        prepared = preprocessing.prepare(images, size=side, crop=7 / 8)
+        self.assertAllClose(prepared, images[:, top : top + side, left : left + side], rtol=0, atol=1e-6)
+
+    def test_a_batch_of_unknown_size_gets_a_static_size(self):
+        compiled = tf.function(
+            lambda images: preprocessing.prepare(images, size=8, crop=0.5),
+            input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)],
+        )
+        self.assertEqual(compiled.get_concrete_function().output_shapes, [None, 8, 8, 3])
+        self.assertEqual(compiled(np.zeros((2, 20, 30, 3), np.uint8)).shape, [2, 8, 8, 3])
+
+
+class TestViewTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters(("imagenet", 7 / 8), ("cifar", 1.0), ("digits", 1.0), ("grey", 1.0), ("identity", 1.0))
+    def test_only_the_imagenet_recipe_goes_with_a_crop(self, recipe, crop):
+        images = _images(1, 32, 40, 3)
+        view = preprocessing.test_view(recipe, 24)(images)
+        self.assertAllEqual(view, preprocessing.prepare(images, size=24, crop=crop))
+
+
+if __name__ == "__main__":
+    tf.test.main()
