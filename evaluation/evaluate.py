@@ -7,7 +7,7 @@ import dataclasses
 import json
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -24,6 +24,7 @@ from semppl.layers.preprocessing import test_view
 from semppl.trainers import checkpoints
 
 _NEIGHBOURS = flags.DEFINE_integer("k", 1, "Neighbours that vote.", lower_bound=1)
+_EVALUATORS = flags.DEFINE_list("evaluators", None, "Which to run, with commas between; by default all.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,20 +71,26 @@ EVALUATORS: dict[str, Callable[[Task], float]] = {
 }
 
 
-def evaluate(workdir: str | pathlib.Path, *, k: int = 1) -> dict[str, dict[str, float]]:
+def evaluate(
+    workdir: str | pathlib.Path, *, k: int = 1, evaluators: Sequence[str] = tuple(EVALUATORS)
+) -> dict[str, dict[str, float]]:
     """Evaluates the latest checkpoint of a run on its data set's test images, and writes `metrics.json`.
 
     Args:
         workdir: of the run.
         k: neighbours that vote.
+        evaluators: keys of EVALUATORS.
 
     Returns:
         Accuracies in 0..1: representation → evaluator → accuracy. Representations are the raw pixels, the encoder's features and
         the projections; a supervised run has no projections, but its own classifier.
 
     Raises:
-        ValueError: if there is no run or no checkpoint.
+        ValueError: if there is no run or no checkpoint, or no such evaluator.
     """
+    unknown = set(evaluators) - set(EVALUATORS)
+    if unknown:
+        raise ValueError(f"--evaluators must be of {', '.join(EVALUATORS)}. Received: {', '.join(sorted(unknown))}")
     hyperparameters, network, step = checkpoints.load_online(workdir)
     source = load_source(hyperparameters.data, data_dir=hyperparameters.data_dir)
     labels = _visible_labels(hyperparameters, source)
@@ -104,7 +111,7 @@ def evaluate(workdir: str | pathlib.Path, *, k: int = 1) -> dict[str, dict[str, 
         train, test = embed(function, source.train.images), embed(function, source.test.images)
         labelled = np.flatnonzero(labels != NO_LABEL)
         task = Task(train, source.train.labels, labelled, test, source.test.labels, k)
-        metrics[name] = {evaluator: measure(task) for evaluator, measure in EVALUATORS.items()}
+        metrics[name] = {evaluator: EVALUATORS[evaluator](task) for evaluator in evaluators}
         if classifier is not None and name == "features":
             kernel, bias = classifier
             metrics["classifier"] = {"own": float(np.mean(np.argmax(test @ kernel + bias, -1) == source.test.labels))}
@@ -137,7 +144,13 @@ def main(argv: list[str]) -> int:
     """Runs from flags; returns the exit code."""
     del argv
     try:
-        print(table(evaluate(run_flags.WORKDIR.value, k=_NEIGHBOURS.value)))
+        print(
+            table(
+                evaluate(
+                    run_flags.WORKDIR.value, k=_NEIGHBOURS.value, evaluators=_EVALUATORS.value or tuple(EVALUATORS)
+                )
+            )
+        )
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
