@@ -40,7 +40,7 @@ def nearest_neighbour_vote(
     """
     batch = ids.shape[0]
     barred = (queue_labels == NO_LABEL)[tf.newaxis, :] | (ids[:, tf.newaxis] == queue_ids[tf.newaxis, :])  # [B,Q]
-    similarities = tf.einsum("ibd,jqd->ijbq", anchors, queue_embeddings)
+    similarities = tf.matmul(anchors[:, tf.newaxis], queue_embeddings[tf.newaxis], transpose_b=True)  # [L,L,B,Q]
     similarities = tf.where(barred, tf.constant(-2.0, similarities.dtype), similarities)  # below every cosine
     nearest, slots = tf.math.top_k(similarities, k=k)  # [L,L,B,K]
     labels = tf.where(nearest > -1.5, tf.gather(queue_labels, slots), NO_LABEL)
