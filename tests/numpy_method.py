@@ -28,15 +28,15 @@ class Entry(NamedTuple):
 class Terms(NamedTuple):
     """The four terms of a step, in nats."""
 
-    augmentation: float
-    semantic: float
-    augmentation_invariance: float
-    semantic_invariance: float
+    contrastive_augmentation: float
+    contrastive_semantic: float
+    invariance_augmentation: float
+    invariance_semantic: float
 
     def total(self, *, contrastive_weight: float, semantic_weight: float, invariance_weight: float) -> float:
         """Returns `c·(L_AUGM + α·L_SEMPOS) + λ·(I_AUGM + I_SEMPOS)`."""
-        contrastive = self.augmentation + semantic_weight * self.semantic
-        invariance = self.augmentation_invariance + self.semantic_invariance
+        contrastive = self.contrastive_augmentation + semantic_weight * self.contrastive_semantic
+        invariance = self.invariance_augmentation + self.invariance_semantic
         return contrastive_weight * contrastive + invariance_weight * invariance
 
 

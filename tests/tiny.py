@@ -28,6 +28,7 @@ def settings(**changes: Any) -> dict[str, Any]:
         "embedding_width": 8,
         "pixel_mean": (0.5,),
         "pixel_stddev": (0.25,),
+        "negatives": 4,
         "queue_size": 10,
         "batch_size": 16,
         "labelled_batch_size": 4,
