@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from semppl.layers.normalisation import convolution, normalisation
+from semppl.layers.pooling import spatial_mean
 
 
 @tf.keras.saving.register_keras_serializable(package="semppl")
@@ -34,11 +35,11 @@ class ConvNet(tf.keras.layers.Layer):
         self.norms = [normalisation(norm, name=f"norm_{stage}") for stage in range(len(self.widths))]
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Maps images `[B, H, W, channels]` to features `[B, widths[-1]]`."""
+        """Maps images `[B, H, W, channels]` to features `[B, widths[-1]]`, float32 at least."""
         features = images
         for conv, norm in zip(self.convolutions, self.norms, strict=True):
             features = tf.nn.relu(norm(conv(features), training=training))
-        return tf.reduce_mean(features, [1, 2])
+        return spatial_mean(features)
 
     def get_config(self) -> dict:
         """Returns the arguments that make an equal layer."""

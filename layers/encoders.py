@@ -39,7 +39,7 @@ ENCODERS: dict[str, Callable[..., tf.keras.layers.Layer]] = {
 def build_encoder(
     name: str, *, width: float = 1, norm: str = "batch", layer_name: str = "encoder"
 ) -> tf.keras.layers.Layer:
-    """Makes an encoder that maps images `[B, H, W, channels]` to features `[B, D]`.
+    """Makes an encoder that maps images `[B, H, W, channels]` to features `[B, D]`, float32 at least.
 
     Args:
         name: a key of `ENCODERS`.

@@ -5,6 +5,7 @@ from typing import Any
 import tensorflow as tf
 
 from semppl.layers.normalisation import convolution, normalisation
+from semppl.layers.pooling import spatial_mean
 from semppl.layers.selective_kernel import SelectiveKernel
 
 BLOCKS_PER_GROUP: dict[int, tuple[int, int, int, int]] = {
@@ -127,7 +128,7 @@ class PreActivationBlock(_ResidualBlock):
 
     _normalises_shortcut = False
 
-    def _gamma_initializer(self, index: int) -> str:  # noqa: ARG002
+    def _gamma_initializer(self, index: int) -> str:
         return "ones"
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
@@ -226,7 +227,7 @@ class ResNet(tf.keras.layers.Layer):
         ]
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Maps images `[B, H, W, channels]` to features `[B, D]`."""
+        """Maps images `[B, H, W, channels]` to features `[B, D]`, float32 at least."""
         features = self._apply_stem(images, training)
         for index, group in enumerate(self.block_groups):
             with tf.name_scope(f"block_group_{index}"):
@@ -234,7 +235,7 @@ class ResNet(tf.keras.layers.Layer):
                     features = block(features, training=training)
         if self.version == 2:
             features = tf.nn.relu(self.final_norm(features, training=training))
-        return tf.reduce_mean(features, [1, 2])
+        return spatial_mean(features)
 
     def _apply_stem(self, images: tf.Tensor, training: bool) -> tf.Tensor:
         features = images

@@ -5,6 +5,7 @@ from typing import Any
 import tensorflow as tf
 
 from semppl.layers.normalisation import normalisation
+from semppl.layers.pooling import spatial_mean
 
 _SMALLEST_HIDDEN_WIDTH = 32
 
@@ -45,7 +46,7 @@ class SelectiveKernel(tf.keras.layers.Layer):
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Maps two streams `[B, H, W, 2C]` to their mixture `[B, H, W, C]`."""
         first, second = tf.split(inputs, 2, axis=-1)
-        mean = tf.reduce_mean(first + second, [1, 2])  # [B,C]
+        mean = spatial_mean(first + second)  # [B,C]
         hidden = tf.nn.relu(self.hidden_norm(self.hidden(mean), training=training))
         scores = tf.stack(tf.split(self.scores(hidden), 2, axis=-1))  # [2,B,C]
         weights = tf.nn.softmax(scores, axis=0)[:, :, tf.newaxis, tf.newaxis]
