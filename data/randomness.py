@@ -24,7 +24,7 @@ def threefry2x32(key: tuple[tf.Tensor, tf.Tensor], counter: tuple[tf.Tensor, tf.
     Returns:
         Two uint32 tensors of the broadcast shape, uniformly random bits.
 
-    Reference: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", section 3.3.
+    Reference: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
     """
     schedule = (*key, key[0] ^ key[1] ^ tf.constant(_KEY_PARITY, tf.uint32))
     left, right = counter[0] + schedule[0], counter[1] + schedule[1]

@@ -51,7 +51,7 @@ class Natural:
 
 
 IMAGENET = Natural()
-# Blur is left out on 32 pixels, as the papers do for small pictures: it would take what little detail there is.
+# No blur on 32 pixels, as in Chen et al. 2020, arXiv 2002.05709, appendix B.9; it would take what detail there is.
 CIFAR = replace(IMAGENET, blur_probability=(0.0, 0.0))
 GREY = replace(CIFAR, saturation=0.0, hue=0.0, grayscale_probability=0.0, solarize_probability=(0.0, 0.0))
 
@@ -91,7 +91,7 @@ def make_views(
     Raises:
         ValueError: for an unknown recipe, or images, seeds or masks of another type or shape.
 
-    Reference: Tomasev et al. 2022, arXiv 2201.05119, section 3.1 (views, saliency masking).
+    Reference: Tomasev et al. 2022, arXiv 2201.05119 (multi-crop, saliency masking).
     """
     if recipe not in RECIPES:
         raise ValueError(f"`recipe` must be one of {sorted(RECIPES)}. Received: recipe={recipe!r}")
@@ -142,14 +142,15 @@ def digits(images: tf.Tensor, seeds: tf.Tensor, views: tf.Tensor, size: int, *, 
 
 def natural(images: tf.Tensor, seeds: tf.Tensor, views: tf.Tensor, size: int, *, settings: Natural) -> tf.Tensor:
     """Crops and flips; then jitters the colours, drops them, blurs and solarises, each by chance."""
-    chances = randomness.uniform(seeds, "chances", [5])  # [N,5]
+    draws = randomness.uniform(seeds, "photometry", [14])
+    chances, strengths, ranks, width = tf.split(draws, [5, 4, 4, 1], axis=-1)
     flipped = chances[:, 0] < settings.flip_probability
     cropped = _random_crop(images, seeds, size, flipped, settings)
-    jittered = _random_jitter(cropped, seeds, chances[:, 1] < settings.jitter_probability, settings)
+    jittered = _jitter(cropped, chances[:, 1] < settings.jitter_probability, strengths, ranks, settings)
     result = _where(chances[:, 2] < settings.grayscale_probability, augmentations.to_grayscale, jittered)
     if any(settings.blur_probability):
         low, high = settings.blur_sigma
-        sigma = low + (high - low) * randomness.uniform(seeds, "blur")
+        sigma = low + (high - low) * width[:, 0]
         kernel_size = size // settings.blur_divider
         blur = functools.partial(augmentations.gaussian_blur, sigma=sigma, kernel_size=kernel_size)
         result = _where(chances[:, 3] < _of_view(settings.blur_probability, views), blur, result)
@@ -176,17 +177,18 @@ def _random_crop(images: tf.Tensor, seeds: tf.Tensor, size: int, flipped: tf.Ten
     return tf.clip_by_value(geometry.crop_and_resize(images, boxes, size, mirrored=flipped), 0.0, 1.0)
 
 
-def _random_jitter(images: tf.Tensor, seeds: tf.Tensor, chosen: tf.Tensor, settings: Natural) -> tf.Tensor:
-    """Jitters the chosen images; the others get strengths that change nothing."""
-    draws = randomness.uniform(seeds, "jitter", [8])  # [N,8]
-    moves = tf.where(chosen[:, tf.newaxis], 2.0 * draws[:, :4] - 1.0, 0.0)
+def _jitter(
+    images: tf.Tensor, chosen: tf.Tensor, strengths: tf.Tensor, ranks: tf.Tensor, settings: Natural
+) -> tf.Tensor:
+    """Jitters the chosen images by `[N, 4]` uniform strengths; the others get strengths that change nothing."""
+    moves = tf.where(chosen[:, tf.newaxis], 2.0 * strengths - 1.0, 0.0)
     return augmentations.colour_jitter(
         images,
         brightness=settings.brightness * moves[:, 0],
         contrast=1.0 + settings.contrast * moves[:, 1],
         saturation=1.0 + settings.saturation * moves[:, 2],
         hue=settings.hue * moves[:, 3],
-        ranks=draws[:, 4:],
+        ranks=ranks,
     )
 
 

@@ -92,6 +92,12 @@ class AffineTest(tf.test.TestCase, parameterized.TestCase):
         zoomed = geometry.affine(image, _matrices(zoom=2.0), 4)
         self.assertAllClose(zoomed, image[:, 2:6, 2:6], rtol=0, atol=1e-6)
 
+    def test_a_shift_moves_what_was_turned_and_zoomed_before(self):
+        image = _images(1, 8, 8)
+        still = geometry.affine(image, _matrices(zoom=1.3, rotation=0.4, shear=0.2), 8)
+        moved = geometry.affine(image, _matrices(zoom=1.3, rotation=0.4, shear=0.2, shift=(0.25, 0.125)), 8)
+        self.assertAllClose(moved[:, 1:, 2:], still[:, :-1, :-2], rtol=0, atol=1e-5)
+
     @parameterized.parameters((7, 7, 9), (6, 9, 5))
     def test_random_maps_match_loops(self, height, width, size):
         images, matrices = _images(3, height, width, 2), _random_matrices(3)

@@ -1,6 +1,7 @@
 """Tests of semppl.data.randomness."""
 
 import math
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
@@ -125,9 +126,13 @@ class NormalTest(tf.test.TestCase, parameterized.TestCase):
             self.assertLess(_distance(column, gaussian), 1.95 / math.sqrt(2000))
         self.assertLess(np.abs(np.corrcoef(numbers, rowvar=False) - np.eye(4)).max(), 4.5 / math.sqrt(2000))
 
-    def test_no_uniform_number_gives_an_infinite_one(self):
-        numbers = randomness.normal(_NEIGHBOURS, "purpose", [1000])
-        self.assertAllInRange(numbers, -5.8, 5.8)  # sqrt(-2 ln 2^-24) = 5.77
+    @parameterized.parameters(0, _MASK)
+    def test_no_word_gives_an_infinite_number(self, word):
+        words = tf.fill([1, 2], tf.constant(word, tf.uint32)), tf.fill([1, 2], tf.constant(0, tf.uint32))
+        with mock.patch.object(randomness, "threefry2x32", return_value=words):
+            numbers = randomness.normal(_NEIGHBOURS[:1], "purpose", [4])
+        # The radius is sqrt(-2 ln 1) = 0 or sqrt(-2 ln 2^-24) = 5.768, the angle 0.
+        self.assertAllClose(numbers, [[5.768 if word else 0.0] * 2 + [0.0, 0.0]], rtol=0, atol=1e-3)
 
     @parameterized.named_parameters(*modes.ALL)
     def test_it_is_the_same_wherever_it_runs(self, run):
