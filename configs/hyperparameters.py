@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import math
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 Setting = Any
@@ -83,6 +85,7 @@ class Hyperparameters:
 
     def __post_init__(self) -> None:
         for rule in (
+            self._check_types,
             self._check_labels,
             self._check_views,
             self._check_objective,
@@ -146,7 +149,8 @@ class Hyperparameters:
         )
 
     def _resolved_labelled_batch_size(self, num_images: int, num_labelled: int, replicas: int) -> int:
-        _require(num_labelled > 0, "labels_per_class", "such that an image has a label", self.labels_per_class)
+        given = next(name for name in _LABEL_CHOICES if getattr(self, name))
+        _require(num_labelled > 0, given, "such that an image has a label", getattr(self, given))
         if self.method == "supervised" or num_labelled == num_images:
             _require(
                 self.labelled_batch_size in (0, self.batch_size),
@@ -160,11 +164,17 @@ class Hyperparameters:
         natural = self.batch_size * num_labelled / num_images
         return min(self.batch_size, replicas * max(1, round(natural / replicas)))
 
+    def _check_types(self) -> None:
+        for field in dataclasses.fields(self):
+            kind, value = type(field.default), getattr(self, field.name)
+            fits, allowed = _KINDS[kind]
+            _require(fits(value), field.name, allowed, value)
+
     def _check_labels(self) -> None:
-        chosen = [bool(self.labels_per_class), bool(self.label_fraction), bool(self.label_list)]
-        _require(
-            sum(chosen) == 1, "labels_per_class, label_fraction, label_list", "exactly one of them given", sum(chosen)
-        )
+        chosen = [f"--{name}={getattr(self, name)}" for name in _LABEL_CHOICES if getattr(self, name)]
+        if len(chosen) != 1:
+            choices = ", ".join(f"--{name}" for name in _LABEL_CHOICES)
+            raise ValueError(f"Exactly one of {choices} must be given. Received: {' '.join(chosen) or 'none'}")
         _require(self.labels_per_class >= 0, "labels_per_class", "0 or more", self.labels_per_class)
         _require(0 <= self.label_fraction <= 1, "label_fraction", "in 0..1", self.label_fraction)
 
@@ -193,8 +203,10 @@ class Hyperparameters:
         _require(self.method in ("semppl", "supervised"), "method", "semppl or supervised", self.method)
         _require(self.optimiser in ("lars", "adamw"), "optimiser", "lars or adamw", self.optimiser)
         _require(self.precision == "float32", "precision", "float32", self.precision)
-        for name in ("momentum", "target_decay"):
-            _require(0 <= getattr(self, name) <= 1, name, "in 0..1", getattr(self, name))
+        _require(0 <= self.momentum < 1, "momentum", "in 0..1, below 1", self.momentum)
+        _require(0 <= self.target_decay <= 1, "target_decay", "in 0..1", self.target_decay)
+        for name in ("seed", "label_seed"):
+            _require(0 <= getattr(self, name) < 2**32, name, "in 0..2**32 - 1", getattr(self, name))
 
     def _check_batch(self) -> None:
         enough = f"at least negatives + 1 = {self.negatives + 1}"
@@ -227,7 +239,10 @@ class Hyperparameters:
         Raises:
             ValueError: if a setting is unknown, or not allowed.
         """
-        return cls.from_dict(json.loads(text))
+        values = json.loads(text)
+        if not isinstance(values, dict):
+            raise ValueError(f"Hyper-parameters must be a JSON object. Received: {text.strip()[:40]!r}")
+        return cls.from_dict(values)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Hyperparameters":
@@ -246,17 +261,41 @@ class Hyperparameters:
         """Reads the hyper-parameters of the run in `workdir`.
 
         Raises:
-            ValueError: if there is no run, naming the folder.
+            ValueError: if there is no run, or none that this release can read, naming the folder.
         """
         path = pathlib.Path(workdir) / "hyperparameters.json"
         if not path.is_file():
             raise ValueError(f"--workdir must be the folder of a run, with a {path.name}. Received: {workdir}")
-        return cls.from_json(path.read_text())
+        try:
+            return cls.from_json(path.read_text())
+        except ValueError as error:
+            raise ValueError(f"--workdir must hold a run of this release. Received: {path}: {error}") from error
 
     def differences(self, other: "Hyperparameters") -> dict[str, tuple[Any, Any]]:
         """Returns the settings that differ, as name → (here, there)."""
         here, there = dataclasses.asdict(self), dataclasses.asdict(other)
         return {name: (here[name], there[name]) for name in here if here[name] != there[name]}
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_finite(value: Any) -> bool:
+    return _is_whole(value) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _are_finite(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) > 0 and all(_is_finite(part) for part in value)
+
+
+_LABEL_CHOICES = ("labels_per_class", "label_fraction", "label_list")
+_KINDS: dict[type, tuple[Callable[[Any], bool], str]] = {
+    int: (_is_whole, "a whole number"),
+    float: (_is_finite, "a finite number"),
+    str: (lambda value: isinstance(value, str), "a text"),
+    tuple: (_are_finite, "finite numbers, one per channel"),
+}
 
 
 def _require(holds: bool, flag: str, allowed: str, received: Any) -> None:

@@ -62,14 +62,14 @@ def _listed(images: ImageSet, path: pathlib.Path) -> list[int]:
         raise ValueError(f"--label_list must be a file, with one position or name a line. Received: {path}")
     position = {name: index for index, name in enumerate(images.names)}
     keep = []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         entry = line.strip()
         if not entry:
             continue
         index = position.get(entry, int(entry) if entry.isdecimal() else -1)
         if not 0 <= index < len(images) or images.labels[index] == NO_LABEL:
             raise ValueError(
-                f"--label_list must list labelled training images. Received: {entry!r} ({path}, line {number})"
+                f"--label_list must list labelled training images. Received: {entry[:80]!r} ({path}, line {number})"
             )
         keep.append(index)
     return keep

@@ -82,9 +82,11 @@ def _tfds(name: str, data_dir: str) -> Source:
     """Loads a classification set that tensorflow-datasets has prepared in `data_dir`."""
     import tensorflow_datasets as tfds
 
+    # A set that is not prepared is not looked for in the cloud: that takes minutes where there is no network.
+    tfds.core.utils.gcs_utils._is_gcs_disabled = True
     try:
         builder = tfds.builder(name, data_dir=data_dir or None)
-    except (tfds.core.DatasetNotFoundError, ValueError) as error:
+    except (tfds.core.DatasetNotFoundError, ValueError, AssertionError, ImportError) as error:
         known = f"tfds:NAME with a NAME that tensorflow-datasets {tfds.__version__} knows"
         raise ValueError(f"--data must be {known}. Received: tfds:{name}") from error
     if not pathlib.Path(builder.data_path).is_dir():

@@ -1,23 +1,22 @@
-"""What happens between steps: progress, reports, checkpoints, and the ways a run can end."""
+"""What happens between steps: reports, checkpoints, and the ways a run can end."""
 
 import json
 import pathlib
-import signal
-import time
-import types
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from semppl.layers.labels import NO_LABEL
-from semppl.trainers.checkpoints import RunCheckpoints, write_atomically
+from semppl.trainers.checkpoints import RunCheckpoints, write_atomically, writing_to
+from semppl.trainers.termination import Termination
 
 COLLAPSED_SPREAD = 0.01
 
 
 class NotFinite(Exception):
-    """A loss term is NaN or infinite; the message names it."""
+    """A loss term or a weight is NaN or infinite; the message names it."""
 
 
 class Terminated(Exception):
@@ -31,60 +30,8 @@ class StopOnNotFinite(tf.keras.callbacks.Callback):
         """Looks at every reported number."""
         broken = [name for name, value in logs.items() if not np.all(np.isfinite(value))]
         if broken:
-            step = int(self.model.optimizer.iterations)
             terms = ", ".join(f"{name} = {float(logs[name])}" for name in broken)
-            raise NotFinite(f"step {step}: {terms}. The last checkpoint is from before; try a lower --learning_rate.")
-
-
-class Progress(tf.keras.callbacks.Callback):
-    """Keras' progress bar over all steps of the run, with loss terms, images per second and remaining time.
-
-    Args:
-        first_step: where this process started.
-        last_step: where the run ends.
-        batch_size: N.
-        every: seconds between updates.
-    """
-
-    _SHOWN = (
-        "loss",
-        "contrastive_augmentation",
-        "contrastive_semantic",
-        "invariance_augmentation",
-        "invariance_semantic",
-    )
-    _RENAMED = types.MappingProxyType(
-        {"contrastive_augmentation": "L_aug", "contrastive_semantic": "L_sem", "invariance_augmentation": "I_aug"}
-        | {"invariance_semantic": "I_sem", "pseudo_label_accuracy": "pseudo_acc", "train_accuracy": "train_acc"}
-    )
-
-    def __init__(self, *, first_step: int, last_step: int, batch_size: int, every: float) -> None:
-        super().__init__()
-        self._batch_size = batch_size
-        self._every = every
-        self._steps = last_step - first_step
-        self._bar: tf.keras.utils.Progbar = None
-        self._shown_at = 0.0
-        self._shown_step = 0
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any]) -> None:
-        """Draws the bar, now and then."""
-        now = time.monotonic()
-        if self._bar is None:  # the first step is mostly compilation
-            self._bar = tf.keras.utils.Progbar(
-                self._steps, unit_name="step", interval=self._every, stateful_metrics=None
-            )
-            self._shown_at, self._shown_step = now, 0
-        done = batch + 1
-        if now - self._shown_at < self._every and done != self._steps:
-            return
-        rate = (done - self._shown_step) * self._batch_size / max(now - self._shown_at, 1e-9)
-        self._shown_at, self._shown_step = now, done
-        names = [*self._SHOWN, "pseudo_label_accuracy", "train_accuracy"]
-        values = [(self._RENAMED.get(name, name), float(logs[name])) for name in names if name in logs]
-        values.append(("images/s", rate))
-        self._bar.stateful_metrics = {name for name, _ in values}
-        self._bar.update(done, values)
+            raise NotFinite(f"step {_step(self.model)}: {terms}. {_WHAT_NOW}")
 
 
 class Summaries(tf.keras.callbacks.Callback):
@@ -93,50 +40,64 @@ class Summaries(tf.keras.callbacks.Callback):
     Args:
         workdir: of the run.
         first_step: where this process starts; later lines of an earlier process are dropped.
+        last_step: where the run ends; reported in any case.
         every: steps between reports.
         class_names: for the queue's fill per class.
+        warn: shows a line to whoever watches.
     """
 
     _MAX_CLASSES_BY_NAME = 20
 
-    def __init__(self, workdir: pathlib.Path, *, first_step: int, every: int, class_names: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        workdir: pathlib.Path,
+        *,
+        first_step: int,
+        last_step: int,
+        every: int,
+        class_names: tuple[str, ...],
+        warn: Callable[[str], None] = print,
+    ) -> None:
         super().__init__()
+        self._workdir = workdir
+        self._last_step = last_step
         self._every = every
         self._class_names = class_names
-        self._lines = workdir / "metrics.jsonl"
-        _drop_later_lines(self._lines, first_step)
-        self._writer = tf.summary.create_file_writer(str(workdir / "tensorboard"))
+        self._warn = warn
         self._warned = False
+        self._lines = workdir / "metrics.jsonl"
+        with writing_to(workdir):
+            _drop_later_lines(self._lines, first_step)
+            self._writer = tf.summary.create_file_writer(str(workdir / "tensorboard"))
 
     def views(self, batch: dict[str, np.ndarray], step: int) -> None:
         """Shows a grid of views: an image a row, large views and then small ones."""
-        with self._writer.as_default():
+        with writing_to(self._workdir), self._writer.as_default():
             for name in ("large", "small"):
                 if len(batch[name]):
                     tf.summary.image(f"views/{name}", grid(batch[name][:, :8])[np.newaxis], step=step)
+            self._writer.flush()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any]) -> None:
         """Reports every few steps."""
-        step = int(self.model.optimizer.iterations)
-        if step % self._every and step != self.params["steps"]:
+        step = _step(self.model)
+        if step % self._every and step != self._last_step:
             return
         numbers = {name: float(value) for name, value in logs.items()}
-        numbers["learning_rate"] = float(self.model.optimizer.learning_rate)
+        numbers["learning_rate"] = float(self.model.optimizer.learning_rate.numpy())
         numbers |= self._queue_fill()
-        with self._writer.as_default():
-            for name, value in numbers.items():
-                tf.summary.scalar(_GROUPS.get(name, name), value, step=step)
-        with self._lines.open("a") as file:
-            file.write(json.dumps({"step": step, **{name: round(value, 7) for name, value in numbers.items()}}) + "\n")
+        rounded = {name: float(f"{value:.7g}") for name, value in numbers.items()}
+        with writing_to(self._workdir):
+            with self._writer.as_default():
+                for name, value in numbers.items():
+                    tf.summary.scalar(_GROUPS.get(name, name), value, step=step)
+                self._writer.flush()  # a run that is killed leaves no gap before its last checkpoint
+            with self._lines.open("a") as file:
+                file.write(json.dumps({"step": step, **rounded}) + "\n")
         if numbers.get("embedding_spread", 1) < COLLAPSED_SPREAD and not self._warned:
             self._warned = True
-            print(
-                f"\nwarning: step {step}: the embeddings have all but collapsed (spread {numbers['embedding_spread']:.4f})"
-            )
-
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Flushes."""
-        self._writer.flush()
+            spread = f"(spread {numbers['embedding_spread']:.4f})"
+            self._warn(f"warning: step {step}: the embeddings have all but collapsed {spread}")
 
     def _queue_fill(self) -> dict[str, float]:
         queue = getattr(self.model, "queue", None)
@@ -168,33 +129,46 @@ class Checkpointing(tf.keras.callbacks.Callback):
         checkpoints: of the run.
         every: steps between checkpoints.
         last_step: where the run ends.
+        termination: tells when the run is asked to stop.
     """
 
-    def __init__(self, checkpoints: RunCheckpoints, *, every: int, last_step: int) -> None:
+    def __init__(
+        self, checkpoints: RunCheckpoints, *, every: int, last_step: int, termination: Termination | None = None
+    ) -> None:
         super().__init__()
         self._checkpoints = checkpoints
         self._every = every
         self._last_step = last_step
-        self._stepping = False
-        self._asked_to_stop = False
-
-    def listen(self) -> None:
-        """Listens for SIGTERM from now on."""
-        signal.signal(signal.SIGTERM, self._terminate)
-
-    def _terminate(self, _number: int, _frame: types.FrameType | None) -> None:
-        if not self._stepping:  # still starting: the last checkpoint is the state
-            raise Terminated
-        self._asked_to_stop = True
+        self._termination = termination or Termination()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any]) -> None:
         """Saves where it is time to."""
-        self._stepping = True
-        step = int(self.model.optimizer.iterations)
-        if step % self._every == 0 or step == self._last_step or self._asked_to_stop:
-            self._checkpoints.save()
-        if self._asked_to_stop and step != self._last_step:
+        step, asked = _step(self.model), self._termination.asked
+        if step % self._every == 0 or step == self._last_step or asked:
+            with self._termination.saving():
+                require_finite([*self.model.variables, *self.model.optimizer.variables])
+                self._checkpoints.save()
+        if asked and step != self._last_step:
             raise Terminated
+        self._termination.underway = True
+
+
+def require_finite(variables: Iterable[tf.Variable]) -> None:
+    """Looks at every number that would be saved: a step whose terms are finite can still leave weights that are not.
+
+    Raises:
+        NotFinite: naming the first variable that holds a NaN or infinity.
+    """
+    for variable in variables:
+        if variable.dtype.is_floating and not tf.reduce_all(tf.math.is_finite(variable)):
+            raise NotFinite(f"{variable.name} holds a NaN or infinity. {_WHAT_NOW}")
+
+
+_WHAT_NOW = "The last checkpoint is from before; try a lower --learning_rate, in another --workdir."
+
+
+def _step(model: tf.keras.Model) -> int:
+    return int(model.optimizer.iterations.numpy())  # a mirrored variable is no int
 
 
 def grid(views: np.ndarray) -> np.ndarray:

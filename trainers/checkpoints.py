@@ -1,10 +1,15 @@
 """A run on disk: what is saved, what is restored, and the digest that tells two runs apart."""
 
+import contextlib
+import errno
+import fcntl
 import hashlib
 import json
 import os
 import pathlib
+import shutil
 import tempfile
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -28,11 +33,36 @@ def write_atomically(path: pathlib.Path, text: str) -> None:
         raise
 
 
-def open_run(workdir: pathlib.Path, hyperparameters: Hyperparameters) -> None:
-    """Starts a run in a folder, or goes on with the one that is there.
+class NotWritten(Exception):
+    """The disk did not take what a run wrote; the message names the folder and what to do."""
+
+
+@contextlib.contextmanager
+def writing_to(workdir: pathlib.Path) -> Iterator[None]:
+    """Puts what goes wrong with the disk into one line.
 
     Raises:
-        ValueError: if the folder cannot be written, or holds a run with other hyper-parameters, naming the flags that differ.
+        NotWritten: if something could not be written.
+    """
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        message = error.strerror if isinstance(error, OSError) else error.message
+        reason = str(message).splitlines()[0].rpartition("; ")[2].partition(" [Op:")[0]
+        raise NotWritten(
+            f"--workdir must have room for the run. Received: {workdir} ({reason}). "
+            "What was saved before is sound: make room, and the same command goes on from there."
+        ) from error
+
+
+@contextlib.contextmanager
+def open_run(workdir: pathlib.Path, hyperparameters: Hyperparameters) -> Iterator[None]:
+    """Starts a run in a folder, or goes on with the one that is there; keeps other processes out meanwhile.
+
+    Raises:
+        ValueError: if the folder cannot be written, is in use, or holds a run with other hyper-parameters, naming the flags
+            that differ.
+        NotWritten: if the disk is full.
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -42,9 +72,34 @@ def open_run(workdir: pathlib.Path, hyperparameters: Hyperparameters) -> None:
         raise ValueError(
             f"--workdir must be a folder that can be written. Received: {workdir} ({error.strerror})"
         ) from error
+    with _locked(workdir):
+        _compare_or_write(workdir, hyperparameters)
+        yield
+
+
+@contextlib.contextmanager
+def _locked(workdir: pathlib.Path) -> Iterator[None]:
+    """Holds a lock that ends with the process, however it ends."""
+    with writing_to(workdir):
+        file = (workdir / ".lock").open("a")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"--workdir must be in use by one process only. Received: {workdir}, where another one trains"
+            ) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):  # a file system without locks
+                raise
+        yield
+
+
+def _compare_or_write(workdir: pathlib.Path, hyperparameters: Hyperparameters) -> None:
     path = workdir / "hyperparameters.json"
     if not path.exists():
-        write_atomically(path, hyperparameters.to_json())
+        with writing_to(workdir):
+            write_atomically(path, hyperparameters.to_json())
         return
     differences = Hyperparameters.load(workdir).differences(hyperparameters)
     if differences:
@@ -64,22 +119,58 @@ class RunCheckpoints:
 
     def __init__(self, model: tf.keras.Model, workdir: pathlib.Path) -> None:
         self.model = model
+        self.workdir = workdir
         self.checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
         self.manager = tf.train.CheckpointManager(
             self.checkpoint, str(workdir / "checkpoints"), max_to_keep=2, checkpoint_name="step"
         )
 
+    @property
+    def step(self) -> int:
+        """Steps that the model has taken."""
+        return int(self.model.optimizer.iterations.numpy())  # a mirrored variable is no int
+
     def restore(self) -> int:
-        """Restores the latest checkpoint, if any; returns the step to go on with."""
+        """Restores the latest checkpoint, if any; returns the step to go on with.
+
+        Raises:
+            ValueError: if the checkpoint cannot be read.
+        """
+        self._remove_halves()
         latest = self.manager.latest_checkpoint
         if latest:
-            self.checkpoint.restore(latest).assert_consumed()
-        return int(self.model.optimizer.iterations)
+            try:
+                self.checkpoint.restore(latest).assert_consumed()
+            except (AssertionError, ValueError, tf.errors.OpError) as error:
+                reason = str(error).splitlines()[0]
+                raise ValueError(
+                    f"--workdir must hold a checkpoint that this release can read, or none. Received: {latest} ({reason})"
+                ) from error
+        return self.step
 
     def save(self) -> str:
-        """Saves the state after the latest step; returns the checkpoint's path."""
-        path: str = self.manager.save(checkpoint_number=int(self.model.optimizer.iterations))
+        """Saves the state after the latest step; returns the checkpoint's path.
+
+        Raises:
+            NotWritten: if it could not be saved; the checkpoint before it is as it was.
+        """
+        step = self.step
+        try:
+            with writing_to(self.workdir):
+                path: str = self.manager.save(checkpoint_number=step)
+        except NotWritten:
+            self._remove_halves(f"step-{step}.*")
+            raise
         return path
+
+    def _remove_halves(self, *patterns: str) -> None:
+        """Removes what a save that did not end has left."""
+        folder = self.workdir / "checkpoints"
+        for path in [path for pattern in ("*_temp", "*.tmp*", *patterns) for path in folder.glob(pattern)]:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def latest_checkpoint(workdir: str | pathlib.Path) -> str:
@@ -138,5 +229,6 @@ def weights_sha256(path: str) -> str:
 def write_done(workdir: pathlib.Path, step: int, checkpoint: str) -> str:
     """Writes `done.json`: the step and the digest of the weights; returns the digest."""
     digest = weights_sha256(checkpoint)
-    write_atomically(workdir / "done.json", json.dumps({"step": step, "weights_sha256": digest}, indent=2) + "\n")
+    with writing_to(workdir):
+        write_atomically(workdir / "done.json", json.dumps({"step": step, "weights_sha256": digest}, indent=2) + "\n")
     return digest

@@ -4,10 +4,16 @@ python -m semppl.trainers.pretrain --flagfile=configs/digits.flags --workdir=run
 """
 
 import dataclasses
+import os
 import pathlib
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
+
+if __name__ == "__main__":  # before TensorFlow is imported: it greets with a dozen lines, and takes seconds
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 
 import numpy as np
 import tensorflow as tf
@@ -18,15 +24,19 @@ from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.label_split import visible_labels
 from semppl.data.pipeline import Pipeline
 from semppl.data.sources import NO_LABEL, Source, load_source
+from semppl.data.views import RECIPES
+from semppl.layers.encoders import ENCODERS
 from semppl.trainers import callbacks, checkpoints, schedules, strategy
-from semppl.trainers.optimisers import make_optimiser
+from semppl.trainers.optimisers import OPTIMISERS, make_optimiser
+from semppl.trainers.progress import Progress
 from semppl.trainers.semppl import SemPPL
 from semppl.trainers.supervised import Supervised
+from semppl.trainers.termination import STOPPED, Termination
 
 METHODS: dict[str, Callable[[Hyperparameters, int], tf.keras.Model]] = {"semppl": SemPPL, "supervised": Supervised}
 
 _STRATEGY = flags.DEFINE_string(
-    "strategy", "auto", "Devices: auto, default (one), mirrored (all of this machine), tpu."
+    "strategy", "auto", "Devices: auto, default (one), mirrored (all of this machine), tpu (TPU_NAME says which)."
 )
 _JIT_COMPILE = flags.DEFINE_string("jit_compile", "auto", "XLA: auto (TPU and GPU, not CPU), true, false.")
 _CHECKPOINT_EVERY = flags.DEFINE_integer("checkpoint_every", 500, "Steps between checkpoints.", lower_bound=1)
@@ -82,6 +92,7 @@ def pretrain(
     jit_compile: str = "auto",
     checkpoint_every: int = 500,
     log_every: int = 10,
+    termination: Termination | None = None,
 ) -> None:
     """Trains, or goes on training, to the end of the run.
 
@@ -92,41 +103,62 @@ def pretrain(
         jit_compile: whether XLA compiles the step: auto, true or false.
         checkpoint_every: steps between checkpoints.
         log_every: steps between reports.
+        termination: tells when to stop early.
 
     Raises:
         ValueError: before the first step, if something that was asked for cannot be.
-        NotFinite: if a term is no longer a number.
-        Terminated: on SIGTERM, after saving.
+        NotFinite: if a term or a weight is no longer a number.
+        NotWritten: if the disk is full.
+        Terminated: when asked to stop, after saving.
     """
+    check_names(hyperparameters)
     devices = strategy.make_strategy(strategy_name)
     compiled = strategy.compiles(jit_compile, devices)
     source, labels, hyperparameters = prepare_data(hyperparameters, devices.num_replicas_in_sync)
-    checkpoints.open_run(workdir, hyperparameters)
-    with devices.scope():
-        model = build_model(hyperparameters, len(source.class_names), jit_compile=compiled)
-    saved = checkpoints.RunCheckpoints(model, workdir)
-    first_step, last_step = saved.restore(), hyperparameters.steps
-    _announce(hyperparameters, workdir, devices, source, int((labels != NO_LABEL).sum()), first_step)
-    if first_step < last_step:
-        checkpointing = callbacks.Checkpointing(saved, every=checkpoint_every, last_step=last_step)
-        checkpointing.listen()
-        summaries = callbacks.Summaries(workdir, first_step=first_step, every=log_every, class_names=source.class_names)
-        progress = callbacks.Progress(
-            first_step=first_step,
-            last_step=last_step,
-            batch_size=hyperparameters.batch_size,
-            every=0.5 if sys.stdout.isatty() else 10,
-        )
-        pipeline = Pipeline(source.train, labels, hyperparameters)
-        summaries.views(next(pipeline.batches(first_step=first_step).as_numpy_iterator()), first_step)
-        model.fit(
-            _distributed(pipeline, devices, first_step),
-            steps_per_epoch=last_step - first_step,
-            callbacks=[callbacks.StopOnNotFinite(), summaries, progress, checkpointing],
-            verbose=0,
-        )
-    digest = checkpoints.write_done(workdir, last_step, checkpoints.latest_checkpoint(workdir))
+    with checkpoints.open_run(workdir, hyperparameters):
+        with devices.scope():
+            model = build_model(hyperparameters, len(source.class_names), jit_compile=compiled)
+        saved = checkpoints.RunCheckpoints(model, workdir)
+        first_step, last_step = saved.restore(), hyperparameters.steps
+        _announce(hyperparameters, workdir, devices, source, int((labels != NO_LABEL).sum()), first_step)
+        if first_step < last_step:
+            progress = Progress(first_step=first_step, last_step=last_step, batch_size=hyperparameters.batch_size)
+            summaries = callbacks.Summaries(
+                workdir,
+                first_step=first_step,
+                last_step=last_step,
+                every=log_every,
+                class_names=source.class_names,
+                warn=progress.say,
+            )
+            checkpointing = callbacks.Checkpointing(
+                saved, every=checkpoint_every, last_step=last_step, termination=termination
+            )
+            pipeline = Pipeline(source.train, labels, hyperparameters)
+            summaries.views(_few_images(pipeline, first_step), first_step)
+            try:
+                model.fit(
+                    _distributed(pipeline, devices, first_step),
+                    steps_per_epoch=last_step - first_step,
+                    callbacks=[callbacks.StopOnNotFinite(), summaries, progress, checkpointing],
+                    verbose=0,
+                )
+            finally:
+                progress.leave()
+        digest = checkpoints.write_done(workdir, last_step, checkpoints.latest_checkpoint(workdir))
     print(f"done: {last_step} steps, weights {digest[:12]}…, in {workdir}", flush=True)
+
+
+def check_names(hyperparameters: Hyperparameters) -> None:
+    """Looks up the names that hyper-parameters give to code.
+
+    Raises:
+        ValueError: for an unknown name, with the flag and the names that there are.
+    """
+    for flag, names in (("method", METHODS), ("encoder", ENCODERS), ("recipe", RECIPES), ("optimiser", OPTIMISERS)):
+        name = getattr(hyperparameters, flag)
+        if name not in names:
+            raise ValueError(f"--{flag} must be one of {', '.join(sorted(names))}. Received: {name}")
 
 
 def prepare_data(hyperparameters: Hyperparameters, replicas: int) -> tuple[Source, np.ndarray, Hyperparameters]:
@@ -182,6 +214,14 @@ def _distributed(pipeline: Pipeline, devices: tf.distribute.Strategy, first_step
     return devices.distribute_datasets_from_function(feed)
 
 
+def _few_images(pipeline: Pipeline, step: int) -> dict[str, np.ndarray]:
+    """Makes the views of a small share of a batch, eight images or a few more: a whole one can be gigabytes."""
+    rows, labelled = pipeline.hyperparameters.batch_size, pipeline.hyperparameters.labelled_batch_size
+    shares = max(n for n in range(1, rows // 8 + 1) if rows % n == 0 and labelled % n == 0)
+    share: dict[str, np.ndarray] = next(pipeline.batches(first_step=step, num_replicas=shares).as_numpy_iterator())
+    return share
+
+
 def _announce(
     hyperparameters: Hyperparameters,
     workdir: pathlib.Path,
@@ -193,31 +233,43 @@ def _announce(
     where = f"{devices.num_replicas_in_sync} replica(s), {type(devices).__name__}"
     print(
         f"{hyperparameters.method} on {hyperparameters.data}: {len(source.train)} images, {num_labelled} labelled, "
-        f"{len(source.class_names)} classes; {where}; TensorBoard: tensorboard --logdir {workdir}"
+        f"{len(source.class_names)} classes; {where}; TensorBoard: tensorboard --logdir {workdir}",
+        flush=True,
     )
-    if first_step:
+    if first_step == hyperparameters.steps:
+        print(f"finished already: all {first_step} steps are done, nothing is trained", flush=True)
+    elif first_step:
         print(f"going on from step {first_step} of {hyperparameters.steps}", flush=True)
 
 
 def main(argv: list[str]) -> int:
-    """Runs from flags; returns the exit code: 0 done or stopped by SIGTERM, 2 wrong flags, 3 not a number."""
-    if len(argv) > 1:
-        return _fail(f"Every argument must be a flag. Received: {' '.join(argv[1:])}", 2)
+    """Runs from flags.
+
+    Returns:
+        The exit code: 0 done, or stopped by SIGTERM; 2 wrong flags; 3 not a number; 4 a full disk; 130 Ctrl-C.
+    """
+    del argv
+    tf.get_logger().setLevel("WARNING")
     tf.config.experimental.enable_op_determinism()
-    workdir = pathlib.Path(run_flags.WORKDIR.value)
     try:
-        pretrain(
-            hyperparameters_from_flags(),
-            workdir,
-            strategy_name=_STRATEGY.value,
-            jit_compile=_JIT_COMPILE.value,
-            checkpoint_every=_CHECKPOINT_EVERY.value,
-            log_every=_LOG_EVERY.value,
-        )
+        with Termination() as termination:
+            pretrain(
+                hyperparameters_from_flags(),
+                pathlib.Path(run_flags.WORKDIR.value),
+                strategy_name=_STRATEGY.value,
+                jit_compile=_JIT_COMPILE.value,
+                checkpoint_every=_CHECKPOINT_EVERY.value,
+                log_every=_LOG_EVERY.value,
+                termination=termination,
+            )
     except callbacks.Terminated:
-        print("\nstopped on SIGTERM; the same command goes on from here", flush=True)
+        print(STOPPED, flush=True)
+    except KeyboardInterrupt:
+        return _fail("stopped by Ctrl-C; the same command goes on from the last checkpoint", 130)
     except callbacks.NotFinite as error:
         return _fail(str(error), 3)
+    except checkpoints.NotWritten as error:
+        return _fail(str(error), 4)
     except (ValueError, OSError) as error:
         return _fail(str(error), 2)
     return 0
@@ -230,7 +282,7 @@ def _fail(message: str, code: int) -> int:
 
 def run() -> None:
     """Is the console script."""
-    app.run(main)
+    app.run(main, flags_parser=run_flags.parse)
 
 
 if __name__ == "__main__":

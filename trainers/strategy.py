@@ -1,22 +1,26 @@
 """Which devices a run uses, by name."""
 
+import os
+import socket
 from collections.abc import Callable
 
 import tensorflow as tf
+
+_SECONDS_TO_ANSWER = 10
 
 
 def make_strategy(name: str) -> tf.distribute.Strategy:
     """Makes a distribution strategy.
 
     Args:
-        name: auto (a TPU where one answers, else all GPUs, else the CPU), default (one device), mirrored (all GPUs, or all logical
-            CPUs, of this machine) or tpu.
+        name: auto (the TPU that TPU_NAME names, else all GPUs, else the CPU), default (one device), mirrored (all GPUs, or
+            all logical CPUs, of this machine) or tpu.
 
     Returns:
         The strategy; models must be built in its scope.
 
     Raises:
-        ValueError: if the name is unknown, or no TPU answers.
+        ValueError: if the name is unknown, or a TPU is named or asked for and none answers.
     """
     if name not in STRATEGIES:
         raise ValueError(f"--strategy must be one of {', '.join(STRATEGIES)}. Received: {name}")
@@ -56,24 +60,33 @@ def _mirrored() -> tf.distribute.Strategy:
 
 
 def _tpu() -> tf.distribute.Strategy:
+    name = os.environ.get("TPU_NAME")  # TensorFlow itself reads it, but does not know `local` there
     try:
-        resolver = tf.distribute.cluster_resolver.TPUClusterResolver()
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=name)
+        _call(resolver.master())
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
-    except (ValueError, IndexError, tf.errors.OpError) as error:
+    except (ValueError, IndexError, RuntimeError, OSError, ImportError, tf.errors.OpError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"--strategy=tpu needs a TPU; set TPU_NAME, or use auto. Received: no TPU ({reason})"
-        ) from error
+        how = "auto, default or mirrored, or TPU_NAME name a TPU that answers (`local` on a machine that has one)"
+        raise ValueError(f"--strategy must be {how}. Received: tpu, TPU_NAME={name} ({reason})") from error
     return tf.distribute.TPUStrategy(resolver)
 
 
-def _auto() -> tf.distribute.Strategy:
-    try:
-        return _tpu()
-    except ValueError:
-        return _mirrored() if len(tf.config.list_logical_devices("GPU")) > 1 else _default()
+def _call(master: str) -> None:
+    """Fails where nobody listens at a `grpc://host:port`: TensorFlow would wait for hours."""
+    host, _, port = master.removeprefix("grpc://").rpartition(":")
+    if host:
+        socket.create_connection((host, int(port)), timeout=_SECONDS_TO_ANSWER).close()
 
+
+def _auto() -> tf.distribute.Strategy:
+    if any(os.environ.get(name) for name in _NAMES_A_TPU):
+        return _tpu()
+    return _mirrored() if len(tf.config.list_logical_devices("GPU")) > 1 else _default()
+
+
+_NAMES_A_TPU = ("TPU_NAME", "KUBE_GOOGLE_CLOUD_TPU_ENDPOINTS", "TPU_CONFIG")
 
 STRATEGIES: dict[str, Callable[[], tf.distribute.Strategy]] = {
     "auto": _auto,

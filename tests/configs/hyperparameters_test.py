@@ -1,0 +1,269 @@
+"""Tests of semppl.configs.hyperparameters."""
+
+import dataclasses
+import json
+import pathlib
+import tempfile
+
+from absl.testing import absltest, parameterized
+
+from semppl.configs.hyperparameters import Hyperparameters
+
+
+def _make(**changes):
+    return Hyperparameters(**{"labels_per_class": 1, **changes})
+
+
+class RecordTest(parameterized.TestCase):
+    def test_a_record_cannot_be_changed(self):
+        with self.assertRaises(dataclasses.FrozenInstanceError):
+            _make().batch_size = 1
+
+    def test_every_setting_has_a_group_and_a_meaning(self):
+        for field in dataclasses.fields(Hyperparameters):
+            self.assertIn(
+                field.metadata["group"], ("data", "views", "networks", "objective", "optimisation"), field.name
+            )
+            self.assertRegex(field.metadata["help"], r"^\S.{5,}\.$", field.name)
+
+    def test_the_defaults_are_the_published_ones(self):
+        settings = _make()
+        self.assertEqual((settings.large_views, settings.small_views, settings.views), (4, 2, 6))
+        self.assertEqual((settings.temperature, settings.negatives, settings.semantic_positives), (0.2, 10, 3))
+        self.assertEqual(
+            (settings.contrastive_weight, settings.semantic_weight, settings.invariance_weight), (0.3, 0.2, 5)
+        )
+        self.assertEqual((settings.batch_size, settings.capacity), (4096, 20 * 4096))
+        self.assertAlmostEqual(settings.peak_learning_rate, 0.3 * 4096 / 256, delta=1e-12)
+        self.assertEqual((settings.weight_decay, settings.target_decay, settings.neighbours), (1e-6, 0.99, 1))
+
+    def test_a_given_queue_size_is_the_capacity(self):
+        self.assertEqual(_make(batch_size=32, queue_size=48).capacity, 48)
+
+    def test_the_number_of_channels_is_that_of_the_means(self):
+        self.assertEqual(_make(pixel_mean=(0.5,), pixel_stddev=(0.2,)).channels, 1)
+        self.assertEqual(_make().channels, 3)
+
+    def test_the_networks_get_their_own_settings_only(self):
+        names = ("encoder", "width", "norm", "head_width", "embedding_width", "pixel_mean", "pixel_stddev")
+        settings = _make(width=2.0)
+        self.assertEqual(settings.network, {name: getattr(settings, name) for name in names})
+
+
+class ValidationTest(parameterized.TestCase):
+    @parameterized.parameters(
+        ("labels_per_class", -1, "0 or more"),
+        ("large_views", 0, "1 or more"),
+        ("small_views", -1, "0 or more"),
+        ("large_size", 7, "8 or more"),
+        ("small_size", 7, "8 or more"),
+        ("mask_probability", 1.5, "in 0..1"),
+        ("width", 0.0, "positive"),
+        ("norm", "layer", "batch or group"),
+        ("head_width", 0, "1 or more"),
+        ("embedding_width", 0, "1 or more"),
+        ("pixel_stddev", (0.2, 0.2), "as many values as pixel_mean, 3, all positive"),
+        ("pixel_stddev", (0.2, 0.2, 0.0), "all positive"),
+        ("temperature", 0.0, "positive"),
+        ("negatives", 0, "1 or more"),
+        ("semantic_positives", 0, "1 or more"),
+        ("neighbours", 0, "in 1..81920"),
+        ("neighbours", 81921, "in 1..81920"),
+        ("queue_size", -1, "0 or more"),
+        ("contrastive_weight", -0.1, "0 or more"),
+        ("semantic_weight", -0.1, "0 or more"),
+        ("invariance_weight", -0.1, "0 or more"),
+        ("weight_decay", -0.1, "0 or more"),
+        ("learning_rate", -0.1, "0 or more"),
+        ("method", "simclr", "semppl or supervised"),
+        ("optimiser", "sgd", "lars or adamw"),
+        ("precision", "float16", "float32"),
+        ("momentum", 1.0, "in 0..1, below 1"),
+        ("momentum", -0.1, "in 0..1, below 1"),
+        ("target_decay", 1.1, "in 0..1"),
+        ("batch_size", 10, "at least negatives + 1 = 11"),
+        ("labelled_batch_size", 4097, "in 0..batch_size=4096"),
+        ("labelled_batch_size", -1, "in 0..batch_size=4096"),
+        ("steps", -1, "positive, or 0 with epochs > 0"),
+        ("warmup_epochs", -1.0, "0 or more"),
+        ("warmup_steps", -2, "-1 or more"),
+        ("seed", -1, "in 0..2**32 - 1"),
+        ("seed", 2**32, "in 0..2**32 - 1"),
+        ("label_seed", -1, "in 0..2**32 - 1"),
+        # of the wrong kind
+        ("steps", 1.5, "a whole number"),
+        ("steps", True, "a whole number"),
+        ("batch_size", "64", "a whole number"),
+        ("learning_rate", float("nan"), "a finite number"),
+        ("learning_rate", float("inf"), "a finite number"),
+        ("temperature", float("inf"), "a finite number"),
+        ("epochs", float("inf"), "a finite number"),
+        ("mask_probability", float("nan"), "a finite number"),
+        ("temperature", "0.2", "a finite number"),
+        ("data", 3, "a text"),
+        ("pixel_mean", (), "finite numbers, one per channel"),
+        ("pixel_mean", (0.1, float("nan"), 0.1), "finite numbers, one per channel"),
+        ("pixel_mean", 0.5, "finite numbers, one per channel"),
+    )
+    def test_a_value_that_is_not_allowed_is_one_line_with_flag_allowed_and_received(self, flag, value, allowed):
+        with self.assertRaises(ValueError) as caught:
+            _make(**{flag: value})
+        message = str(caught.exception)
+        self.assertStartsWith(message, f"--{flag} must be ")
+        self.assertIn(allowed, message)
+        self.assertEndsWith(message, f" Received: {value}")
+        self.assertNotIn("\n", message)
+
+    @parameterized.parameters(
+        ("batch_size", 11),
+        ("large_size", 8),
+        ("mask_probability", 0.0),
+        ("mask_probability", 1.0),
+        ("neighbours", 81920),
+        ("momentum", 0.0),
+        ("target_decay", 1.0),
+        ("target_decay", 0.0),
+        ("warmup_steps", -1),
+        ("seed", 2**32 - 1),
+        ("learning_rate", 0),
+        ("small_views", 0),
+    )
+    def test_a_value_at_the_border_is_allowed(self, flag, value):
+        self.assertEqual(getattr(_make(**{flag: value}), flag), value)
+
+    def test_a_queue_holds_the_labelled_images_of_a_batch(self):
+        self.assertEqual(_make(batch_size=64, labelled_batch_size=16, queue_size=16).capacity, 16)
+        with self.assertRaisesRegex(ValueError, r"^--queue_size must be at least .* 16\. Received: 15$"):
+            _make(batch_size=64, labelled_batch_size=16, queue_size=15)
+
+    def test_no_length_is_no_run(self):
+        with self.assertRaisesRegex(ValueError, "^--steps must be positive, or 0 with epochs > 0"):
+            _make(steps=0, epochs=0.0)
+
+    @parameterized.parameters(
+        ({}, "none"),
+        ({"labels_per_class": 1, "label_fraction": 0.5}, "--labels_per_class=1 --label_fraction=0.5"),
+        ({"label_fraction": 0.5, "label_list": "some.txt"}, "--label_fraction=0.5 --label_list=some.txt"),
+    )
+    def test_labels_are_chosen_in_exactly_one_way(self, chosen, received):
+        with self.assertRaises(ValueError) as caught:
+            Hyperparameters(**chosen)
+        self.assertEqual(
+            str(caught.exception),
+            f"Exactly one of --labels_per_class, --label_fraction, --label_list must be given. Received: {received}",
+        )
+
+    @parameterized.parameters(-0.1, 1.1)
+    def test_a_fraction_is_between_zero_and_one(self, fraction):
+        with self.assertRaisesRegex(ValueError, r"^--label_fraction must be in 0\.\.1\. Received: "):
+            Hyperparameters(label_fraction=fraction)
+
+
+class ResolvedTest(parameterized.TestCase):
+    def test_epochs_become_steps(self):
+        settings = _make(batch_size=32, epochs=3.0, warmup_epochs=0.5)
+        resolved = settings.resolved(num_images=1500, num_labelled=10, replicas=1)
+        self.assertEqual((resolved.steps, resolved.warmup_steps), (141, 23))  # 140.625 and 23.4375
+        self.assertEqual(resolved.queue_size, 640)
+
+    def test_steps_win_over_epochs(self):
+        settings = _make(batch_size=32, steps=7, warmup_steps=0)
+        self.assertEqual(settings.resolved(num_images=1500, num_labelled=10, replicas=1).steps, 7)
+
+    def test_a_run_has_a_step_however_short_its_epochs(self):
+        settings = _make(batch_size=32, epochs=1e-6, warmup_steps=0)
+        self.assertEqual(settings.resolved(num_images=1500, num_labelled=10, replicas=1).steps, 1)
+
+    @parameterized.parameters((150, 1, 10), (1, 1, 1), (150, 4, 8), (1, 4, 4), (1499, 1, 96))
+    def test_labelled_rows_are_the_natural_share_for_each_replica(self, num_labelled, replicas, rows):
+        settings = _make(batch_size=96, steps=5, warmup_steps=0)
+        resolved = settings.resolved(num_images=1500, num_labelled=num_labelled, replicas=replicas)
+        self.assertEqual(resolved.labelled_batch_size, rows)
+
+    def test_given_labelled_rows_stay(self):
+        settings = _make(batch_size=96, labelled_batch_size=24, steps=5, warmup_steps=0)
+        self.assertEqual(settings.resolved(num_images=1500, num_labelled=10, replicas=2).labelled_batch_size, 24)
+
+    @parameterized.parameters(({}, 1500), ({"method": "supervised"}, 10))
+    def test_all_rows_are_labelled_where_no_other_image_is_used(self, changes, num_labelled):
+        settings = _make(batch_size=96, steps=5, warmup_steps=0, **changes)
+        resolved = settings.resolved(num_images=1500, num_labelled=num_labelled, replicas=1)
+        self.assertEqual(resolved.labelled_batch_size, 96)
+        settings = _make(batch_size=96, labelled_batch_size=24, steps=5, warmup_steps=0, **changes)
+        with self.assertRaisesRegex(ValueError, r"^--labelled_batch_size must be 0 or batch_size\. Received: 24$"):
+            settings.resolved(num_images=1500, num_labelled=num_labelled, replicas=1)
+
+    @parameterized.parameters(
+        ({"batch_size": 33}, "--batch_size must be a multiple of the 2 replicas. Received: 33"),
+        ({"labelled_batch_size": 5}, "--labelled_batch_size must be a multiple of the 2 replicas. Received: 5"),
+        ({"warmup_steps": 5}, "--warmup_steps must be below the 5 steps. Received: 5"),
+        ({"warmup_steps": -1, "warmup_epochs": 1.0}, "--warmup_epochs must be below the 5 steps. Received: 47"),
+    )
+    def test_what_does_not_go_together_names_the_flag(self, changes, message):
+        settings = _make(**{"batch_size": 32, "steps": 5, "warmup_steps": 0, **changes})
+        with self.assertRaises(ValueError) as caught:
+            settings.resolved(num_images=1500, num_labelled=10, replicas=2)
+        self.assertEqual(str(caught.exception), message)
+
+    def test_labels_that_are_none_name_the_flag_that_chose_them(self):
+        settings = Hyperparameters(label_list="empty.txt", batch_size=32, steps=5, warmup_steps=0)
+        with self.assertRaisesRegex(ValueError, "^--label_list must be such that .* Received: empty.txt$"):
+            settings.resolved(num_images=1500, num_labelled=0, replicas=1)
+
+    def test_a_natural_share_must_fit_the_queue(self):
+        settings = _make(batch_size=32, queue_size=8, steps=5, warmup_steps=0)
+        with self.assertRaisesRegex(ValueError, r"^--queue_size must be at least .* 16\. Received: 8$"):
+            settings.resolved(num_images=1500, num_labelled=750, replicas=1)
+
+    def test_resolving_twice_changes_nothing(self):
+        settings = _make(batch_size=32, epochs=3.0, warmup_epochs=0.5)
+        once = settings.resolved(num_images=1500, num_labelled=10, replicas=1)
+        self.assertEqual(once.resolved(num_images=1500, num_labelled=10, replicas=1), once)
+
+
+class JsonTest(parameterized.TestCase):
+    def test_what_is_written_is_read_back(self):
+        settings = _make(learning_rate=1 / 3, pixel_mean=(0.1,), pixel_stddev=(1e-7,), label_seed=7, data="tfds:ä")
+        self.assertEqual(Hyperparameters.from_json(settings.to_json()), settings)
+
+    def test_a_line_holds_a_setting(self):
+        text = _make(pixel_mean=(0.5,), pixel_stddev=(0.2,)).to_json()
+        self.assertEqual(json.loads(text)["batch_size"], 4096)
+        self.assertIn('\n  "batch_size": 4096,\n', text)
+        self.assertEndsWith(text, "\n}\n")
+
+    def test_a_setting_of_another_release_is_named(self):
+        values = {**dataclasses.asdict(_make()), "warp": 9}
+        with self.assertRaisesRegex(ValueError, "^Unknown hyper-parameters: warp. This release knows batch_size, "):
+            Hyperparameters.from_json(json.dumps(values))
+
+    def test_a_value_that_is_not_allowed_is_refused_when_read(self):
+        values = {**dataclasses.asdict(_make()), "norm": "layer"}
+        with self.assertRaisesRegex(ValueError, "^--norm must be"):
+            Hyperparameters.from_json(json.dumps(values))
+
+    def test_a_missing_setting_has_its_default(self):
+        self.assertEqual(Hyperparameters.from_json('{"labels_per_class": 1}'), _make())
+
+    @parameterized.parameters("", "{", "[1]", "7", '{"warp": 9}', '{"labels_per_class": "many"}')
+    def test_a_file_that_is_none_of_ours_names_the_folder(self, text):
+        workdir = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+        (workdir / "hyperparameters.json").write_text(text)
+        with self.assertRaises(ValueError) as caught:
+            Hyperparameters.load(workdir)
+        self.assertStartsWith(str(caught.exception), f"--workdir must hold a run of this release. Received: {workdir}")
+        self.assertNotIn("\n", str(caught.exception))
+
+    def test_a_folder_without_a_run_is_named(self):
+        workdir = self.enterContext(tempfile.TemporaryDirectory())
+        with self.assertRaisesRegex(ValueError, f"^--workdir must be the folder of a run, .* Received: {workdir}$"):
+            Hyperparameters.load(workdir)
+
+    def test_differences_are_named_with_both_values(self):
+        here, there = _make(seed=1, width=2.0), _make(seed=2, width=2)
+        self.assertEqual(here.differences(there), {"seed": (1, 2)})
+        self.assertEmpty(here.differences(here))
+
+
+if __name__ == "__main__":
+    absltest.main()
