@@ -60,8 +60,8 @@ def assign_from_haiku(
 
 def _haiku_name(layer: ResNet | MLP, variable: tf.Variable, module: str) -> tuple[str, str]:
     parts = variable.name.removesuffix(":0").split("/")
-    inner = parts[parts.index(layer.name) + 1 :]
-    modules, array = inner[:-1], inner[-1]
+    outer = len(parts) - parts[::-1].index(layer.name)
+    modules, array = parts[outer:-1], parts[-1]
     if isinstance(layer, MLP):
         path = f"{module}/{_MLP_MODULES[modules[0]]}"
     else:
