@@ -1,7 +1,7 @@
 """From images to batches of views: every batch is a pure function of the seed and the step."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -73,28 +73,29 @@ class Pipeline:
             [tf.fill(tf.shape(positions), tf.constant(self.hyperparameters.seed * 2 + stream, tf.int64)), positions], 1
         )
 
-    def _views(self):  # type: ignore[no-untyped-def]
+    def _views(self) -> Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]:
         settings = self.hyperparameters
-        images, truth, labels = (
-            tf.constant(self.images.images),
-            tf.constant(self.images.labels),
-            tf.constant(self.labels),
-        )
+        images, truth, labels = (tf.constant(part) for part in (self.images.images, self.images.labels, self.labels))
         masks = None if self.images.masks is None else tf.constant(self.images.masks)
 
-        def make(row: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            ids = row["ids"]
-            batch = views.make_views(
-                tf.gather(images, ids),
-                seed=row["seeds"],
+        @tf.function(jit_compile=True)  # three times as fast as the plain graph
+        def make_views(pictures: tf.Tensor, seeds: tf.Tensor, background: tf.Tensor | None) -> dict[str, tf.Tensor]:
+            return views.make_views(
+                pictures,
+                seed=seeds,
                 recipe=settings.recipe,
                 large_views=settings.large_views,
                 small_views=settings.small_views,
                 large_size=settings.large_size,
                 small_size=settings.small_size,
-                masks=None if masks is None else tf.gather(masks, ids),
+                masks=background,
                 mask_probability=settings.mask_probability,
             )
+
+        def make(row: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            ids = row["ids"]
+            background = None if masks is None else tf.gather(masks, ids)
+            batch = make_views(tf.gather(images, ids), row["seeds"], background)
             return batch | {"labels": tf.gather(labels, ids), "truth": tf.gather(truth, ids), "ids": ids}
 
         return make
