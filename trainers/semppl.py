@@ -51,7 +51,7 @@ class SemPPL(tf.keras.Model):
         Returns:
             Scalars to report, the same on every replica.
         """
-        step = self.optimizer.iterations
+        step = tf.convert_to_tensor(self.optimizer.iterations)  # its value now, before the update
         with tf.GradientTape() as tape:
             anchors = self.predict_views(batch)  # [V,B,D]
             targets = self.project_views(batch)  # [L,B,D]
