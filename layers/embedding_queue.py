@@ -58,7 +58,7 @@ class EmbeddingQueue(tf.keras.layers.Layer):
             raise ValueError(f"A batch must fit the queue: at most capacity={self.capacity} rows. Received: {count}")
         slots = (self.pointer + tf.range(count)) % self.capacity  # [n]
         queues, places = tf.meshgrid(tf.range(self.num_queues), slots, indexing="ij")
-        embeddings = tf.stop_gradient(tf.cast(embeddings, tf.float32))
+        embeddings = tf.stop_gradient(tf.cast(embeddings, self.embeddings.dtype))
         self.embeddings.assign(tf.tensor_scatter_nd_update(self.embeddings, tf.stack([queues, places], -1), embeddings))
         self.labels.assign(tf.tensor_scatter_nd_update(self.labels, slots[:, tf.newaxis], labels))
         self.ids.assign(tf.tensor_scatter_nd_update(self.ids, slots[:, tf.newaxis], ids))

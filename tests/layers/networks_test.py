@@ -111,7 +111,7 @@ class NetworksTest(tf.test.TestCase, parameterized.TestCase):
         online = _build(networks.OnlineNetwork, seed=2, name="online", norm=norm)
         pairs = list(zip(target.trainable_variables, online.projecting_variables, strict=True))
         for followed, leader in pairs:
-            self.assertEqual(followed.name.partition("/")[2], leader.name.partition("/")[2])
+            self.assertEqual(followed.name.removeprefix("target/"), leader.name.removeprefix("online/"))
         moving_average.update_moving_average(target.trainable_variables, online.projecting_variables, 0.0)
         self.assertAllClose(target.features(_images()), online.features(_images()), rtol=1e-5, atol=1e-6)
         self.assertAllClose(target(_images()), online.project(_images()), rtol=1e-5, atol=1e-6)
