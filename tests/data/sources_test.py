@@ -1,0 +1,198 @@
+"""Tests of semppl.data.sources."""
+
+import hashlib
+import time
+from unittest import mock
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from absl.testing import parameterized
+
+from semppl.data import sources
+from semppl.data.sources import NO_LABEL, ImageSet, load_source
+from semppl.tests import testing
+
+_SHAPE = (5, 4, 3)
+
+
+class _Set(tfds.core.GeneratorBasedBuilder):
+    """A data set small enough to be prepared in a test; rows are not stored in the order in which they are made."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    SPLITS = {"train": 1500, "test": 7}  # noqa: RUF012  (more than one batch of the reader)
+    FEATURES = {  # noqa: RUF012
+        "file": tfds.features.Text(),
+        "image": tfds.features.Image(shape=_SHAPE),
+        "kind": tfds.features.ClassLabel(names=["cat", "dog", "owl"]),
+    }
+
+    def _info(self):
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(self.FEATURES))
+
+    def _split_generators(self, dl_manager):
+        del dl_manager
+        return {name: self._generate_examples(count) for name, count in self.SPLITS.items()}
+
+    def _generate_examples(self, count):
+        for index in range(count):
+            row = {"file": f"{index}.png", "image": np.full(_SHAPE, index % 251, np.uint8), "kind": index % 3}
+            yield index, {name: row[name] for name in self.FEATURES}
+
+
+class SempplWhole(_Set):
+    """Has all that is needed."""
+
+
+class SempplHeldOut(_Set):
+    """Calls its test images validation."""
+
+    SPLITS = {"train": 5, "validation": 3}  # noqa: RUF012
+
+
+class SempplUnlabelled(_Set):
+    """Has no labels."""
+
+    FEATURES = {"image": tfds.features.Image(shape=_SHAPE)}  # noqa: RUF012
+
+
+class SempplUntested(_Set):
+    """Has no test images."""
+
+    SPLITS = {"train": 5}  # noqa: RUF012
+
+
+class SempplManySizes(_Set):
+    """Has images of several sizes."""
+
+    FEATURES = {  # noqa: RUF012
+        "image": tfds.features.Image(shape=(None, None, 3)),
+        "kind": tfds.features.ClassLabel(num_classes=3),
+    }
+
+
+def _digest(array):
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
+
+
+class ImageSetTest(tf.test.TestCase):
+    def test_masks_have_the_images_size(self):
+        images, labels = np.zeros((2, 4, 6, 3), np.uint8), np.zeros(2, np.int32)
+        self.assertLen(ImageSet(images, labels, masks=np.zeros((2, 4, 6), np.uint8)), 2)
+        with self.assertRaisesRegex(
+            ValueError, r"^Masks must be of the images' size, \(2, 4, 6\)\. Received: \(2, 6, 4\)$"
+        ):
+            ImageSet(images, labels, masks=np.zeros((2, 6, 4), np.uint8))
+
+
+class DigitsTest(tf.test.TestCase):
+    def test_digits_are_grey_scans_with_true_labels(self):
+        source = load_source("digits")
+        self.assertEqual(source.class_names, tuple("0123456789"))
+        for part, count in ((source.train, 1500), (source.test, 297)):
+            self.assertEqual((part.images.shape, part.labels.shape), ((count, 8, 8, 1), (count,)))
+            self.assertEqual((part.images.dtype, part.labels.dtype), (np.float32, np.int32))
+            self.assertEqual((part.images.min(), part.images.max()), (0, 1))
+            self.assertEqual(np.unique(part.labels).tolist(), list(range(10)))
+            self.assertBetween(np.bincount(part.labels).min() / count, 0.09, 0.11)
+
+    def test_digits_are_the_same_in_the_same_order_everywhere(self):
+        source = load_source("digits")
+        # Recorded by `_digest` on scikit-learn 1.7; label lists and draws are positions in this order.
+        self.assertEqual(_digest(source.train.images), "0247705c93d3ea62")
+        self.assertEqual(_digest(source.train.labels), "5241bba95b08e1fa")
+        self.assertEqual(_digest(source.test.images), "4352ac836ba87a56")
+
+    def test_no_test_image_is_trained_on(self):
+        source = load_source("digits")
+        train, test = ({image.tobytes() for image in part.images} for part in (source.train, source.test))
+        self.assertEmpty(train & test)
+
+
+class UnknownTest(parameterized.TestCase):
+    @parameterized.parameters("nope", "", "digits:3", ":digits", "tfds8:x")
+    def test_an_unknown_name_is_answered_with_what_there_is(self, spec):
+        with self.assertRaises(ValueError) as caught:
+            load_source(spec)
+        message = str(caught.exception)
+        self.assertStartsWith(message, f"--data must be one of {', '.join(sources.SOURCES)}")
+        self.assertEndsWith(message, f" Received: {spec}")
+
+    @parameterized.parameters("nope", "", "cifar10/nope", "cifar10:9.9.9", "ns/nope", "huggingface:nope", "no pe")
+    def test_an_unknown_tfds_name_is_one_line(self, name):
+        with self.assertRaises(ValueError) as caught:
+            load_source(f"tfds:{name}")
+        message = str(caught.exception)
+        self.assertStartsWith(message, "--data must be tfds:NAME with a NAME that tensorflow-datasets ")
+        self.assertEndsWith(message, f" Received: tfds:{name}")
+        self.assertNotIn("\n", message)
+
+
+class PreparedTest(tf.test.TestCase, parameterized.TestCase):
+    def _prepare(self, builder_class):
+        folder = self.create_tempdir().full_path
+        tfds.core.utils.gcs_utils._is_gcs_disabled = True
+        builder_class(data_dir=folder).download_and_prepare(
+            download_config=tfds.download.DownloadConfig(try_download_gcs=False, num_shards=3)
+        )
+        return folder
+
+    def test_a_prepared_set_is_read_whole_and_every_time_alike(self):
+        folder = self._prepare(SempplWhole)
+        source = load_source("tfds:semppl_whole", data_dir=folder)
+        again = load_source("tfds:semppl_whole", data_dir=folder)
+        self.assertEqual(source.class_names, ("cat", "dog", "owl"))
+        for part, other, count in ((source.train, again.train, 1500), (source.test, again.test, 7)):
+            numbers = [int(name.removesuffix(".png")) for name in part.names]
+            self.assertCountEqual(numbers, range(count))
+            self.assertEqual((part.images.shape, part.images.dtype), ((count, *_SHAPE), np.uint8))
+            for number, image, label in zip(numbers, part.images, part.labels, strict=True):
+                self.assertTrue((image == number % 251).all())
+                self.assertEqual(label, number % 3)
+            self.assertEqual(part.labels.dtype, np.int32)
+            self.assertEqual(part.names, other.names)
+            np.testing.assert_array_equal(part.images, other.images)
+
+    def test_validation_images_stand_in_for_test_images(self):
+        source = load_source("tfds:semppl_held_out", data_dir=self._prepare(SempplHeldOut))
+        self.assertEqual((len(source.train), len(source.test)), (5, 3))
+
+    @parameterized.parameters(
+        (SempplUnlabelled, "semppl_unlabelled", "be a classification set, with an image and a label"),
+        (SempplUntested, "semppl_untested", "have the splits train and test"),
+        (SempplManySizes, "semppl_many_sizes", "have images of one size"),
+    )
+    def test_a_set_that_is_of_no_use_says_why(self, builder_class, name, reason):
+        with self.assertRaises(ValueError) as caught:
+            load_source(f"tfds:{name}", data_dir=self._prepare(builder_class))
+        self.assertStartsWith(str(caught.exception), f"--data must {reason}")
+        self.assertIn(name, str(caught.exception).partition("Received: ")[2])
+        self.assertNotIn("\n", str(caught.exception))
+
+    @parameterized.parameters("cifar10", "coco", "mnist_corrupted", "semppl_whole")
+    def test_a_set_that_is_not_prepared_is_not_fetched(self, name):
+        folder = self.create_tempdir().full_path
+        start = time.monotonic()
+        with (
+            mock.patch.object(tfds.core.utils.gcs_utils, "exists", side_effect=AssertionError("asked the cloud")),
+            mock.patch.object(tfds.core.DatasetBuilder, "download_and_prepare", side_effect=AssertionError("fetched")),
+            self.assertRaises(ValueError) as caught,
+        ):
+            load_source(f"tfds:{name}", data_dir=folder)
+        self.assertLess(time.monotonic() - start, 10)
+        self.assertRegex(
+            str(caught.exception), f"^--data_dir must hold {name}, prepared with python -c .* Received: {folder}$"
+        )
+        self.assertEmpty(list(tf.io.gfile.listdir(folder)))
+
+    def test_real_photographs_are_read(self):
+        folder = testing.shared_data("tfds/fashion_mnist").parent
+        source = load_source("tfds:fashion_mnist", data_dir=str(folder))
+        self.assertEqual(source.train.images.shape, (60_000, 28, 28, 1))
+        self.assertEqual(np.bincount(source.test.labels).tolist(), [1000] * 10)
+        self.assertNotIn(NO_LABEL, source.train.labels)
+        self.assertEqual(source.class_names[:2], ("T-shirt/top", "Trouser"))
+
+
+if __name__ == "__main__":
+    tf.test.main()
