@@ -1,6 +1,7 @@
 """From images to batches of views: every batch is a pure function of the seed and the step."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -12,6 +13,8 @@ from semppl.data.sources import NO_LABEL, ImageSet
 
 LABELLED, UNLABELLED = 0, 1
 _LAST_EPOCH = 2**40
+_WORTH_COMPILING = 500
+"""Steps; a run keeps to one of both ways, for they differ in the last bits."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Pipeline:
                 streams.append(self._stream(members, stream, rows, first_step, num_replicas, replicas))
         rows = tf.data.Dataset.zip(tuple(streams)).map(lambda *parts: tf.nest.map_structure(_join, *parts))
         rows = rows.take((settings.steps - first_step) * len(replicas))
-        return rows.map(self._views(), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2)
+        return rows.map(self._views, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2)
 
     def _stream(
         self, members: np.ndarray, stream: int, rows: int, first_step: int, num_replicas: int, replicas: Sequence[int]
@@ -73,12 +76,14 @@ class Pipeline:
             [tf.fill(tf.shape(positions), tf.constant(self.hyperparameters.seed * 2 + stream, tf.int64)), positions], 1
         )
 
+    @functools.cached_property
     def _views(self) -> Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]:
+        """Makes a batch of views out of rows; compiled for any but the shortest runs, where it would not pay."""
         settings = self.hyperparameters
         images, truth, labels = (tf.constant(part) for part in (self.images.images, self.images.labels, self.labels))
         masks = None if self.images.masks is None else tf.constant(self.images.masks)
 
-        @tf.function(jit_compile=True)  # three times as fast as the plain graph
+        @tf.function(jit_compile=settings.steps >= _WORTH_COMPILING)  # three times as fast as the plain graph
         def make_views(pictures: tf.Tensor, seeds: tf.Tensor, background: tf.Tensor | None) -> dict[str, tf.Tensor]:
             return views.make_views(
                 pictures,
