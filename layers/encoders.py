@@ -9,6 +9,7 @@ import tensorflow as tf
 from semppl.layers.convnet import ConvNet
 from semppl.layers.resnet import BLOCKS_PER_GROUP, SMALLEST_BOTTLENECK_DEPTH, ResNet, scaled_channels
 
+KERAS_DEPTHS = (50, 101, 152)
 _CONVNET_WIDTHS = (32, 64, 128)
 
 
@@ -17,15 +18,19 @@ def _convnet(width: float, **options: Any) -> ConvNet:
 
 
 def _resnets() -> dict[str, Callable[..., tf.keras.layers.Layer]]:
-    """Names every ResNet: `[sk_]resnet<depth>[_v2][_cifar]`."""
+    """Names every ResNet: `[sk_]resnet<depth>[_v2][_cifar]`, and those with others' weights `…[_simclr|_keras]`."""
     encoders: dict[str, Callable[..., tf.keras.layers.Layer]] = {}
     for depth in BLOCKS_PER_GROUP:
         for stem, suffix in (("imagenet", ""), ("cifar", "_cifar")):
             make = functools.partial(ResNet, depth, stem=stem)
             encoders[f"resnet{depth}{suffix}"] = make
             encoders[f"resnet{depth}_v2{suffix}"] = functools.partial(make, version=2)
+            encoders[f"resnet{depth}{suffix}_simclr"] = functools.partial(make, layout="simclr")
             if depth >= SMALLEST_BOTTLENECK_DEPTH:
                 encoders[f"sk_resnet{depth}{suffix}"] = functools.partial(make, selective=True)
+                encoders[f"sk_resnet{depth}{suffix}_simclr"] = functools.partial(make, selective=True, layout="simclr")
+        if depth in KERAS_DEPTHS:
+            encoders[f"resnet{depth}_keras"] = functools.partial(ResNet, depth, layout="keras")
     return encoders
 
 

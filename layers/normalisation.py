@@ -202,15 +202,22 @@ class StandardisedConv2D(tf.keras.layers.Conv2D):
 
 
 def convolution(
-    filters: int, kernel_size: int, strides: int = 1, *, standardise: bool = False, name: str | None = None
+    filters: int,
+    kernel_size: int,
+    strides: int = 1,
+    *,
+    standardise: bool = False,
+    padding: str = "same",
+    name: str | None = None,
 ) -> tf.keras.layers.Conv2D:
-    """Makes a convolution with "same" padding and no bias, as every one that a normalisation follows.
+    """Makes a convolution without bias, as every one that a normalisation follows.
 
     Args:
         filters: channels of the output.
         kernel_size: height and width of the kernel.
         strides: in both directions.
         standardise: whether to standardise the weights.
+        padding: "same" or "valid".
         name: of the layer.
     """
     kind = StandardisedConv2D if standardise else tf.keras.layers.Conv2D
@@ -218,7 +225,7 @@ def convolution(
         filters,
         kernel_size,
         strides,
-        padding="same",
+        padding=padding,
         use_bias=False,
         kernel_initializer=tf.keras.initializers.HeNormal(),
         name=name,

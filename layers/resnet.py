@@ -1,6 +1,6 @@
 """Residual networks: every depth, width and variant from one definition."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -21,6 +21,27 @@ SMALLEST_BOTTLENECK_DEPTH = 50
 _CHANNEL_MULTIPLE = 8
 
 
+class Layout(NamedTuple):
+    """Where published definitions of the same network differ.
+
+    Attributes:
+        centred_convolutions: whether strided convolutions have the same border on all sides, or more right and below.
+        centred_pool: the same of the stem's max-pool.
+        strided: index of the convolution of a bottleneck that has the stride.
+    """
+
+    centred_convolutions: bool
+    centred_pool: bool
+    strided: int
+
+
+LAYOUTS = {
+    "official": Layout(centred_convolutions=False, centred_pool=False, strided=1),
+    "simclr": Layout(centred_convolutions=True, centred_pool=False, strided=1),
+    "keras": Layout(centred_convolutions=True, centred_pool=True, strided=0),
+}
+
+
 def scaled_channels(channels: int, width: float) -> int:
     """Multiplies a number of channels by `width`, to the nearest positive multiple of 8."""
     return _CHANNEL_MULTIPLE * max(1, round(channels * width / _CHANNEL_MULTIPLE))
@@ -29,8 +50,8 @@ def scaled_channels(channels: int, width: float) -> int:
 class _ResidualBlock(tf.keras.layers.Layer):
     """The layers of a residual block: 3×3, 3×3, or the bottleneck 1×1, 3×3, 1×1 with four times the channels out.
 
-    The first 3×3 convolution has the stride. Selective kernels double its channels and mix them afterwards, and the
-    projected shortcut then averages 2×2 pixels instead of dropping three of four.
+    The first 3×3 convolution has the stride, if the layout does not say otherwise. Selective kernels double its channels
+    and mix them afterwards, and the projected shortcut then averages 2×2 pixels instead of dropping three of four.
 
     Args:
         channels: of the 3×3 convolutions.
@@ -39,6 +60,7 @@ class _ResidualBlock(tf.keras.layers.Layer):
         project: whether the shortcut is a 1×1 convolution rather than the identity.
         norm: a key of `NORMALISATIONS`; "group" also standardises the convolutions' weights.
         selective: whether to use selective kernels.
+        layout: a key of `LAYOUTS`.
     """
 
     _normalises_shortcut = True
@@ -51,6 +73,7 @@ class _ResidualBlock(tf.keras.layers.Layer):
         project: bool = False,
         norm: str = "batch",
         selective: bool = False,
+        layout: str = "official",
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -60,10 +83,12 @@ class _ResidualBlock(tf.keras.layers.Layer):
         self.project = project
         self.norm = norm
         self.selective = selective
+        self.layout = layout
         streams = 2 if selective else 1
         shapes = [(channels, 3, strides), (channels, 3, 1)]  # filters, kernel size, strides
         if bottleneck:
-            shapes = [(channels, 1, 1), (streams * channels, 3, strides), (4 * channels, 1, 1)]
+            first, second = (strides, 1) if LAYOUTS[layout].strided == 0 else (1, strides)
+            shapes = [(channels, 1, first), (streams * channels, 3, second), (4 * channels, 1, 1)]
         self.convolutions = [self._convolution(*shape, name=f"conv_{i}") for i, shape in enumerate(shapes)]
         self.norms = [
             normalisation(norm, name=f"norm_{i}", gamma_initializer=self._gamma_initializer(i))
@@ -77,14 +102,14 @@ class _ResidualBlock(tf.keras.layers.Layer):
                 self.shortcut_norm = normalisation(norm, name="shortcut_norm")
 
     def _convolution(self, *shape: int, name: str) -> tf.keras.layers.Conv2D:
-        return convolution(*shape, standardise=self.norm == "group", name=name)
+        return _convolution(*shape, norm=self.norm, layout=self.layout, name=name)
 
     def _gamma_initializer(self, index: int) -> str:
         raise NotImplementedError
 
     def get_config(self) -> dict:
         """Returns the arguments that make an equal layer."""
-        keys = ("channels", "strides", "bottleneck", "project", "norm", "selective")
+        keys = ("channels", "strides", "bottleneck", "project", "norm", "selective", "layout")
         return {**super().get_config(), **{key: getattr(self, key) for key in keys}}
 
 
@@ -104,7 +129,7 @@ class PostActivationBlock(_ResidualBlock):
         """Maps `[B, H, W, C]` to `[B, H / strides, W / strides, channels or 4 channels]`."""
         features = inputs
         for index, (conv, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
-            features = norm(conv(features), training=training)
+            features = norm(_convolve(conv, features), training=training)
             if index < len(self.convolutions) - 1:
                 features = tf.nn.relu(features)
             if self.selective and index == 1:
@@ -115,7 +140,10 @@ class PostActivationBlock(_ResidualBlock):
         if not self.project:
             return inputs
         if self.selective:
-            inputs = tf.nn.avg_pool2d(inputs, 2, self.strides, "SAME")
+            padding = "SAME"
+            if self.strides > 1 and LAYOUTS[self.layout].centred_convolutions:  # odd sides: zeros count in the mean
+                inputs, padding = tf.pad(inputs, [[0, 0], [0, 1], [0, 1], [0, 0]]), "VALID"
+            inputs = tf.nn.avg_pool2d(inputs, 2, self.strides, padding)
         return self.shortcut_norm(self.shortcut_conv(inputs), training=training)
 
 
@@ -148,7 +176,8 @@ class ResNet(tf.keras.layers.Layer):
 
     Versions 1 and 2 compute what the official evaluation code computes, whose first group projects its shortcut at
     every depth: ResNet-18 and -34 have 4,224 parameters (1×) more than elsewhere. Selective kernels follow SimCLRv2,
-    except that strided convolutions pad as everywhere here ("same"): one pixel further right and below.
+    except that strided convolutions pad as everywhere here ("same"): one pixel further right and below. The layouts
+    "simclr" and "keras" are for weights from there: SimCLR's convolutions, and Keras Applications' strides and borders.
 
     Args:
         depth: 18, 34, 50, 101, 152 or 200.
@@ -157,6 +186,7 @@ class ResNet(tf.keras.layers.Layer):
         norm: a key of `NORMALISATIONS`; "group" also standardises the convolutions' weights.
         stem: "imagenet", which divides the image's sides by 4, or "cifar", one 3×3 convolution of stride 1.
         selective: whether the blocks choose their kernels; depth 50 and more, version 1 only.
+        layout: a key of `LAYOUTS`; other than "official" version 1 only.
 
     Reference: He et al. 2015, arXiv 1512.03385; He et al. 2016, arXiv 1603.05027; Chen et al. 2020, arXiv 2006.10029;
     group norm and weight standardisation: Richemond et al. 2020, arXiv 2010.10241.
@@ -170,6 +200,7 @@ class ResNet(tf.keras.layers.Layer):
         norm: str = "batch",
         stem: str = "imagenet",
         selective: bool = False,
+        layout: str = "official",
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -185,12 +216,18 @@ class ResNet(tf.keras.layers.Layer):
             raise ValueError(
                 f"`selective` needs version 1 and a depth of 50 or more. Received: version={version}, depth={depth}"
             )
+        if layout not in LAYOUTS or (layout != "official" and version == 2):
+            raise ValueError(
+                f"`layout` must be one of {sorted(LAYOUTS)}, and 'official' with version 2. "
+                f"Received: layout={layout!r}, version={version}"
+            )
         self.depth = depth
         self.version = version
         self.width = width
         self.norm = norm
         self.stem = stem
         self.selective = selective
+        self.layout = layout
         self.stem_convolutions, self.stem_norms = self._make_stem()
         self.block_groups = [self._make_group(group) for group in range(4)]
         if version == 2:
@@ -202,9 +239,8 @@ class ResNet(tf.keras.layers.Layer):
         if self.stem == "imagenet" and self.selective:
             shapes = [(channels // 2, 3, 2), (channels // 2, 3, 1), (channels, 3, 1)]
         suffixes = [f"_{i}" for i in range(len(shapes))] if len(shapes) > 1 else [""]
-        standardise = self.norm == "group"
         convolutions = [
-            convolution(*shape, standardise=standardise, name=f"initial_conv{suffix}")
+            _convolution(*shape, norm=self.norm, layout=self.layout, name=f"initial_conv{suffix}")
             for shape, suffix in zip(shapes, suffixes, strict=True)
         ]
         if self.version == 2:
@@ -221,6 +257,7 @@ class ResNet(tf.keras.layers.Layer):
                 project=index == 0,
                 norm=self.norm,
                 selective=self.selective,
+                layout=self.layout,
                 name=f"block_{index}",
             )
             for index in range(BLOCKS_PER_GROUP[self.depth][group])
@@ -240,12 +277,32 @@ class ResNet(tf.keras.layers.Layer):
     def _apply_stem(self, images: tf.Tensor, training: bool) -> tf.Tensor:
         features = images
         for index, conv in enumerate(self.stem_convolutions):
-            features = conv(features)
+            features = _convolve(conv, features)
             if self.stem_norms:
                 features = tf.nn.relu(self.stem_norms[index](features, training=training))
-        return features if self.stem == "cifar" else tf.nn.max_pool2d(features, 3, 2, "SAME")
+        if self.stem == "cifar":
+            return features
+        if LAYOUTS[self.layout].centred_pool:  # zeros are no larger than what comes out of a ReLU
+            return tf.nn.max_pool2d(tf.pad(features, [[0, 0], [1, 1], [1, 1], [0, 0]]), 3, 2, "VALID")
+        return tf.nn.max_pool2d(features, 3, 2, "SAME")
 
     def get_config(self) -> dict:
         """Returns the arguments that make an equal layer."""
-        keys = ("depth", "version", "width", "norm", "stem", "selective")
+        keys = ("depth", "version", "width", "norm", "stem", "selective", "layout")
         return {**super().get_config(), **{key: getattr(self, key) for key in keys}}
+
+
+def _convolution(
+    filters: int, kernel_size: int, strides: int, *, norm: str, layout: str, name: str
+) -> tf.keras.layers.Conv2D:
+    centred = strides > 1 and LAYOUTS[layout].centred_convolutions
+    padding = "valid" if centred else "same"
+    return convolution(filters, kernel_size, strides, standardise=norm == "group", padding=padding, name=name)
+
+
+def _convolve(conv: tf.keras.layers.Conv2D, inputs: tf.Tensor) -> tf.Tensor:
+    """Convolves; where the layer has no border of its own, with the same one on all sides."""
+    if conv.padding == "valid":
+        border = conv.kernel_size[0] // 2
+        inputs = tf.pad(inputs, [[0, 0], [border, border], [border, border], [0, 0]])
+    return conv(inputs)

@@ -61,11 +61,23 @@ CASES = {
         networks.PixelNormalisation, {"mean": (0.5, 0.25), "stddev": (0.25, 0.5)}, (8, 8, 2), (8, 8, 2)
     ),
     "selective_kernel": Case(selective_kernel.SelectiveKernel, {"ratio": 0.5, "norm": "group"}, (4, 4, 16), (4, 4, 8)),
-    "post_activation_block": Case(resnet.PostActivationBlock, _BLOCK | {"selective": True}, (4, 4, 8), (2, 2, 32)),
-    "pre_activation_block": Case(resnet.PreActivationBlock, _BLOCK | {"selective": False}, (4, 4, 8), (2, 2, 32)),
+    "post_activation_block": Case(
+        resnet.PostActivationBlock, _BLOCK | {"selective": True, "layout": "simclr"}, (4, 4, 8), (2, 2, 32)
+    ),
+    "pre_activation_block": Case(
+        resnet.PreActivationBlock, _BLOCK | {"selective": False, "layout": "official"}, (4, 4, 8), (2, 2, 32)
+    ),
     "resnet": Case(
         resnet.ResNet,
-        {"depth": 18, "version": 2, "width": 0.125, "norm": "batch", "stem": "cifar", "selective": False},
+        {
+            "depth": 18,
+            "version": 2,
+            "width": 0.125,
+            "norm": "batch",
+            "stem": "cifar",
+            "selective": False,
+            "layout": "official",
+        },
         (8, 8, 3),
         (64,),
     ),

@@ -48,8 +48,24 @@ class EncodersTest(tf.test.TestCase, parameterized.TestCase):
         encoder = encoders.build_encoder(f"sk_resnet{depth}{'_cifar' if stem == 'cifar' else ''}", width=0.125)
         self.assertEqual((encoder.depth, encoder.stem, encoder.selective), (depth, stem, True))
 
+    @parameterized.product(depth=(18, 34, 50, 101, 152, 200), stem=("imagenet", "cifar"), selective=(False, True))
+    def test_names_say_the_layout_of_simclr(self, depth, stem, selective):
+        name = f"{'sk_' if selective else ''}resnet{depth}{'_cifar' if stem == 'cifar' else ''}_simclr"
+        if selective and depth < 50:
+            self.assertNotIn(name, encoders.ENCODERS)
+            return
+        encoder = encoders.build_encoder(name, width=0.125)
+        actual = (encoder.depth, encoder.stem, encoder.selective, encoder.layout)
+        self.assertEqual(actual, (depth, stem, selective, "simclr"))
+
+    @parameterized.parameters(50, 101, 152)
+    def test_names_say_the_layout_of_keras(self, depth):
+        encoder = encoders.build_encoder(f"resnet{depth}_keras", width=0.125)
+        self.assertEqual((encoder.depth, encoder.stem, encoder.layout), (depth, "imagenet", "keras"))
+
     def test_there_are_no_other_names(self):
-        self.assertLen(encoders.ENCODERS, 2 + 6 * 2 * 2 + 4 * 2)
+        official, simclr, keras = 6 * 2 * 2 + 4 * 2, 6 * 2 + 4 * 2, 3
+        self.assertLen(encoders.ENCODERS, 2 + official + simclr + keras)
 
     @parameterized.parameters((1, (32, 64, 128)), (0.5, (16, 32, 64)), (0.1, (8, 8, 16)), (2, (64, 128, 256)))
     def test_width_scales_the_small_encoder_to_multiples_of_8(self, width, widths):
