@@ -27,12 +27,13 @@ def prepare(images: tf.Tensor, *, size: int, crop: float) -> tf.Tensor:
     Returns:
         `[B, size, size, C]` float32 in 0..1.
 
-    Reference: the official evaluation of SemPPL: central 224/256, bicubic.
+    Reference: the official evaluation of SemPPL: central 224/256, bicubic, with its rounding.
     """
     images = tf.image.convert_image_dtype(images, tf.float32)
     if crop < 1:
         height, width = tf.shape(images)[1], tf.shape(images)[2]
-        side = tf.cast(tf.round(tf.cast(tf.minimum(height, width), tf.float32) * crop), tf.int32)
-        images = tf.image.crop_to_bounding_box(images, (height - side) // 2, (width - side) // 2, side, side)
+        side = tf.maximum(tf.cast(tf.cast(tf.minimum(height, width), tf.float32) * crop, tf.int32), 1)
+        top, left = (height - side + 1) // 2, (width - side + 1) // 2
+        images = tf.image.crop_to_bounding_box(images, top, left, side, side)
     resized = tf.image.resize(images, [size, size], tf.image.ResizeMethod.BICUBIC)
     return tf.clip_by_value(resized, 0.0, 1.0)

@@ -58,12 +58,18 @@ class PrepareTest(tf.test.TestCase, parameterized.TestCase):
         prepared = preprocessing.prepare(edge, size=21, crop=1.0)
         self.assertEqual((np.min(prepared), np.max(prepared)), (0.0, 1.0))
 
-    @parameterized.parameters((256, 256, 224), (256, 300, 224), (300, 256, 224), (32, 32, 28), (9, 16, 8))
-    def test_the_centre_is_seven_eighths_of_the_shorter_side(self, height, width, side):
+    @parameterized.parameters(
+        (256, 256, 224, 16, 16), (256, 300, 224, 16, 38), (32, 32, 28, 2, 2), (9, 16, 7, 1, 5), (15, 14, 12, 2, 1)
+    )
+    def test_the_centre_is_seven_eighths_of_the_shorter_side(self, height, width, side, top, left):
+        # In the official evaluation's rounding: the side down, the margin before the crop up.
         images = _images(1, height, width, 2)
-        top, left = (height - side) // 2, (width - side) // 2
         prepared = preprocessing.prepare(images, size=side, crop=7 / 8)
         self.assertAllClose(prepared, images[:, top : top + side, left : left + side], rtol=0, atol=1e-6)
+
+    def test_the_centre_of_a_single_pixel_is_the_pixel(self):
+        prepared = preprocessing.prepare(np.full((1, 1, 1, 3), 0.25, np.float32), size=2, crop=7 / 8)
+        self.assertAllClose(prepared, np.full((1, 2, 2, 3), 0.25), rtol=1e-6, atol=0)
 
     def test_a_batch_of_unknown_size_gets_a_static_size(self):
         compiled = tf.function(
