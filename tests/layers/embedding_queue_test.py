@@ -59,6 +59,7 @@ class EmbeddingQueueTest(tf.test.TestCase, parameterized.TestCase):
                 for view, entries in enumerate(expected)
             ]
             self._assert_equal(queue, expected)
+            self.assertLess(int(queue.pointer), capacity)  # else it overflows in a long run
 
     @parameterized.parameters(False, True)
     def test_graph_and_xla_fill_as_eager_does(self, jit_compile):
