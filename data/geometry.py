@@ -64,7 +64,12 @@ def _weighted_corner(
 
 
 def crop_boxes(
-    draws: tf.Tensor, *, height: int, width: int, area: tuple[float, float], aspect: tuple[float, float]
+    draws: tf.Tensor,
+    *,
+    height: tf.Tensor | int,
+    width: tf.Tensor | int,
+    area: tuple[float, float],
+    aspect: tuple[float, float],
 ) -> tf.Tensor:
     """Chooses a box in each image: the first of several attempts that fits, else the whole image.
 
@@ -83,6 +88,7 @@ def crop_boxes(
 
     Reference: Szegedy et al. 2015, arXiv 1409.4842, section 6.
     """
+    height, width = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
     surface = height * width * (area[0] + (area[1] - area[0]) * draws[..., 0])
     ratio = tf.exp(math.log(aspect[0]) + math.log(aspect[1] / aspect[0]) * draws[..., 1])
     heights, widths = tf.round(tf.sqrt(surface / ratio)), tf.round(tf.sqrt(surface * ratio))
@@ -91,7 +97,7 @@ def crop_boxes(
     lefts = tf.floor(draws[..., 3] * (width - widths + 1))
     boxes = tf.stack([tops, lefts, heights, widths], axis=-1)  # [B,attempts,4]
     first = tf.gather(boxes, tf.argmax(tf.cast(fits, tf.int32), axis=-1, output_type=tf.int32), batch_dims=1)
-    return tf.where(tf.reduce_any(fits, axis=-1, keepdims=True), first, [0.0, 0.0, float(height), float(width)])
+    return tf.where(tf.reduce_any(fits, axis=-1, keepdims=True), first, tf.stack([0.0, 0.0, height, width]))
 
 
 def crop_and_resize(images: tf.Tensor, boxes: tf.Tensor, size: int, *, mirrored: tf.Tensor | None = None) -> tf.Tensor:

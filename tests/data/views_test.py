@@ -45,15 +45,13 @@ def _natural(images, settings, view=0):
     """The recipe with settings of the test's own, as one view of the images' own size."""
     batch, size = images.shape[:2]
     seeds = tf.bitcast(_seeds(batch), tf.uint32)
-    return views.natural(images, seeds, tf.fill([batch], view), size, settings=settings)
+    return views.natural(settings)(images, seeds, tf.fill([batch], view), size)
 
 
 def _digits(images, **settings):
     batch, size = images.shape[:2]
     settings = dataclasses.replace(_STILL_DIGITS, **settings)
-    return views.digits(
-        images, tf.bitcast(_seeds(batch), tf.uint32), tf.zeros([batch], tf.int32), size, settings=settings
-    )
+    return views.digits(settings)(images, tf.bitcast(_seeds(batch), tf.uint32), tf.zeros([batch], tf.int32), size)
 
 
 def _share_changed(before, after):
@@ -120,12 +118,14 @@ class MakeViewsTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(few, many[:2], rtol=0, atol=1e-6)
 
     def test_views_are_numbered_through_the_large_and_then_the_small(self):
-        def number(images, seeds, numbers, size):
-            del seeds
-            return tf.broadcast_to(tf.cast(numbers, tf.float32)[:, None, None, None], [len(images), size, size, 3])
-
+        number = views.Recipe(
+            crop=lambda images, seeds, size: images[:, :size, :size],
+            finish=lambda crops, seeds, numbers: (
+                tf.zeros_like(crops) + tf.cast(numbers, tf.float32)[:, None, None, None]
+            ),
+        )
         with mock.patch.dict(views.RECIPES, number=number):
-            made = _make(_images(2), _seeds(2), "number", large_views=3, small_views=2)
+            made = _make(_images(2), _seeds(2), "number", large_views=3, small_views=2, large_size=8)
         self.assertAllEqual(made["large"][:, :, 0, 0, 0], [[0, 0], [1, 1], [2, 2]])
         self.assertAllEqual(made["small"][:, :, 0, 0, 0], [[3, 3], [4, 4]])
 
@@ -271,7 +271,7 @@ class NaturalTest(tf.test.TestCase, parameterized.TestCase):
     def test_blurs_have_uniform_widths_and_a_tenth_of_the_view_as_kernel(self, size, kernel_size):
         with mock.patch.object(augmentations, "gaussian_blur", side_effect=lambda images, **_: images) as blur:
             seeds = tf.bitcast(_seeds(10), tf.uint32)
-            views.natural(_images(10), seeds, tf.zeros([10], tf.int32), size, settings=views.IMAGENET)
+            views.natural(views.IMAGENET)(_images(10), seeds, tf.zeros([10], tf.int32), size)
             self.assertEqual(blur.call_args.kwargs["kernel_size"], kernel_size)
             _natural(_images(1500, 4, 4), views.IMAGENET)
         self.assertLess(_largest_gap(blur.call_args.kwargs["sigma"].numpy(), 0.1, 2.0), 1.95 / math.sqrt(1500))
