@@ -1,0 +1,282 @@
+"""Reads pickles of arrays, containers, numbers and strings; runs nothing of what else they may ask for.
+
+A pickle is a program for a small stack machine, which may import any function and call it. This machine knows only
+the instructions that data need, imports nothing, and calls only what stands in one table here: functions that make arrays
+and containers out of what they are given. What the libraries of the official checkpoints (dill, Haiku, JAX, optax) put
+around their arrays is in that table too, as what it amounts to: a dictionary, a tuple, an array.
+"""
+
+import io
+import os
+import pathlib
+import pickle
+import pickletools
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+_INSTRUCTIONS = """
+    PROTO FRAME STOP MARK POP POP_MARK DUP NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT
+    STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8
+    BYTEARRAY8 EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST LIST APPEND APPENDS EMPTY_DICT DICT SETITEM SETITEMS
+    EMPTY_SET ADDITEMS FROZENSET GET BINGET LONG_BINGET PUT BINPUT LONG_BINPUT MEMOIZE GLOBAL STACK_GLOBAL REDUCE BUILD NEWOBJ
+""".split()  # noqa: SIM905
+"""What data need; not: foreign code by number (EXT), by hand (PERSID), and old ways to call (INST, OBJ, NEWOBJ_EX)."""
+
+
+class Refused(ValueError):
+    """A pickle asks for more than data; the message names what it asks for."""
+
+
+class _Damaged(ValueError):
+    """A pickle that no pickler writes."""
+
+
+def load(path: str | pathlib.Path) -> Any:
+    """Reads a pickle of data.
+
+    Returns:
+        What was pickled; arrays are of a subclass of `numpy.ndarray`, named tuples are dictionaries, or tuples where the
+        names of their fields do not stand in the file.
+
+    Raises:
+        ValueError: if the file asks for more than data, ends too early or is no pickle; one line that names the file.
+        OSError: if it cannot be opened.
+    """
+    with open(path, "rb") as file:
+        try:
+            return _Machine(_WholeReads(file, os.path.getsize(path))).load()
+        except Refused as error:
+            asked = re.sub(r"[^ -~]+", "?", str(error))[:200]  # the file chose the words
+            raise ValueError(
+                f"--source must hold arrays, containers, numbers and strings only. Received: {path}, which asks for {asked}; "
+                "nothing of it was run"
+            ) from None
+        except EOFError:
+            raise ValueError(
+                f"--source must be a whole file. Received: {path}, which ends too early; fetch it again"
+            ) from None
+        except Exception as error:  # whatever a machine meets in a program that makes no sense
+            reason = re.sub(r"[^ -~]+", "?", f"{type(error).__name__}: {error}")[:200]
+            raise ValueError(
+                f"--source must be a pickle, undamaged. Received: {path} ({reason}); fetch it again"
+            ) from error
+
+
+class _WholeReads:
+    """A file that says EOFError where it ends too early, and never sets memory aside for more than it has."""
+
+    def __init__(self, file: io.BufferedReader, size: int) -> None:
+        self._file = file
+        self._left = size
+
+    def read(self, count: int) -> bytes:
+        if not 0 <= count <= self._left:
+            raise EOFError
+        self._left -= count
+        return self._file.read(count)
+
+    def readinto(self, buffer: bytearray) -> int:
+        buffer[:] = self.read(len(buffer))
+        return len(buffer)
+
+    def readline(self) -> bytes:
+        line = self._file.readline()
+        self._left -= len(line)
+        if not line.endswith(b"\n"):
+            raise EOFError
+        return line
+
+
+class _Array(np.ndarray):
+    """An array that gets its content in a second step, as pickled arrays do."""
+
+    def restore(self, state: tuple) -> None:
+        _, shape, kind, column_order, raw = state
+        if not isinstance(kind, _Type) or not isinstance(raw, bytes):
+            raise Refused("a numpy.ndarray of Python objects")
+        if not all(isinstance(side, int) and side >= 0 for side in shape):
+            raise _Damaged(f"an array of the shape {shape}")
+        if len(raw) != kind.dtype.itemsize * int(np.prod(shape, dtype=object)):
+            raise _Damaged(f"an array {shape} of {kind.dtype} in {len(raw)} bytes")
+        super().__setstate__((1, tuple(shape), kind.dtype, bool(column_order), raw))
+
+
+class _Type:
+    """A `numpy.dtype` of numbers or strings."""
+
+    def __init__(self, code: str, *_flags: object) -> None:
+        if not isinstance(code, str) or not re.fullmatch(r"[<>|=]?(\?|[biufcSU][1-9]\d{0,5})", code):
+            raise Refused(f"numpy.dtype({code if isinstance(code, str) else type(code).__name__})")
+        self.dtype = np.dtype(code)
+
+    def restore(self, state: tuple) -> None:
+        _, byte_order, *fields = state[:5]
+        if fields != [None, None, None] or byte_order not in ("<", ">", "|", "="):
+            raise Refused("a numpy.dtype with fields")
+        self.dtype = self.dtype.newbyteorder(byte_order)
+
+
+class _Record:
+    """A class of named tuples: makes dictionaries, or tuples where the names are unknown."""
+
+    def __init__(self, fields: Iterable[str] = ()) -> None:
+        self._fields = tuple(fields)
+
+    def make(self, values: tuple) -> dict[str, Any] | tuple:
+        return dict(zip(self._fields, values, strict=True)) if self._fields else tuple(values)
+
+
+class _Module:
+    """The name of a module, which nobody imports."""
+
+    def __init__(self, name: str, *_options: object) -> None:
+        self.name = name
+
+
+_NDARRAY = object()
+
+
+def _empty_array(kind: object, *_shape: object) -> _Array:
+    if kind is not _NDARRAY:
+        raise Refused("an array of another class than numpy.ndarray")
+    return np.ndarray.__new__(_Array, (0,), np.uint8)
+
+
+def _whole_array(make: object, arguments: tuple, state: tuple, *_rest: object) -> _Array:
+    """Makes an array in one step, as dill and JAX write it down."""
+    if make is not _empty_array:
+        raise Refused("an array that numpy does not make")
+    array = _empty_array(*arguments)
+    array.restore(state)
+    return array
+
+
+def _array_of_buffer(buffer: bytes | bytearray, kind: _Type, shape: tuple, order: str) -> np.ndarray:
+    return np.frombuffer(bytes(buffer), kind.dtype).reshape(shape, order="F" if order == "F" else "C")
+
+
+def _scalar(kind: _Type, raw: bytes) -> np.generic:
+    (value,) = np.frombuffer(raw, kind.dtype)
+    return value
+
+
+def _mapping(*arguments: Any) -> dict:
+    """Makes a dictionary of a mapping or of pairs; a default for missing keys is dropped."""
+    return dict(arguments[-1]) if arguments and isinstance(arguments[-1], Mapping | list | tuple) else {}
+
+
+def _bytes(*arguments: str) -> bytes:
+    """Makes bytes: none, or a text of one byte per character, which is how protocol 2 writes bytes down."""
+    return arguments[0].encode("latin1") if arguments else b""
+
+
+def _attribute(owner: object, name: str) -> Any:
+    if not isinstance(owner, _Module):
+        raise Refused(f"the attribute {name} of {type(owner).__name__}")
+    return _admitted(owner.name, name)
+
+
+_MULTIARRAY = (
+    "numpy.core.multiarray",
+    "numpy.core._multiarray_umath",
+    "numpy._core.multiarray",
+    "numpy._core._multiarray_umath",
+)
+_HAIKU = "haiku._src.data_structures"
+_CALLABLES: dict[str, Callable[..., Any]] = {
+    **{f"{module}._reconstruct": _empty_array for module in _MULTIARRAY},
+    **{f"{module}.scalar": _scalar for module in _MULTIARRAY},
+    **{f"numpy.{core}.numeric._frombuffer": _array_of_buffer for core in ("core", "_core")},
+    "numpy.dtype": _Type,
+    "_codecs.encode": _bytes,
+    "builtins.bytes": _bytes,
+    "builtins.complex": complex,
+    "builtins.set": set,
+    "builtins.frozenset": frozenset,
+    "collections.OrderedDict": _mapping,
+    "collections.defaultdict": _mapping,
+    **{f"{_HAIKU}.{name}": _mapping for name in ("FlatMapping", "FlatMap", "frozendict")},
+    **{f"{dill}._create_array": _whole_array for dill in ("dill._dill", "dill.dill")},
+    **{f"{dill}._create_namedtuple": lambda _name, fields, *_: _Record(fields) for dill in ("dill._dill", "dill.dill")},
+    **{f"{dill}._import_module": _Module for dill in ("dill._dill", "dill.dill")},
+    **{f"{dill}._get_attr": _attribute for dill in ("dill._dill", "dill.dill")},
+    "jax._src.array._reconstruct_array": _whole_array,
+    "jax._src.device_array.reconstruct_device_array": _whole_array,
+}
+_BYOL_STATE = ("online_params", "target_params", "online_state", "target_state", "opt_state")
+_VALUES: dict[str, object] = {
+    "numpy.ndarray": _NDARRAY,
+    "builtins.dict": dict,  # dict and list as defaults of missing keys
+    "builtins.list": list,
+    "byol.byol_experiment._ByolExperimentState": _Record(_BYOL_STATE),
+}
+_OPTIMISER_STATES = re.compile(r"(byol|optax)\.[\w.]+State")
+
+
+def _admitted(module: str, name: str) -> Any:
+    """Returns what stands for a name of a pickle.
+
+    Raises:
+        Refused: if nothing does.
+    """
+    full = f"{module.replace('__builtin__', 'builtins')}.{name}"
+    if full in _CALLABLES:
+        return _CALLABLES[full]
+    if full in _VALUES:
+        return _VALUES[full]
+    if _OPTIMISER_STATES.fullmatch(full):
+        return _Record()
+    raise Refused(full)
+
+
+class _Dispatch(dict):
+    """The machine's instructions by their code; others are refused."""
+
+    def __missing__(self, code: int) -> None:
+        names = [instruction.name for instruction in pickletools.opcodes if ord(instruction.code) == code]
+        if not names:
+            raise _Damaged(f"no instruction has the code {code}")
+        raise Refused(f"the pickle instruction {names[0]}")
+
+
+class _Machine(pickle._Unpickler):  # the one in Python: the one in C has no table of instructions
+    dispatch = _Dispatch()
+    stack: list[Any]
+
+    def find_class(self, module: str, name: str) -> Any:
+        return _admitted(module, name)
+
+    def load_reduce(self) -> None:
+        arguments = self.stack.pop()
+        function = self.stack[-1]
+        if not any(function is admitted for admitted in _CALLABLES.values()):
+            raise Refused(f"a call of {type(function).__name__}")
+        self.stack[-1] = function(*arguments)
+
+    def load_newobj(self) -> None:
+        arguments = self.stack.pop()
+        record = self.stack[-1]
+        if not isinstance(record, _Record):
+            raise Refused(f"an object of {type(record).__name__}")
+        self.stack[-1] = record.make(arguments)
+
+    def load_build(self) -> None:
+        state = self.stack.pop()
+        if not isinstance(self.stack[-1], _Array | _Type):
+            raise Refused(f"a state for {type(self.stack[-1]).__name__}")
+        self.stack[-1].restore(state)
+
+
+_Machine.dispatch.update(
+    {getattr(pickle, name)[0]: pickle._Unpickler.dispatch[getattr(pickle, name)[0]] for name in _INSTRUCTIONS}
+)
+_Machine.dispatch.update(
+    {
+        pickle.REDUCE[0]: _Machine.load_reduce,
+        pickle.NEWOBJ[0]: _Machine.load_newobj,
+        pickle.BUILD[0]: _Machine.load_build,
+    }
+)
