@@ -1,6 +1,7 @@
 """Logistic regression on frozen features."""
 
 import numpy as np
+import threadpoolctl
 from sklearn import linear_model, model_selection, pipeline, preprocessing
 
 _STRENGTHS = np.logspace(-2, 2, 5)  # inverse L2 strengths, per example
@@ -36,5 +37,6 @@ def logistic_regression_classes(
             parts = model_selection.StratifiedShuffleSplit(1, test_size=1 / _FOLDS, random_state=seed)
         classifier = linear_model.LogisticRegressionCV(Cs=_STRENGTHS, cv=parts, max_iter=_ITERATIONS)
     model = pipeline.make_pipeline(preprocessing.StandardScaler(), classifier)
-    classes: np.ndarray = model.fit(features, labels).predict(queries)
+    with threadpoolctl.threadpool_limits(1):  # small problems: several threads would wait for each other
+        classes: np.ndarray = model.fit(features, labels).predict(queries)
     return classes

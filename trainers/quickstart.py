@@ -80,7 +80,7 @@ def quickstart(workdir: pathlib.Path, seeds: list[int]) -> dict[str, float]:
             )
             _module("evaluation.evaluate", f"--workdir={folder}")
             metrics = json.loads((folder / "metrics.json").read_text())["accuracy"]
-            accuracies[name].append(_headline(metrics))
+            accuracies[name].append(headline(metrics))
             if name == "semppl":
                 accuracies["raw_pixels"].append(metrics["raw_pixels"]["nearest_neighbours"])
     embedding = _export_and_embed(workdir, workdir / f"semppl-{seeds[0]}")
@@ -92,7 +92,7 @@ def quickstart(workdir: pathlib.Path, seeds: list[int]) -> dict[str, float]:
     return summary
 
 
-def _headline(metrics: dict[str, dict[str, float]]) -> float:
+def headline(metrics: dict[str, dict[str, float]]) -> float:
     """One figure a run: a classifier's own accuracy where it has one, else that of the nearest labelled image's class."""
     return metrics["classifier"]["own"] if "classifier" in metrics else metrics["projections"]["nearest_neighbours"]
 
