@@ -22,12 +22,13 @@ class ConvNetTest(tf.test.TestCase, parameterized.TestCase):
         images, net = _random((1, 9, 8, 2)), convnet.ConvNet((2, 3, 4), stem_stride=stem_stride)
         net(images)
         for seed, variable in enumerate(net.variables):
-            low = -1.0 if "kernel" in variable.name else 0.5
+            low = -1.0 if variable.name.endswith("/kernel:0") else 0.5
             variable.assign(np.random.default_rng(seed).uniform(low, 1.0, variable.shape))
         expected = images[0].astype(np.float64)
         for stage, (conv, norm) in enumerate(zip(net.convolutions, net.norms, strict=True)):
             expected = oracles.convolution(expected, conv.kernel.numpy(), 2 if stage else stem_stride)
             expected = np.maximum(oracles.batch_norm(expected, *(weight.numpy() for weight in norm.weights)), 0)
+        self.assertGreater(np.std(expected), 0.1)  # neither NaN nor all zero
         self.assertAllClose(net(images)[0], expected.mean((0, 1)), rtol=1e-5, atol=1e-5)
 
     @parameterized.product(sides=((8, 8), (9, 13), (32, 32)), channels=(1, 3, 4), stem_stride=(1, 2))

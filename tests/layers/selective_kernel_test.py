@@ -21,7 +21,8 @@ class SelectiveKernelTest(tf.test.TestCase, parameterized.TestCase):
         images, layer = _random((2, 3, 2, 8)), selective_kernel.SelectiveKernel()
         layer(images)
         for seed, variable in enumerate(layer.variables):
-            variable.assign(np.random.default_rng(seed).uniform(0.2, 1.0, variable.shape))
+            low = -1.0 if variable.name.endswith("/kernel:0") else 0.2
+            variable.assign(np.random.default_rng(seed).uniform(low, 1.0, variable.shape))
         weights = (
             layer.hidden.kernel.numpy(),
             [w.numpy() for w in layer.hidden_norm.weights],
@@ -48,6 +49,13 @@ class SelectiveKernelTest(tf.test.TestCase, parameterized.TestCase):
             "mixture/scores/kernel:0": (width, channels),
         }
         self.assertEqual(shapes, expected)
+
+    def test_batch_norm_mixes_images_and_group_norm_does_not(self):
+        images = _random((4, 3, 3, 8))
+        for norm, mixes in (("batch", True), ("group", False)):
+            layer = selective_kernel.SelectiveKernel(norm=norm)
+            alone, together = layer(images[:2], training=True), layer(images, training=True)[:2]
+            self.assertEqual(not np.allclose(alone, together, atol=1e-4), mixes)
 
     def test_means_are_exact_under_bfloat16(self):
         images = np.ones((1, 64, 64, 8), np.float32)
