@@ -135,7 +135,9 @@ def pretrain(
                 saved, every=checkpoint_every, last_step=last_step, termination=termination
             )
             pipeline = Pipeline(source.train, labels, hyperparameters)
-            summaries.views(_few_images(pipeline, first_step), first_step)
+            # One replica's share: of the shape that training compiles anyway.
+            share = pipeline.batches(first_step=first_step, num_replicas=devices.num_replicas_in_sync)
+            summaries.views(next(share.as_numpy_iterator()), first_step)
             try:
                 model.fit(
                     _distributed(pipeline, devices, first_step),
@@ -212,14 +214,6 @@ def _distributed(pipeline: Pipeline, devices: tf.distribute.Strategy, first_step
         return pipeline.batches(first_step=first_step, num_replicas=context.num_replicas_in_sync, replicas=replicas)
 
     return devices.distribute_datasets_from_function(feed)
-
-
-def _few_images(pipeline: Pipeline, step: int) -> dict[str, np.ndarray]:
-    """Makes the views of a small share of a batch, eight images or a few more: a whole one can be gigabytes."""
-    rows, labelled = pipeline.hyperparameters.batch_size, pipeline.hyperparameters.labelled_batch_size
-    shares = max(n for n in range(1, rows // 8 + 1) if rows % n == 0 and labelled % n == 0)
-    share: dict[str, np.ndarray] = next(pipeline.batches(first_step=step, num_replicas=shares).as_numpy_iterator())
-    return share
 
 
 def _announce(
