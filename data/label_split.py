@@ -6,11 +6,11 @@ import pathlib
 
 import numpy as np
 
-from semppl.data.sources import NO_LABEL, ImageSet
+from semppl.data.sources import NO_LABEL, Images
 
 
 def visible_labels(
-    images: ImageSet, *, labels_per_class: int = 0, label_fraction: float = 0.0, label_list: str = "", seed: int = 0
+    images: Images, *, labels_per_class: int = 0, label_fraction: float = 0.0, label_list: str = "", seed: int = 0
 ) -> np.ndarray:
     """Hides all labels but a few.
 
@@ -57,7 +57,7 @@ def _rank(seed: int, index: int) -> bytes:
     return hashlib.blake2b(f"{seed}:{index}".encode(), digest_size=16).digest()
 
 
-def _listed(images: ImageSet, path: pathlib.Path) -> list[int]:
+def _listed(images: Images, path: pathlib.Path) -> list[int]:
     if not path.is_file():
         raise ValueError(f"--label_list must be a file, with one position or name a line. Received: {path}")
     position = {name: index for index, name in enumerate(images.names)}

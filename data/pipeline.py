@@ -3,16 +3,20 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import numpy as np
 import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data import views
-from semppl.data.sources import NO_LABEL, ImageSet
+from semppl.data.sources import NO_LABEL, Images, ImageSet
+from semppl.data.streaming import StreamedImageSet, crop_picture
 
 LABELLED, UNLABELLED = 0, 1
+Row = dict[str, tf.Tensor]
 _LAST_EPOCH = 2**40
+_AT_A_TIME = 2  # batches being finished: a batch of large views takes gigabytes
 _WORTH_COMPILING = 500
 """Steps; a run keeps to one of both ways, for they differ in the last bits."""
 
@@ -29,11 +33,13 @@ class Pipeline:
         images: the training images, with their true labels.
         labels: `[n]` int32, NO_LABEL where hidden.
         hyperparameters: resolved (see `Hyperparameters.resolved`).
+        finish_on_device: whether to leave the second stage of the views to the train step.
     """
 
-    images: ImageSet
+    images: Images
     labels: np.ndarray
     hyperparameters: Hyperparameters
+    finish_on_device: bool = False
 
     def batches(self, *, first_step: int, num_replicas: int = 1, replicas: Sequence[int] = (0,)) -> tf.data.Dataset:
         """Returns the batches from `first_step` to the end of the run, one element per step and replica.
@@ -45,7 +51,8 @@ class Pipeline:
 
         Returns:
             Dataset of dicts: large `[L, B, H, W, C]` and small `[S, B, h, w, C]` in 0..1; labels `[B]` int32, NO_LABEL where
-            hidden; truth `[B]` int32, the true labels, for reports only; ids `[B]` int64. Labelled rows come first.
+            hidden; truth `[B]` int32, the true labels, for reports only; ids `[B]` int64. Labelled rows come first. Where views
+            are left to be finished there are crops in their place, and seeds `[B, 2]` int64, for `views.finish_views`.
         """
         settings = self.hyperparameters
         num_labelled = settings.labelled_batch_size
@@ -56,7 +63,11 @@ class Pipeline:
                 streams.append(self._stream(members, stream, rows, first_step, num_replicas, replicas))
         rows = tf.data.Dataset.zip(tuple(streams)).map(lambda *parts: tf.nest.map_structure(_join, *parts))
         rows = rows.take((settings.steps - first_step) * len(replicas))
-        return rows.map(self._views, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2)
+        if isinstance(self.images, StreamedImageSet):
+            made = self._streamed(self.images, rows, settings.batch_size // num_replicas)
+        else:
+            made = rows.map(self._gathered, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return made.map(self._labelled).prefetch(2)
 
     def _stream(
         self, members: np.ndarray, stream: int, rows: int, first_step: int, num_replicas: int, replicas: Sequence[int]
@@ -77,33 +88,59 @@ class Pipeline:
         )
 
     @functools.cached_property
-    def _views(self) -> Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]:
-        """Makes a batch of views out of rows; compiled for any but the shortest runs, where it would not pay."""
-        settings = self.hyperparameters
-        images, truth, labels = (tf.constant(part) for part in (self.images.images, self.images.labels, self.labels))
-        masks = None if self.images.masks is None else tf.constant(self.images.masks)
+    def _gathered(self) -> Callable[[Row], Row]:
+        """Makes views out of rows, from images in memory: crops them, and finishes them unless that is left to the device."""
+        images = cast(ImageSet, self.images)
+        pixels = tf.constant(images.images)
+        masks = None if images.masks is None else tf.constant(images.masks)
 
-        @tf.function(jit_compile=settings.steps >= _WORTH_COMPILING)  # three times as fast as the plain graph
-        def make_views(pictures: tf.Tensor, seeds: tf.Tensor, background: tf.Tensor | None) -> dict[str, tf.Tensor]:
-            return views.make_views(
-                pictures,
-                seed=seeds,
-                recipe=settings.recipe,
-                large_views=settings.large_views,
-                small_views=settings.small_views,
-                large_size=settings.large_size,
-                small_size=settings.small_size,
-                masks=background,
-                mask_probability=settings.mask_probability,
-            )
+        @self._compiled
+        def make(row: Row, pictures: tf.Tensor, background: tf.Tensor | None) -> Row:
+            crops = views.crop_views(pictures, seed=row["seeds"], masks=background, **self._view_settings)
+            return self._finished(row | crops)
 
-        def make(row: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            ids = row["ids"]
-            background = None if masks is None else tf.gather(masks, ids)
-            batch = make_views(tf.gather(images, ids), row["seeds"], background)
-            return batch | {"labels": tf.gather(labels, ids), "truth": tf.gather(truth, ids), "ids": ids}
+        def gather(row: Row) -> Row:
+            return make(row, tf.gather(pixels, row["ids"]), None if masks is None else tf.gather(masks, row["ids"]))
 
-        return make
+        return gather
+
+    def _streamed(self, images: StreamedImageSet, rows: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
+        """Makes views out of rows, from pictures on disk: crops one by one, then batches that are finished."""
+
+        def crop(row: Row) -> Row:
+            crops = crop_picture(row["image"], seed=row["seeds"], mask=row.get("mask"), **self._view_settings)
+            return {"ids": row["ids"], "seeds": row["seeds"], **crops}
+
+        batches = images.map_pictures(rows.unbatch(), crop).batch(batch_size, drop_remainder=True)
+        return batches.map(self._finish_crops, num_parallel_calls=_AT_A_TIME, deterministic=True)
+
+    @functools.cached_property
+    def _finish_crops(self) -> Callable[[Row], Row]:
+        """Finishes a batch of pictures' crops, `[B, L, H, W, C]` and `[B, S, h, w, C]`, unless that is left to the device."""
+
+        @self._compiled
+        def finish(batch: Row) -> Row:
+            by_view = {name: tf.transpose(batch[name], [1, 0, 2, 3, 4]) for name in ("large", "small")}
+            return self._finished(batch | by_view)
+
+        return finish
+
+    def _finished(self, batch: Row) -> Row:
+        return batch if self.finish_on_device else views.finish_views(batch, recipe=self.hyperparameters.recipe)
+
+    def _compiled(self, function: Callable[..., Row]) -> Callable[..., Row]:
+        """Compiles for any but the shortest runs, where it would not pay: three times as fast as the plain graph."""
+        return tf.function(function, jit_compile=self.hyperparameters.steps >= _WORTH_COMPILING)
+
+    @property
+    def _view_settings(self) -> dict[str, Any]:
+        names = ("recipe", "large_views", "small_views", "large_size", "small_size", "mask_probability")
+        return {name: getattr(self.hyperparameters, name) for name in names}
+
+    def _labelled(self, batch: Row) -> Row:
+        """Adds the labels and the truth."""
+        labels, truth = (tf.gather(tf.constant(part), batch["ids"]) for part in (self.labels, self.images.labels))
+        return batch | {"labels": labels, "truth": truth}
 
 
 def epochs_of(members: np.ndarray, *, first: int, seed: int) -> tf.data.Dataset:

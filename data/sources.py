@@ -1,11 +1,16 @@
-"""Where images come from: a name gives training and test images as arrays."""
+"""Where images come from: a name gives training and test images, as arrays, or as pictures to be read from disk."""
 
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
+
+from semppl.data.catalogue import read_catalogue
+from semppl.data.streaming import StreamedImageSet
 
 NO_LABEL = -1
 """The label of an image without one."""
@@ -35,13 +40,36 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def channels(self) -> int:
+        """C."""
+        return int(self.images.shape[-1])
+
+    def batches(
+        self, prepare: Callable[[tf.Tensor], tf.Tensor], *, batch_size: int, ids: np.ndarray | None = None
+    ) -> Iterator[tf.Tensor]:
+        """Yields prepared images in order, a batch at a time.
+
+        Args:
+            prepare: maps `[B, H, W, C]` to `[B, h, w, C]`.
+            batch_size: images at a time.
+            ids: `[k]` of those wanted; None means all.
+        """
+        for first in range(0, len(self) if ids is None else len(ids), batch_size):
+            some = slice(first, first + batch_size)
+            yield prepare(tf.constant(self.images[some if ids is None else ids[some]]))
+
+
+Images = ImageSet | StreamedImageSet
+"""Images in memory or on disk: both know their labels, names and channels, and give prepared batches."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Source:
     """A data set: its splits, and what its classes are called."""
 
-    train: ImageSet
-    test: ImageSet
+    train: Images
+    test: Images
     class_names: tuple[str, ...]
 
 
@@ -53,7 +81,7 @@ def load_source(spec: str, *, data_dir: str = "") -> Source:
         data_dir: folder of prepared data, for sources that have one.
 
     Returns:
-        The data, in memory, in the same order every time.
+        The data, in the same order every time; in memory, unless its images are of many sizes.
 
     Raises:
         ValueError: if there is no such data set, saying what there is.
@@ -92,11 +120,15 @@ def _tfds(name: str, data_dir: str) -> Source:
     if not pathlib.Path(builder.data_path).is_dir():
         how = f'python -c "import tensorflow_datasets as t; t.load({name!r}, data_dir=…)"'
         raise ValueError(f"--data_dir must hold {name}, prepared with {how}. Received: {data_dir or 'the default'}")
+    if builder.info.file_format.value != "tfrecord":
+        kind = builder.info.file_format.value
+        raise ValueError(f"--data must be prepared as TFRecords. Received: tfds:{name}, prepared as {kind}")
     image, label, text = (_feature(builder, kind) for kind in _FEATURE_KINDS)
     if not image or not label:
         raise ValueError(f"--data must be a classification set, with an image and a label. Received: tfds:{name}")
-    read = functools.partial(_read_split, builder, image, label, text)
-    held_out = next((split for split in ("test", "validation") if split in builder.info.splits), "")
+    one_size = None not in builder.info.features[image].shape
+    read = functools.partial(_read_split if one_size else _stream_split, builder, image, label, text)
+    held_out = next((split for split in ("test", "validation") if _is_labelled(builder, split, label)), "")
     if "train" not in builder.info.splits or not held_out:
         raise ValueError(
             f"--data must have the splits train and test (or validation). Received: {name}: {builder.info.splits}"
@@ -107,23 +139,21 @@ def _tfds(name: str, data_dir: str) -> Source:
 _FEATURE_KINDS = ("Image", "ClassLabel", "Text")
 
 
-def _feature(builder: "tfds.core.DatasetBuilder", kind: str) -> str:  # type: ignore[name-defined]  # noqa: F821
+def _feature(builder: Any, kind: str) -> str:
     return next((key for key, feature in builder.info.features.items() if type(feature).__name__ == kind), "")
 
 
-def _read_split(
-    builder: "tfds.core.DatasetBuilder",  # type: ignore[name-defined]  # noqa: F821
-    image: str,
-    label: str,
-    text: str,
-    split: str,
-) -> ImageSet:
-    import tensorflow as tf
+def _is_labelled(builder: Any, split: str, label: str) -> bool:
+    """Looks at the first image of a split: some test images, ImageNet's too, come without their labels."""
+    if split not in builder.info.splits:
+        return False
+    first = builder.as_dataset(split=f"{split}[:1]", shuffle_files=False).map(lambda row: row[label])
+    return next(first.as_numpy_iterator()) != NO_LABEL
+
+
+def _read_split(builder: Any, image: str, label: str, text: str, split: str) -> ImageSet:
     import tensorflow_datasets as tfds
 
-    shape = builder.info.features[image].shape
-    if None in shape:
-        raise ValueError(f"--data must have images of one size. Received: {builder.name}, with images of shape {shape}")
     reading = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
     dataset = builder.as_dataset(split=split, read_config=reading, shuffle_files=False)
     keys = [key for key in (image, label, text) if key]
@@ -132,6 +162,22 @@ def _read_split(
     column = {key: np.concatenate([row[key] for row in rows]) for key in keys}
     names = tuple(value.decode() for value in column[text]) if text else ()
     return ImageSet(column[image], column[label].astype(np.int32), names)
+
+
+def _stream_split(builder: Any, image: str, label: str, text: str, split: str) -> StreamedImageSet:
+    """Leaves the pictures of a split in their TFRecord files."""
+    catalogue = read_catalogue([str(path) for path in builder.info.splits[split].filepaths], label=label, name=text)
+
+    def encoded(ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        # Not stateful: else tf.data would call it from one thread only.
+        read = tf.numpy_function(
+            lambda ids: np.array(catalogue.records.read(ids), object), [ids], tf.string, stateful=False
+        )
+        rows = tf.ensure_shape(read, ids.shape)
+        return {"image": tf.io.parse_example(rows, {image: tf.io.FixedLenFeature([], tf.string)})[image]}
+
+    names = tuple(name.decode() for name in catalogue.names.tolist())
+    return StreamedImageSet(encoded, builder.info.features[image].shape[-1], catalogue.labels, names)
 
 
 SOURCES: dict[str, Callable[[str, str], Source]] = {"digits": _digits, "tfds": _tfds}

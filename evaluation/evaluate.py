@@ -16,12 +16,14 @@ from absl import app, flags
 from semppl.configs import run_flags
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.label_split import visible_labels
-from semppl.data.sources import NO_LABEL, Source, load_source
+from semppl.data.sources import NO_LABEL, ImageSet, Source, load_source
 from semppl.evaluation.features import embed
 from semppl.evaluation.logistic_regression import logistic_regression_classes
 from semppl.evaluation.nearest_neighbours import nearest_neighbour_classes
 from semppl.layers.preprocessing import test_view
 from semppl.trainers import checkpoints
+
+Function = Callable[[tf.Tensor], tf.Tensor]
 
 _NEIGHBOURS = flags.DEFINE_integer("k", 1, "Neighbours that vote.", lower_bound=1)
 _EVALUATORS = flags.DEFINE_list("evaluators", None, "Which to run, with commas between; by default all.")
@@ -32,7 +34,7 @@ class Task:
     """What an evaluator is given.
 
     Attributes:
-        train: `[n, D]` representations of the training images.
+        train: `[n, D]` representations of training images: the labelled ones at least.
         train_labels: `[n]` their true labels, NO_LABEL where nobody knows.
         labelled: `[m]` positions of the images that were labelled in training.
         test: `[t, D]`.
@@ -83,7 +85,7 @@ def evaluate(
 
     Returns:
         Accuracies in 0..1: representation → evaluator → accuracy. Representations are the raw pixels, the encoder's features and
-        the projections; a supervised run has no projections, but its own classifier.
+        the projections; a supervised run has no projections, but its own classifier. Pictures of many sizes have no raw pixels.
 
     Raises:
         ValueError: if there is no run or no checkpoint, or no such evaluator.
@@ -95,22 +97,26 @@ def evaluate(
     source = load_source(hyperparameters.data, data_dir=hyperparameters.data_dir)
     labels = _visible_labels(hyperparameters, source)
     prepare = test_view(hyperparameters.recipe, hyperparameters.large_size)
-    representations = {
-        "raw_pixels": lambda images: tf.reshape(
-            tf.image.convert_image_dtype(images, tf.float32), [tf.shape(images)[0], -1]
-        ),
-        "features": lambda images: network.features(prepare(images)),
-        "projections": lambda images: network.project(prepare(images)),
+    representations: dict[str, tuple[Function, Function]] = {
+        "raw_pixels": (_identity, _flat_pixels),
+        "features": (prepare, network.features),
+        "projections": (prepare, network.project),
     }
     classifier = checkpoints.load_classifier(workdir)
     if classifier is not None:
         del representations["projections"]
+    if not isinstance(source.test, ImageSet):
+        del representations["raw_pixels"]
+        print("raw_pixels are left out: the pictures are of many sizes", file=sys.stderr, flush=True)
+    labelled = np.flatnonzero(labels != NO_LABEL)
+    needed = labelled if "logistic_regression_all_labels" not in evaluators else np.arange(len(labels))
     metrics: dict[str, dict[str, float]] = {}
-    for name, function in representations.items():
+    for name, (prepared, function) in representations.items():
         print(f"evaluating {name} …", file=sys.stderr, flush=True)
-        train, test = embed(function, source.train.images), embed(function, source.test.images)
-        labelled = np.flatnonzero(labels != NO_LABEL)
-        task = Task(train, source.train.labels, labelled, test, source.test.labels, k)
+        train = embed(function, source.train, prepare=prepared, ids=needed)
+        test = embed(function, source.test, prepare=prepared)
+        positions = np.searchsorted(needed, labelled)
+        task = Task(train, source.train.labels[needed], positions, test, source.test.labels, k)
         metrics[name] = {evaluator: EVALUATORS[evaluator](task) for evaluator in evaluators}
         if classifier is not None and name == "features":
             kernel, bias = classifier
@@ -118,6 +124,14 @@ def evaluate(
     report = {"step": step, "k": k, "test_images": len(source.test), "labelled": len(labelled), "accuracy": metrics}
     checkpoints.write_atomically(pathlib.Path(workdir) / "metrics.json", json.dumps(report, indent=2) + "\n")
     return metrics
+
+
+def _identity(images: tf.Tensor) -> tf.Tensor:
+    return images
+
+
+def _flat_pixels(images: tf.Tensor) -> tf.Tensor:
+    return tf.reshape(tf.image.convert_image_dtype(images, tf.float32), [tf.shape(images)[0], -1])
 
 
 def _visible_labels(hyperparameters: Hyperparameters, source: Source) -> np.ndarray:

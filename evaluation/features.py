@@ -5,18 +5,28 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from semppl.data.sources import Images
 
-def embed(function: Callable[[tf.Tensor], tf.Tensor], images: np.ndarray, *, batch_size: int = 256) -> np.ndarray:
+
+def embed(
+    function: Callable[[tf.Tensor], tf.Tensor],
+    images: Images,
+    *,
+    prepare: Callable[[tf.Tensor], tf.Tensor],
+    batch_size: int = 256,
+    ids: np.ndarray | None = None,
+) -> np.ndarray:
     """Maps images through a network, a batch at a time.
 
     Args:
-        function: maps `[B, H, W, C]` to `[B, D]`, in inference mode.
-        images: `[n, H, W, C]` uint8, or float32 in 0..1.
+        function: maps `[B, h, w, C]` to `[B, D]`, in inference mode.
+        images: in memory or on disk.
+        prepare: maps `[B, H, W, C]` uint8, or float32 in 0..1, to what `function` takes.
         batch_size: images at a time.
+        ids: `[k]` of those wanted; None means all.
 
     Returns:
-        `[n, D]` float32.
+        `[k, D]` float32.
     """
     compiled = tf.function(function, reduce_retracing=True)
-    parts = [compiled(tf.constant(images[i : i + batch_size])).numpy() for i in range(0, len(images), batch_size)]
-    return np.concatenate(parts)
+    return np.concatenate([compiled(part).numpy() for part in images.batches(prepare, batch_size=batch_size, ids=ids)])

@@ -24,6 +24,7 @@ from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.label_split import visible_labels
 from semppl.data.pipeline import Pipeline
 from semppl.data.sources import NO_LABEL, Source, load_source
+from semppl.data.streaming import StreamedImageSet, boxes_of
 from semppl.data.views import RECIPES
 from semppl.layers.encoders import ENCODERS
 from semppl.trainers import callbacks, checkpoints, schedules, strategy
@@ -138,6 +139,8 @@ def pretrain(
             # One replica's share: of the shape that training compiles anyway.
             share = pipeline.batches(first_step=first_step, num_replicas=devices.num_replicas_in_sync)
             summaries.views(next(share.as_numpy_iterator()), first_step)
+            if strategy.finishes_views(devices):
+                pipeline = dataclasses.replace(pipeline, finish_on_device=True)
             try:
                 model.fit(
                     _distributed(pipeline, devices, first_step),
@@ -166,11 +169,11 @@ def check_names(hyperparameters: Hyperparameters) -> None:
 def prepare_data(hyperparameters: Hyperparameters, replicas: int) -> tuple[Source, np.ndarray, Hyperparameters]:
     """Loads the images, hides labels, and fills in the hyper-parameters that depend on both."""
     source = load_source(hyperparameters.data, data_dir=hyperparameters.data_dir)
-    channels = source.train.images.shape[-1]
-    if channels != hyperparameters.channels:
-        raise ValueError(
-            f"--pixel_mean must have a value per channel, {channels}. Received: {hyperparameters.pixel_mean}"
-        )
+    if source.train.channels != hyperparameters.channels:
+        allowed = f"have a value per channel, {source.train.channels}"
+        raise ValueError(f"--pixel_mean must {allowed}. Received: {hyperparameters.pixel_mean}")
+    if isinstance(source.train, StreamedImageSet):
+        boxes_of(hyperparameters.recipe)
     labels = visible_labels(
         source.train,
         labels_per_class=hyperparameters.labels_per_class,

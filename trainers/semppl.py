@@ -5,6 +5,7 @@ from typing import Any
 import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.data.views import finish_views
 from semppl.layers import collectives
 from semppl.layers.embedding_queue import EmbeddingQueue
 from semppl.layers.labels import NO_LABEL
@@ -46,11 +47,13 @@ class SemPPL(tf.keras.Model):
         """Takes one step of the method on this replica's share of a batch.
 
         Args:
-            batch: what `data.pipeline` makes: large `[L, B, H, W, C]`, small `[S, B, h, w, C]`, labels, truth and ids `[B]`.
+            batch: what `data.pipeline` makes: large `[L, B, H, W, C]`, small `[S, B, h, w, C]`, labels, truth and ids `[B]`;
+                with seeds `[B, 2]` where its views are still to be finished.
 
         Returns:
             Scalars to report, the same on every replica.
         """
+        batch = finish_views(batch, recipe=self.hyperparameters.recipe)
         step = tf.convert_to_tensor(self.optimizer.iterations)  # its value now, before the update
         with tf.GradientTape() as tape:
             anchors = self.predict_views(batch)  # [V,B,D]

@@ -5,6 +5,7 @@ from typing import Any
 import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.data.views import finish_views
 from semppl.layers import collectives
 from semppl.layers.networks import OnlineNetwork
 from semppl.trainers.semppl import Batch
@@ -35,6 +36,7 @@ class Supervised(tf.keras.Model):
 
     def train_step(self, batch: Batch) -> dict[str, tf.Tensor]:
         """Takes one step on all views of this replica's labelled images; returns scalars to report."""
+        batch = finish_views(batch, recipe=self.hyperparameters.recipe)
         variables = self.trained_variables()
         with tf.GradientTape() as tape:
             views = [*tf.unstack(batch["large"]), *tf.unstack(batch["small"])]

@@ -1,5 +1,6 @@
 """Tests of semppl.data.sources."""
 
+import functools
 import hashlib
 import time
 from unittest import mock
@@ -63,12 +64,19 @@ class SempplUntested(_Set):
 
 
 class SempplManySizes(_Set):
-    """Has images of several sizes."""
+    """Has images of several sizes, as ImageNet has, and test images without labels."""
 
+    SPLITS = {"train": 11, "validation": 4, "test": 3}  # noqa: RUF012
     FEATURES = {  # noqa: RUF012
-        "image": tfds.features.Image(shape=(None, None, 3)),
+        "file": tfds.features.Text(),
+        "image": tfds.features.Image(shape=(None, None, 3), encoding_format="png"),
         "kind": tfds.features.ClassLabel(num_classes=3),
     }
+
+    def _generate_examples(self, count):
+        for index in range(count):
+            image = np.full((4 + index, 9 - index % 5, 3), index, np.uint8)
+            yield index, {"file": f"{index}.png", "image": image, "kind": -1 if count == 3 else index % 3}
 
 
 def _digest(array):
@@ -76,6 +84,16 @@ def _digest(array):
 
 
 class ImageSetTest(tf.test.TestCase):
+    def test_batches_are_prepared_in_order(self):
+        images = np.arange(7, dtype=np.uint8)[:, np.newaxis, np.newaxis, np.newaxis] + np.zeros((7, 2, 2, 1), np.uint8)
+        batches = list(ImageSet(images, np.zeros(7, np.int32)).batches(lambda batch: batch + 1, batch_size=3))
+        self.assertEqual([len(batch) for batch in batches], [3, 3, 1])
+        self.assertAllEqual(tf.concat(batches, 0), images + 1)
+        some = ImageSet(images, np.zeros(7, np.int32)).batches(
+            lambda batch: batch, batch_size=2, ids=np.array([5, 1, 5])
+        )
+        self.assertAllEqual(tf.concat(list(some), 0), images[[5, 1, 5]])
+
     def test_masks_have_the_images_size(self):
         images, labels = np.zeros((2, 4, 6, 3), np.uint8), np.zeros(2, np.int32)
         self.assertLen(ImageSet(images, labels, masks=np.zeros((2, 4, 6), np.uint8)), 2)
@@ -157,10 +175,30 @@ class PreparedTest(tf.test.TestCase, parameterized.TestCase):
         source = load_source("tfds:semppl_held_out", data_dir=self._prepare(SempplHeldOut))
         self.assertEqual((len(source.train), len(source.test)), (5, 3))
 
+    def test_images_of_many_sizes_are_left_on_disk(self):
+        source = load_source("tfds:semppl_many_sizes", data_dir=self._prepare(SempplManySizes))
+        self.assertEqual((len(source.train), len(source.test)), (11, 4))  # the test images have no labels
+        for part in (source.train, source.test):
+            self.assertEqual(part.channels, 3)
+            self.assertEqual(part.labels.dtype, np.int32)
+            numbers = [int(name.removesuffix(".png")) for name in part.names]
+            self.assertCountEqual(numbers, range(len(part)))
+            self.assertEqual(part.labels.tolist(), [number % 3 for number in numbers])
+            pictures = [batch[0].numpy() for batch in part.batches(lambda image: image, batch_size=1)]
+            for number, picture in zip(numbers, pictures, strict=True):
+                self.assertEqual(picture.shape, (4 + number, 9 - number % 5, 3))
+                self.assertTrue((picture == number).all())
+
+    def test_files_of_another_format_are_refused(self):
+        folder = self._prepare(functools.partial(SempplManySizes, file_format="array_record"))
+        with self.assertRaises(ValueError) as caught:
+            load_source("tfds:semppl_many_sizes", data_dir=folder)
+        received = "tfds:semppl_many_sizes, prepared as array_record"
+        self.assertEqual(str(caught.exception), f"--data must be prepared as TFRecords. Received: {received}")
+
     @parameterized.parameters(
         (SempplUnlabelled, "semppl_unlabelled", "be a classification set, with an image and a label"),
         (SempplUntested, "semppl_untested", "have the splits train and test"),
-        (SempplManySizes, "semppl_many_sizes", "have images of one size"),
     )
     def test_a_set_that_is_of_no_use_says_why(self, builder_class, name, reason):
         with self.assertRaises(ValueError) as caught:

@@ -1,0 +1,130 @@
+"""What is known of every record before training: where it stands, its label and its name; read once, and kept."""
+
+import dataclasses
+import hashlib
+import os
+import pathlib
+import sys
+import tempfile
+import zipfile
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from semppl.data.records import RecordFiles, index_records
+
+_FILES_AT_A_TIME = 8
+_EVERYTHING = 2**40
+
+
+@dataclasses.dataclass(frozen=True)
+class Catalogue:
+    """The records of a data set, without their pictures.
+
+    Attributes:
+        records: where they stand.
+        labels: `[n]` int32.
+        names: `[n]` UTF-8 bytes, empty where the records have none.
+    """
+
+    records: RecordFiles
+    labels: np.ndarray
+    names: np.ndarray
+
+
+def read_catalogue(paths: Sequence[str], *, label: str, name: str = "") -> Catalogue:
+    """Reads the catalogue of TFRecord files of `tf.train.Example`s.
+
+    The first time this reads every byte, and so finds every damaged record too; the result is kept beside the records, or in
+    the user's cache folder where that cannot be written, and used as long as the files keep their names, sizes and times.
+
+    Args:
+        paths: of the files, on a disk of this machine.
+        label: the feature with the label, an integer.
+        name: the feature with the name, a text; may be empty.
+
+    Raises:
+        ValueError: if a file is damaged, naming it and what to do.
+    """
+    records = index_records(paths)
+    digest = hashlib.blake2b("\n".join([label, name, *map(_state, paths)]).encode(), digest_size=8).hexdigest()
+    places = [pathlib.Path(paths[0]).absolute().parent / f".semppl-{digest}.npz", _cache_folder() / f"{digest}.npz"]
+    for place in places:
+        columns = _load(place, len(records))
+        if columns is not None:
+            return Catalogue(records, *columns)
+    labels, names = _read_columns(paths, len(records), label, name)
+    kept = next((place for place in places if _save(place, labels, names)), None)
+    _say(f"kept for the next time: {kept}" if kept else "not kept for the next time: no folder can be written")
+    return Catalogue(records, labels, names)
+
+
+def _read_columns(paths: Sequence[str], count: int, label: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """`[n]` int32 and `[n]` bytes, from whole files, several at a time."""
+    features = {label: tf.io.FixedLenFeature([], tf.int64)}
+    if name:
+        features[name] = tf.io.FixedLenFeature([], tf.string, "")
+
+    def columns(path: tf.Tensor) -> dict[str, tf.Tensor]:
+        rows = tf.data.TFRecordDataset(path, buffer_size=2**23).batch(256)
+        rows = rows.map(lambda batch: tf.io.parse_example(batch, features)).unbatch()
+        return rows.batch(_EVERYTHING).get_single_element()
+
+    _say(f"reading the labels of {count} records in {len(paths)} files, once")
+    files = tf.data.Dataset.from_tensor_slices(list(paths))
+    parts = []
+    try:
+        for part in files.map(columns, num_parallel_calls=_FILES_AT_A_TIME, deterministic=True).as_numpy_iterator():
+            parts.append(part)
+            if len(parts) % 64 == 0:
+                _say(f"{len(parts)} of {len(paths)} files")
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        reason = error.message.partition(" [[")[0].rpartition("}} ")[2].strip().rstrip(".")
+        raise ValueError(
+            f"{paths[len(parts)]} must hold whole records with the feature {label!r}. Received: {reason}; "
+            "copy or prepare the file again"
+        ) from error
+    labels = np.concatenate([part[label] for part in parts]).astype(np.int32)
+    names = np.concatenate([part[name] for part in parts]).astype(bytes) if name else np.zeros(0, "S1")
+    return labels, names
+
+
+def _state(path: str) -> str:
+    status = os.stat(path)
+    return f"{os.path.basename(path)} {status.st_size} {status.st_mtime_ns}"
+
+
+def _cache_folder() -> pathlib.Path:
+    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "semppl"
+
+
+def _load(place: pathlib.Path, count: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Returns what was kept; None where there is nothing, or nothing that can be read."""
+    try:
+        with np.load(place, allow_pickle=False) as kept:
+            labels, names = kept["labels"], kept["names"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    return (labels, names) if len(labels) == count else None
+
+
+def _save(place: pathlib.Path, labels: np.ndarray, names: np.ndarray) -> bool:
+    """Writes the columns so that no reader sees half of them; tells whether that could be done."""
+    temporary = None
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=place.parent, prefix=place.name)
+        with os.fdopen(handle, "wb") as file:
+            np.savez(file, labels=labels, names=names)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, place)
+    except OSError:
+        if temporary is not None:
+            pathlib.Path(temporary).unlink(missing_ok=True)
+        return False
+    return True
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

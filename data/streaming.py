@@ -1,0 +1,151 @@
+"""Pictures of many sizes that stay on disk: read, decoded and cropped one by one, on the host."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from semppl.data import randomness, views
+
+_READ_AT_ONCE = 8
+Row = dict[str, tf.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamedImageSet:
+    """Pictures of one split, as an `ImageSet`, but encoded and read when they are needed; a picture's id is its position.
+
+    Attributes:
+        encoded: reads: ids `[k]` int64 give `{"image": [k]}`, and `"mask": [k]` where there are masks: strings, the bytes of
+            JPEG, PNG, BMP or GIF files. Runs on the host.
+        channels: C to decode pictures to; a mask has one, 0 for background.
+        labels: `[n]` int32, NO_LABEL where unknown.
+        names: `[n]` strings to find pictures by in a label list; empty where the source has none.
+    """
+
+    encoded: Callable[[tf.Tensor], dict[str, tf.Tensor]]
+    channels: int
+    labels: np.ndarray
+    names: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def map_pictures(self, rows: tf.data.Dataset, function: Callable[[Row], Any]) -> tf.data.Dataset:
+        """Gives a function each picture, in order; many at a time are read and decoded.
+
+        Args:
+            rows: dataset of dicts with a scalar id, and anything more.
+            function: takes a row with its image `[H, W, C]` uint8, and its mask `[H, W]` uint8 where there are masks.
+        """
+        chunks = rows.batch(_READ_AT_ONCE).map(
+            lambda row: row | self.encoded(row["ids"]), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        )
+        return chunks.unbatch().map(
+            lambda row: function(self._decoded(row)), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        )
+
+    def batches(
+        self, prepare: Callable[[tf.Tensor], tf.Tensor], *, batch_size: int, ids: np.ndarray | None = None
+    ) -> Iterator[tf.Tensor]:
+        """Yields prepared pictures in order, a batch at a time.
+
+        Args:
+            prepare: maps `[1, H, W, C]` uint8 to `[1, h, w, C]`, of one size.
+            batch_size: pictures at a time.
+            ids: `[k]` of those wanted; None means all.
+        """
+        rows = tf.data.Dataset.from_tensor_slices({"ids": np.arange(len(self)) if ids is None else ids})
+        prepared = self.map_pictures(rows, lambda row: prepare(row["image"][tf.newaxis])[0])
+        yield from prepared.batch(batch_size).prefetch(1)
+
+    def _decoded(self, row: Row) -> Row:
+        image = tf.io.decode_image(row["image"], channels=self.channels, expand_animations=False)
+        image.set_shape([None, None, self.channels])
+        if "mask" not in row:
+            return row | {"image": image}
+        mask = tf.io.decode_image(row["mask"], channels=1, expand_animations=False)[..., 0]
+        expected, received = tf.shape(image)[:2], tf.shape(mask)
+        problem = tf.strings.format("Masks must be of the images' size, {}. Received: {}", (expected, received))
+        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(expected == received), [problem, row["ids"]])]):
+            return row | {"image": image, "mask": tf.ensure_shape(mask, [None, None])}
+
+
+def crop_picture(
+    image: tf.Tensor,
+    *,
+    seed: tf.Tensor,
+    recipe: str,
+    large_views: int,
+    small_views: int,
+    large_size: int,
+    small_size: int,
+    mask: tf.Tensor | None = None,
+    mask_probability: float = 0.1,
+) -> dict[str, tf.Tensor]:
+    """Does for one picture of any size what `views.crop_views` does for a batch of one size, with the same numbers.
+
+    A matrix of weights per view is a waste where sizes are large and nothing need compile: the box is cut out, and TensorFlow's
+    own kernel resizes it.
+
+    Args:
+        image: `[H, W, C]` uint8, or float32 in [0, 1].
+        seed: `[2]` int32 or int64, of the picture and the step.
+        recipe: a key of `views.RECIPES`, one that crops boxes.
+        large_views: L.
+        small_views: S.
+        large_size: height and width of a large view.
+        small_size: height and width of a small view.
+        mask: `[H, W]` numbers, zero for background; None leaves backgrounds alone.
+        mask_probability: with which each large view, independently, loses its background.
+
+    Returns:
+        `{"large": [L, large_size, large_size, C], "small": [S, small_size, small_size, C]}`, float32 in [0, 1].
+
+    Raises:
+        ValueError: if the recipe does more than to crop boxes.
+    """
+    boxes_of(recipe)
+    height, width = tf.unstack(tf.shape(image)[:2])
+    boxes, mirrored, bare = _plan(seed, height, width, recipe, large_views + small_views, mask_probability)
+
+    def view(number: int, size: int) -> tf.Tensor:
+        top, left, high, wide = tf.unstack(boxes[number])
+        cut = tf.image.convert_image_dtype(image[top : top + high, left : left + wide], tf.float32)
+        if mask is not None and number < large_views:
+            background = bare[number] & (mask[top : top + high, left : left + wide] == 0)
+            cut = tf.where(background[..., tf.newaxis], views.BACKGROUND, cut)
+        resized = tf.clip_by_value(tf.image.resize(cut, [size, size], "bicubic"), 0.0, 1.0)
+        flipped = tf.cond(mirrored[number], lambda: tf.reverse(resized, [1]), lambda: resized)
+        return tf.ensure_shape(flipped, [size, size, image.shape[-1]])
+
+    small = [view(large_views + number, small_size) for number in range(small_views)]
+    return {
+        "large": tf.stack([view(number, large_size) for number in range(large_views)]),
+        "small": tf.stack(small) if small else tf.zeros([0, small_size, small_size, image.shape[-1]]),
+    }
+
+
+def boxes_of(recipe: str) -> views.Boxes:
+    """Returns how a recipe chooses boxes.
+
+    Raises:
+        ValueError: if it does more than that, and so needs images of one size.
+    """
+    boxes = views.find_recipe(recipe).boxes
+    if boxes is None:
+        able = ", ".join(name for name, stages in sorted(views.RECIPES.items()) if stages.boxes)
+        raise ValueError(f"--recipe must be one of {able}, for pictures of many sizes. Received: {recipe}")
+    return boxes
+
+
+@tf.function(jit_compile=True)  # hundreds of tiny operations
+def _plan(
+    seed: tf.Tensor, height: tf.Tensor, width: tf.Tensor, recipe: str, count: int, mask_probability: float
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Boxes `[V, 4]` int32, which views are mirrored `[V]`, and which lose their background `[V]`."""
+    seeds = randomness.split(seed[tf.newaxis], count)[:, 0]  # [V,2]
+    chosen, mirrored = boxes_of(recipe)(seeds, height, width)
+    return tf.cast(chosen, tf.int32), mirrored, views.loses_background(seeds, mask_probability)
