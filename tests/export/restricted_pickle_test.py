@@ -165,6 +165,7 @@ class RestrictedPickleTest(parameterized.TestCase):
         state = b"\x80\x02c" + name.rpartition(".")[0].encode() + b"\nScaleByScheduleState\nK\x07\x85\x81."
         self.assertEqual(self._load(state), (7,))
         self._assert_refused(state.replace(b"optax", b"opera"), name.replace("optax", "opera"))
+        self._assert_refused(state.replace(b"State", b"StateMaker"), f"{name}Maker")
 
     def test_the_hostile_call_would_run_elsewhere(self):
         pickle.loads(pickle.dumps(_Call(os.system, self._touch)))
@@ -265,6 +266,29 @@ class RestrictedPickleTest(parameterized.TestCase):
         make = self._global("dill._dill._create_array")
         encode = _Call(make, *_Call(__import__("_codecs").encode, "b", "latin1")._call, ())
         self._assert_refused(pickle.dumps(encode, protocol=2), "an array that numpy does not make")
+
+    @parameterized.parameters(
+        ((np.ndarray, (0,), b"b"), (1, (1,), np.dtype("f4"), False, [_Call(os.getcwd)]), "{os}.getcwd"),
+        ((np.ndarray, (0,), b"b"), (1, (1,), np.dtype("f4"), False, ["text"]), "a numpy.ndarray of Python objects"),
+        ((np.ndarray, (0,), b"b"), (1, (1,), "f4", False, b"1234"), "a numpy.ndarray of Python objects"),
+        ((dict, (0,), b"b"), (1, (1,), np.dtype("f4"), False, b"1234"), "an array of another class than numpy.ndarray"),
+    )
+    def test_an_array_of_anything_but_numbers_is_refused(self, arguments, state, asked):
+        make = self._global("dill._dill._create_array")
+        array = _Call(make, np.zeros(1).__reduce__()[0], arguments, state)
+        self._assert_refused(pickle.dumps(array, protocol=2), asked.format(os=os.getcwd.__module__))
+
+    def test_a_type_with_fields_is_refused(self):
+        start, end = (
+            b"\x80\x02cnumpy\ndtype\nX\x02\x00\x00\x00f4\x89\x88\x87R(K\x03X\x01\x00\x00\x00<N",
+            b"NK\x00K\x00K\x00tb.",
+        )
+        self.assertIsNotNone(self._load(start + b"N" + end))
+        self._assert_refused(start + b"(X\x01\x00\x00\x00wt" + end, "a numpy.dtype with fields")
+
+    def test_an_attribute_of_a_value_is_refused(self):
+        attribute = _Call(self._global("dill._dill._get_attr"), "text", "encode")
+        self._assert_refused(pickle.dumps(attribute, protocol=2), "the attribute encode of str")
 
     def test_words_of_the_file_do_not_break_the_line(self):
         name = "a\nb\x1b[31m" + "c" * 1000

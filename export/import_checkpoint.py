@@ -1,0 +1,169 @@
+"""Turns a checkpoint of another project into a run, which evaluation, export and pre-training take for one of ours.
+
+python -m semppl.export.import_checkpoint --source=resnet_50_1x_1_pct.pkl --workdir=runs/official
+"""
+
+import dataclasses
+import os
+import pathlib
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+if __name__ == "__main__":  # before TensorFlow is imported: it greets with a dozen lines
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import tensorflow as tf
+from absl import app, flags, logging
+
+from semppl.configs import run_flags
+from semppl.configs.hyperparameters import Hyperparameters
+from semppl.export import haiku_checkpoint, keras_checkpoint, simclr_checkpoint
+from semppl.export.foreign_checkpoint import ForeignCheckpoint
+from semppl.layers.networks import OnlineNetwork
+from semppl.trainers import checkpoints
+
+_SOURCE = flags.DEFINE_string(
+    "source",
+    None,
+    "Checkpoint to import: an official pickle (SemPPL, ReLICv2, BYOL), a TensorFlow checkpoint or SavedModel of SimCLR, "
+    "or weights of a Keras Applications ResNet (.h5, .keras).",
+    required=True,
+)
+_DEFAULTS: dict[str, Any] = {"data": "tfds:imagenet2012", "recipe": "imagenet", "large_size": 224}
+_LABELS = ("labels_per_class", "label_fraction", "label_list")
+_SETTINGS = {
+    "data": "by default tfds:imagenet2012",
+    "data_dir": "by default none",
+    **dict.fromkeys(_LABELS, "by default every image has its label"),
+    "label_seed": "by default 0",
+    "recipe": "by default imagenet",
+    "large_size": "by default 224",
+    "pixel_mean": "by default what the checkpoint was trained with",
+    "pixel_stddev": "by default what the checkpoint was trained with",
+}
+"""The hyper-parameters that are flags here, and their defaults in words."""
+
+
+def import_checkpoint(source: str | pathlib.Path, workdir: str | pathlib.Path, **settings: Any) -> ForeignCheckpoint:
+    """Writes a run folder with the network of another project's checkpoint.
+
+    It is written aside and renamed, so that a folder is whole or not there. What the checkpoint lacks, a projector or a
+    predictor, starts as in a new run with seed 0.
+
+    Args:
+        source: path of the checkpoint.
+        workdir: folder to write; new or empty.
+        **settings: hyper-parameters of the run, in place of the defaults and of what the checkpoint says.
+
+    Returns:
+        What was read.
+
+    Raises:
+        ValueError: if the source cannot be imported, or the folder is not empty; one line that says what to do.
+        OSError: if the folder cannot be written.
+    """
+    target = pathlib.Path(workdir)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ValueError(f"--workdir must be a new or empty folder. Received: {workdir}, which holds something already")
+    checkpoint = read(source)
+    labels = {} if any(settings.get(name) for name in _LABELS) else {"label_fraction": 1.0}
+    hyperparameters = Hyperparameters(**_DEFAULTS | labels | checkpoint.settings | settings)
+    network = _build(hyperparameters)
+    checkpoint.fill(network)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = pathlib.Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
+    try:
+        _write(network, checkpoint.step, aside)
+        checkpoints.write_atomically(aside / "hyperparameters.json", hyperparameters.to_json())
+        aside.chmod(0o755)
+        os.rename(aside, target)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    return checkpoint
+
+
+def read(source: str | pathlib.Path) -> ForeignCheckpoint:
+    """Reads a checkpoint of any form that we know, told by its content.
+
+    Raises:
+        ValueError: if there is no file, or none that we can read.
+    """
+    path = pathlib.Path(source)
+    reader: Callable[[pathlib.Path], ForeignCheckpoint] = haiku_checkpoint.read
+    if simclr_checkpoint.find(path):
+        reader = simclr_checkpoint.read
+    elif path.is_dir():
+        raise ValueError(f"--source must be a file, or a folder with a TensorFlow checkpoint. Received: {source}")
+    elif not path.exists():
+        raise ValueError(f"--source must be a file that is there. Received: {source}")
+    elif keras_checkpoint.recognises(path):
+        reader = keras_checkpoint.read
+    return reader(path)
+
+
+def _build(hyperparameters: Hyperparameters) -> OnlineNetwork:
+    tf.keras.utils.set_random_seed(hyperparameters.seed)
+    network = OnlineNetwork(**hyperparameters.network, name="online")
+    network.build([None, hyperparameters.large_size, hyperparameters.large_size, hyperparameters.channels])
+    return network
+
+
+def _write(network: OnlineNetwork, step: int, folder: pathlib.Path) -> None:
+    """Saves the network where `checkpoints.load_online` looks for it."""
+    checkpoint = tf.train.Checkpoint(model=tf.train.Checkpoint(online=network))
+    manager = tf.train.CheckpointManager(checkpoint, str(folder / "checkpoints"), max_to_keep=1, checkpoint_name="step")
+    manager.save(checkpoint_number=step)
+
+
+def _define_settings() -> None:
+    """Defines flags for hyper-parameters: when run, not when imported, for pre-training has flags of the same names."""
+    define: dict[type, Callable[..., Any]] = {
+        int: flags.DEFINE_integer,
+        float: flags.DEFINE_float,
+        str: flags.DEFINE_string,
+        tuple: flags.DEFINE_list,
+    }
+    for field in dataclasses.fields(Hyperparameters):
+        if field.name in _SETTINGS:
+            define[type(field.default)](field.name, None, f"{field.metadata['help']} ({_SETTINGS[field.name]})")
+
+
+def _settings_from_flags() -> dict[str, Any]:
+    settings = {name: flags.FLAGS[name].value for name in _SETTINGS if flags.FLAGS[name].value is not None}
+    for name, value in settings.items():
+        if isinstance(value, list):
+            try:
+                settings[name] = tuple(float(part) for part in value)
+            except ValueError:
+                raise ValueError(f"--{name} must be numbers with commas between. Received: {','.join(value)}") from None
+    return settings
+
+
+def main(argv: list[str]) -> int:
+    """Runs from flags; returns the exit code."""
+    del argv
+    logging.set_verbosity(logging.WARNING)
+    try:
+        checkpoint = import_checkpoint(_SOURCE.value, run_flags.WORKDIR.value, **_settings_from_flags())
+    except (ValueError, OSError, tf.errors.OpError) as error:
+        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
+        return 2
+    network = f"{checkpoint.settings['encoder']}, width {checkpoint.settings['width']:g}, {checkpoint.step} steps"
+    print(f"imported to {run_flags.WORKDIR.value}: {checkpoint.origin}, {network}")
+    if checkpoint.lacks:
+        print(f"not in the checkpoint, and untrained: {' and '.join(checkpoint.lacks)}; its features are what to use")
+    return 0
+
+
+def run() -> None:
+    """Is the console script."""
+    _define_settings()
+    app.run(main, flags_parser=run_flags.parse)
+
+
+if __name__ == "__main__":
+    run()
