@@ -69,10 +69,12 @@ def _named_arrays(tree: Any, path: str | pathlib.Path) -> Arrays:
                 f"online_params and online_state. Received: {path}, {_describe(state)}"
             )
         for module, group in state[part].items():
-            module = re.sub(r"/initial_conv_\d+$", "/initial_conv", str(module))  # Haiku counts what is made twice
             for name, array in group.items() if isinstance(group, Mapping) else ():
                 if part == "online_params" or name == "average":
                     arrays[f"{module}/{name}"] = np.asarray(array)
+    stems = [name for name in arrays if re.search(r"/initial_conv_\d+/w$", name)]
+    if len(stems) == 1:  # Haiku numbers what is made again
+        arrays[re.sub(r"_\d+/w$", "/w", stems[0])] = arrays.pop(stems[0])
     return arrays
 
 

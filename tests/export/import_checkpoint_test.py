@@ -261,8 +261,9 @@ class OfficialTest(_TestCase):
         _pickled(self._source, tree)
         self._assert_refused(f"must be a checkpoint of SemPPL, ReLICv2 or BYOL.* Received: .*{described}$")
 
-    def test_another_network_is_refused(self):
-        self._official({"mobilenet/~/conv/w": (3, 3, 3, 8)})
+    @parameterized.parameters("mobilenet/~/conv", "sk_res_net50/~/initial_conv")
+    def test_another_network_is_refused(self, module):
+        self._official({f"{module}_{number}/w": (3, 3, 3, 8) for number in (1, 2)})
         self._assert_refused("must hold one ResNet, .* Received: .*source, with none$")
 
     def test_a_truncated_file_is_refused(self):
