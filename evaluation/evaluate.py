@@ -5,9 +5,13 @@ python -m semppl.evaluation.evaluate --workdir=runs/digits
 
 import dataclasses
 import json
+import os
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported: it greets with a dozen lines
 
 import numpy as np
 import tensorflow as tf
@@ -157,6 +161,7 @@ def table(metrics: dict[str, dict[str, float]]) -> str:
 def main(argv: list[str]) -> int:
     """Runs from flags; returns the exit code."""
     del argv
+    tf.get_logger().setLevel("ERROR")  # else every variable of a checkpoint that does not fit is listed
     try:
         print(
             table(
@@ -173,7 +178,7 @@ def main(argv: list[str]) -> int:
 
 def run() -> None:
     """Is the console script."""
-    app.run(main)
+    app.run(main, flags_parser=run_flags.parse)
 
 
 if __name__ == "__main__":

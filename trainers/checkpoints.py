@@ -139,13 +139,8 @@ class RunCheckpoints:
         self._remove_halves()
         latest = self.manager.latest_checkpoint
         if latest:
-            try:
+            with _reading(latest):
                 self.checkpoint.restore(latest).assert_consumed()
-            except (AssertionError, ValueError, tf.errors.OpError) as error:
-                reason = str(error).splitlines()[0]
-                raise ValueError(
-                    f"--workdir must hold a checkpoint that this release can read, or none. Received: {latest} ({reason})"
-                ) from error
         return self.step
 
     def save(self) -> str:
@@ -173,6 +168,17 @@ class RunCheckpoints:
                 path.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def _reading(path: str) -> Iterator[None]:
+    try:
+        yield
+    except (AssertionError, ValueError, tf.errors.OpError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"--workdir must hold a checkpoint that this release can read. Received: {path} ({reason})"
+        ) from error
+
+
 def latest_checkpoint(workdir: str | pathlib.Path) -> str:
     """Returns the path of the latest checkpoint.
 
@@ -192,14 +198,15 @@ def load_online(workdir: str | pathlib.Path) -> tuple[Hyperparameters, OnlineNet
         The run's hyper-parameters, the network at its latest checkpoint, and the step.
 
     Raises:
-        ValueError: if there is no run, or no checkpoint.
+        ValueError: if there is no run, or no checkpoint that can be read.
     """
     hyperparameters = Hyperparameters.load(workdir)
     path = latest_checkpoint(workdir)
     network = OnlineNetwork(**hyperparameters.network, name="online")
     network.build([None, hyperparameters.large_size, hyperparameters.large_size, hyperparameters.channels])
-    restored = tf.train.Checkpoint(model=tf.train.Checkpoint(online=network)).restore(path)
-    restored.expect_partial().assert_existing_objects_matched()
+    with _reading(path):
+        restored = tf.train.Checkpoint(model=tf.train.Checkpoint(online=network)).restore(path)
+        restored.expect_partial().assert_existing_objects_matched()
     return hyperparameters, network, int(path.rpartition("-")[2])
 
 

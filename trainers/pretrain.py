@@ -246,7 +246,7 @@ def main(argv: list[str]) -> int:
         The exit code: 0 done, or stopped by SIGTERM; 2 wrong flags; 3 not a number; 4 a full disk; 130 Ctrl-C.
     """
     del argv
-    tf.get_logger().setLevel("WARNING")
+    tf.get_logger().setLevel("ERROR")  # Keras complains of slow callbacks, for one
     tf.config.experimental.enable_op_determinism()
     try:
         with Termination() as termination:

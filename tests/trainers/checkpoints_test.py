@@ -1,5 +1,6 @@
 """Tests of semppl.trainers.checkpoints."""
 
+import dataclasses
 import errno
 import fcntl
 import json
@@ -248,7 +249,7 @@ class RunCheckpointsTest(_Case):
         other = _Model(size=4 if damage == "another size" else 3, labelled=damage != "another model")
         with self.assertRaises(ValueError) as caught:
             checkpoints.RunCheckpoints(other, workdir).restore()
-        expected = f"--workdir must hold a checkpoint that this release can read, or none. Received: {latest} ("
+        expected = f"--workdir must hold a checkpoint that this release can read. Received: {latest} ("
         self.assertStartsWith(str(caught.exception), expected)
         self.assertNotIn("\n", str(caught.exception))
 
@@ -270,6 +271,17 @@ class ReadingTest(_Case):
             self.assertAllEqual(here, there)
         images = tf.random.stateless_uniform([2, 8, 8, 1], seed=[0, 1])
         self.assertAllEqual(model.online.project(images), network.project(images))
+
+    def test_a_checkpoint_of_another_network_is_named(self):
+        workdir, settings, _ = self._run()
+        (workdir / "hyperparameters.json").write_text(dataclasses.replace(settings, width=0.5).to_json())
+        with self.assertRaises(ValueError) as caught:
+            checkpoints.load_online(workdir)
+        expected = (
+            f"--workdir must hold a checkpoint that this release can read. Received: {workdir}/checkpoints/step-7 ("
+        )
+        self.assertStartsWith(str(caught.exception), expected)
+        self.assertNotIn("\n", str(caught.exception))
 
     def test_a_classifier_is_read_where_there_is_one(self):
         workdir, _, _ = self._run()

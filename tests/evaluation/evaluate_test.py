@@ -1,0 +1,187 @@
+"""Tests of semppl.evaluation.evaluate."""
+
+import contextlib
+import io
+import json
+import pathlib
+from unittest import mock
+
+import numpy as np
+import tensorflow as tf
+from absl import flags
+from absl.testing import flagsaver, parameterized
+
+from semppl.configs import run_flags
+from semppl.configs.hyperparameters import Hyperparameters
+from semppl.data.label_split import visible_labels
+from semppl.data.sources import NO_LABEL, ImageSet, Source, load_source
+from semppl.evaluation import evaluate as evaluation
+from semppl.evaluation.nearest_neighbours import nearest_neighbour_classes
+from semppl.layers.networks import OnlineNetwork
+from semppl.tests import testing, tiny  # noqa: F401  (testing marks the flags as parsed)
+
+
+def _few_digits():
+    """The digits, and few of them."""
+    source = load_source("digits")
+    train, test = source.train, source.test
+    return Source(
+        ImageSet(train.images[:200], train.labels[:200]),
+        ImageSet(test.images[:60], test.labels[:60]),
+        source.class_names,
+    )
+
+
+class _Run(tf.Module):
+    """What the checkpoint of a run holds, as far as an evaluation is concerned."""
+
+    def __init__(self, settings, classifier):
+        super().__init__()
+        tf.keras.utils.set_random_seed(1)
+        self.online = OnlineNetwork(**settings.network, name="online")
+        self.online.build([None, settings.large_size, settings.large_size, settings.channels])
+        if classifier:
+            self.classifier = tf.keras.layers.Dense(10)
+            self.classifier.build([None, 16])
+
+
+class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.enterContext(mock.patch.object(evaluation, "load_source", return_value=_few_digits()))
+        self.enterContext(contextlib.redirect_stderr(io.StringIO()))
+
+    def _run(self, *, classifier=False, **changes):
+        """Writes a run with random weights."""
+        settings = Hyperparameters(**tiny.settings(**changes))
+        workdir = pathlib.Path(self.create_tempdir().full_path)
+        (workdir / "hyperparameters.json").write_text(settings.to_json())
+        run = _Run(settings, classifier)
+        manager = tf.train.CheckpointManager(
+            tf.train.Checkpoint(model=run), str(workdir / "checkpoints"), max_to_keep=1, checkpoint_name="step"
+        )
+        manager.save(checkpoint_number=7)
+        return workdir, settings, run
+
+    def test_every_representation_is_measured_in_every_way(self):
+        workdir, settings, run = self._run()
+        metrics = evaluation.evaluate(workdir, k=3)
+        self.assertEqual(list(metrics), ["raw_pixels", "features", "projections"])
+        for row in metrics.values():
+            self.assertEqual(list(row), list(evaluation.EVALUATORS))
+            self.assertTrue(all(0 <= accuracy <= 1 for accuracy in row.values()))
+        source = _few_digits()
+        labelled = np.flatnonzero(
+            visible_labels(source.train, labels_per_class=2, seed=settings.label_seed) != NO_LABEL
+        )
+        labels = source.train.labels[labelled]
+        for name, function in (
+            ("raw_pixels", lambda images: images.reshape(len(images), -1)),
+            ("features", lambda images: run.online.features(images).numpy()),
+            ("projections", lambda images: run.online.project(images).numpy()),
+        ):
+            memory, queries = function(source.train.images[labelled]), function(source.test.images)
+            classes = nearest_neighbour_classes(queries, memory, labels, k=3)
+            self.assertAlmostEqual(
+                metrics[name]["nearest_neighbours"], np.mean(classes == source.test.labels), delta=1e-12
+            )
+
+    def test_all_labels_tell_more_than_few(self):
+        pixels = evaluation.evaluate(self._run()[0])["raw_pixels"]
+        self.assertGreater(pixels["logistic_regression_all_labels"], pixels["logistic_regression"] + 0.1)
+        self.assertGreater(pixels["logistic_regression_all_labels"], 0.8)
+
+    def test_the_metrics_are_written(self):
+        workdir, _, _ = self._run()
+        metrics = evaluation.evaluate(workdir, k=3)
+        report = json.loads((workdir / "metrics.json").read_text())
+        self.assertEqual(report, {"step": 7, "k": 3, "test_images": 60, "labelled": 20, "accuracy": metrics})
+
+    def test_a_supervised_run_has_its_own_classifier_and_no_projections(self):
+        workdir, _, run = self._run(classifier=True, method="supervised", labelled_batch_size=16, queue_size=16)
+        metrics = evaluation.evaluate(workdir, evaluators=["nearest_neighbours"])
+        self.assertEqual(list(metrics), ["raw_pixels", "features", "classifier"])
+        test = _few_digits().test
+        logits = run.classifier(run.online.features(test.images)).numpy()
+        self.assertEqual(metrics["classifier"], {"own": np.mean(logits.argmax(-1) == test.labels)})
+
+    def test_only_what_is_asked_for_is_measured(self):
+        workdir, _, _ = self._run()
+        everything = evaluation.evaluate(workdir)
+        for name in ("nearest_neighbours", "logistic_regression"):  # neither needs the other images' features
+            some = evaluation.evaluate(workdir, evaluators=[name])
+            self.assertEqual(some, {representation: {name: row[name]} for representation, row in everything.items()})
+
+    def test_more_neighbours_than_labelled_images_are_all_of_them(self):
+        workdir, _, _ = self._run()
+        metrics = [evaluation.evaluate(workdir, k=k, evaluators=["nearest_neighbours"]) for k in (20, 500)]
+        self.assertEqual(*metrics)
+
+    def test_the_table_has_a_row_per_representation(self):
+        rows = evaluation.table({"features": {"a": 0.5, "b": 1.0}, "classifier": {"own": 0.25}}).splitlines()
+        self.assertEqual(
+            [row.split() for row in rows],
+            [
+                ["a", "b", "own"],
+                ["features", "0.5000", "1.0000", "–"],
+                ["classifier", "–", "–", "0.2500"],
+            ],
+        )
+        self.assertLen({len(row) for row in rows}, 1)
+
+
+class CommandTest(tf.test.TestCase, parameterized.TestCase):
+    def _main(self, *arguments):
+        """Returns the exit code and what stands on stderr."""
+        errors = io.StringIO()
+        with flagsaver.flagsaver(), contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
+            flags.FLAGS(["evaluate", *arguments])
+            return evaluation.main(["evaluate"]), errors.getvalue()
+
+    def test_a_folder_without_a_run_is_one_line(self):
+        workdir = self.create_tempdir().full_path
+        code, errors = self._main(f"--workdir={workdir}")
+        self.assertEqual(code, 2)
+        expected = f"error: --workdir must be the folder of a run, with a hyperparameters.json. Received: {workdir}\n"
+        self.assertEqual(errors, expected)
+
+    def test_a_run_without_a_checkpoint_is_one_line(self):
+        workdir = pathlib.Path(self.create_tempdir().full_path)
+        (workdir / "hyperparameters.json").write_text(Hyperparameters(**tiny.settings()).to_json())
+        code, errors = self._main(f"--workdir={workdir}")
+        self.assertEqual(code, 2)
+        self.assertEqual(errors, f"error: --workdir must hold a checkpoint. Received: {workdir}, which has none\n")
+
+    def test_an_unknown_evaluator_is_one_line(self):
+        code, errors = self._main("--workdir=nowhere", "--evaluators=guess,nearest_neighbours")
+        self.assertEqual(code, 2)
+        self.assertEqual(
+            errors, f"error: --evaluators must be of {', '.join(evaluation.EVALUATORS)}. Received: guess\n"
+        )
+
+    @parameterized.parameters(
+        ([], "--workdir must name a folder. Received: none"),
+        (["--workdir="], "--workdir must name a folder. Received: none"),
+        (["--workdir"], "--workdir must be followed by a value. Received: none"),
+        (["--workdir=a", "--k=0"], "--k must be a positive integer. Received: 0"),
+        (["--workdir=a", "--k=x"], "--k must be a positive integer. Received: x"),
+        (["--workdir=a", "b", "c"], "Every argument must be a flag. Received: b c"),
+        (
+            ["--workdir=a", "--evaluator=b"],
+            "Every flag must be one that --helpfull lists. Received: --evaluator; did you mean evaluators?",
+        ),
+        (["--workdir=a", "--zzz"], "Every flag must be one that --helpfull lists. Received: --zzz"),
+        (["--flagfile=/none/such"], "--flagfile must be a file that can be read. Received: '/none/such'"),
+    )
+    def test_a_wrong_command_line_is_one_line(self, arguments, message):
+        errors = io.StringIO()
+        with flagsaver.flagsaver(), contextlib.redirect_stderr(errors), self.assertRaises(SystemExit) as ended:
+            flags.FLAGS.unparse_flags()
+            flags.FLAGS["workdir"].unparse()
+            run_flags.parse(["evaluate", *arguments])
+        self.assertEqual(ended.exception.code, 2)
+        self.assertEqual(errors.getvalue(), f"error: {message}\n")
+
+
+if __name__ == "__main__":
+    tf.test.main()

@@ -1,0 +1,49 @@
+"""Tests of semppl.evaluation.features."""
+
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+
+from semppl.data.sources import ImageSet
+from semppl.evaluation.features import embed
+
+
+def _image_set(dtype=np.float32):
+    images = (np.arange(7 * 2 * 2).reshape(7, 2, 2, 1)).astype(dtype)
+    return ImageSet(images, np.zeros(7, np.int32))
+
+
+def _sums(images):
+    return tf.reduce_sum(images, [1, 2])
+
+
+class EmbedTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters(1, 3, 7, 256)
+    def test_every_image_is_embedded_once_and_in_order(self, batch_size):
+        features = embed(_sums, _image_set(), prepare=tf.identity, batch_size=batch_size)
+        self.assertEqual(features.dtype, np.float32)
+        self.assertAllEqual(features[:, 0], [4 * (4 * i) + 6 for i in range(7)])
+
+    def test_images_are_prepared_first(self):
+        features = embed(_sums, _image_set(), prepare=lambda images: images / 2, batch_size=3)
+        self.assertAllEqual(features[:, 0], [2 * (4 * i) + 3 for i in range(7)])
+
+    def test_only_the_images_that_are_wanted_are_embedded(self):
+        features = embed(_sums, _image_set(), prepare=tf.identity, batch_size=2, ids=np.array([5, 0, 6]))
+        self.assertAllEqual(features[:, 0], [86, 6, 102])
+
+    def test_images_arrive_in_their_own_type(self):
+        seen = []
+        embed(
+            _sums, _image_set(np.uint8), prepare=lambda images: seen.append(images.dtype) or tf.cast(images, tf.float32)
+        )
+        self.assertEqual(set(seen), {tf.uint8})
+
+    def test_the_network_is_traced_for_the_last_batch_at_most_once_more(self):
+        traces = []
+        embed(lambda images: traces.append(1) or _sums(images), _image_set(), prepare=tf.identity, batch_size=2)
+        self.assertLessEqual(len(traces), 2)
+
+
+if __name__ == "__main__":
+    tf.test.main()
