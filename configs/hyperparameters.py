@@ -57,7 +57,9 @@ class Hyperparameters:
     # objective
     temperature: float = setting("objective", 0.2, "τ: divides every similarity.")
     negatives: int = setting("objective", 10, "M: other images of the global batch, per image and target view.")
-    semantic_positives: int = setting("objective", 3, "R: queue entries of the image's class, per image and queue.")
+    semantic_positives: int = setting(
+        "objective", 3, "R: queue entries of the image's class, per image and queue; 0: none."
+    )
     neighbours: int = setting("objective", 1, "K: votes per (view, queue) pair.")
     queue_size: int = setting("objective", 0, "Q: labelled entries per queue; 0: 20 global batches.")
     contrastive_weight: float = setting("objective", 0.3, "c: weight of the contrastive terms.")
@@ -76,9 +78,17 @@ class Hyperparameters:
     )
     warmup_epochs: float = setting("optimisation", 10.0, "Linear warm-up, in passes over the training images.")
     warmup_steps: int = setting("optimisation", -1, "Linear warm-up in steps; -1: see --warmup_epochs.")
-    weight_decay: float = setting("optimisation", 1e-6, "Not on biases and norms.")
-    momentum: float = setting("optimisation", 0.9, "Of LARS.")
-    trust_coefficient: float = setting("optimisation", 1e-3, "η of LARS.")
+    weight_decay: float = setting(
+        "optimisation",
+        1e-6,
+        "Not on biases and norms; LARS adds it to the gradient, AdamW multiplies it by the learning rate.",
+    )
+    momentum: float = setting("optimisation", 0.9, "Share of earlier gradients that is kept: of LARS, and β₁ of AdamW.")
+    trust_coefficient: float = setting(
+        "optimisation",
+        1e-3,
+        "η of LARS: length of a step as a share of the weights' norm, times the learning rate; positive.",
+    )
     target_decay: float = setting("optimisation", 0.99, "Base of the target network's decay; rises to 1 over the run.")
     precision: str = setting("optimisation", "float32", "Precision of the networks: float32.")
     seed: int = setting("optimisation", 0, "Of initial weights, batches, augmentations and draws.")
@@ -131,13 +141,16 @@ class Hyperparameters:
         Raises:
             ValueError: if the batch cannot be filled, or not be shared equally.
         """
-        labelled = self._resolved_labelled_batch_size(num_images, num_labelled, replicas)
+        labelled = self._resolved_labelled_batch_size(num_images, num_labelled)
         for flag, size in (("batch_size", self.batch_size), ("labelled_batch_size", labelled)):
-            _require(size % replicas == 0, flag, f"a multiple of the {replicas} replicas", size)
-        steps = self.steps or max(1, round(self.epochs * num_images / self.batch_size))
-        warmup = (
-            self.warmup_steps if self.warmup_steps >= 0 else round(self.warmup_epochs * num_images / self.batch_size)
-        )
+            _require(
+                size % replicas == 0,
+                flag,
+                f"a multiple of the {replicas} replicas, say {max(1, round(size / replicas)) * replicas}",
+                size,
+            )
+        steps = self.steps or max(1, int(self.epochs * num_images / self.batch_size))
+        warmup = self.warmup_steps if self.warmup_steps >= 0 else int(self.warmup_epochs * num_images / self.batch_size)
         _require(
             warmup < steps,
             "warmup_steps" if self.warmup_steps >= 0 else "warmup_epochs",
@@ -148,7 +161,7 @@ class Hyperparameters:
             self, labelled_batch_size=labelled, queue_size=self.capacity, steps=steps, warmup_steps=warmup
         )
 
-    def _resolved_labelled_batch_size(self, num_images: int, num_labelled: int, replicas: int) -> int:
+    def _resolved_labelled_batch_size(self, num_images: int, num_labelled: int) -> int:
         given = next(name for name in _LABEL_CHOICES if getattr(self, name))
         _require(num_labelled > 0, given, "such that an image has a label", getattr(self, given))
         if self.method == "supervised" or num_labelled == num_images:
@@ -161,8 +174,7 @@ class Hyperparameters:
             return self.batch_size
         if self.labelled_batch_size:
             return self.labelled_batch_size
-        natural = self.batch_size * num_labelled / num_images
-        return min(self.batch_size, replicas * max(1, round(natural / replicas)))
+        return max(1, round(self.batch_size * num_labelled / num_images))
 
     def _check_types(self) -> None:
         for field in dataclasses.fields(self):
@@ -195,7 +207,7 @@ class Hyperparameters:
     def _check_objective(self) -> None:
         _require(self.temperature > 0, "temperature", "positive", self.temperature)
         _require(self.negatives >= 1, "negatives", "1 or more", self.negatives)
-        _require(self.semantic_positives >= 1, "semantic_positives", "1 or more", self.semantic_positives)
+        _require(self.semantic_positives >= 0, "semantic_positives", "0 or more", self.semantic_positives)
         _require(self.queue_size >= 0, "queue_size", "0 or more", self.queue_size)
         _require(1 <= self.neighbours <= self.capacity, "neighbours", f"in 1..{self.capacity}", self.neighbours)
         for name in ("contrastive_weight", "semantic_weight", "invariance_weight", "weight_decay", "learning_rate"):
@@ -203,6 +215,7 @@ class Hyperparameters:
         _require(self.method in ("semppl", "supervised"), "method", "semppl or supervised", self.method)
         _require(self.optimiser in ("lars", "adamw"), "optimiser", "lars or adamw", self.optimiser)
         _require(self.precision == "float32", "precision", "float32", self.precision)
+        _require(self.trust_coefficient > 0, "trust_coefficient", "positive", self.trust_coefficient)
         _require(0 <= self.momentum < 1, "momentum", "in 0..1, below 1", self.momentum)
         _require(0 <= self.target_decay <= 1, "target_decay", "in 0..1", self.target_decay)
         for name in ("seed", "label_seed"):

@@ -71,33 +71,28 @@ def crop_boxes(
     area: tuple[float, float],
     aspect: tuple[float, float],
 ) -> tf.Tensor:
-    """Chooses a box in each image: the first of several attempts that fits, else the whole image.
-
-    The official code draws the aspect uniformly (`tf.image.sample_distorted_bounding_box`), torchvision log-uniformly;
-    log-uniform treats wide and tall alike.
+    """Chooses a box in each image: area and aspect at random, cut down to the image where it is longer or wider.
 
     Args:
-        draws: `[B, attempts, 4]` uniform in [0, 1), for area, aspect, top and left.
+        draws: `[B, 4]` uniform in [0, 1), for area, aspect, top and left.
         height: of the images.
         width: of the images.
-        area: range of the box's share of the image, uniform.
+        area: range of the box's share of the image before it is cut down, uniform.
         aspect: range of width over height, log-uniform; positive.
 
     Returns:
         `[B, 4]` float32 of whole numbers: top, left, height, width, in pixels.
 
-    Reference: Szegedy et al. 2015, arXiv 1409.4842, section 6.
+    Reference: the official code of SemPPL and BYOL, `_decode_and_random_crop`.
     """
     height, width = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
-    surface = height * width * (area[0] + (area[1] - area[0]) * draws[..., 0])
-    ratio = tf.exp(math.log(aspect[0]) + math.log(aspect[1] / aspect[0]) * draws[..., 1])
-    heights, widths = tf.round(tf.sqrt(surface / ratio)), tf.round(tf.sqrt(surface * ratio))
-    fits = (heights >= 1) & (heights <= height) & (widths >= 1) & (widths <= width)
-    tops = tf.floor(draws[..., 2] * (height - heights + 1))
-    lefts = tf.floor(draws[..., 3] * (width - widths + 1))
-    boxes = tf.stack([tops, lefts, heights, widths], axis=-1)  # [B,attempts,4]
-    first = tf.gather(boxes, tf.argmax(tf.cast(fits, tf.int32), axis=-1, output_type=tf.int32), batch_dims=1)
-    return tf.where(tf.reduce_any(fits, axis=-1, keepdims=True), first, tf.stack([0.0, 0.0, height, width]))
+    surface = height * width * (area[0] + (area[1] - area[0]) * draws[:, 0])
+    ratio = tf.exp(math.log(aspect[0]) + math.log(aspect[1] / aspect[0]) * draws[:, 1])
+    heights = tf.clip_by_value(tf.round(tf.sqrt(surface / ratio)), 1, height)
+    widths = tf.clip_by_value(tf.round(tf.sqrt(surface * ratio)), 1, width)
+    tops = tf.floor(draws[:, 2] * (height - heights + 1))
+    lefts = tf.floor(draws[:, 3] * (width - widths + 1))
+    return tf.stack([tops, lefts, heights, widths], axis=-1)
 
 
 def crop_and_resize(images: tf.Tensor, boxes: tf.Tensor, size: int, *, mirrored: tf.Tensor | None = None) -> tf.Tensor:

@@ -58,7 +58,6 @@ class Natural:
 
     crop_area: tuple[float, float] = (0.08, 1.0)
     crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)
-    crop_attempts: int = 10
     flip_probability: float = 0.5
     jitter_probability: float = 0.8
     brightness: float = 0.4
@@ -244,9 +243,12 @@ def natural(settings: Natural) -> Recipe:
         return tuple(tf.split(randomness.uniform(seeds, "photometry", [14]), [5, 4, 4, 1], axis=-1))
 
     def boxes(seeds: tf.Tensor, height: tf.Tensor | int, width: tf.Tensor | int) -> tuple[tf.Tensor, tf.Tensor]:
-        attempts = randomness.uniform(seeds, "crop", [settings.crop_attempts, 4])
         chosen = geometry.crop_boxes(
-            attempts, height=height, width=width, area=settings.crop_area, aspect=settings.crop_aspect
+            randomness.uniform(seeds, "crop", [4]),
+            height=height,
+            width=width,
+            area=settings.crop_area,
+            aspect=settings.crop_aspect,
         )
         return chosen, draws(seeds)[0][:, 0] < settings.flip_probability
 

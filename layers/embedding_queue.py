@@ -14,6 +14,8 @@ class EmbeddingQueue(tf.keras.layers.Layer):
     All queues are filled in lockstep, a slot holds the same image in each, so labels and ids stand once. The queues are those of
     the global batch: every replica enqueues the same gathered rows, and the variables stay equal (ONLY_FIRST_REPLICA).
 
+    That only labelled images are queued, and Q = 20·N, is second-hand (docs/method.md).
+
     Variables: embeddings `[L, Q, D]`; labels `[Q]` int32, NO_LABEL where empty; ids `[Q]` int64; pointer, the next slot.
 
     Args:

@@ -6,10 +6,10 @@ import tensorflow as tf
 def draw_negatives(ids: tf.Tensor, rows: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
     """Draws rows of other images, uniformly without replacement.
 
-    Rows that show the same image (a small labelled set repeats within a batch) are not "other images" and are never drawn.
+    Rows that show the same image (a small labelled set repeats within a batch) are not "other images" and are not drawn.
     The batch is sorted by id once, so an image's own rows are one block to leap over; each further draw is from what is left,
     and leaps over what was drawn. The cost is O(N log N + B·M²), with no `[B, N]` table. Where fewer than M rows of
-    other images exist, rows repeat.
+    other images exist, rows repeat; with none at all, an own row comes back.
 
     Args:
         ids: `[N]` int64 image ids of the global batch.
@@ -19,7 +19,7 @@ def draw_negatives(ids: tf.Tensor, rows: tf.Tensor, numbers: tf.Tensor) -> tf.Te
     Returns:
         `[B, ..., M]` int32 positions in the global batch.
 
-    Reference: SemPPL, arXiv 2301.05158, section 2: negatives are sampled uniformly from the batch.
+    Reference: docs/method.md; M = 10 and the lack of replacement are second-hand.
     """
     order = tf.argsort(ids, stable=True)
     sorted_ids = tf.gather(ids, order)

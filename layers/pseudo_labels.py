@@ -1,5 +1,6 @@
 """The vote: labelled queue entries nearest to an image's predictions name its class."""
 
+import math
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -36,14 +37,15 @@ def nearest_neighbour_vote(
     Returns:
         The commonest class; ties go to the larger summed similarity, then to the smaller class.
 
-    Reference: SemPPL, arXiv 2301.05158, section 2, "pseudo-label prediction"; ties: docs/method.md.
+    Reference: SemPPL, arXiv 2301.05158: k-NN over a queue of projected labelled data; K = 1, the exclusion of own ids and the
+    ties: docs/method.md.
     """
     batch = ids.shape[0]
     barred = (queue_labels == NO_LABEL)[tf.newaxis, :] | (ids[:, tf.newaxis] == queue_ids[tf.newaxis, :])  # [B,Q]
     similarities = tf.matmul(anchors[:, tf.newaxis], queue_embeddings[tf.newaxis], transpose_b=True)  # [L,L,B,Q]
-    similarities = tf.where(barred, tf.constant(-2.0, similarities.dtype), similarities)  # below every cosine
+    similarities = tf.where(barred, tf.constant(-math.inf, similarities.dtype), similarities)
     nearest, slots = tf.math.top_k(similarities, k=k)  # [L,L,B,K]
-    labels = tf.where(nearest > -1.5, tf.gather(queue_labels, slots), NO_LABEL)
+    labels = tf.where(tf.math.is_finite(nearest), tf.gather(queue_labels, slots), NO_LABEL)
     return tally(_votes_per_image(labels, batch), _votes_per_image(nearest, batch))
 
 

@@ -27,7 +27,7 @@ def draw_semantic_positives(classes: tf.Tensor, queue_labels: tf.Tensor, numbers
     Returns:
         The slots drawn; slot 0 where `present` is False.
 
-    Reference: SemPPL, arXiv 2301.05158, section 2: semantic positives, uniformly from the queue's entries of the same class.
+    Reference: SemPPL, arXiv 2301.05158; R = 3, and drawing with replacement, are second-hand (docs/method.md).
     """
     order = tf.argsort(queue_labels, stable=True)
     sorted_labels = tf.gather(queue_labels, order)

@@ -14,7 +14,7 @@ def info_nce(positives: tf.Tensor, negatives: tf.Tensor, *, temperature: float) 
     Returns:
         `[...]` negative log-probability of the positive, unreduced; 0 or more.
 
-    Reference: van den Oord et al. 2018, arXiv 1807.03748, eq. 4; SemPPL, arXiv 2301.05158, eq. 1 and 3.
+    Reference: van den Oord et al. 2018, arXiv 1807.03748, eq. 4.
     """
     return -tf.nn.log_softmax(candidate_logits(positives, negatives, temperature=temperature))[..., 0]
 

@@ -50,7 +50,7 @@ def terms(
     Returns:
         The terms. Where no image has a class in the queue, the semantic terms are 0.
 
-    Reference: SemPPL, arXiv 2301.05158, eq. 1–5; the invariance in the stop-gradient form of docs/method.md.
+    Reference: SemPPL, arXiv 2301.05158; the invariance in the stop-gradient form of docs/method.md.
     """
     targets, queue_embeddings = tf.stop_gradient(targets), tf.stop_gradient(queue_embeddings)
     num_large = targets.shape[0]
@@ -84,6 +84,8 @@ def terms(
     )  # [i,j,B,R]
 
     everyone = tf.ones_like(positives.present)
+    if positives.slots.shape[-1] == 0:  # the loop without semantic positives
+        positives = positives._replace(present=tf.zeros_like(positives.present))
     return Terms(
         _mean(contrast, everyone),
         _mean(tf.reduce_mean(semantic_contrast, -1), positives.present),

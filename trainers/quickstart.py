@@ -28,7 +28,7 @@ PRESET = pathlib.Path(configs.__file__).parent / "digits.flags"
 
 RUNS: dict[str, list[str]] = {
     "supervised": ["--method=supervised", "--labelled_batch_size=0"],
-    "no_semantic_positives": ["--semantic_weight=0"],
+    "no_semantic_positives": ["--semantic_weight=0", "--semantic_positives=0"],
     "semppl": [],
 }
 """What differs from the preset: the same encoder, batch, views, steps and optimiser each time."""

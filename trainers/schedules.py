@@ -52,14 +52,6 @@ def warmup_cosine(step: tf.Tensor | int | float, *, peak: float, warmup_steps: i
     return tf.where(step < warmup_steps, rise, fall)
 
 
-def scaled_learning_rate(base: float, global_batch_size: int) -> float:
-    """Scales a learning rate that was given for 256 images to a step of `global_batch_size` images.
-
-    Reference: Goyal et al. 2017, arXiv 1706.02677, section 2.1.
-    """
-    return base * global_batch_size / 256
-
-
 @tf.keras.utils.register_keras_serializable(package="semppl")
 class WarmupCosine(tf.keras.optimizers.schedules.LearningRateSchedule):
     """`warmup_cosine` as a Keras schedule; see there for the arguments."""

@@ -66,7 +66,7 @@ class ValidationTest(parameterized.TestCase):
         ("pixel_stddev", (0.2, 0.2, 0.0), "all positive"),
         ("temperature", 0.0, "positive"),
         ("negatives", 0, "1 or more"),
-        ("semantic_positives", 0, "1 or more"),
+        ("semantic_positives", -1, "0 or more"),
         ("neighbours", 0, "in 1..81920"),
         ("neighbours", 81921, "in 1..81920"),
         ("queue_size", -1, "0 or more"),
@@ -163,7 +163,7 @@ class ResolvedTest(parameterized.TestCase):
     def test_epochs_become_steps(self):
         settings = _make(batch_size=32, epochs=3.0, warmup_epochs=0.5)
         resolved = settings.resolved(num_images=1500, num_labelled=10, replicas=1)
-        self.assertEqual((resolved.steps, resolved.warmup_steps), (141, 23))  # 140.625 and 23.4375
+        self.assertEqual((resolved.steps, resolved.warmup_steps), (140, 23))  # 140.625 and 23.4375
         self.assertEqual(resolved.queue_size, 640)
 
     def test_steps_win_over_epochs(self):
@@ -174,11 +174,18 @@ class ResolvedTest(parameterized.TestCase):
         settings = _make(batch_size=32, epochs=1e-6, warmup_steps=0)
         self.assertEqual(settings.resolved(num_images=1500, num_labelled=10, replicas=1).steps, 1)
 
-    @parameterized.parameters((150, 1, 10), (1, 1, 1), (150, 4, 8), (1, 4, 4), (1499, 1, 96))
-    def test_labelled_rows_are_the_natural_share_for_each_replica(self, num_labelled, replicas, rows):
+    @parameterized.parameters((150, 1, 10), (1, 1, 1), (120, 4, 8), (1499, 1, 96))
+    def test_labelled_rows_are_the_natural_share_whatever_the_replicas(self, num_labelled, replicas, rows):
         settings = _make(batch_size=96, steps=5, warmup_steps=0)
         resolved = settings.resolved(num_images=1500, num_labelled=num_labelled, replicas=replicas)
         self.assertEqual(resolved.labelled_batch_size, rows)
+
+    def test_a_natural_share_that_replicas_cannot_split_is_not_bent_in_silence(self):
+        settings = _make(batch_size=96, steps=5, warmup_steps=0)
+        with self.assertRaisesRegex(
+            ValueError, "^--labelled_batch_size must be a multiple of the 4 replicas, say 8.* 10$"
+        ):
+            settings.resolved(num_images=1500, num_labelled=150, replicas=4)
 
     def test_given_labelled_rows_stay(self):
         settings = _make(batch_size=96, labelled_batch_size=24, steps=5, warmup_steps=0)
@@ -194,13 +201,13 @@ class ResolvedTest(parameterized.TestCase):
             settings.resolved(num_images=1500, num_labelled=num_labelled, replicas=1)
 
     @parameterized.parameters(
-        ({"batch_size": 33}, "--batch_size must be a multiple of the 2 replicas. Received: 33"),
-        ({"labelled_batch_size": 5}, "--labelled_batch_size must be a multiple of the 2 replicas. Received: 5"),
+        ({"batch_size": 33}, "--batch_size must be a multiple of the 2 replicas, say 32. Received: 33"),
+        ({"labelled_batch_size": 5}, "--labelled_batch_size must be a multiple of the 2 replicas, say 4. Received: 5"),
         ({"warmup_steps": 5}, "--warmup_steps must be below the 5 steps. Received: 5"),
         ({"warmup_steps": -1, "warmup_epochs": 1.0}, "--warmup_epochs must be below the 5 steps. Received: 47"),
     )
     def test_what_does_not_go_together_names_the_flag(self, changes, message):
-        settings = _make(**{"batch_size": 32, "steps": 5, "warmup_steps": 0, **changes})
+        settings = _make(**{"batch_size": 32, "labelled_batch_size": 4, "steps": 5, "warmup_steps": 0, **changes})
         with self.assertRaises(ValueError) as caught:
             settings.resolved(num_images=1500, num_labelled=10, replicas=2)
         self.assertEqual(str(caught.exception), message)

@@ -17,8 +17,8 @@ def _images(batch, height, width, channels=3):
     return tf.constant(np.random.default_rng(0).uniform(0, 1, (batch, height, width, channels)), tf.float32)
 
 
-def _draws(batch, attempts=10):
-    return tf.constant(np.random.default_rng(1).uniform(0, 1, (batch, attempts, 4)), tf.float32)
+def _draws(batch):
+    return tf.constant(np.random.default_rng(1).uniform(0, 1, (batch, 4)), tf.float32)
 
 
 def _boxes(batch, height, width):
@@ -142,16 +142,27 @@ class CropBoxesTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllLessEqual(boxes[:, 0] + boxes[:, 2], height)
         self.assertAllLessEqual(boxes[:, 1] + boxes[:, 3], width)
 
-    def test_areas_and_aspects_are_in_range_and_fill_it(self):
-        boxes = _boxes(4000, 1000, 1000).numpy()  # rounding to pixels moves either by less than a hundredth
-        areas, aspects = boxes[:, 2] * boxes[:, 3] / 1e6, boxes[:, 3] / boxes[:, 2]
-        self.assertAllInRange(areas, 0.08 - 0.002, 1.0)
-        self.assertAllInRange(aspects, 0.75 - 0.005, 4 / 3 + 0.005)
-        self.assertLess(areas.min(), 0.09)
-        self.assertGreater(areas.max(), 0.95)
+    def test_boxes_are_drawn_once_and_cut_down_to_the_image(self):
+        height, width = 50, 90
+        draws = _draws(500).numpy()
+        expected = []
+        for area, aspect, top, left in draws:
+            surface = height * width * (0.08 + 0.92 * area)
+            ratio = math.exp(math.log(3 / 4) + (math.log(4 / 3) - math.log(3 / 4)) * aspect)
+            rows = min(round(math.sqrt(surface / ratio)), height)
+            columns = min(round(math.sqrt(surface * ratio)), width)
+            place = [math.floor(top * (height - rows + 1)), math.floor(left * (width - columns + 1))]
+            expected.append([*place, rows, columns])
+        self.assertAllEqual(_boxes(500, height, width), expected)
+        self.assertGreater(np.sum(np.array(expected)[:, 2] == height), 20)  # some were too tall
+
+    def test_a_box_has_a_pixel_at_least(self):
+        draws = tf.zeros([1, 4])
+        boxes = geometry.crop_boxes(draws, height=8, width=8, area=(0.0, 1.0), aspect=_ASPECT)
+        self.assertAllEqual(boxes, [[0, 0, 1, 1]])
 
     def test_aspects_are_log_uniform_and_areas_uniform_where_all_fit(self):
-        boxes = geometry.crop_boxes(_draws(4000, 1), height=5000, width=5000, area=(0.1, 0.5), aspect=_ASPECT).numpy()
+        boxes = geometry.crop_boxes(_draws(4000), height=5000, width=5000, area=(0.1, 0.5), aspect=_ASPECT).numpy()
         areas, aspects = boxes[:, 2] * boxes[:, 3] / 25e6, boxes[:, 3] / boxes[:, 2]
         limit = 1.95 / math.sqrt(4000)  # passed once in a thousand
         self.assertLess(_largest_gap((areas - 0.1) / 0.4), limit)
@@ -159,23 +170,12 @@ class CropBoxesTest(tf.test.TestCase, parameterized.TestCase):
         self.assertGreater(_largest_gap((aspects - 3 / 4) / (4 / 3 - 3 / 4)), 2 * limit)  # not uniform
 
     def test_places_are_uniform_over_all_that_fit(self):
-        boxes = geometry.crop_boxes(_draws(4000, 1), height=8, width=8, area=(0.25, 0.25), aspect=(1.0, 1.0)).numpy()
+        boxes = geometry.crop_boxes(_draws(4000), height=8, width=8, area=(0.25, 0.25), aspect=(1.0, 1.0)).numpy()
         self.assertAllEqual(boxes[:, 2:], np.full([4000, 2], 4.0))
         for start in (boxes[:, 0], boxes[:, 1]):
             counts = np.bincount(start.astype(int), minlength=5)
             self.assertAllInRange(counts, 800 - 120, 800 + 120)  # 4.7 standard deviations
             self.assertLen(counts, 5)
-
-    def test_the_first_attempt_that_fits_is_taken(self):
-        wide, small, smaller = [0.999, 0.999, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0], [0.1, 0.5, 0.0, 0.0]
-        settings = {"height": 100, "width": 100, "area": (0.0, 1.0), "aspect": _ASPECT}
-        boxes = geometry.crop_boxes(tf.constant([[wide, small, smaller], [smaller, wide, small]]), **settings)
-        self.assertAllEqual(boxes, [[0, 0, 71, 71], [0, 0, 32, 32]])  # sqrt(0.5), sqrt(0.1) of 100
-
-    def test_the_whole_image_is_taken_when_nothing_fits(self):
-        draws = tf.constant([[[0.999, 0.999, 0.5, 0.5]] * 3])
-        boxes = geometry.crop_boxes(draws, height=100, width=90, area=(0.0, 1.0), aspect=_ASPECT)
-        self.assertAllEqual(boxes, [[0, 0, 100, 90]])
 
 
 class CropAndResizeTest(tf.test.TestCase, parameterized.TestCase):

@@ -134,6 +134,17 @@ class TermsTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllEqual(tape.gradient(semantic, anchors), np.zeros(anchors.shape))
         self.assertAllGreater([terms.contrastive_augmentation, terms.invariance_augmentation], 0.0)
 
+    def test_without_semantic_positives_their_terms_and_gradients_are_zero(self):
+        case = _case(positives=0)
+        anchors = tf.constant(case.anchors)
+        with tf.GradientTape() as tape:
+            tape.watch(anchors)
+            terms = _terms(case._replace(anchors=anchors))
+            total = tf.add_n(list(terms))
+        self.assertAllEqual([terms.contrastive_semantic, terms.invariance_semantic], [0.0, 0.0])
+        self.assertTrue(np.all(np.isfinite(tape.gradient(total, anchors))))
+        self.assertAllClose(_terms(case)[0::2], _terms(_case(positives=2))[0::2], rtol=1e-12, atol=0)
+
     def test_one_image_with_a_class_is_the_whole_mean(self):
         case = _case()
         alone = case._replace(present=np.arange(5) == 3)

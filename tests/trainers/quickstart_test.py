@@ -43,7 +43,7 @@ class QuickstartTest(tf.test.TestCase):
 
     def test_baselines_differ_from_the_method_only_where_they_say(self):
         self.assertEqual(quickstart.RUNS["semppl"], [])
-        self.assertEqual(quickstart.RUNS["no_semantic_positives"], ["--semantic_weight=0"])
+        self.assertEqual(quickstart.RUNS["no_semantic_positives"], ["--semantic_weight=0", "--semantic_positives=0"])
         self.assertEqual(quickstart.RUNS["supervised"], ["--method=supervised", "--labelled_batch_size=0"])
 
     @testing.slow

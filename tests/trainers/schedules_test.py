@@ -56,7 +56,7 @@ class TargetDecayTest(tf.test.TestCase, parameterized.TestCase):
 class WarmupCosineTest(tf.test.TestCase, parameterized.TestCase):
     def test_values_of_the_official_code_are_reproduced(self):
         golden = np.load(testing.golden("schedules.npz"))
-        peak = schedules.scaled_learning_rate(0.3, 4096)
+        peak = 0.3 * 4096 / 256
         rate = schedules.warmup_cosine(golden["steps"], peak=peak, warmup_steps=100, total_steps=1000)
         self.assertAllClose(rate, golden["learning_rate"], rtol=1e-6, atol=1e-6)
 
@@ -125,12 +125,6 @@ class WarmupCosineScheduleTest(tf.test.TestCase, parameterized.TestCase):
             step()
             position += _learning_rate(i, 0.5, 2, 5)
             self.assertAllClose(weight, position, rtol=1e-6, atol=1e-7)
-
-
-class ScaledLearningRateTest(parameterized.TestCase):
-    @parameterized.parameters((0.3, 256, 0.3), (0.3, 4096, 4.8), (0.2, 64, 0.05))
-    def test_rate_grows_with_the_batch(self, base, global_batch_size, expected):
-        self.assertAlmostEqual(schedules.scaled_learning_rate(base, global_batch_size), expected, places=12)
 
 
 if __name__ == "__main__":
