@@ -204,7 +204,7 @@ class ResolvedTest(parameterized.TestCase):
         ({"batch_size": 33}, "--batch_size must be a multiple of the 2 replicas, say 32. Received: 33"),
         ({"labelled_batch_size": 5}, "--labelled_batch_size must be a multiple of the 2 replicas, say 4. Received: 5"),
         ({"warmup_steps": 5}, "--warmup_steps must be below the 5 steps. Received: 5"),
-        ({"warmup_steps": -1, "warmup_epochs": 1.0}, "--warmup_epochs must be below the 5 steps. Received: 47"),
+        ({"warmup_steps": -1, "warmup_epochs": 1.0}, "--warmup_epochs must be below the 5 steps. Received: 46"),
     )
     def test_what_does_not_go_together_names_the_flag(self, changes, message):
         settings = _make(**{"batch_size": 32, "labelled_batch_size": 4, "steps": 5, "warmup_steps": 0, **changes})
