@@ -8,6 +8,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.data import views
 from semppl.layers import embedding_queue
 from semppl.layers.labels import NO_LABEL
 from semppl.layers.randomness import random_integers
@@ -29,7 +30,7 @@ def _batch(number, settings):
     return {name: tf.constant(value) for name, value in tiny.batch(number, settings).items()}
 
 
-def _views(batch):
+def _all_views(batch):
     return [*batch["large"], *batch["small"]]
 
 
@@ -157,7 +158,7 @@ class StepTest(tf.test.TestCase, parameterized.TestCase):
         model, oracle = _model(settings), Oracle(settings)
         for number in range(4):
             arrays, batch = tiny.batch(number, settings), _batch(number, settings)
-            predictions = np.stack([model.online(view, training=True) for view in _views(batch)])
+            predictions = np.stack([model.online(view, training=True) for view in _all_views(batch)])
             targets = np.stack([model.target(view, training=True) for view in batch["large"]])
             report = model.train_step(batch)
             expected = oracle.step(predictions, targets, arrays)
@@ -254,9 +255,9 @@ class StepTest(tf.test.TestCase, parameterized.TestCase):
         settings = tiny.settings()
         model, batch = _model(settings), _batch(0, settings)
         expected = []
-        for network, views in ((model.online, _views(batch)), (model.target, list(batch["large"]))):
+        for network, its_views in ((model.online, _all_views(batch)), (model.target, list(batch["large"]))):
             mean, variance = 0.0, 1.0
-            for view in views:
+            for view in its_views:
                 activations = network.encoder.convolutions[0](network.pixels(view)).numpy()
                 mean = 0.9 * mean + 0.1 * activations.mean((0, 1, 2))
                 variance = 0.9 * variance + 0.1 * activations.var((0, 1, 2))
@@ -305,6 +306,16 @@ class StepTest(tf.test.TestCase, parameterized.TestCase):
                     square += np.sum(gradient**2) / 2  # in both rounds
             losses.append(model.train_step(batch)["loss"])
         self.assertAllClose((losses[0] - losses[1]) / 2e-6, square, rtol=1e-5, atol=0)
+
+    def test_views_that_come_as_crops_are_finished_first(self):
+        settings = tiny.settings(recipe="digits")
+        seeds = tf.stack([tf.zeros([16], tf.int64), tf.range(16, dtype=tf.int64)], axis=1)
+        batch = _batch(0, settings)
+        finished = views.finish_views(batch | {"seeds": seeds}, recipe="digits")
+        self.assertNotAllClose(finished["large"], batch["large"])
+        report = _model(settings).train_step(batch | {"seeds": seeds})
+        for name, value in _model(settings).train_step(finished).items():
+            self.assertAllEqual(report[name], value)
 
     def test_a_step_that_is_taken_again_is_the_same(self):
         settings = tiny.settings()

@@ -7,6 +7,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.data import views
 from semppl.tests import testing, tiny
 from semppl.trainers import supervised
 
@@ -68,6 +69,16 @@ class SupervisedTest(tf.test.TestCase, parameterized.TestCase):
                 variable.assign(old + delta * gradient)
             losses.append(model.train_step(batch)["loss"])
         self.assertAllClose((losses[0] - losses[1]) / 2e-6, square, rtol=1e-5, atol=0)
+
+    def test_views_that_come_as_crops_are_finished_first(self):
+        settings = _settings(recipe="digits")
+        seeds = tf.stack([tf.zeros([16], tf.int64), tf.range(16, dtype=tf.int64)], axis=1)
+        batch = _batch(0, settings)
+        report = _model(settings).train_step(batch | {"seeds": seeds})
+        finished = views.finish_views(batch | {"seeds": seeds}, recipe="digits")
+        for name, value in _model(settings).train_step(finished).items():
+            self.assertAllEqual(report[name], value)
+        self.assertNotAllClose(report["loss"], _model(settings).train_step(batch)["loss"])
 
     def test_projector_and_predictor_have_no_part(self):
         settings = _settings()
