@@ -43,6 +43,7 @@ class _Run(tf.Module):
         if classifier:
             self.classifier = tf.keras.layers.Dense(10)
             self.classifier.build([None, 16])
+            self.classifier.bias.assign(tf.range(10.0) % 3)
 
 
 class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
