@@ -43,7 +43,7 @@ class _Run(tf.Module):
         if classifier:
             self.classifier = tf.keras.layers.Dense(10)
             self.classifier.build([None, 16])
-            self.classifier.bias.assign(100 * tf.one_hot(3, 10))  # it says three, whatever it sees
+            self.classifier.bias.assign(100 * tf.one_hot(7, 10))  # it says seven, whatever it sees
 
 
 class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
