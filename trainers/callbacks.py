@@ -186,6 +186,6 @@ def _drop_later_lines(path: pathlib.Path, step: int) -> None:
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line + "\n")
-        except (json.JSONDecodeError, KeyError):  # the line that the kill cut short
+        except (ValueError, KeyError, TypeError):  # the line that the kill cut short
             continue
     write_atomically(path, "".join(kept))

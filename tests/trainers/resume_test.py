@@ -125,7 +125,8 @@ class StartedAgainTest(_Case):
         self.assertEqual(_times(workdir), before)
 
     def test_one_process_at_a_time(self):
-        workdir = self.folder()
+        workdir = self.folder() / "run"
+        workdir.mkdir()
         with (workdir / ".lock").open("w") as held:
             fcntl.flock(held, fcntl.LOCK_EX)  # as another process does
             run = runs.Run(workdir)
@@ -152,7 +153,7 @@ class FullDiskTest(_Case):
             self.skipTest("only root can mount a small disk")
         self.addCleanup(subprocess.run, ["umount", "--lazy", str(disk)], check=True)
         workdir = disk / "run"
-        run = runs.Run(workdir)
+        run = runs.Run(workdir, scratch=self.folder())
         self.assertEqual(run.wait(), 4, run.stderr)
         self.assertEqual(
             run.stderr,

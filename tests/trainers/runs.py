@@ -39,11 +39,21 @@ class Run:
         workdir: of the run.
         flags: after TINY; a later flag wins.
         limit: called in the child before the command starts.
+        scratch: where TensorFlow may leave temporary files if it is killed; beside the run by default.
     """
 
-    def __init__(self, workdir: pathlib.Path, *flags: str, limit: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        workdir: pathlib.Path,
+        *flags: str,
+        limit: Callable[[], None] | None = None,
+        scratch: pathlib.Path | None = None,
+    ) -> None:
         self.workdir = workdir
-        environment = {**os.environ, "PYTHONPATH": str(pathlib.Path(semppl.__file__).parents[1])}
+        scratch = scratch or workdir.parent / "scratch"
+        scratch.mkdir(exist_ok=True)
+        root = pathlib.Path(semppl.__file__).parents[1]
+        environment = {**os.environ, "PYTHONPATH": str(root), "TMPDIR": str(scratch)}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "semppl.trainers.pretrain", *TINY, f"--workdir={workdir}", *flags],
             stdout=subprocess.PIPE,
