@@ -76,7 +76,6 @@ class Summaries(tf.keras.callbacks.Callback):
             for name in ("large", "small"):
                 if len(batch[name]):
                     tf.summary.image(f"views/{name}", grid(batch[name][:, :8])[np.newaxis], step=step)
-            self._writer.flush()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any]) -> None:
         """Reports every few steps."""
@@ -88,10 +87,9 @@ class Summaries(tf.keras.callbacks.Callback):
         numbers |= self._queue_fill()
         rounded = {name: float(f"{value:.7g}") for name, value in numbers.items()}
         with writing_to(self._workdir):
-            with self._writer.as_default():
+            with self._writer.as_default():  # which flushes: a run that is killed leaves no gap before its last checkpoint
                 for name, value in numbers.items():
                     tf.summary.scalar(_GROUPS.get(name, name), value, step=step)
-                self._writer.flush()  # a run that is killed leaves no gap before its last checkpoint
             with self._lines.open("a") as file:
                 file.write(json.dumps({"step": step, **rounded}) + "\n")
         if numbers.get("embedding_spread", 1) < COLLAPSED_SPREAD and not self._warned:
