@@ -87,7 +87,7 @@ class Summaries(tf.keras.callbacks.Callback):
         numbers |= self._queue_fill()
         rounded = {name: float(f"{value:.7g}") for name, value in numbers.items()}
         with writing_to(self._workdir):
-            with self._writer.as_default():  # which flushes: a run that is killed leaves no gap before its last checkpoint
+            with self._writer.as_default():  # and flushes, so that a kill leaves no gap
                 for name, value in numbers.items():
                     tf.summary.scalar(_GROUPS.get(name, name), value, step=step)
             with self._lines.open("a") as file:
