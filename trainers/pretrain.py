@@ -204,6 +204,7 @@ def build_model(hyperparameters: Hyperparameters, num_classes: int, *, jit_compi
     )
     optimiser.build(model.trained_variables())
     model.compile(optimizer=optimiser, jit_compile=jit_compile)
+    model.distribute_reduction_method = "first"  # what a step reports is of the global batch; Keras would add it up
     return model
 
 

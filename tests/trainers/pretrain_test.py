@@ -1,0 +1,299 @@
+"""Tests of semppl.trainers.pretrain: whole short runs, and the ways in which a command can be wrong."""
+
+import contextlib
+import functools
+import io
+import json
+import math
+import os
+import pathlib
+import pty
+import re
+import tempfile
+from unittest import mock
+
+import numpy as np
+import tensorflow as tf
+from absl import flags
+from absl.testing import flagsaver, parameterized
+from tensorboard.backend.event_processing import event_accumulator
+
+from semppl.configs.hyperparameters import Hyperparameters
+from semppl.tests import testing
+from semppl.tests.trainers import runs
+from semppl.trainers import callbacks, checkpoints, pretrain, strategy
+
+_SETTINGS = {
+    "labels_per_class": 1,
+    "recipe": "digits",
+    "large_views": 2,
+    "small_views": 1,
+    "large_size": 8,
+    "small_size": 8,
+    "encoder": "convnet",
+    "width": 0.25,
+    "head_width": 16,
+    "embedding_width": 16,
+    "pixel_mean": (0.3,),
+    "pixel_stddev": (0.38,),
+    "batch_size": 32,
+    "labelled_batch_size": 8,
+    "queue_size": 48,
+    "steps": 10,
+    "warmup_steps": 4,
+    "learning_rate": 0.8,
+    "target_decay": 0.9,
+    "semantic_weight": 1.0,
+    "invariance_weight": 0.1,
+}
+_LOSSES = ("contrastive_augmentation", "contrastive_semantic", "invariance_augmentation", "invariance_semantic")
+_TAGS = {
+    *(f"loss/{name}" for name in ("loss", *_LOSSES)),
+    *(f"pseudo_labels/{name}" for name in ("pseudo_label_accuracy", "pseudo_label_coverage", "vote_confidence")),
+    "pseudo_labels/with_semantic_positive",
+    *(f"optimisation/{name}" for name in ("learning_rate", "target_decay", "gradient_norm")),
+    *("embedding_spread", "queue/filled", "queue/fewest_of_a_class"),
+    *(f"queue/class {digit}" for digit in range(10)),
+    *("views/large", "views/small"),
+}
+
+
+def _train(workdir, *, changes=None, **options):
+    """Trains without a word."""
+    settings = Hyperparameters(**{**_SETTINGS, **(changes or {})})
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        pretrain.pretrain(settings, pathlib.Path(workdir), **options)
+    return printed.getvalue()
+
+
+def _lines(workdir):
+    return [json.loads(line) for line in pathlib.Path(workdir, "metrics.jsonl").read_text().splitlines()]
+
+
+class _OnTerminal:
+    """Runs something with a terminal as standard output, and keeps what it shows."""
+
+    def __enter__(self):
+        self._main, side = pty.openpty()
+        self._stdout = os.fdopen(side, "w")
+        self._redirection = contextlib.redirect_stdout(self._stdout)
+        self._redirection.__enter__()
+        return self
+
+    def __exit__(self, *error):
+        self._redirection.__exit__(*error)
+        os.set_blocking(self._main, False)
+        self.shown = ""
+        with contextlib.suppress(BlockingIOError):
+            while part := os.read(self._main, 65536):
+                self.shown += part.decode()
+        self._stdout.close()
+        os.close(self._main)
+
+
+@functools.cache
+def _a_run():
+    """Returns the folder of a finished run, and what it showed on a terminal."""
+    folder = tempfile.TemporaryDirectory()
+    _a_run.folder = folder  # until the process ends
+    with (
+        mock.patch.dict(os.environ, {"TERM": "xterm", "COLUMNS": "120"}),
+        _OnTerminal() as terminal,
+    ):
+        pretrain.pretrain(Hyperparameters(**_SETTINGS), pathlib.Path(folder.name), checkpoint_every=4, log_every=3)
+    return pathlib.Path(folder.name), terminal.shown
+
+
+class RunTest(tf.test.TestCase, parameterized.TestCase):
+    def test_a_run_leaves_what_it_takes_to_go_on_and_to_judge_it(self):
+        workdir, _ = _a_run()
+        done = json.loads((workdir / "done.json").read_text())
+        self.assertEqual(done["step"], 10)
+        self.assertEqual(done["weights_sha256"], checkpoints.weights_sha256(checkpoints.latest_checkpoint(workdir)))
+        settings = Hyperparameters.load(workdir)
+        self.assertEqual(settings, Hyperparameters(**_SETTINGS))
+        names = {path.name.partition(".")[0] for path in (workdir / "checkpoints").iterdir()}
+        self.assertEqual(names, {"checkpoint", "step-8", "step-10"})
+
+    def test_tensorboard_shows_everything_that_a_run_reports(self):
+        workdir, _ = _a_run()
+        events = event_accumulator.EventAccumulator(str(workdir / "tensorboard")).Reload()
+        self.assertEqual(set(events.Tags()["tensors"]), _TAGS)
+        for tag in _TAGS:
+            steps = [event.step for event in events.Tensors(tag)]
+            self.assertEqual(steps, [0] if tag.startswith("views/") else [3, 6, 9, 10], tag)
+
+    def test_the_reports_are_what_the_settings_say(self):
+        workdir, _ = _a_run()
+        lines = _lines(workdir)
+        self.assertEqual([line["step"] for line in lines], [3, 6, 9, 10])
+        for line in lines:
+            taken = line["step"] - 1  # steps before this one
+            rise, fall = 0.1 * taken / 4, 0.1 * (1 + math.cos(math.pi * (taken - 4) / 6)) / 2  # 0.8 · 32 / 256 = 0.1
+            self.assertAlmostEqual(line["learning_rate"], rise if taken < 4 else fall, delta=1e-6)
+            decay = 1 - 0.1 * (1 + math.cos(math.pi * taken / 10)) / 2
+            self.assertAlmostEqual(line["target_decay"], decay, delta=1e-6)
+            contrast = line["contrastive_augmentation"] + line["contrastive_semantic"]  # α = 1
+            invariance = line["invariance_augmentation"] + line["invariance_semantic"]
+            self.assertAlmostEqual(line["loss"], 0.3 * contrast + 0.1 * invariance, delta=1e-5)
+            filled = sum(line[f"queue/class {digit}"] for digit in range(10))
+            self.assertEqual(filled, min(48, 8 * line["step"]))
+            self.assertAlmostEqual(line["queue/filled"], filled / 48, delta=1e-6)
+            for name in ("pseudo_label_accuracy", "pseudo_label_coverage", "vote_confidence", "embedding_spread"):
+                self.assertBetween(line[name], 0, 1)
+            self.assertGreater(line["gradient_norm"], 0)
+            self.assertEqual(line["with_semantic_positive"], 1)
+
+    def test_the_views_in_the_picture_are_those_of_the_first_step(self):
+        workdir, _ = _a_run()
+        events = event_accumulator.EventAccumulator(str(workdir / "tensorboard")).Reload()
+        for tag, views in (("views/large", 2), ("views/small", 1)):
+            width, height, png = tf.make_ndarray(events.Tensors(tag)[0].tensor_proto)
+            self.assertEqual((int(width), int(height)), (8 * views, 8 * 8))
+            picture = tf.io.decode_png(png).numpy()
+            self.assertGreater(picture.std(), 30)  # of 255: something is to be seen
+            if views == 2:
+                self.assertNotAllEqual(picture[:, :8], picture[:, 8:])
+
+    def test_a_terminal_shows_how_far_it_is_and_all_terms(self):
+        _, shown = _a_run()
+        self.assertRegex(
+            shown, r"^semppl on digits: 1500 images, 10 labelled, 10 classes; 1 replica\(s\), .*tensorboard --logdir "
+        )
+        bar = r"step 10/10  \[={24}\]  0:00 left  [\d.e+]+ images/s\x1b\[K\r\n"
+        terms = r"loss [\d.]+  L_aug [\d.]+  L_sem [\d.]+  I_aug [\d.]+  I_sem [\d.]+  pseudo_acc [\d.]+\x1b\[K\r\n"
+        self.assertRegex(shown, bar + terms + r"done: 10 steps, weights [0-9a-f]{12}…, in \S+\r\n$")
+
+    def test_the_baseline_trains_too(self):
+        workdir = self.create_tempdir().full_path
+        _train(workdir, changes={"method": "supervised", "labelled_batch_size": 0, "steps": 6}, log_every=2)
+        lines = _lines(workdir)
+        self.assertEqual([line["step"] for line in lines], [2, 4, 6])
+        self.assertBetween(lines[0]["loss"], 1, 5)
+        self.assertEqual(set(lines[0]), {"step", "loss", "train_accuracy", "gradient_norm", "learning_rate"})
+
+
+class DevicesTest(tf.test.TestCase):
+    def test_compiled_and_mirrored_runs_report_the_same(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        short = {"steps": 5, "warmup_steps": 0, "recipe": "identity", "small_views": 0}
+        two_replicas = mock.patch.dict(strategy.STRATEGIES, {"mirrored": testing.two_replicas})
+        _train(folder / "plain", changes=short, log_every=1)
+        _train(folder / "compiled", changes=short, log_every=1, jit_compile="true")
+        with two_replicas:
+            printed = _train(folder / "mirrored", changes=short, log_every=1, strategy_name="mirrored")
+        self.assertIn("2 replica(s), MirroredStrategy", printed)
+        plain = _lines(folder / "plain")
+        self.assertNotAllClose(plain[0]["loss"], plain[-1]["loss"], atol=1e-2)
+        for name in ("compiled", "mirrored"):
+            lines = _lines(folder / name)
+            self.assertEqual([line["step"] for line in lines], [1, 2, 3, 4, 5])
+            for line, other in zip(lines, plain, strict=True):
+                self.assertEqual(set(line), set(other))
+                for key, value in other.items():
+                    self.assertAllClose(
+                        line[key], value, rtol=1e-3, atol=1e-4, msg=f"{name}, step {line['step']}, {key}"
+                    )
+
+
+class NotFiniteTest(tf.test.TestCase):
+    def test_a_run_that_breaks_stops_and_saves_nothing_broken(self):
+        workdir = pathlib.Path(self.create_tempdir().full_path)
+        broken = {"learning_rate": 1e30, "warmup_steps": 0, "optimiser": "adamw", "small_views": 0}
+        with self.assertRaisesRegex(callbacks.NotFinite, r"^(step \d+: \w+ = |\S+ holds a NaN).*--learning_rate"):
+            _train(workdir, changes=broken, checkpoint_every=1)
+        self.assertFalse((workdir / "done.json").exists())
+        for index in workdir.glob("checkpoints/*.index"):
+            reader = tf.train.load_checkpoint(str(index).removesuffix(".index"))
+            for name in reader.get_variable_to_shape_map():
+                value = reader.get_tensor(name)
+                if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+                    self.assertTrue(np.isfinite(value).all(), f"{index.name}: {name}")
+
+
+class WrongFlagsTest(parameterized.TestCase):
+    def _main(self, *arguments):
+        """Runs the command in this process; returns the exit code and what stands on stderr."""
+        errors = io.StringIO()
+        with flagsaver.flagsaver(), contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
+            flags.FLAGS(["pretrain", *runs.TINY, *arguments])
+            return pretrain.main(["pretrain"]), errors.getvalue()
+
+    @parameterized.parameters(
+        ("--data=nope", "--data must be one of digits, tfds .* Received: nope"),
+        ("--data=tfds:nope", "--data must be tfds:NAME with a NAME that .* knows. Received: tfds:nope"),
+        (
+            "--data=tfds:cifar10 --data_dir=/nowhere",
+            "--data_dir must hold cifar10, prepared with .* Received: /nowhere",
+        ),
+        ("--encoder=nope", "--encoder must be one of convnet, .*resnet50.* Received: nope"),
+        ("--recipe=nope", "--recipe must be one of cifar, digits, .* Received: nope"),
+        ("--method=nope", "--method must be semppl or supervised. Received: nope"),
+        ("--strategy=nope", "--strategy must be one of auto, default, mirrored, tpu. Received: nope"),
+        ("--jit_compile=nope", "--jit_compile must be auto, true or false. Received: nope"),
+        (
+            "--labels_per_class=500",
+            "--labels_per_class must be at most 149, the labelled images of class 0. Received: 500",
+        ),
+        ("--labels_per_class=0", "Exactly one of --labels_per_class, .* must be given. Received: none"),
+        ("--labels_per_class=0 --label_list=/nowhere", "--label_list must be a file, .* Received: /nowhere"),
+        ("--batch_size=10", "--batch_size must be at least negatives . 1 = 11. Received: 10"),
+        ("--queue_size=7", "--queue_size must be at least the labelled images of a batch, 8. Received: 7"),
+        (
+            "--pixel_mean=1,2,3 --pixel_stddev=1,2,3",
+            r"--pixel_mean must have a value per channel, 1. Received: \(1.0, .*",
+        ),
+        ("--pixel_mean=red", "--pixel_mean must be numbers with commas between. Received: red"),
+        ("--warmup_steps=40", "--warmup_steps must be below the 40 steps. Received: 40"),
+        ("--method=supervised", "--labelled_batch_size must be 0 or batch_size. Received: 8"),
+        ("--learning_rate=inf", "--learning_rate must be a finite number. Received: inf"),
+        ("--seed=-1", r"--seed must be in 0..2\*\*32 - 1. Received: -1"),
+    )
+    def test_a_wrong_value_is_one_line_before_anything_is_written(self, arguments, message):
+        with tempfile.TemporaryDirectory() as folder:
+            code, errors = self._main(f"--workdir={folder}/run", *arguments.split())
+            self.assertEqual(code, 2)
+            self.assertRegex(errors, rf"\Aerror: {message}\n\Z")
+            self.assertEmpty(os.listdir(folder))
+
+    @parameterized.parameters("below", "")
+    def test_a_folder_that_cannot_be_written_is_one_line(self, below):
+        with tempfile.NamedTemporaryFile() as file:
+            workdir = os.path.join(file.name, below) if below else file.name
+            code, errors = self._main(f"--workdir={workdir}")
+        self.assertEqual(code, 2)
+        expected = rf"\Aerror: --workdir must be a folder that can be written\. Received: {workdir} \([\w ]+\)\n\Z"
+        self.assertRegex(errors, expected)
+
+    @parameterized.parameters(
+        (callbacks.Terminated(), 0, ""),
+        (callbacks.NotFinite("step 3: loss = nan"), 3, "error: step 3: loss = nan\n"),
+        (checkpoints.NotWritten("no room"), 4, "error: no room\n"),
+        (OSError(5, "broken", "a.png"), 2, "error: [Errno 5] broken: 'a.png'\n"),
+        (KeyboardInterrupt(), 130, "error: stopped by Ctrl-C; the same command goes on from the last checkpoint\n"),
+    )
+    def test_every_end_has_its_exit_code(self, error, code, printed):
+        with mock.patch.object(pretrain, "pretrain", side_effect=error):
+            self.assertEqual(self._main("--workdir=nowhere"), (code, printed))
+
+
+class CommandTest(parameterized.TestCase):
+    @parameterized.parameters(
+        (
+            "--learning_rat=1",
+            "Every flag must be one that --helpfull lists. Received: --learning_rat; did you mean learning_rate?",
+        ),
+        ("--steps=many", "--steps must be an integer. Received: many"),
+        ("--encoder=nope", "--encoder must be one of "),
+    )
+    def test_the_real_command_says_what_is_wrong_in_one_line(self, argument, message):
+        with tempfile.TemporaryDirectory() as folder:
+            run = runs.Run(pathlib.Path(folder, "run"), argument)
+            self.assertEqual(run.wait(), 2)
+            self.assertFalse(pathlib.Path(folder, "run").exists())
+        self.assertEqual(run.stdout, "")
+        self.assertRegex(run.stderr, rf"\Aerror: {re.escape(message)}[^\n]*\n\Z")
+
+
+if __name__ == "__main__":
+    tf.test.main()
