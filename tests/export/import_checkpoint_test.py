@@ -298,6 +298,13 @@ class OfficialTest(_TestCase):
         (self._workdir / "mine" if kind == "folder" else self._workdir).write_text("mine")
         self._assert_refused("--workdir must be a new or empty folder. Received: .*run, which holds something already$")
 
+    def test_an_import_that_breaks_off_leaves_nothing(self):
+        self._official()
+        full = mock.patch.object(checkpoints, "write_atomically", side_effect=OSError("no space"))
+        with full, self.assertRaisesRegex(OSError, "no space"):
+            import_checkpoint.import_checkpoint(self._source, self._workdir, **_SMALL)
+        self.assertEqual(list(self._folder.iterdir()), [self._source])
+
     def test_an_empty_folder_becomes_the_run(self):
         self._official()
         self._workdir.mkdir()
@@ -398,9 +405,10 @@ class SimclrTest(_TestCase):
         head = tf.Variable(tf.ones(3), name="projection_head/nl_0/sync_batch_normalization_99/gamma")
         path = tf.train.Checkpoint(variables=variables, head=head).save(str(self._folder / "tf2" / "ckpt"))
         self._source = pathlib.Path(path).parent
-        _, network, _ = self._import(**_SMALL)
+        hyperparameters, network, _ = self._import(**_SMALL | {"pixel_stddev": (0.5,) * 3})
         values = {variable.numpy().tobytes() for variable in network.encoder.variables}
         self.assertEqual(values, {array.tobytes() for array in arrays.values()})
+        self.assertEqual((hyperparameters.pixel_mean, hyperparameters.pixel_stddev), ((0.0,) * 3, (0.5,) * 3))
 
     def test_a_shape_that_does_not_fit_is_named_with_both(self):
         arrays = foreign_networks.simclr_arrays(blocks=(2, 2, 2, 2), bottleneck=False, selective=False, channels=8)
