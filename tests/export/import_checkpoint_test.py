@@ -17,6 +17,7 @@ from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data import sources
 from semppl.evaluation import evaluate
 from semppl.export import export_model, haiku_checkpoint, import_checkpoint, keras_checkpoint, simclr_checkpoint
+from semppl.layers import resnet
 from semppl.tests import testing
 from semppl.tests.export import foreign_networks
 from semppl.trainers import checkpoints
@@ -378,20 +379,21 @@ class SimclrTest(_TestCase):
         values = {variable.numpy().tobytes() for variable in network.encoder.variables}
         self.assertEqual(values, {array.tobytes() for array in arrays.values()})
 
-    @parameterized.product(
-        depth=((18, (2, 2, 2, 2)), (34, (3, 4, 6, 3)), (50, (3, 4, 6, 3)), (101, (3, 4, 23, 3)), (152, (3, 8, 36, 3))),
-        selective=(False, True),
-        stem_size=(7, 3),
+    @parameterized.parameters(
+        *((depth, False, size) for depth in resnet.BLOCKS_PER_GROUP for size in (7, 3)),
+        *((depth, True, 3) for depth in resnet.BLOCKS_PER_GROUP if depth >= 50),
     )
     def test_architectures_are_recognised(self, depth, selective, stem_size):
-        number, blocks = depth
-        if selective and (number < 50 or stem_size == 3):
-            self.skipTest("no such network")
+        stem = "_cifar" if stem_size == 3 and not selective else ""
         layers = foreign_networks.simclr_layers(
-            blocks, bottleneck=number >= 50, selective=selective, channels=128, stem_size=stem_size
+            resnet.BLOCKS_PER_GROUP[depth],
+            bottleneck=depth >= 50,
+            selective=selective,
+            channels=128,
+            stem_size=stem_size,
         )
         kernels = [shape for kind, shape in layers if kind == "conv2d"]
-        name = f"{'sk_' if selective else ''}resnet{number}{'_cifar' if stem_size == 3 else ''}_simclr"
+        name = f"{'sk_' if selective else ''}resnet{depth}{stem}_simclr"
         self.assertEqual(simclr_checkpoint._settings(kernels, ""), {"encoder": name, "width": 2.0})
 
     def test_a_checkpoint_of_tensorflow_2_is_read_by_the_names_of_its_variables(self):
