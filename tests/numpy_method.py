@@ -114,9 +114,10 @@ def semantic_loss(
             images = []
             for b in range(targets.shape[1]):
                 others = [targets[j, m] for m in negatives[b, j]]
-                if len(slots[b]):
-                    drawn = [info_nce(predictions[i, b], queues[j, r], others, temperature) for r in slots[b][j]]
-                    images.append(math.fsum(drawn) / len(drawn))
+                drawn = slots[b][j] if len(slots[b]) else ()
+                losses = [info_nce(predictions[i, b], queues[j, r], others, temperature) for r in drawn]
+                if losses:
+                    images.append(math.fsum(losses) / len(losses))
             pairs.append(math.fsum(images) / len(images) if images else 0.0)
     return math.fsum(pairs) / len(pairs)
 

@@ -216,6 +216,16 @@ class LARSTest(tf.test.TestCase, parameterized.TestCase):
         }.items():
             self.assertEqual(restored.get_config()[key], value)
 
+    def test_the_defaults_are_those_of_the_method(self):
+        config = lars.LARS().get_config()
+        expected = {"weight_decay": 1e-6, "momentum": 0.9, "trust_coefficient": 1e-3, "jit_compile": False}
+        self.assertEqual({name: config[name] for name in expected}, expected)
+        self.assertAllClose(config["learning_rate"], 0.1, rtol=1e-6, atol=0)
+
+    @parameterized.parameters({"weight_decay": 0.0}, {"momentum": 0.0}, {"momentum": 1.0})
+    def test_a_setting_at_the_end_of_its_range_is_allowed(self, **setting):
+        self.assertContainsSubset(setting.items(), lars.LARS(0.1, **setting).get_config().items())
+
     @parameterized.parameters(
         ({"weight_decay": -1.0}, r"`weight_decay` must not be negative\. Received: weight_decay=-1\.0"),
         ({"momentum": -0.1}, r"`momentum` must be in 0\.\.1\. Received: momentum=-0\.1"),

@@ -151,6 +151,7 @@ class StepTest(tf.test.TestCase, parameterized.TestCase):
             "another temperature and other weights",
             {"temperature": 0.7, "contrastive_weight": 1.5, "semantic_weight": 2.0},
         ),
+        ("no semantic positives", {"semantic_positives": 0}),
         ("labelled images only", {"labelled_batch_size": 14, "queue_size": 20}),
     )
     def test_steps_match_plain_loops_while_the_queue_wraps(self, changes):
