@@ -17,7 +17,7 @@ from semppl.export.servable import Servable
 from semppl.trainers import checkpoints
 
 _EXPORT_DIR = flags.DEFINE_string(
-    "export_dir", None, "Folder to write; its last part is the version, a number: …/digits/1.", required=True
+    "export_dir", None, "Folder to write; its last part is the version, a number: …/digits/1."
 )
 _EMBEDDING = flags.DEFINE_string("embedding", "projections", "What is served: projections, or features.")
 
@@ -60,7 +60,7 @@ def main(argv: list[str]) -> int:
     del argv
     logging.set_verbosity(logging.WARNING)  # TensorFlow tells of every asset it writes
     try:
-        export(run_flags.WORKDIR.value, _EXPORT_DIR.value, embedding=_EMBEDDING.value)
+        export(run_flags.WORKDIR.value, str(_EXPORT_DIR.value), embedding=_EMBEDDING.value)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -70,6 +70,7 @@ def main(argv: list[str]) -> int:
 
 def run() -> None:
     """Is the console script."""
+    flags.mark_flag_as_required("export_dir")
     app.run(main)
 
 

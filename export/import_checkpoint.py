@@ -30,7 +30,6 @@ _SOURCE = flags.DEFINE_string(
     None,
     "Checkpoint to import: an official pickle (SemPPL, ReLICv2, BYOL), a TensorFlow checkpoint or SavedModel of SimCLR, "
     "or weights of a Keras Applications ResNet (.h5, .keras).",
-    required=True,
 )
 _DEFAULTS: dict[str, Any] = {"data": "tfds:imagenet2012", "recipe": "imagenet", "large_size": 224}
 _LABELS = ("labels_per_class", "label_fraction", "label_list")
@@ -148,7 +147,7 @@ def main(argv: list[str]) -> int:
     del argv
     logging.set_verbosity(logging.WARNING)
     try:
-        checkpoint = import_checkpoint(_SOURCE.value, run_flags.WORKDIR.value, **_settings_from_flags())
+        checkpoint = import_checkpoint(str(_SOURCE.value), run_flags.WORKDIR.value, **_settings_from_flags())
     except (ValueError, OSError, tf.errors.OpError) as error:
         print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2
@@ -161,6 +160,7 @@ def main(argv: list[str]) -> int:
 
 def run() -> None:
     """Is the console script."""
+    flags.mark_flag_as_required("source")
     _define_settings()
     app.run(main, flags_parser=run_flags.parse)
 
