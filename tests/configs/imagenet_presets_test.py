@@ -159,6 +159,7 @@ class ImageNetPresetsTest(tf.test.TestCase, parameterized.TestCase):
         ):
             pretrain.prepare_data(settings, 1)
 
+    @testing.slow
     @parameterized.parameters("resnet50", "sk_resnet50", "resnet200_2x")
     def test_networks_have_the_published_sizes(self, encoder):
         model = _model(encoder, "1")
@@ -172,6 +173,7 @@ class ImageNetPresetsTest(tf.test.TestCase, parameterized.TestCase):
         self.assertIsInstance(model.optimizer, LARS)
         self.assertIsInstance(model.optimizer._learning_rate, schedules.WarmupCosine)
 
+    @testing.slow
     def test_a_step_of_full_size_is_traced(self):
         self.trace("resnet50", "1")
 
