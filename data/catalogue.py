@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from semppl.data.records import RecordFiles, index_records
+from semppl.data.records import RecordFiles, check_files, index_records
 
 _FILES_AT_A_TIME = 8
 _EVERYTHING = 2**40
@@ -47,17 +47,18 @@ def read_catalogue(paths: Sequence[str], *, label: str, name: str = "") -> Catal
     Raises:
         ValueError: if a file is damaged, naming it and what to do.
     """
-    records = index_records(paths)
+    check_files(paths)
     digest = hashlib.blake2b("\n".join([label, name, *map(_state, paths)]).encode(), digest_size=8).hexdigest()
     places = [pathlib.Path(paths[0]).absolute().parent / f".semppl-{digest}.npz", _cache_folder() / f"{digest}.npz"]
     for place in places:
-        columns = _load(place, len(records))
-        if columns is not None:
-            return Catalogue(records, *columns)
-    labels, names = _read_columns(paths, len(records), label, name)
-    kept = next((place for place in places if _save(place, labels, names)), None)
-    _say(f"kept for the next time: {kept}" if kept else "not kept for the next time: no folder can be written")
-    return Catalogue(records, labels, names)
+        kept = _load(place, paths)
+        if kept is not None:
+            return kept
+    records = index_records(paths)
+    catalogue = Catalogue(records, *_read_columns(paths, len(records), label, name))
+    saved = next((place for place in places if _save(place, catalogue)), None)
+    _say(f"kept for the next time: {saved}" if saved else "not kept for the next time: no folder can be written")
+    return catalogue
 
 
 def _read_columns(paths: Sequence[str], count: int, label: str, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -99,24 +100,26 @@ def _cache_folder() -> pathlib.Path:
     return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "semppl"
 
 
-def _load(place: pathlib.Path, count: int) -> tuple[np.ndarray, np.ndarray] | None:
+def _load(place: pathlib.Path, paths: Sequence[str]) -> Catalogue | None:
     """Returns what was kept; None where there is nothing, or nothing that can be read."""
     try:
         with np.load(place, allow_pickle=False) as kept:
-            labels, names = kept["labels"], kept["names"]
+            columns = {name: kept[name] for name in ("lengths", "counts", "labels", "names")}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-    return (labels, names) if len(labels) == count else None
+    lengths = np.split(columns["lengths"], np.cumsum(columns["counts"])[:-1])
+    return Catalogue(RecordFiles.of_lengths(paths, lengths), columns["labels"], columns["names"])
 
 
-def _save(place: pathlib.Path, labels: np.ndarray, names: np.ndarray) -> bool:
-    """Writes the columns so that no reader sees half of them; tells whether that could be done."""
-    temporary = None
+def _save(place: pathlib.Path, catalogue: Catalogue) -> bool:
+    """Writes the catalogue so that no reader sees half of it; tells whether that could be done."""
+    records, temporary = catalogue.records, None
+    counts = np.bincount(records.files, minlength=len(records.paths))
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=place.parent, prefix=place.name)
         with os.fdopen(handle, "wb") as file:
-            np.savez(file, labels=labels, names=names)
+            np.savez(file, lengths=records.lengths, counts=counts, labels=catalogue.labels, names=catalogue.names)
         os.chmod(temporary, 0o644)
         os.replace(temporary, place)
     except OSError:

@@ -77,13 +77,22 @@ def index_records(paths: Sequence[str]) -> RecordFiles:
     Raises:
         ValueError: if there is no file, or one is not whole, naming it and what to do.
     """
+    check_files(paths)
+    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+        return RecordFiles.of_lengths(paths, list(pool.map(_lengths, paths)))
+
+
+def check_files(paths: Sequence[str]) -> None:
+    """Looks whether all files are there.
+
+    Raises:
+        ValueError: if one is not, naming it and what to do, or if there is none.
+    """
+    if not paths:
+        raise ValueError("There must be a TFRecord file to read. Received: none")
     for path in paths:
         if not os.path.isfile(path):
             raise ValueError(f"TFRecord files must be on a disk of this machine. Received: {path}; copy or mount it")
-    if not paths:
-        raise ValueError("There must be a TFRecord file to read. Received: none")
-    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-        return RecordFiles.of_lengths(paths, list(pool.map(_lengths, paths)))
 
 
 def _lengths(path: str) -> np.ndarray:

@@ -145,9 +145,13 @@ class CatalogueTest(FolderTest):
     def test_the_records_are_read_once(self):
         self.read()
         self.assertLen([path for path in self.data.iterdir() if path.name.startswith(".semppl")], 1)
-        with self.counting() as reading:
-            self.assertWhole(self.read())
+        with self.counting() as reading, mock.patch.object(catalogue, "index_records") as indexing:
+            kept = self.read()
+        self.assertWhole(kept)
         reading.assert_not_called()
+        indexing.assert_not_called()
+        order = np.array([5, 0, 3, 6, 2])
+        self.assertEqual(kept.records.read(order), index_records(self.paths).read(order))
 
     def test_a_folder_that_was_moved_with_its_cache_is_not_read_again(self):
         self.read()
@@ -177,7 +181,8 @@ class CatalogueTest(FolderTest):
     def test_a_cache_never_runs_code(self):
         self.read()
         (kept,) = self.data.glob(".semppl*")
-        np.savez(kept, labels=np.array([print] * 7, object), names=np.zeros(7, "S1"))
+        columns = {"lengths": np.ones(7, np.int64), "counts": np.array([3, 4]), "names": np.zeros(7, "S1")}
+        np.savez(kept, labels=np.array([print] * 7, object), **columns)
         self.assertWhole(self.read())
 
     def test_where_the_data_cannot_be_written_the_users_cache_is_used(self):
