@@ -8,8 +8,8 @@ def draw_negatives(ids: tf.Tensor, rows: tf.Tensor, numbers: tf.Tensor) -> tf.Te
 
     Rows that show the same image (a small labelled set repeats within a batch) are not "other images" and are not drawn.
     The batch is sorted by id once, so an image's own rows are one block to leap over; each further draw is from what is left,
-    and leaps over what was drawn. The cost is O(N log N + B·M²), with no `[B, N]` table. Where fewer than M rows of
-    other images exist, rows repeat; with none at all, an own row comes back.
+    and leaps over what was drawn. Ranks are decoded as a Lehmer code: O(N log N + B·M²), with no `[B, N]` table. Where fewer
+    than M rows of other images exist, rows repeat; with none at all, an own row comes back.
 
     Args:
         ids: `[N]` int64 image ids of the global batch.
@@ -24,25 +24,17 @@ def draw_negatives(ids: tf.Tensor, rows: tf.Tensor, numbers: tf.Tensor) -> tf.Te
     order = tf.argsort(ids, stable=True)
     sorted_ids = tf.gather(ids, order)
     own = tf.gather(ids, rows)
-    expand = [...] + [tf.newaxis] * (numbers.shape.rank - 2)
-    first = tf.searchsorted(sorted_ids, own, side="left")[tuple(expand)]  # [B, ...]
+    expand = [...] + [tf.newaxis] * (numbers.shape.rank - 1)
+    first = tf.searchsorted(sorted_ids, own, side="left")[tuple(expand)]  # [B, ..., 1]
     count = tf.searchsorted(sorted_ids, own, side="right")[tuple(expand)] - first
     others = tf.maximum(tf.shape(ids)[0] - count, 1)
-    drawn: list[tf.Tensor] = []
-    ranks: list[tf.Tensor] = []
-    for m in range(numbers.shape[-1]):
-        rank = numbers[..., m] % tf.maximum(others - m, 1)
-        for earlier in _ascending(drawn):
-            rank += tf.cast(rank >= earlier, tf.int32)
-        drawn.append(rank)
-        ranks.append(rank % others)
-    rank = tf.stack(ranks, axis=-1)
-    place = rank + tf.where(rank >= first[..., tf.newaxis], count[..., tf.newaxis], 0)
-    return tf.gather(order, tf.minimum(place, tf.shape(ids)[0] - 1))
-
-
-def _ascending(values: list[tf.Tensor]) -> list[tf.Tensor]:
-    """Sorts equal-shaped tensors against each other, elementwise."""
-    if len(values) < 2:
-        return values
-    return tf.unstack(tf.sort(tf.stack(values, axis=-1), axis=-1), axis=-1)
+    turns = tf.range(numbers.shape[-1])
+    ranks = numbers % tf.maximum(others - turns, 1)  # [B, ..., M], each among what the earlier draws left
+    for turn in reversed(
+        range(numbers.shape[-1] - 1)
+    ):  # from "among the rest" to "among all": leap over each earlier draw
+        leaps = (turns > turn) & (ranks >= ranks[..., turn : turn + 1])
+        ranks += tf.cast(leaps, tf.int32)
+    ranks %= others
+    places = ranks + tf.where(ranks >= first, count, 0)
+    return tf.gather(order, tf.minimum(places, tf.shape(ids)[0] - 1))

@@ -42,16 +42,16 @@ def nearest_neighbour_vote(
     """
     batch = ids.shape[0]
     barred = (queue_labels == NO_LABEL)[tf.newaxis, :] | (ids[:, tf.newaxis] == queue_ids[tf.newaxis, :])  # [B,Q]
-    similarities = tf.matmul(anchors[:, tf.newaxis], queue_embeddings[tf.newaxis], transpose_b=True)  # [L,L,B,Q]
-    similarities = tf.where(barred, tf.constant(-math.inf, similarities.dtype), similarities)
-    nearest, slots = tf.math.top_k(similarities, k=k)  # [L,L,B,K]
+    similarities = tf.einsum("ibd,jqd->ibjq", anchors, queue_embeddings)
+    similarities = tf.where(barred[:, tf.newaxis], tf.constant(-math.inf, similarities.dtype), similarities)
+    nearest, slots = tf.math.top_k(similarities, k=k)  # [L,B,L,K]
     labels = tf.where(tf.math.is_finite(nearest), tf.gather(queue_labels, slots), NO_LABEL)
     return tally(_votes_per_image(labels, batch), _votes_per_image(nearest, batch))
 
 
 def _votes_per_image(votes: tf.Tensor, batch: int) -> tf.Tensor:
-    """Lines up every image's votes: `[L, L, B, K]` gives `[B, L·L·K]`."""
-    return tf.reshape(tf.transpose(votes, [2, 0, 1, 3]), [batch, -1])
+    """Lines up every image's votes: `[L, B, L, K]` gives `[B, L·L·K]`."""
+    return tf.reshape(tf.transpose(votes, [1, 0, 2, 3]), [batch, -1])
 
 
 def tally(labels: tf.Tensor, similarities: tf.Tensor) -> Votes:

@@ -1,24 +1,47 @@
 """The contrastive term: each anchor picks its positive out of a few sampled negatives."""
 
+from typing import NamedTuple
+
 import tensorflow as tf
 
 
-def info_nce(positives: tf.Tensor, negatives: tf.Tensor, *, temperature: float) -> tf.Tensor:
-    """Scores each anchor's positive against its negatives, in nats.
+class Candidates(NamedTuple):
+    """What an anchor makes of a positive among its negatives: the softmax over them, in two levels.
+
+    Attributes:
+        odds: `[..., P]` log-odds of each positive against all negatives together.
+        shares: `[..., M]` log-probability of each negative, given that it is a negative; the same for every positive.
+    """
+
+    odds: tf.Tensor
+    shares: tf.Tensor
+
+
+def candidates(positives: tf.Tensor, negatives: tf.Tensor, *, temperature: float) -> Candidates:
+    """Sets each of P positives, in turn, among the same negatives.
 
     Args:
-        positives: `[...]` cosine similarity of each anchor to its positive.
-        negatives: `[..., M]` cosine similarities of the same anchors to their negatives.
+        positives: `[..., P]` cosine similarities of each anchor to its positives.
+        negatives: `[..., M]` cosine similarities of the same anchor to its negatives.
         temperature: divides every similarity; positive.
 
     Returns:
-        `[...]` negative log-probability of the positive, unreduced; 0 or more.
+        The anchor's softmax over one positive and the negatives, for each positive.
+    """
+    negatives = negatives / temperature
+    everyone = tf.reduce_logsumexp(negatives, axis=-1, keepdims=True)
+    return Candidates(positives / temperature - everyone, negatives - everyone)
+
+
+def info_nce(scored: Candidates) -> tf.Tensor:
+    """Scores each anchor's positive against its negatives, in nats.
+
+    Args:
+        scored: what `candidates` makes of P positives.
+
+    Returns:
+        `[..., P]` negative log-probability of the positive, log(1 + e^−odds), unreduced; 0 or more.
 
     Reference: van den Oord et al. 2018, arXiv 1807.03748, eq. 4.
     """
-    return -tf.nn.log_softmax(candidate_logits(positives, negatives, temperature=temperature))[..., 0]
-
-
-def candidate_logits(positives: tf.Tensor, negatives: tf.Tensor, *, temperature: float) -> tf.Tensor:
-    """Puts the positive before its negatives: `[...]` and `[..., M]` similarities give `[..., 1 + M]` logits."""
-    return tf.concat([positives[..., tf.newaxis], negatives], axis=-1) / temperature
+    return tf.nn.softplus(-scored.odds)

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from semppl.layers import collectives
 from semppl.layers.semantic_positives import SemanticPositives
-from semppl.losses.contrastive import candidate_logits, info_nce
+from semppl.losses.contrastive import Candidates, candidates, info_nce
 from semppl.losses.invariance import candidate_divergence
 
 
@@ -54,82 +54,90 @@ def terms(
     """
     targets, queue_embeddings = tf.stop_gradient(targets), tf.stop_gradient(queue_embeddings)
     num_large = targets.shape[0]
-    own = tf.gather(targets, rows, axis=1)  # [L,B,D]
-    # What view l's target network made of the candidates that were drawn for view j.
-    others = tf.gather(targets, negatives, axis=1)  # [l,B,j,M,D]
-    semantic = tf.gather(queue_embeddings, positives.slots, axis=1)  # [l,B,j,R,D]
+    own = tf.broadcast_to(rows[:, tf.newaxis, tf.newaxis], [*negatives.shape[:2], 1])
+    images = tf.concat([own, negatives], axis=-1)  # [B,L,1+M], of the global batch
+    predictions = tf.transpose(anchors, [1, 0, 2])  # [B,V,D]
+    large = predictions[:, :num_large]
 
-    own_similarity = tf.einsum("vbd,lbd->vlb", anchors, own)
-    other_similarity = _all_pairs(anchors, others)  # [V,L,B,M]
-    semantic_similarity = _all_pairs(anchors, semantic)  # [V,L,B,R]
-    contrast = info_nce(own_similarity, other_similarity, temperature=temperature)  # [V,L,B]
-    semantic_contrast = info_nce(
-        semantic_similarity, _for_each_positive(other_similarity, positives), temperature=temperature
-    )  # [V,L,B,R]
-
-    own_swapped = tf.transpose(own_similarity[:num_large], [1, 0, 2])  # [i,j,B]: p_j·t_i
-    other_swapped = _swapped_pairs(anchors[:num_large], others)  # [i,j,B,M]: p_j·t_i over the candidates drawn for j
-    semantic_swapped = _swapped_pairs(anchors[:num_large], semantic)  # [i,j,B,R]
-    agreement = candidate_divergence(
-        candidate_logits(own_similarity[:num_large], other_similarity[:num_large], temperature=temperature),
-        candidate_logits(own_swapped, other_swapped, temperature=temperature),
-    )  # [i,j,B]
-    semantic_agreement = candidate_divergence(
-        candidate_logits(
-            semantic_similarity[:num_large],
-            _for_each_positive(other_similarity[:num_large], positives),
-            temperature=temperature,
-        ),
-        candidate_logits(semantic_swapped, _for_each_positive(other_swapped, positives), temperature=temperature),
-    )  # [i,j,B,R]
+    scored = _scored(  # [B,V,L,…]: p_i against t_j of the candidates drawn for j
+        _similarities(predictions, targets, images),
+        _similarities(predictions, queue_embeddings, positives.slots),
+        temperature,
+    )
+    swapped = _scored(  # [B,j,i,…]: p_j against t_i of the candidates drawn for j
+        _swapped_similarities(large, targets, images),
+        _swapped_similarities(large, queue_embeddings, positives.slots),
+        temperature,
+    )
+    teacher = Candidates(*(tf.transpose(part[:, :num_large], [0, 2, 1, 3]) for part in scored))  # [B,j,i,…]
+    contrast = info_nce(scored)  # [B,V,L,1+R]
+    divergence = candidate_divergence(teacher, swapped)  # [B,j,i,1+R]
 
     everyone = tf.ones_like(positives.present)
     if positives.slots.shape[-1] == 0:  # the loop without semantic positives
         positives = positives._replace(present=tf.zeros_like(positives.present))
     return Terms(
-        _mean(contrast, everyone),
-        _mean(tf.reduce_mean(semantic_contrast, -1), positives.present),
-        _mean_of_distinct_views(agreement, everyone),
-        _mean_of_distinct_views(tf.reduce_mean(semantic_agreement, -1), positives.present),
+        _mean(contrast[..., 0], everyone),
+        _mean(tf.reduce_mean(contrast[..., 1:], axis=-1), positives.present),
+        _mean_of_distinct_views(divergence[..., 0], everyone),
+        _mean_of_distinct_views(tf.reduce_mean(divergence[..., 1:], axis=-1), positives.present),
     )
 
 
-def _all_pairs(anchors: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
-    """p_v · t_l over the candidates drawn for l: `[V, B, D]` and `[l, B, j, C, D]` give `[V, L, B, C]`."""
-    drawn_for_itself = tf.stack([candidates[view, :, view] for view in range(candidates.shape[0])])  # [L,B,C,D]
-    return tf.einsum("vbd,lbcd->vlbc", anchors, drawn_for_itself)
+def _similarities(predictions: tf.Tensor, embeddings: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+    """p_v · t_l of the rows drawn for l: `[B, V, D]`, `[L, n, D]` and `[B, L, C]` give `[B, V, L, C]`."""
+    batch, num_views, num_drawn = places.shape
+    rows = tf.reshape(_flat_places(places, embeddings), [batch, num_views * num_drawn])
+    drawn = tf.gather(_flat(embeddings), rows)  # [B,L·C,D]
+    products = tf.matmul(predictions, drawn, transpose_b=True)  # [B,V,L·C]
+    return tf.reshape(products, [batch, predictions.shape[1], num_views, num_drawn])
 
 
-def _swapped_pairs(anchors: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
-    """p_j · t_i over the candidates drawn for j: `[j, B, D]` and `[i, B, j, C, D]` give `[i, j, B, C]`."""
-    return tf.einsum("jbd,ibjcd->ijbc", anchors, candidates)
+def _swapped_similarities(predictions: tf.Tensor, embeddings: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+    """p_j · t_i of the rows drawn for j: `[B, L, D]`, `[L, n, D]` and `[B, L, C]` give `[B, j, i, C]`."""
+    batch, num_views, num_drawn = places.shape
+    rows = _flat_places(places[:, :, tf.newaxis], embeddings)  # [B,j,i,C]
+    drawn = tf.gather(_flat(embeddings), tf.reshape(rows, [batch, num_views, num_views * num_drawn]))  # [B,j,i·C,D]
+    products = tf.matmul(predictions[:, :, tf.newaxis], drawn, transpose_b=True)  # [B,j,1,i·C]
+    return tf.reshape(products, [batch, num_views, num_views, num_drawn])
 
 
-def _for_each_positive(others: tf.Tensor, positives: SemanticPositives) -> tf.Tensor:
-    """Repeats the negatives for each semantic positive: `[..., M]` gives `[..., R, M]`."""
-    num_positives = positives.slots.shape[-1]
-    return tf.repeat(others[..., tf.newaxis, :], num_positives, axis=-2)
+def _flat(embeddings: tf.Tensor) -> tf.Tensor:
+    """Stacks the rows of all views: `[L, n, D]` gives `[L·n, D]`."""
+    return tf.reshape(embeddings, [-1, embeddings.shape[-1]])
+
+
+def _flat_places(places: tf.Tensor, embeddings: tf.Tensor) -> tf.Tensor:
+    """Says where rows `[..., L or 1, C]` of each view stand among the stacked rows of all views: `[..., L, C]`."""
+    num_views, num_rows = embeddings.shape[:2]
+    return places + num_rows * tf.range(num_views)[:, tf.newaxis]
+
+
+def _scored(of_images: tf.Tensor, of_semantic: tf.Tensor, temperature: float) -> Candidates:
+    """Sets the image itself and its R semantic positives among its negatives: `[..., 1 + M]` and `[..., R]` similarities."""
+    positives = tf.concat([of_images[..., :1], of_semantic], axis=-1)
+    return candidates(positives, of_images[..., 1:], temperature=temperature)
 
 
 def _mean(values: tf.Tensor, included: tf.Tensor) -> tf.Tensor:
     """This replica's share of the mean over pairs of the mean over the included images of the global batch.
 
     Args:
-        values: `[i, j, B]`.
+        values: `[B, i, j]`.
         included: `[B]` bool.
 
     Returns:
         Scalar; 0 where no image of the global batch is included.
     """
     count = collectives.all_reduce_sum(tf.reduce_sum(tf.cast(included, values.dtype)))
-    total = tf.reduce_sum(tf.where(included, tf.reduce_mean(values, [0, 1]), 0))
+    total = tf.reduce_sum(tf.where(included, tf.reduce_mean(values, [1, 2]), 0))
     return tf.math.divide_no_nan(total, count)
 
 
 def _mean_of_distinct_views(values: tf.Tensor, included: tf.Tensor) -> tf.Tensor:
     """The same over pairs of distinct views only; 0 where there is but one view."""
-    num_views = values.shape[0]
+    num_views = values.shape[1]
     if num_views == 1:
         return tf.zeros([], values.dtype)
-    distinct = 1 - tf.eye(num_views, dtype=values.dtype)[..., tf.newaxis]
+    distinct = 1 - tf.eye(num_views, dtype=values.dtype)
     return _mean(values * distinct, included) * num_views / (num_views - 1)

@@ -16,22 +16,28 @@ def _vectors(seed, *shape):
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
+def _info_nce(positives, negatives, temperature):
+    """The loss of one positive an anchor: `[...]` and `[..., M]` give `[...]`."""
+    scored = contrastive.candidates(positives[..., tf.newaxis], negatives, temperature=temperature)
+    return contrastive.info_nce(scored)[..., 0]
+
+
 class InfoNCETest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.product(temperature=[0.1, 0.5, 2.0], num_negatives=[1, 7])
     def test_orthogonal_negatives_match_the_closed_form(self, temperature, num_negatives):
         # cos 1 to the positive, 0 to M negatives: −log(e^{1/τ} / (e^{1/τ} + M)) = log(1 + M·e^{−1/τ}).
-        loss = contrastive.info_nce(tf.ones([4]), tf.zeros([4, num_negatives]), temperature=temperature)
+        loss = _info_nce(tf.ones([4]), tf.zeros([4, num_negatives]), temperature=temperature)
         self.assertAllClose(loss, [math.log1p(num_negatives * math.exp(-1 / temperature))] * 4, rtol=1e-6, atol=1e-6)
 
     @parameterized.parameters(-1.0, 0.0, 0.3, 1.0)
     def test_equal_similarities_give_the_logarithm_of_the_number_of_candidates(self, similarity):
-        loss = contrastive.info_nce(tf.fill([3], similarity), tf.fill([3, 10], similarity), temperature=0.2)
+        loss = _info_nce(tf.fill([3], similarity), tf.fill([3, 10], similarity), temperature=0.2)
         self.assertAllClose(loss, [math.log(11)] * 3, rtol=1e-6, atol=0)
 
     @parameterized.parameters(0.15, 0.2, 3.0)
     def test_losses_match_plain_loops(self, temperature):
         anchors, positives, negatives = _vectors(0, 2, 3, 5), _vectors(1, 2, 3, 5), _vectors(2, 2, 3, 4, 5)
-        loss = contrastive.info_nce(
+        loss = _info_nce(
             tf.constant(np.sum(anchors * positives, -1)),
             tf.constant(np.sum(anchors[..., np.newaxis, :] * negatives, -1)),
             temperature=temperature,
@@ -47,7 +53,7 @@ class InfoNCETest(tf.test.TestCase, parameterized.TestCase):
         weights = rng.uniform(0.5, 1.5, (2, 3))
 
         def weighted(positives, negatives):
-            return tf.reduce_sum(weights * contrastive.info_nce(positives, negatives, temperature=0.3))
+            return tf.reduce_sum(weights * _info_nce(positives, negatives, temperature=0.3))
 
         computed, numeric = tf.test.compute_gradient(weighted, [tf.constant(x) for x in similarities], delta=1e-5)
         for its, expected in zip(computed, numeric, strict=True):
@@ -57,21 +63,21 @@ class InfoNCETest(tf.test.TestCase, parameterized.TestCase):
     def test_the_order_of_the_negatives_does_not_matter(self):
         rng = np.random.default_rng(1)
         positives, negatives = tf.constant(rng.uniform(-1, 1, 6)), rng.uniform(-1, 1, (6, 5))
-        loss = contrastive.info_nce(positives, tf.constant(negatives), temperature=0.5)
-        shuffled = contrastive.info_nce(positives, tf.constant(negatives[:, [3, 1, 4, 0, 2]]), temperature=0.5)
+        loss = _info_nce(positives, tf.constant(negatives), temperature=0.5)
+        shuffled = _info_nce(positives, tf.constant(negatives[:, [3, 1, 4, 0, 2]]), temperature=0.5)
         self.assertAllClose(loss, shuffled, rtol=1e-12, atol=1e-12)
 
     def test_what_all_similarities_share_does_not_matter(self):
         rng = np.random.default_rng(2)
         positives, negatives = tf.constant(rng.uniform(-1, 0, 6)), tf.constant(rng.uniform(-1, 0, (6, 5)))
-        loss = contrastive.info_nce(positives, negatives, temperature=0.5)
-        lifted = contrastive.info_nce(positives + 0.7, negatives + 0.7, temperature=0.5)
+        loss = _info_nce(positives, negatives, temperature=0.5)
+        lifted = _info_nce(positives + 0.7, negatives + 0.7, temperature=0.5)
         self.assertAllClose(loss, lifted, rtol=1e-12, atol=1e-12)
 
     def test_probabilities_of_taking_each_candidate_for_the_positive_add_up_to_one(self):
         similarities = np.random.default_rng(3).uniform(-1, 1, 6)
         losses = [
-            contrastive.info_nce(tf.constant(similarities[i]), tf.constant(np.delete(similarities, i)), temperature=0.4)
+            _info_nce(tf.constant(similarities[i]), tf.constant(np.delete(similarities, i)), temperature=0.4)
             for i in range(6)
         ]
         self.assertAllClose(sum(math.exp(-loss) for loss in losses), 1.0, rtol=1e-12, atol=0)
@@ -81,14 +87,25 @@ class InfoNCETest(tf.test.TestCase, parameterized.TestCase):
         similarities = tf.constant([-1.0, 1.0])
         with tf.GradientTape() as tape:
             tape.watch(similarities)
-            loss = contrastive.info_nce(similarities, -similarities[:, tf.newaxis], temperature=1e-3)
+            loss = _info_nce(similarities, -similarities[:, tf.newaxis], temperature=1e-3)
         self.assertEqual(loss.dtype, tf.float32)
         self.assertAllClose(loss, [2000.0, 0.0], rtol=1e-6, atol=1e-6)
         self.assertAllClose(tape.gradient(loss, similarities), [-2000.0, 0.0], rtol=1e-6, atol=1e-6)
 
-    def test_logits_are_similarities_over_temperature_with_the_positive_first(self):
-        logits = contrastive.candidate_logits(tf.constant([0.5]), tf.constant([[0.1, -0.2]]), temperature=0.25)
-        self.assertAllClose(logits, [[2.0, 0.4, -0.8]], rtol=1e-6, atol=1e-7)
+    def test_several_positives_face_the_same_negatives(self):
+        rng = np.random.default_rng(4)
+        positives, negatives = tf.constant(rng.uniform(-1, 1, (2, 3))), tf.constant(rng.uniform(-1, 1, (2, 5)))
+        losses = contrastive.info_nce(contrastive.candidates(positives, negatives, temperature=0.3))
+        self.assertEqual(losses.shape, [2, 3])
+        for place in range(3):
+            self.assertAllClose(losses[:, place], _info_nce(positives[:, place], negatives, 0.3), rtol=1e-12, atol=0)
+
+    def test_candidates_are_the_softmax_in_two_levels(self):
+        # Logits 0.5/0.25 = 2 for the positive, 0.4 and −0.8 for the negatives.
+        scored = contrastive.candidates(tf.constant([[0.5]]), tf.constant([[0.1, -0.2]]), temperature=0.25)
+        rest = math.exp(0.4) + math.exp(-0.8)
+        self.assertAllClose(scored.odds, [[2.0 - math.log(rest)]], rtol=1e-6, atol=1e-7)
+        self.assertAllClose(scored.shares, [[0.4 - math.log(rest), -0.8 - math.log(rest)]], rtol=1e-6, atol=1e-7)
 
 
 if __name__ == "__main__":
