@@ -27,7 +27,21 @@ class Hyperparameters:
 
     method: str = setting("objective", "semppl", "What is trained: semppl, or supervised (on the labels alone).")
     # data
-    data: str = setting("data", "digits", "Data set: `digits` (embedded), or `tfds:NAME`.")
+    data: str = setting(
+        "data",
+        "digits",
+        "Training images, sources with commas between: `digits` (embedded), `tfds:NAME[:SPLIT]`, `folder:PATH`, "
+        "`folder:PATH?labels=FILE.csv` or `folder:PATH?labels=folders`.",
+    )
+    validation: str = setting(
+        "data",
+        "",
+        "Images to choose settings by: as --data, or the share of the labelled ones to hold out; empty: none.",
+    )
+    test: str = setting(
+        "data", "", "Images to judge by at the end: as --validation; empty: those that come with --data, if any."
+    )
+    split_seed: int = setting("data", 0, "Seed of the draw of the images that are held out.")
     data_dir: str = setting("data", "", "Folder of prepared tensorflow-datasets; empty: theirs by default.")
     labels_per_class: int = setting("data", 0, "Labelled images per class; 0: see --label_fraction.")
     label_fraction: float = setting(
@@ -35,6 +49,19 @@ class Hyperparameters:
     )
     label_list: str = setting("data", "", "File with the labelled images, one index or file name a line.")
     label_seed: int = setting("data", 0, "Seed of the draw of the labelled images.")
+    shrink: int = setting(
+        "data",
+        0,
+        "Shorter side, in pixels, that larger pictures of a folder are shrunk to before views are cut; 0: as they are.",
+    )
+    cache_dir: str = setting(
+        "data", "", "Folder to keep decoded and shrunk pictures in; empty: they are decoded each time."
+    )
+    truncated: str = setting("data", "skip", "Picture files that end too early: skip, or keep what there is of them.")
+    max_pixels: int = setting("data", 100_000_000, "Picture files that say they hold more pixels are skipped.")
+    max_bad_fraction: float = setting(
+        "data", 0.01, "Share of a folder's pictures that may be skipped, in 0..1; with more the run does not start."
+    )
     # views
     recipe: str = setting("views", "imagenet", "Augmentation recipe: digits, cifar, grey, imagenet, identity.")
     large_views: int = setting("views", 4, "L: large views per image; through the online and the target network.")
@@ -99,6 +126,7 @@ class Hyperparameters:
     def __post_init__(self) -> None:
         for rule in (
             self._check_types,
+            self._check_data,
             self._check_labels,
             self._check_views,
             self._check_objective,
@@ -111,6 +139,11 @@ class Hyperparameters:
     def views(self) -> int:
         """V = L + S."""
         return self.large_views + self.small_views
+
+    @property
+    def brings_labels(self) -> bool:
+        """Whether the data themselves say which images have a label, so that none need be hidden."""
+        return any(f",{self.data}".find(f",{key}:") >= 0 for key in _OWN_LABELS)
 
     @property
     def capacity(self) -> int:
@@ -165,7 +198,7 @@ class Hyperparameters:
         )
 
     def _resolved_labelled_batch_size(self, num_images: int, num_labelled: int) -> int:
-        given = next(name for name in _LABEL_CHOICES if getattr(self, name))
+        given = next((name for name in _LABEL_CHOICES if getattr(self, name)), "data")
         _require(num_labelled > 0, given, "such that an image has a label", getattr(self, given))
         if self.method == "supervised" or num_labelled == num_images:
             _require(
@@ -185,9 +218,18 @@ class Hyperparameters:
             fits, allowed = _KINDS[kind]
             _require(fits(value), field.name, allowed, value)
 
+    def _check_data(self) -> None:
+        _require(self.truncated in ("skip", "keep"), "truncated", "skip or keep", self.truncated)
+        _require(1 <= self.max_pixels <= MAX_PIXELS, "max_pixels", f"in 1..{MAX_PIXELS}", self.max_pixels)
+        _require(0 <= self.max_bad_fraction <= 1, "max_bad_fraction", "in 0..1", self.max_bad_fraction)
+        _require(self.shrink == 0 or self.shrink >= 8, "shrink", "0, or 8 or more pixels", self.shrink)
+        for name in ("validation", "test"):
+            share = held_out_share(getattr(self, name))
+            _require(share is None or 0 < share < 1, name, "a source, or a share in (0, 1)", getattr(self, name))
+
     def _check_labels(self) -> None:
         chosen = [f"--{name}={getattr(self, name)}" for name in _LABEL_CHOICES if getattr(self, name)]
-        if len(chosen) != 1:
+        if len(chosen) > 1 or not (chosen or self.brings_labels):
             choices = ", ".join(f"--{name}" for name in _LABEL_CHOICES)
             raise ValueError(f"Exactly one of {choices} must be given. Received: {' '.join(chosen) or 'none'}")
         _require(self.labels_per_class >= 0, "labels_per_class", "0 or more", self.labels_per_class)
@@ -221,7 +263,7 @@ class Hyperparameters:
         _require(self.trust_coefficient > 0, "trust_coefficient", "positive", self.trust_coefficient)
         _require(0 <= self.momentum < 1, "momentum", "in 0..1, below 1", self.momentum)
         _require(0 <= self.target_decay <= 1, "target_decay", "in 0..1", self.target_decay)
-        for name in ("seed", "label_seed"):
+        for name in ("seed", "label_seed", "split_seed"):
             _require(0 <= getattr(self, name) < 2**32, name, "in 0..2**32 - 1", getattr(self, name))
 
     def _check_batch(self) -> None:
@@ -293,6 +335,14 @@ class Hyperparameters:
         return {name: (here[name], there[name]) for name in here if here[name] != there[name]}
 
 
+def held_out_share(spec: str) -> float | None:
+    """Reads a share of images, as in --test=0.1; None if it is something else, a source."""
+    try:
+        return float(spec)
+    except ValueError:
+        return None
+
+
 def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -305,6 +355,8 @@ def _are_finite(value: Any) -> bool:
     return isinstance(value, tuple) and len(value) > 0 and all(_is_finite(part) for part in value)
 
 
+MAX_PIXELS = 178_956_970  # where Pillow gives up
+_OWN_LABELS = ("folder", "tfrecord")  # sources of which the user said himself what has a label
 _LABEL_CHOICES = ("labels_per_class", "label_fraction", "label_list")
 _KINDS: dict[type, tuple[Callable[[Any], bool], str]] = {
     int: (_is_whole, "a whole number"),

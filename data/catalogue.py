@@ -5,13 +5,12 @@ import hashlib
 import os
 import pathlib
 import sys
-import tempfile
-import zipfile
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
+from semppl.data import kept
 from semppl.data.records import RecordFiles, check_files, index_records
 
 _FILES_AT_A_TIME = 8
@@ -49,11 +48,11 @@ def read_catalogue(paths: Sequence[str], *, label: str, name: str = "") -> Catal
     """
     check_files(paths)
     digest = hashlib.blake2b("\n".join([label, name, *map(_state, paths)]).encode(), digest_size=8).hexdigest()
-    places = [pathlib.Path(paths[0]).absolute().parent / f".semppl-{digest}.npz", _cache_folder() / f"{digest}.npz"]
+    places = [pathlib.Path(paths[0]).absolute().parent / f".semppl-{digest}.npz", kept.user_folder() / f"{digest}.npz"]
     for place in places:
-        kept = _load(place, paths)
-        if kept is not None:
-            return kept
+        known = _load(place, paths)
+        if known is not None:
+            return known
     records = index_records(paths)
     catalogue = Catalogue(records, *_read_columns(paths, len(records), label, name))
     saved = next((place for place in places if _save(place, catalogue)), None)
@@ -96,37 +95,21 @@ def _state(path: str) -> str:
     return f"{os.path.basename(path)} {status.st_size} {status.st_mtime_ns}"
 
 
-def _cache_folder() -> pathlib.Path:
-    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "semppl"
-
-
 def _load(place: pathlib.Path, paths: Sequence[str]) -> Catalogue | None:
     """Returns what was kept; None where there is nothing, or nothing that can be read."""
-    try:
-        with np.load(place, allow_pickle=False) as kept:
-            columns = {name: kept[name] for name in ("lengths", "counts", "labels", "names")}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    columns = kept.load(place, ("lengths", "counts", "labels", "names"))
+    if columns is None:
         return None
     lengths = np.split(columns["lengths"], np.cumsum(columns["counts"])[:-1])
     return Catalogue(RecordFiles.of_lengths(paths, lengths), columns["labels"], columns["names"])
 
 
 def _save(place: pathlib.Path, catalogue: Catalogue) -> bool:
-    """Writes the catalogue so that no reader sees half of it; tells whether that could be done."""
-    records, temporary = catalogue.records, None
+    """Writes the catalogue; tells whether that could be done."""
+    records = catalogue.records
     counts = np.bincount(records.files, minlength=len(records.paths))
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=place.parent, prefix=place.name)
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, lengths=records.lengths, counts=counts, labels=catalogue.labels, names=catalogue.names)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, place)
-    except OSError:
-        if temporary is not None:
-            pathlib.Path(temporary).unlink(missing_ok=True)
-        return False
-    return True
+    columns = {"lengths": records.lengths, "counts": counts, "labels": catalogue.labels, "names": catalogue.names}
+    return kept.save(place, columns)
 
 
 def _say(text: str) -> None:

@@ -6,13 +6,13 @@ import pathlib
 
 import numpy as np
 
-from semppl.data.sources import NO_LABEL, Images
+from semppl.data.images import NO_LABEL, Images
 
 
 def visible_labels(
     images: Images, *, labels_per_class: int = 0, label_fraction: float = 0.0, label_list: str = "", seed: int = 0
 ) -> np.ndarray:
-    """Hides all labels but a few.
+    """Hides all labels but a few; asked for nothing, none.
 
     Args:
         images: the training images, with their true labels.
@@ -27,6 +27,8 @@ def visible_labels(
     Raises:
         ValueError: if more are asked than exist, or the list names an image that is not there.
     """
+    if not (labels_per_class or label_fraction or label_list):
+        return images.labels.astype(np.int32)
     if label_list:
         keep = _listed(images, pathlib.Path(label_list))
     else:

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data import views
-from semppl.data.sources import NO_LABEL, Images, ImageSet
+from semppl.data.images import NO_LABEL, Images, ImageSet
 from semppl.data.streaming import StreamedImageSet, crop_picture
 
 LABELLED, UNLABELLED = 0, 1
@@ -138,9 +138,11 @@ class Pipeline:
         return {name: getattr(self.hyperparameters, name) for name in names}
 
     def _labelled(self, batch: Row) -> Row:
-        """Adds the labels and the truth."""
+        """Adds the labels and the truth; images that show the same thing get the same id."""
         labels, truth = (tf.gather(tf.constant(part), batch["ids"]) for part in (self.labels, self.images.labels))
-        return batch | {"labels": labels, "truth": truth}
+        groups = self.images.groups
+        ids = batch["ids"] if groups is None else tf.gather(tf.constant(groups, tf.int64), batch["ids"])
+        return batch | {"labels": labels, "truth": truth, "ids": ids}
 
 
 def epochs_of(members: np.ndarray, *, first: int, seed: int) -> tf.data.Dataset:

@@ -3,82 +3,70 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from semppl.data.catalogue import read_catalogue
+from semppl.data.decoding import Decoding
+from semppl.data.folder import list_folder
+from semppl.data.images import NO_LABEL, ImageSet, Source
+from semppl.data.inspection import inspect_folder, require_few_bad
+from semppl.data.picture_cache import cached_encoded
+from semppl.data.picture_files import PictureFiles, open_pictures, read_encoded
+from semppl.data.record_pictures import read_records
 from semppl.data.streaming import StreamedImageSet
 
-NO_LABEL = -1
-"""The label of an image without one."""
-
 
 @dataclasses.dataclass(frozen=True)
-class ImageSet:
-    """Images of one split; an image's id is its position.
+class Reading:
+    """How files are read, of sources that read the user's own.
 
     Attributes:
-        images: `[n, H, W, C]` uint8, or float32 in 0..1.
-        labels: `[n]` int32, NO_LABEL where unknown.
-        names: `[n]` strings to find images by in a label list; empty where the source has none.
-        masks: `[n, H, W]` uint8, 0 for background, or None.
+        decoding: how picture files become pixels.
+        cache_dir: folder for decoded pictures; empty: they are decoded each time.
+        max_bad_fraction: share of the pictures that may be of no use, in 0..1.
+        image_feature: of `tf.train.Example`s, the picture file.
+        label_feature: its class, a number or a text.
+        name_feature: its name; empty: it has none.
     """
 
-    images: np.ndarray
-    labels: np.ndarray
-    names: tuple[str, ...] = ()
-    masks: np.ndarray | None = None
-
-    def __post_init__(self) -> None:
-        if self.masks is not None and self.masks.shape != self.images.shape[:3]:
-            expected, received = self.images.shape[:3], self.masks.shape
-            raise ValueError(f"Masks must be of the images' size, {expected}. Received: {received}")
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    @property
-    def channels(self) -> int:
-        """C."""
-        return int(self.images.shape[-1])
-
-    def batches(
-        self, prepare: Callable[[tf.Tensor], tf.Tensor], *, batch_size: int, ids: np.ndarray | None = None
-    ) -> Iterator[tf.Tensor]:
-        """Yields prepared images in order, a batch at a time.
-
-        Args:
-            prepare: maps `[B, H, W, C]` to `[B, h, w, C]`.
-            batch_size: images at a time.
-            ids: `[k]` of those wanted; None means all.
-        """
-        for first in range(0, len(self) if ids is None else len(ids), batch_size):
-            some = slice(first, first + batch_size)
-            yield prepare(tf.constant(self.images[some if ids is None else ids[some]]))
-
-
-Images = ImageSet | StreamedImageSet
-"""Images in memory or on disk: both know their labels, names and channels, and give prepared batches."""
+    decoding: Decoding = dataclasses.field(default_factory=Decoding)
+    cache_dir: str = ""
+    max_bad_fraction: float = 0.01
+    image_feature: str = "image"
+    label_feature: str = "label"
+    name_feature: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
-    """A data set: its splits, and what its classes are called."""
+class Request:
+    """What a source is asked for.
 
-    train: Images
-    test: Images
-    class_names: tuple[str, ...]
+    Attributes:
+        argument: what stands after its key.
+        flag: that names it, for errors.
+        data_dir: folder of prepared data, for sources that have one.
+        reading: for sources that read the user's own files.
+    """
+
+    argument: str
+    flag: str = "data"
+    data_dir: str = ""
+    reading: Reading = dataclasses.field(default_factory=Reading)
 
 
-def load_source(spec: str, *, data_dir: str = "") -> Source:
+def load_source(spec: str, *, data_dir: str = "", flag: str = "data", reading: Reading | None = None) -> Source:
     """Loads a data set by name.
 
     Args:
         spec: a key of SOURCES, or `KEY:ARGUMENT`, such as `tfds:cifar10`.
         data_dir: folder of prepared data, for sources that have one.
+        flag: that names the data set, for errors.
+        reading: for sources that read the user's own files; None means the defaults.
 
     Returns:
         The data, in the same order every time; in memory, unless its images are of many sizes.
@@ -88,14 +76,16 @@ def load_source(spec: str, *, data_dir: str = "") -> Source:
     """
     key, _, argument = spec.partition(":")
     if key not in SOURCES or (key == "digits" and argument):
-        raise ValueError(f"--data must be one of {', '.join(SOURCES)} (tfds:NAME). Received: {spec}")
-    return SOURCES[key](argument, data_dir)
+        how = "tfds:NAME[:SPLIT], folder:PATH[?labels=FILE.csv], folder:PATH?labels=folders"
+        raise ValueError(f"--{flag} must be one of {', '.join(SOURCES)} ({how}). Received: {spec}")
+    return SOURCES[key](Request(argument, flag, data_dir, reading or Reading()))
 
 
-def _digits(_argument: str, _data_dir: str) -> Source:
+def _digits(request: Request) -> Source:
     """Loads 1,797 scans of handwritten digits, 8×8 grey: 1,500 to train on, 297 to test (scikit-learn, UCI)."""
     from sklearn import datasets, model_selection
 
+    del request
     images, labels = datasets.load_digits(return_X_y=True)
     images = (images.reshape(-1, 8, 8, 1) / 16).astype(np.float32)
     parts = model_selection.train_test_split(
@@ -106,34 +96,62 @@ def _digits(_argument: str, _data_dir: str) -> Source:
     return Source(ImageSet(train_images, train_labels), ImageSet(test_images, test_labels), names)
 
 
-def _tfds(name: str, data_dir: str) -> Source:
-    """Loads a classification set that tensorflow-datasets has prepared in `data_dir`."""
+def _folder(request: Request) -> Source:
+    """Finds the pictures of a folder, with what a CSV file or the sub-folders say of them; nothing is held out."""
+    reading, folder = request.reading, list_folder(request.argument, flag=request.flag)
+    if reading.decoding.channels not in (1, 3):
+        allowed = "have a value per channel, 1 or 3, to decode picture files"
+        raise ValueError(f"--pixel_mean must {allowed}. Received: {reading.decoding.channels} values")
+    inspection = inspect_folder(folder, reading.decoding, cache_dir=reading.cache_dir)
+    require_few_bad(folder, inspection, reading.max_bad_fraction, flag=request.flag)
+    files = PictureFiles(folder, inspection, reading.decoding)
+    encoded = cached_encoded(files, reading.cache_dir) if reading.cache_dir else read_encoded(files)
+    pictures, class_names = open_pictures(files, encoded)
+    return Source(pictures, None, class_names)
+
+
+def _tfds(request: Request) -> Source:
+    """Loads a classification set that tensorflow-datasets has prepared in the request's folder."""
     import tensorflow_datasets as tfds
 
+    name, split = _name_and_split(request.argument)
+    flag, data_dir, received = request.flag, request.data_dir, f"tfds:{request.argument}"
     # A set that is not prepared is not looked for in the cloud: that takes minutes where there is no network.
     tfds.core.utils.gcs_utils._is_gcs_disabled = True
     try:
         builder = tfds.builder(name, data_dir=data_dir or None)
     except (tfds.core.DatasetNotFoundError, ValueError, AssertionError, ImportError) as error:
         known = f"tfds:NAME with a NAME that tensorflow-datasets {tfds.__version__} knows"
-        raise ValueError(f"--data must be {known}. Received: tfds:{name}") from error
+        raise ValueError(f"--{flag} must be {known}. Received: {received}") from error
     if not pathlib.Path(builder.data_path).is_dir():
         how = f'python -c "import tensorflow_datasets as t; t.load({name!r}, data_dir=…)"'
         raise ValueError(f"--data_dir must hold {name}, prepared with {how}. Received: {data_dir or 'the default'}")
     if builder.info.file_format.value != "tfrecord":
         kind = builder.info.file_format.value
-        raise ValueError(f"--data must be prepared as TFRecords. Received: tfds:{name}, prepared as {kind}")
+        raise ValueError(f"--{flag} must be prepared as TFRecords. Received: {received}, prepared as {kind}")
     image, label, text = (_feature(builder, kind) for kind in _FEATURE_KINDS)
     if not image or not label:
-        raise ValueError(f"--data must be a classification set, with an image and a label. Received: tfds:{name}")
+        raise ValueError(f"--{flag} must be a classification set, with an image and a label. Received: {received}")
     one_size = None not in builder.info.features[image].shape
     read = functools.partial(_read_split if one_size else _stream_split, builder, image, label, text)
+    class_names = tuple(builder.info.features[label].names)
+    splits = sorted(builder.info.splits)
+    if split:
+        if split not in splits:
+            raise ValueError(f"--{flag} must name one of the splits {', '.join(splits)}. Received: {received}")
+        return Source(read(split), None, class_names)
     held_out = next((split for split in ("test", "validation") if _is_labelled(builder, split, label)), "")
     if "train" not in builder.info.splits or not held_out:
         raise ValueError(
-            f"--data must have the splits train and test (or validation). Received: {name}: {builder.info.splits}"
+            f"--{flag} must have the splits train and test (or validation). Received: {name}: {builder.info.splits}"
         )
-    return Source(read("train"), read(held_out), tuple(builder.info.features[label].names))
+    return Source(read("train"), read(held_out), class_names)
+
+
+def _name_and_split(argument: str) -> tuple[str, str]:
+    """Takes `NAME[:VERSION][:SPLIT]` apart; versions are numbers with dots, splits are not."""
+    name, _, last = argument.rpartition(":")
+    return (name, last) if name and not re.fullmatch(r"[\d.*]+", last) else (argument, "")
 
 
 _FEATURE_KINDS = ("Image", "ClassLabel", "Text")
@@ -167,17 +185,9 @@ def _read_split(builder: Any, image: str, label: str, text: str, split: str) -> 
 def _stream_split(builder: Any, image: str, label: str, text: str, split: str) -> StreamedImageSet:
     """Leaves the pictures of a split in their TFRecord files."""
     catalogue = read_catalogue([str(path) for path in builder.info.splits[split].filepaths], label=label, name=text)
-
-    def encoded(ids: tf.Tensor) -> dict[str, tf.Tensor]:
-        # Not stateful: else tf.data would call it from one thread only.
-        read = tf.numpy_function(
-            lambda ids: np.array(catalogue.records.read(ids), object), [ids], tf.string, stateful=False
-        )
-        rows = tf.ensure_shape(read, ids.shape)
-        return {"image": tf.io.parse_example(rows, {image: tf.io.FixedLenFeature([], tf.string)})[image]}
-
     names = tuple(name.decode() for name in catalogue.names.tolist())
+    encoded = read_records(catalogue.records, image)
     return StreamedImageSet(encoded, builder.info.features[image].shape[-1], catalogue.labels, names)
 
 
-SOURCES: dict[str, Callable[[str, str], Source]] = {"digits": _digits, "tfds": _tfds}
+SOURCES: dict[str, Callable[[Request], Source]] = {"digits": _digits, "tfds": _tfds, "folder": _folder}

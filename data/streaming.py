@@ -11,6 +11,8 @@ from semppl.data import randomness, views
 
 _READ_AT_ONCE = 8
 Row = dict[str, tf.Tensor]
+Encoded = Callable[[tf.Tensor], dict[str, tf.Tensor]]
+"""Reads pictures: ids `[k]` int64 give `{"image": [k]}`, and `"mask": [k]` where there are masks: strings."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,12 +25,14 @@ class StreamedImageSet:
         channels: C to decode pictures to; a mask has one, 0 for background.
         labels: `[n]` int32, NO_LABEL where unknown.
         names: `[n]` strings to find pictures by in a label list; empty where the source has none.
+        groups: `[n]` int64, equal where pictures show the same thing; None where each shows its own.
     """
 
-    encoded: Callable[[tf.Tensor], dict[str, tf.Tensor]]
+    encoded: Encoded
     channels: int
     labels: np.ndarray
     names: tuple[str, ...] = ()
+    groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -61,11 +65,23 @@ class StreamedImageSet:
         prepared = self.map_pictures(rows, lambda row: prepare(row["image"][tf.newaxis])[0])
         yield from prepared.batch(batch_size).prefetch(1)
 
+    def select(self, ids: np.ndarray) -> "StreamedImageSet":
+        """Returns some of the pictures, in the order of `ids`."""
+        chosen = tf.constant(ids, tf.int64)
+        return StreamedImageSet(
+            lambda positions: self.encoded(tf.gather(chosen, positions)),
+            self.channels,
+            self.labels[ids],
+            tuple(self.names[i] for i in ids) if self.names else (),
+            None if self.groups is None else self.groups[ids],
+        )
+
     def _decoded(self, row: Row) -> Row:
         image = decode_picture(row["image"], self.channels)
         if "mask" not in row:
             return row | {"image": image}
-        mask = decode_picture(row["mask"], 1)[..., 0]
+        whole = tf.ones(tf.shape(image)[:2], tf.uint8)
+        mask = tf.cond(row["mask"] == "", lambda: whole, lambda: decode_picture(row["mask"], 1)[..., 0])
         expected, received = tf.shape(image)[:2], tf.shape(mask)
         message = "A mask must be as large as its image, {} for id {}. Received: {}"
         problem = tf.strings.format(message, (expected, row["ids"], received))

@@ -19,8 +19,9 @@ from absl import app, flags
 
 from semppl.configs import run_flags
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.data.images import NO_LABEL, ImageSet, Source
 from semppl.data.label_split import visible_labels
-from semppl.data.sources import NO_LABEL, ImageSet, Source, load_source
+from semppl.data.splits import load_data
 from semppl.evaluation.features import embed
 from semppl.evaluation.logistic_regression import logistic_regression_classes
 from semppl.evaluation.nearest_neighbours import nearest_neighbour_classes
@@ -31,6 +32,7 @@ Function = Callable[[tf.Tensor], tf.Tensor]
 
 _NEIGHBOURS = flags.DEFINE_integer("k", 1, "Neighbours that vote.", lower_bound=1)
 _EVALUATORS = flags.DEFINE_list("evaluators", None, "Which to run, with commas between; by default all.")
+_SPLIT = flags.DEFINE_enum("split", "test", ["test", "validation"], "Images to judge by, of those that the run names.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,27 +80,33 @@ EVALUATORS: dict[str, Callable[[Task], float]] = {
 
 
 def evaluate(
-    workdir: str | pathlib.Path, *, k: int = 1, evaluators: Sequence[str] = tuple(EVALUATORS)
+    workdir: str | pathlib.Path, *, k: int = 1, evaluators: Sequence[str] = tuple(EVALUATORS), split: str = "test"
 ) -> dict[str, dict[str, float]]:
-    """Evaluates the latest checkpoint of a run on its data set's test images, and writes `metrics.json`.
+    """Evaluates the latest checkpoint of a run on images held out, and writes `metrics.json` (or `metrics_validation.json`).
 
     Args:
         workdir: of the run.
         k: neighbours that vote.
         evaluators: keys of EVALUATORS.
+        split: test or validation; those of its images that have a label.
 
     Returns:
         Accuracies in 0..1: representation → evaluator → accuracy. Representations are the raw pixels, the encoder's features and
         the projections; a supervised run has no projections, but its own classifier. Pictures of many sizes have no raw pixels.
 
     Raises:
-        ValueError: if there is no run or no checkpoint, or no such evaluator.
+        ValueError: if there is no run, no checkpoint, no such evaluator, or no image to judge by.
     """
     unknown = set(evaluators) - set(EVALUATORS)
     if unknown:
         raise ValueError(f"--evaluators must be of {', '.join(EVALUATORS)}. Received: {', '.join(sorted(unknown))}")
     hyperparameters, network, step = checkpoints.load_online(workdir)
-    source = load_source(hyperparameters.data, data_dir=hyperparameters.data_dir)
+    source = load_data(hyperparameters)
+    held_out = source.held_out(split)
+    judged = np.flatnonzero(held_out.labels != NO_LABEL)
+    if not len(judged):
+        raise ValueError(f"--{split} must have labels to judge by. Received: {len(held_out)} images, none with a label")
+    truth = held_out.labels[judged]
     labels = _visible_labels(hyperparameters, source)
     prepare = test_view(hyperparameters.recipe, hyperparameters.large_size)
     representations: dict[str, tuple[Function, Function]] = {
@@ -109,24 +117,29 @@ def evaluate(
     classifier = checkpoints.load_classifier(workdir)
     if classifier is not None:
         del representations["projections"]
-    if not isinstance(source.test, ImageSet):
+    if not isinstance(source.train, ImageSet) or not isinstance(held_out, ImageSet):
         del representations["raw_pixels"]
         print("raw_pixels are left out: the pictures are of many sizes", file=sys.stderr, flush=True)
     labelled = np.flatnonzero(labels != NO_LABEL)
-    needed = labelled if "logistic_regression_all_labels" not in evaluators else np.arange(len(labels))
+    needed = (
+        labelled
+        if "logistic_regression_all_labels" not in evaluators
+        else np.flatnonzero(source.train.labels != NO_LABEL)
+    )
     metrics: dict[str, dict[str, float]] = {}
     for name, (prepared, function) in representations.items():
         print(f"evaluating {name} …", file=sys.stderr, flush=True)
         train = embed(function, source.train, prepare=prepared, ids=needed)
-        test = embed(function, source.test, prepare=prepared)
+        test = embed(function, held_out, prepare=prepared, ids=judged)
         positions = np.searchsorted(needed, labelled)
-        task = Task(train, source.train.labels[needed], positions, test, source.test.labels, k)
+        task = Task(train, source.train.labels[needed], positions, test, truth, k)
         metrics[name] = {evaluator: EVALUATORS[evaluator](task) for evaluator in evaluators}
         if classifier is not None and name == "features":
             kernel, bias = classifier
-            metrics["classifier"] = {"own": float(np.mean(np.argmax(test @ kernel + bias, -1) == source.test.labels))}
-    report = {"step": step, "k": k, "test_images": len(source.test), "labelled": len(labelled), "accuracy": metrics}
-    checkpoints.write_atomically(pathlib.Path(workdir) / "metrics.json", json.dumps(report, indent=2) + "\n")
+            metrics["classifier"] = {"own": float(np.mean(np.argmax(test @ kernel + bias, -1) == truth))}
+    report = {"step": step, "k": k, f"{split}_images": len(judged), "labelled": len(labelled), "accuracy": metrics}
+    name = "metrics.json" if split == "test" else f"metrics_{split}.json"
+    checkpoints.write_atomically(pathlib.Path(workdir) / name, json.dumps(report, indent=2) + "\n")
     return metrics
 
 
@@ -166,7 +179,10 @@ def main(argv: list[str]) -> int:
         print(
             table(
                 evaluate(
-                    run_flags.WORKDIR.value, k=_NEIGHBOURS.value, evaluators=_EVALUATORS.value or tuple(EVALUATORS)
+                    run_flags.WORKDIR.value,
+                    k=_NEIGHBOURS.value,
+                    evaluators=_EVALUATORS.value or tuple(EVALUATORS),
+                    split=_SPLIT.value,
                 )
             )
         )

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from semppl.data.sources import Images
+from semppl.data.images import Images
 
 
 def embed(

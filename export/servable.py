@@ -31,7 +31,7 @@ class Servable(tf.Module):
         self._embed = (
             network.project if embedding == "projections" else lambda images: unit_norm(network.features(images))
         )
-        self._prepare = test_view(hyperparameters.recipe, hyperparameters.large_size)
+        self._prepare = test_view(hyperparameters.recipe, hyperparameters.large_size, shrink=hyperparameters.shrink)
         self._size = hyperparameters.large_size
         self._channels = hyperparameters.channels
 

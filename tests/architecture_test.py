@@ -174,7 +174,7 @@ def text_files() -> Iterator[Source]:
         ]
         for name in names:
             path = pathlib.Path(folder, name)
-            if not path.is_file():
+            if not path.is_file() or name == ".git":  # a file where the checkout is a worktree
                 continue
             try:
                 yield Source(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))

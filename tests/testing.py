@@ -8,6 +8,7 @@ import functools
 import os
 import pathlib
 import unittest
+import zipfile
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -57,6 +58,13 @@ def shared_data(relative: str) -> pathlib.Path:
     if not path.exists():
         raise unittest.SkipTest(f"no {relative} in ../shared/data or $SEMPPL_TEST_DATA")
     return path
+
+
+def unzipped(relative: str, folder: pathlib.Path) -> pathlib.Path:
+    """Unpacks an archive of real data into a folder and returns that, or skips the test by name where there is none."""
+    with zipfile.ZipFile(shared_data(relative)) as archive:
+        archive.extractall(folder)
+    return folder
 
 
 def golden(name: str) -> pathlib.Path:

@@ -21,9 +21,10 @@ from absl import app, flags
 
 from semppl.configs import run_flags
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.data.images import NO_LABEL, Source
 from semppl.data.label_split import visible_labels
 from semppl.data.pipeline import Pipeline
-from semppl.data.sources import NO_LABEL, Source, load_source
+from semppl.data.splits import load_data
 from semppl.data.streaming import StreamedImageSet, boxes_of
 from semppl.data.views import RECIPES
 from semppl.layers.encoders import ENCODERS
@@ -172,7 +173,7 @@ def check_names(hyperparameters: Hyperparameters) -> None:
 
 def prepare_data(hyperparameters: Hyperparameters, replicas: int) -> tuple[Source, np.ndarray, Hyperparameters]:
     """Loads the images, hides labels, and fills in the hyper-parameters that depend on both."""
-    source = load_source(hyperparameters.data, data_dir=hyperparameters.data_dir)
+    source = load_data(hyperparameters)
     if source.train.channels != hyperparameters.channels:
         allowed = f"have a value per channel, {source.train.channels}"
         raise ValueError(f"--pixel_mean must {allowed}. Received: {hyperparameters.pixel_mean}")

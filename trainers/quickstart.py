@@ -104,7 +104,7 @@ def _export_and_embed(workdir: pathlib.Path, run: pathlib.Path) -> list[float]:
     shutil.rmtree(served, ignore_errors=True)
     _module("export.export_model", f"--workdir={run}", f"--export_dir={served}")
     picture = workdir / "picture.png"
-    (first,) = next(load_source("digits").test.batches(np.asarray, batch_size=1))
+    (first,) = next(load_source("digits").held_out("test").batches(np.asarray, batch_size=1))
     pixels = np.round(first * 255).astype(np.uint8)
     picture.write_bytes(tf.io.encode_png(pixels).numpy())
     command = [sys.executable, "-P", "-c", _EMBED_A_PICTURE, str(served.resolve()), str(picture.resolve())]

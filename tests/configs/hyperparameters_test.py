@@ -101,6 +101,15 @@ class ValidationTest(parameterized.TestCase):
         ("mask_probability", float("nan"), "a finite number"),
         ("temperature", "0.2", "a finite number"),
         ("data", 3, "a text"),
+        ("test", "1", "a source, or a share in (0, 1)"),
+        ("validation", "-0.1", "a source, or a share in (0, 1)"),
+        ("test", "nan", "a source, or a share in (0, 1)"),
+        ("truncated", "mend", "skip or keep"),
+        ("max_pixels", 0, "in 1..178956970"),
+        ("max_pixels", 178956971, "in 1..178956970"),
+        ("max_bad_fraction", 1.1, "in 0..1"),
+        ("shrink", 7, "0, or 8 or more pixels"),
+        ("split_seed", -1, "in 0..2**32 - 1"),
         ("pixel_mean", (), "finite numbers, one per channel"),
         ("pixel_mean", (0.1, float("nan"), 0.1), "finite numbers, one per channel"),
         ("pixel_mean", 0.5, "finite numbers, one per channel"),
@@ -127,6 +136,10 @@ class ValidationTest(parameterized.TestCase):
         ("seed", 2**32 - 1),
         ("learning_rate", 0),
         ("small_views", 0),
+        ("test", "0.5"),
+        ("max_bad_fraction", 0),
+        ("max_pixels", 178956970),
+        ("shrink", 8),
     )
     def test_a_value_at_the_border_is_allowed(self, flag, value):
         self.assertEqual(getattr(_make(**{flag: value}), flag), value)
@@ -153,6 +166,18 @@ class ValidationTest(parameterized.TestCase):
             f"Exactly one of --labels_per_class, --label_fraction, --label_list must be given. Received: {received}",
         )
 
+    @parameterized.parameters("folder:a?labels=b.csv", "digits,folder:a", "folder:a,tfds:b", "tfrecord:a*")
+    def test_data_that_bring_their_labels_need_no_choice(self, data):
+        self.assertEqual(Hyperparameters(data=data).data, data)
+        self.assertEqual(Hyperparameters(data=data, labels_per_class=3).labels_per_class, 3)
+        with self.assertRaisesRegex(ValueError, "^Exactly one of "):
+            Hyperparameters(data=data, labels_per_class=3, label_fraction=0.1)
+
+    @parameterized.parameters("digits", "tfds:folder", "subfolder:a")
+    def test_other_data_need_one(self, data):
+        with self.assertRaisesRegex(ValueError, "^Exactly one of .* Received: none$"):
+            Hyperparameters(data=data)
+
     @parameterized.parameters(-0.1, 1.1)
     def test_a_fraction_is_between_zero_and_one(self, fraction):
         with self.assertRaisesRegex(ValueError, r"^--label_fraction must be in 0\.\.1\. Received: "):
@@ -160,6 +185,11 @@ class ValidationTest(parameterized.TestCase):
 
 
 class ResolvedTest(parameterized.TestCase):
+    def test_data_without_a_label_are_named(self):
+        settings = Hyperparameters(data="folder:a", steps=3, warmup_steps=0)
+        with self.assertRaisesRegex(ValueError, "^--data must be such that an image has a label. Received: folder:a$"):
+            settings.resolved(num_images=9, num_labelled=0, replicas=1)
+
     def test_epochs_become_steps(self):
         settings = _make(batch_size=32, epochs=3.0, warmup_epochs=0.5)
         resolved = settings.resolved(num_images=1500, num_labelled=10, replicas=1)

@@ -154,7 +154,7 @@ class ImageNetPresetsTest(tf.test.TestCase, parameterized.TestCase):
         source = mock.Mock(train=mock.Mock(channels=3))
         settings = _settings("resnet50", name.partition("percent")[0])
         with (
-            mock.patch.object(pretrain, "load_source", return_value=source),
+            mock.patch.object(pretrain, "load_data", return_value=source),
             self.assertRaisesRegex(ValueError, f"^--label_list must be a file.* Received: {name}$"),
         ):
             pretrain.prepare_data(settings, 1)

@@ -61,6 +61,9 @@ class DrawnLabelsTest(parameterized.TestCase):
             self.assertIn(label, (NO_LABEL, index % 5))
         self.assertEqual([int(np.sum(labels == label)) for label in range(5)], [2] * 5)
 
+    def test_without_a_choice_every_label_is_seen(self):
+        np.testing.assert_array_equal(visible_labels(_images([2, NO_LABEL, 0, 2])), [2, NO_LABEL, 0, 2])
+
     def test_the_images_own_labels_stay(self):
         images = _images([0, 1] * 4)
         visible_labels(images, labels_per_class=1)

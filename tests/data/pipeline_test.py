@@ -1,12 +1,14 @@
 """Tests of semppl.data.pipeline."""
 
+import dataclasses
+
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.data.images import NO_LABEL, ImageSet
 from semppl.data.pipeline import Pipeline, epochs_of
-from semppl.data.sources import NO_LABEL, ImageSet
 
 _NUM_IMAGES = 23
 _LABELLED = (2, 3, 11, 17, 20)
@@ -62,6 +64,16 @@ def _global_batch(shares, num_labelled):
 
 
 class BatchTest(tf.test.TestCase, parameterized.TestCase):
+    def test_images_that_show_the_same_thing_get_one_id(self):
+        groups = np.arange(_NUM_IMAGES, dtype=np.int64)
+        groups[[5, 11, 20]] = 2
+        plain = _image_set()
+        grouped = _pipeline(dataclasses.replace(plain, groups=groups))
+        for batch, other in zip(_batches(grouped, count=4), _batches(_pipeline(plain), count=4), strict=True):
+            np.testing.assert_array_equal(batch["ids"], groups[other["ids"]])
+            for name in ("large", "labels", "truth"):
+                np.testing.assert_array_equal(batch[name], other[name])
+
     def test_labelled_rows_come_first_and_carry_their_labels(self):
         for batch in _batches(_pipeline(), count=5):
             self.assertContainsSubset(batch["ids"][:4], _LABELLED)

@@ -12,6 +12,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from semppl.data import catalogue
+from semppl.data import kept as kept_arrays
 from semppl.data.catalogue import read_catalogue
 from semppl.data.records import index_records
 from semppl.tests import testing
@@ -186,7 +187,7 @@ class CatalogueTest(FolderTest):
         self.assertWhole(self.read())
 
     def test_where_the_data_cannot_be_written_the_users_cache_is_used(self):
-        with mock.patch.object(catalogue.tempfile, "mkstemp", side_effect=self._not_beside_the_data):
+        with mock.patch.object(kept_arrays.tempfile, "mkstemp", side_effect=self._not_beside_the_data):
             self.assertWhole(self.read())
         self.assertEmpty(list(self.data.glob(".semppl*")))
         self.assertLen(list((self.cache / "semppl").iterdir()), 1)
@@ -201,13 +202,13 @@ class CatalogueTest(FolderTest):
         return os.open(path, os.O_WRONLY | os.O_CREAT), str(path)
 
     def test_where_nothing_can_be_written_it_is_read_each_time(self):
-        with mock.patch.object(catalogue.tempfile, "mkstemp", side_effect=PermissionError(13, "no")):
+        with mock.patch.object(kept_arrays.tempfile, "mkstemp", side_effect=PermissionError(13, "no")):
             self.assertWhole(self.read())
             self.assertWhole(self.read())
         self.assertIn("no folder can be written", catalogue._say.call_args[0][0])
 
     def test_a_disk_that_fills_while_it_is_kept_leaves_nothing_behind(self):
-        with mock.patch.object(catalogue.np, "savez", side_effect=OSError(28, "No space left on device")):
+        with mock.patch.object(kept_arrays.np, "savez", side_effect=OSError(28, "No space left on device")):
             self.assertWhole(self.read())
         self.assertEqual({path.name for path in self.data.iterdir()}, {"a", "b"})
         self.assertEmpty(list((self.cache / "semppl").iterdir()))

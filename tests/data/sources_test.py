@@ -189,6 +189,17 @@ class PreparedTest(tf.test.TestCase, parameterized.TestCase):
                 self.assertEqual(picture.shape, (4 + number, 9 - number % 5, 3))
                 self.assertTrue((picture == number).all())
 
+    def test_a_split_may_be_named(self):
+        folder = self._prepare(SempplManySizes)
+        source = load_source("tfds:semppl_many_sizes:test", data_dir=folder)
+        self.assertEqual((len(source.train), source.test), (3, None))
+        self.assertLen(load_source("tfds:semppl_many_sizes:1.0.0:validation", data_dir=folder).train, 4)
+        self.assertLen(load_source("tfds:semppl_many_sizes:1.0.0", data_dir=folder).train, 11)
+        with self.assertRaisesRegex(
+            ValueError, "^--test must name one of the splits test, train, validation. Received"
+        ):
+            load_source("tfds:semppl_many_sizes:none", data_dir=folder, flag="test")
+
     def test_files_of_another_format_are_refused(self):
         folder = self._prepare(functools.partial(SempplManySizes, file_format="array_record"))
         with self.assertRaises(ValueError) as caught:

@@ -1,6 +1,7 @@
 """Tests of semppl.evaluation.evaluate."""
 
 import contextlib
+import dataclasses
 import io
 import json
 import pathlib
@@ -49,7 +50,7 @@ class _Run(tf.Module):
 class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
     def setUp(self):
         super().setUp()
-        self.enterContext(mock.patch.object(evaluation, "load_source", return_value=_few_digits()))
+        self.enterContext(mock.patch.object(evaluation, "load_data", return_value=_few_digits()))
         self.enterContext(contextlib.redirect_stderr(io.StringIO()))
 
     def _run(self, *, classifier=False, **changes):
@@ -105,6 +106,41 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
         test = _few_digits().test
         logits = run.classifier(run.online.features(test.images)).numpy()
         self.assertEqual(metrics["classifier"], {"own": np.mean(logits.argmax(-1) == test.labels)})
+
+    def test_validation_images_are_judged_apart_and_only_those_with_a_label(self):
+        source, (workdir, _, _) = _few_digits(), self._run()
+        labels = source.test.labels.copy()
+        labels[10:] = NO_LABEL
+        half_known = dataclasses.replace(source, validation=dataclasses.replace(source.test, labels=labels))
+        known = dataclasses.replace(source, test=source.test.select(np.arange(10)))
+        with mock.patch.object(evaluation, "load_data", return_value=half_known):
+            metrics = evaluation.evaluate(workdir, split="validation")
+        with mock.patch.object(evaluation, "load_data", return_value=known):
+            self.assertEqual(evaluation.evaluate(workdir), metrics)
+        report = json.loads((workdir / "metrics_validation.json").read_text())
+        self.assertEqual((report["validation_images"], report["accuracy"]), (10, metrics))
+
+    def test_without_images_or_labels_there_is_nothing_to_judge_by(self):
+        source, (workdir, _, _) = _few_digits(), self._run()
+        with self.assertRaisesRegex(ValueError, "^--validation must give images to judge by"):
+            evaluation.evaluate(workdir, split="validation")
+        unknown = dataclasses.replace(source.test, labels=np.full(60, NO_LABEL, np.int32))
+        with (
+            mock.patch.object(evaluation, "load_data", return_value=dataclasses.replace(source, test=unknown)),
+            self.assertRaisesRegex(ValueError, "^--test must have labels to judge by. Received: 60 images, none with"),
+        ):
+            evaluation.evaluate(workdir)
+
+    def test_images_without_a_known_label_take_no_part_in_all_labels(self):
+        source, (workdir, _, _) = _few_digits(), self._run()
+        train = dataclasses.replace(source.train, labels=np.where(np.arange(200) % 2, source.train.labels, NO_LABEL))
+        with mock.patch.object(evaluation, "load_data", return_value=dataclasses.replace(source, train=train)):
+            some = evaluation.evaluate(workdir)
+        half = dataclasses.replace(source, train=source.train.select(np.arange(1, 200, 2)))
+        with mock.patch.object(evaluation, "load_data", return_value=half):
+            other = evaluation.evaluate(workdir)
+        name = "logistic_regression_all_labels"
+        self.assertEqual(some["raw_pixels"][name], other["raw_pixels"][name])
 
     def test_only_what_is_asked_for_is_measured(self):
         workdir, _, _ = self._run()

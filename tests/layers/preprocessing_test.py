@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
+from PIL import Image
 
 from semppl.layers import preprocessing
 
@@ -78,6 +79,22 @@ class PrepareTest(tf.test.TestCase, parameterized.TestCase):
         )
         self.assertEqual(compiled.get_concrete_function().output_shapes, [None, 8, 8, 3])
         self.assertEqual(compiled(np.zeros((2, 20, 30, 3), np.uint8)).shape, [2, 8, 8, 3])
+
+
+class ShrinkTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters((90, 120, 40), (533, 400, 128), (61, 60, 59))
+    def test_images_are_shrunk_as_the_datas_reader_shrinks_them(self, height, width, side):
+        noise = np.random.default_rng(0).integers(80, 170, (height, width, 3), np.uint8)  # nothing overshoots
+        scale = side / min(height, width)
+        small = Image.fromarray(noise).resize((round(width * scale), round(height * scale)), Image.Resampling.BICUBIC)
+        ours = preprocessing.prepare(noise[np.newaxis], size=24, crop=7 / 8, shrink=side)
+        theirs = preprocessing.prepare(np.asarray(small)[np.newaxis], size=24, crop=7 / 8)
+        self.assertAllClose(ours, theirs, rtol=0, atol=1.5 / 255)
+
+    def test_small_images_stay_as_they_are(self):
+        images = _images(2, 20, 30, 3)
+        kept = preprocessing.prepare(images, size=16, crop=1.0, shrink=20)
+        self.assertAllEqual(kept, preprocessing.prepare(images, size=16, crop=1.0))
 
 
 class TestViewTest(tf.test.TestCase, parameterized.TestCase):

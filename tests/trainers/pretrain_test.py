@@ -220,7 +220,7 @@ class WrongFlagsTest(parameterized.TestCase):
             return pretrain.main(["pretrain"]), errors.getvalue()
 
     @parameterized.parameters(
-        ("--data=nope", "--data must be one of digits, tfds .* Received: nope"),
+        ("--data=nope", "--data must be one of digits, tfds, .* Received: nope"),
         ("--data=tfds:nope", "--data must be tfds:NAME with a NAME that .* knows. Received: tfds:nope"),
         (
             "--data=tfds:cifar10 --data_dir=/nowhere",

@@ -1,0 +1,103 @@
+"""Images of one split, in memory or on disk, and the splits of a data set."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from semppl.data.streaming import StreamedImageSet
+
+NO_LABEL = -1
+"""The label of an image without one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSet:
+    """Images of one split; an image's id is its position.
+
+    Attributes:
+        images: `[n, H, W, C]` uint8, or float32 in 0..1.
+        labels: `[n]` int32, NO_LABEL where unknown.
+        names: `[n]` strings to find images by in a label list; empty where the source has none.
+        masks: `[n, H, W]` uint8, 0 for background, or None.
+        groups: `[n]` int64, equal where images show the same thing; None where each shows its own.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    names: tuple[str, ...] = ()
+    masks: np.ndarray | None = None
+    groups: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.masks is not None and self.masks.shape != self.images.shape[:3]:
+            expected, received = self.images.shape[:3], self.masks.shape
+            raise ValueError(f"Masks must be of the images' size, {expected}. Received: {received}")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def channels(self) -> int:
+        """C."""
+        return int(self.images.shape[-1])
+
+    def batches(
+        self, prepare: Callable[[tf.Tensor], tf.Tensor], *, batch_size: int, ids: np.ndarray | None = None
+    ) -> Iterator[tf.Tensor]:
+        """Yields prepared images in order, a batch at a time.
+
+        Args:
+            prepare: maps `[B, H, W, C]` to `[B, h, w, C]`.
+            batch_size: images at a time.
+            ids: `[k]` of those wanted; None means all.
+        """
+        for first in range(0, len(self) if ids is None else len(ids), batch_size):
+            some = slice(first, first + batch_size)
+            yield prepare(tf.constant(self.images[some if ids is None else ids[some]]))
+
+    def select(self, ids: np.ndarray) -> "ImageSet":
+        """Returns some of the images, in the order of `ids`."""
+        return ImageSet(
+            self.images[ids],
+            self.labels[ids],
+            tuple(self.names[i] for i in ids) if self.names else (),
+            None if self.masks is None else self.masks[ids],
+            None if self.groups is None else self.groups[ids],
+        )
+
+
+Images = ImageSet | StreamedImageSet
+"""Images in memory or on disk: both know their labels, names and channels, and give prepared batches."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A data set: its splits, and what its classes are called.
+
+    Attributes:
+        train: the training images.
+        test: those to judge by at the end, or None.
+        class_names: by label.
+        validation: those to choose settings by, or None.
+    """
+
+    train: Images
+    test: Images | None
+    class_names: tuple[str, ...]
+    validation: Images | None = None
+
+    def held_out(self, split: str) -> Images:
+        """Returns the images of a split that is not trained on.
+
+        Args:
+            split: test or validation.
+
+        Raises:
+            ValueError: if there are none, naming the flag that gives some.
+        """
+        images: Images | None = getattr(self, split)
+        if images is None:
+            raise ValueError(f"--{split} must give images to judge by: a source, or a share in (0, 1). Received: none")
+        return images

@@ -1,0 +1,213 @@
+"""Looks at every picture file once, before training: which can be used, how large they are, which are alike."""
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import os
+import pathlib
+import sys
+from collections import Counter
+
+import numpy as np
+from PIL import Image
+
+from semppl.data import kept
+from semppl.data.decoding import Decoding, Reason, Unusable, decode_file, decode_mask
+from semppl.data.folder import Folder
+
+_VERSION = 1  # of what is kept
+_REPORT_EVERY = 5000
+THUMBNAIL = (8, 9)
+"""Height and width, in pixels, of what pictures are compared by."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Inspection:
+    """What is known of every picture file of a folder.
+
+    Attributes:
+        reasons: `[n]` strings, why a file is not used; empty where it is.
+        sizes: `[n, 2]` int32, height and width in pixels, upright.
+        plain: `[n]` bool, whether TensorFlow decodes it right.
+        truncated: `[n]` bool, whether it is used although it ends too early.
+        digests: `[n, 16]` uint8, of the bytes of the file and its mask.
+        thumbnails: `[n, 8, 9]` uint8, grey.
+    """
+
+    reasons: np.ndarray
+    sizes: np.ndarray
+    plain: np.ndarray
+    truncated: np.ndarray
+    digests: np.ndarray
+    thumbnails: np.ndarray
+
+    @property
+    def usable(self) -> np.ndarray:
+        """`[n]` bool."""
+        return self.reasons == ""
+
+
+@dataclasses.dataclass
+class _Look:
+    """What one look at one file tells."""
+
+    reasons: str = ""
+    sizes: tuple[int, int] = (0, 0)
+    plain: bool = False
+    truncated: bool = False
+    digests: bytes = bytes(16)
+    thumbnails: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(THUMBNAIL, np.uint8))
+
+
+def inspect_folder(folder: Folder, decoding: Decoding, *, cache_dir: str = "") -> Inspection:
+    """Decodes every picture of a folder, in parallel; what comes out is kept for as long as files keep their sizes and times.
+
+    Args:
+        folder: which pictures.
+        decoding: how; the same file may be of use in one way and not in another.
+        cache_dir: where to keep it; empty: in the user's cache folder.
+    """
+    place = pathlib.Path(cache_dir or kept.user_folder()) / f"inspection-{_state(folder, decoding)}.npz"
+    names = [field.name for field in dataclasses.fields(Inspection)]
+    known = kept.load(place, names)
+    if known is not None:
+        return Inspection(**known)
+    inspection = Inspection(**_columns(_look_at_all(folder, decoding)))
+    if not kept.save(place, {name: getattr(inspection, name) for name in names}):
+        _say(f"not kept for the next time: {place.parent} cannot be written")
+    return inspection
+
+
+def require_few_bad(folder: Folder, inspection: Inspection, limit: float, *, flag: str = "data") -> None:
+    """Tells on stderr of every file that is skipped, by reason.
+
+    Args:
+        folder: which pictures.
+        inspection: of it.
+        limit: share of the pictures that may be skipped, in 0..1.
+        flag: that names the folder.
+
+    Raises:
+        ValueError: if more are skipped, or nothing is left.
+    """
+    bad = np.flatnonzero(~inspection.usable)
+    told = summary(folder, inspection)
+    for line in told:
+        _say(f"{folder.root}: {line}")
+    if len(bad) == len(folder.paths):
+        raise ValueError(f"--{flag} must hold a picture that can be used. Received: {folder.root}: {'; '.join(told)}")
+    if len(bad) > limit * len(folder.paths):
+        raise ValueError(
+            f"--max_bad_fraction must be at least {len(bad) / len(folder.paths):.2g} to go on without {len(bad)} of the "
+            f"{len(folder.paths)} pictures in {folder.root} ({'; '.join(told)}). Received: {limit}"
+        )
+
+
+def summary(folder: Folder, inspection: Inspection) -> list[str]:
+    """Returns a line per kind of problem: how many, and the first of them by name."""
+    lines = []
+    for reason, count in sorted(Counter(inspection.reasons[~inspection.usable].tolist()).items()):
+        first = folder.paths[int(np.flatnonzero(inspection.reasons == reason)[0])]
+        lines.append(f"{count} skipped, {reason}: {_shown(first, count)}")
+    if inspection.truncated.any():
+        first = folder.paths[int(np.flatnonzero(inspection.truncated)[0])]
+        lines.append(f"{inspection.truncated.sum()} used as far as they go, truncated: {_shown(first, 2)}")
+    for problem, what in (
+        ("in the CSV, and not there", folder.rows_without_file),
+        ("that cannot be opened", folder.unreadable),
+    ):
+        if what:
+            lines.append(f"{len(what)} {problem}: {_shown(what[0], len(what))}")
+    return lines
+
+
+def _shown(first: str, count: int) -> str:
+    name = first.encode("utf-8", "backslashreplace").decode()
+    return f"{name} …" if count > 1 else name
+
+
+def _state(folder: Folder, decoding: Decoding) -> str:
+    """Identifies what would be looked at: the files, by name, size and time, and how."""
+    digest = hashlib.blake2b(digest_size=8)
+    looked = dataclasses.replace(decoding, shrink=0)
+    digest.update(f"{_VERSION} {os.path.abspath(folder.root)} {looked}".encode("utf-8", "surrogateescape"))
+    for path, row in zip(folder.paths, folder.rows, strict=True):
+        for part in (path, row.mask):
+            digest.update(
+                f"\n{part} {_size_and_time(folder.root / part) if part else ''}".encode("utf-8", "surrogateescape")
+            )
+    return digest.hexdigest()
+
+
+def _size_and_time(path: pathlib.Path) -> str:
+    try:
+        status = path.stat()
+    except OSError as error:
+        return str(error.errno)
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def _look_at_all(folder: Folder, decoding: Decoding) -> list[_Look]:
+    """Looks at files in parallel; then once more, one by one, at those that end too early: Pillow's leave is for all threads."""
+    _say(f"looking at {len(folder.paths)} pictures in {folder.root}, once")
+    looks = []
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for look in pool.map(lambda number: _look(folder, number, decoding), range(len(folder.paths))):
+            looks.append(look)
+            if len(looks) % _REPORT_EVERY == 0:
+                _say(f"{len(looks)} of {len(folder.paths)}")
+    if decoding.keep_truncated:
+        for number, look in enumerate(looks):
+            if look.reasons == Reason.TRUNCATED:
+                looks[number] = _look(folder, number, decoding, truncated=True)
+    return looks
+
+
+def _look(folder: Folder, number: int, decoding: Decoding, *, truncated: bool = False) -> _Look:
+    look, row = _Look(truncated=truncated), folder.rows[number]
+    try:
+        data = (folder.root / folder.paths[number]).read_bytes()
+        look.digests = hashlib.blake2b(data, digest_size=16).digest()
+        pixels, look.plain = decode_file(data, dataclasses.replace(decoding, shrink=0), truncated=truncated)
+        look.sizes = (pixels.shape[0], pixels.shape[1])
+        look.thumbnails = _thumbnail(pixels)
+        if row.mask:
+            mask = _mask_bytes(folder.root / row.mask, look.sizes, decoding)
+            look.digests = hashlib.blake2b(data + mask, digest_size=16).digest()
+    except Unusable as error:
+        look.reasons, look.truncated = error.reason.value, False
+    except OSError as error:
+        look.reasons, look.truncated = f"{Reason.UNREADABLE.value} ({error.strerror})", False
+    return look
+
+
+def _mask_bytes(path: pathlib.Path, size: tuple[int, int], decoding: Decoding) -> bytes:
+    """Reads a mask, and makes sure that it is one, of its picture's size."""
+    try:
+        data = path.read_bytes()
+        mask = decode_mask(data, dataclasses.replace(decoding, shrink=0))
+    except (OSError, Unusable) as error:
+        raise Unusable(Reason.MASK, str(error)) from error
+    if mask.shape[:2] != size:
+        raise Unusable(Reason.MASK, f"{mask.shape[:2]} for a picture of {size}")
+    return data
+
+
+def _thumbnail(pixels: np.ndarray) -> np.ndarray:
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    return np.asarray(image.convert("L").resize(THUMBNAIL[::-1], Image.Resampling.BOX))
+
+
+def _columns(looks: list[_Look]) -> dict[str, np.ndarray]:
+    return {
+        "reasons": np.array([look.reasons for look in looks], str),
+        "sizes": np.array([look.sizes for look in looks], np.int32),
+        "plain": np.array([look.plain for look in looks], bool),
+        "truncated": np.array([look.truncated for look in looks], bool),
+        "digests": np.frombuffer(b"".join(look.digests for look in looks), np.uint8).reshape(-1, 16),
+        "thumbnails": np.stack([look.thumbnails for look in looks]),
+    }
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

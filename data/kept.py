@@ -1,0 +1,40 @@
+"""Arrays that took long to make, kept on disk between runs: written whole, and never trusted blindly."""
+
+import os
+import pathlib
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+
+def user_folder() -> pathlib.Path:
+    """Returns the folder of what this project keeps for a user."""
+    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "semppl"
+
+
+def load(place: pathlib.Path, names: Sequence[str]) -> dict[str, np.ndarray] | None:
+    """Returns what was kept; None where there is nothing, or nothing that can be read."""
+    try:
+        with np.load(place, allow_pickle=False) as kept:
+            return {name: kept[name] for name in names}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def save(place: pathlib.Path, columns: Mapping[str, np.ndarray]) -> bool:
+    """Writes arrays so that no reader sees half of them; tells whether that could be done."""
+    temporary = None
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=place.parent, prefix=place.name)
+        with os.fdopen(handle, "wb") as file:
+            np.savez(file, **columns)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, place)
+    except OSError:
+        if temporary is not None:
+            pathlib.Path(temporary).unlink(missing_ok=True)
+        return False
+    return True

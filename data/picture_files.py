@@ -1,0 +1,103 @@
+"""Picture files as images that stay on disk: whatever their format, training gets bytes that TensorFlow decodes right."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from semppl.data.decoding import Decoding, decode_file, decode_mask, encode
+from semppl.data.folder import Folder
+from semppl.data.images import NO_LABEL
+from semppl.data.inspection import Inspection
+from semppl.data.streaming import Encoded, StreamedImageSet
+
+
+@dataclasses.dataclass(frozen=True)
+class PictureFiles:
+    """The usable pictures of a folder, numbered through in the order of their paths.
+
+    Attributes:
+        folder: which pictures.
+        inspection: of it.
+        decoding: how they are decoded.
+    """
+
+    folder: Folder
+    inspection: Inspection
+    decoding: Decoding
+
+    @property
+    def positions(self) -> np.ndarray:
+        """`[m]` places of the usable pictures in the folder."""
+        return np.flatnonzero(self.inspection.usable)
+
+    @property
+    def have_masks(self) -> bool:
+        """Whether any of them has a mask."""
+        return any(self.folder.rows[position].mask for position in self.positions)
+
+    def image(self, position: int) -> bytes:
+        """Reads a picture; any number of threads may read at once.
+
+        Args:
+            position: place in the folder.
+
+        Returns:
+            The file itself, where TensorFlow decodes it right and it need not be shrunk; else a PNG file of its pixels.
+
+        Raises:
+            Unusable: if the file is not what it was when it was inspected.
+        """
+        data = (self.folder.root / self.folder.paths[position]).read_bytes()
+        small = not self.decoding.shrink or min(self.inspection.sizes[position]) <= self.decoding.shrink
+        if self.inspection.plain[position] and small:
+            return data
+        pixels, _ = decode_file(data, self.decoding, truncated=bool(self.inspection.truncated[position]))
+        return encode(pixels)
+
+    def mask(self, position: int) -> bytes:
+        """Reads the mask of a picture as a PNG file; empty where there is none."""
+        path = self.folder.rows[position].mask
+        return encode(decode_mask((self.folder.root / path).read_bytes(), self.decoding)) if path else b""
+
+
+def read_encoded(files: PictureFiles) -> Encoded:
+    """Returns what reads the usable pictures, numbered through, from their files: see `StreamedImageSet.encoded`."""
+    positions, columns = files.positions, ("image", "mask") if files.have_masks else ("image",)
+
+    def read(ids: np.ndarray) -> list[np.ndarray]:
+        return [np.array([getattr(files, name)(positions[i]) for i in ids], object) for name in columns]
+
+    def encoded(ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        # Not stateful: else tf.data would call it from one thread only.
+        strings = tf.numpy_function(read, [ids], [tf.string] * len(columns), stateful=False)
+        return {name: tf.ensure_shape(part, ids.shape) for name, part in zip(columns, strings, strict=True)}
+
+    return encoded
+
+
+def open_pictures(files: PictureFiles, encoded: Encoded) -> tuple[StreamedImageSet, tuple[str, ...]]:
+    """Adds labels, names and groups to what reads the usable pictures.
+
+    Args:
+        files: which pictures.
+        encoded: reads them, numbered through.
+
+    Returns:
+        The pictures, and what their classes are called, sorted.
+    """
+    rows = [files.folder.rows[position] for position in files.positions]
+    class_names = tuple(sorted({row.label for row in rows} - {""}))
+    number = {name: label for label, name in enumerate(class_names)} | {"": NO_LABEL}
+    labels = np.array([number[row.label] for row in rows], np.int32)
+    paths = tuple(files.folder.paths[position] for position in files.positions)
+    groups = _groups([row.id for row in rows])
+    return StreamedImageSet(encoded, files.decoding.channels, labels, paths, groups), class_names
+
+
+def _groups(ids: list[str]) -> np.ndarray | None:
+    """`[m]` int64: the place of the first picture with the same id; its own place where there is none."""
+    if not any(ids):
+        return None
+    first: dict[str, int] = {}
+    return np.array([first.setdefault(name, place) if name else place for place, name in enumerate(ids)], np.int64)

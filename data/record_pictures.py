@@ -1,0 +1,27 @@
+"""Pictures inside TFRecords, read from anywhere in them."""
+
+import numpy as np
+import tensorflow as tf
+
+from semppl.data.records import RecordFiles
+from semppl.data.streaming import Encoded
+
+
+def read_records(records: RecordFiles, image: str, mask: str = "") -> Encoded:
+    """Returns what reads the pictures of `tf.train.Example`s: see `StreamedImageSet.encoded`.
+
+    Args:
+        records: where they stand.
+        image: the feature with the picture.
+        mask: the feature with its mask; empty: there is none.
+    """
+    columns = {"image": image} | ({"mask": mask} if mask else {})
+    features = {name: tf.io.FixedLenFeature([], tf.string) for name in columns.values()}
+
+    def encoded(ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        # Not stateful: else tf.data would call it from one thread only.
+        read = tf.numpy_function(lambda ids: np.array(records.read(ids), object), [ids], tf.string, stateful=False)
+        parsed = tf.io.parse_example(tf.ensure_shape(read, ids.shape), features)
+        return {name: parsed[feature] for name, feature in columns.items()}
+
+    return encoded
