@@ -217,3 +217,17 @@ def _measure(probabilities: np.ndarray, truth: np.ndarray, answers: Answers) -> 
     if answered.any():
         measured["risk"] = np.mean(~correct[answered])
     return {name: float(value) for name, value in measured.items()}
+
+
+def summary(report: dict[str, Any]) -> str:
+    """Says in a line how well a memory answers."""
+    measured = report["measured"]
+    line = f"remembers {report['labelled']} images of {report['classes']} classes"
+    if not report["fitted_on"]:
+        line += "; nothing to calibrate on: its probabilities are rough, and it never abstains"
+    if measured:
+        line += f"; on {report['checked_on']} held-out images: accuracy {measured['accuracy']:.3f}"
+        line += f", answers {measured['coverage']:.1%}"
+    if "risk" in measured:
+        line += f" of them, {measured['risk']:.1%} of those wrong"
+    return line

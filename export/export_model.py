@@ -20,7 +20,7 @@ from semppl.configs import run_flags
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export.assets import EVIDENCE, write_assets
 from semppl.export.embedder import Embedder
-from semppl.export.evidence import CALIBRATIONS, Evidence, Trust
+from semppl.export.evidence import CALIBRATIONS, Evidence, Trust, summary
 from semppl.export.run_evidence import read_evidence
 from semppl.export.servable import AnsweringServable, Servable
 from semppl.export.versions import new_version
@@ -134,20 +134,6 @@ def _trust_from_flags() -> Trust:
         target_coverage=coverage or 0.0,
         set_coverage=_SET_COVERAGE.value,
     )
-
-
-def summary(report: dict[str, Any]) -> str:
-    """Says in a line how well a memory answers."""
-    measured = report["measured"]
-    line = f"remembers {report['labelled']} images of {report['classes']} classes"
-    if not report["fitted_on"]:
-        line += "; nothing to calibrate on: its probabilities are rough, and it never abstains"
-    if measured:
-        line += f"; on {report['checked_on']} held-out images: accuracy {measured['accuracy']:.3f}"
-        line += f", answers {measured['coverage']:.1%}"
-    if "risk" in measured:
-        line += f" of them, {measured['risk']:.1%} of those wrong"
-    return line
 
 
 def main(argv: list[str]) -> int:
