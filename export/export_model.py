@@ -23,8 +23,9 @@ from semppl.export.embedder import Embedder
 from semppl.export.evidence import CALIBRATIONS, Evidence, Trust, summary
 from semppl.export.run_evidence import read_evidence
 from semppl.export.servable import AnsweringServable, Servable
+from semppl.export.serving.extra import MISSING, has_serving
 from semppl.export.versions import new_version
-from semppl.export.warmup import can_write, write_warmup
+from semppl.export.warmup import write_warmup
 from semppl.trainers import checkpoints
 
 _EXPORT_DIR = flags.DEFINE_string(
@@ -102,7 +103,7 @@ def export(
         (folder / EVIDENCE).parent.mkdir()
         if evidence is not None:
             evidence.save(folder / EVIDENCE)
-        if can_write():
+        if has_serving():
             name = pathlib.Path(export_dir).absolute().parent.name
             write_warmup(folder, name=name, signatures=list(signatures), embedder=embedder)
     return card
@@ -160,8 +161,8 @@ def main(argv: list[str]) -> int:
         print(summary(card["memory"]))
         told = "serving_default, embed_bytes, embed_images, classify_embeddings, neighbours, ood"
     print(f"exported to {_EXPORT_DIR.value}; signatures: {told}")
-    if not can_write():
-        print('without warm-up requests: they need the extra "serving": pip install "semppl[serving]"')
+    if not has_serving():
+        print(f"without warm-up requests: {MISSING}")
     return 0
 
 

@@ -18,7 +18,7 @@ if __name__ == "__main__":  # before TensorFlow is imported: it greets with a do
 
 import numpy as np
 import tensorflow as tf
-from absl import app, flags
+from absl import app, flags, logging
 
 from semppl.export.assets import EVIDENCE, MODEL_CARD, write_assets
 from semppl.export.evidence import Embedded, Evidence, summary
@@ -108,6 +108,7 @@ def _embed(model: pathlib.Path, pictures: Sequence[LabelledPicture]) -> np.ndarr
 def main(argv: list[str]) -> int:
     """Runs from flags; returns the exit code."""
     del argv
+    logging.set_verbosity(logging.WARNING)  # TensorFlow tells that an updated model has no fingerprint
     command = shlex.join(["python", "-m", "semppl.export.update_memory", *sys.argv[1:]])
     try:
         card = update_memory(str(_MODEL.value), str(_LABELS.value), str(_OUT.value), command=command)

@@ -1,6 +1,5 @@
 """Warm-up requests: TensorFlow Serving runs them before it lets the first client in."""
 
-import importlib.util
 import pathlib
 from collections.abc import Iterator
 
@@ -9,13 +8,8 @@ import tensorflow as tf
 
 from semppl.export.embedder import Embedder
 
-PLACE = pathlib.Path("assets.extra", "tf_serving_warmup_requests")
+WARMUP = pathlib.Path("assets.extra", "tf_serving_warmup_requests")
 _BATCHES = (1, 32)
-
-
-def can_write() -> bool:
-    """Whether the messages that they are written in are installed: the extra `serving`."""
-    return importlib.util.find_spec("tensorflow_serving") is not None
 
 
 def write_warmup(folder: pathlib.Path, *, name: str, signatures: list[str], embedder: Embedder) -> None:
@@ -29,7 +23,7 @@ def write_warmup(folder: pathlib.Path, *, name: str, signatures: list[str], embe
     """
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-    with tf.io.TFRecordWriter(str(folder / PLACE)) as writer:
+    with tf.io.TFRecordWriter(str(folder / WARMUP)) as writer:
         for signature in signatures:
             for key, value in _inputs(signature, embedder):
                 request = predict_pb2.PredictRequest()
@@ -38,6 +32,16 @@ def write_warmup(folder: pathlib.Path, *, name: str, signatures: list[str], embe
                 request.inputs[key].CopyFrom(tf.make_tensor_proto(value))
                 log = prediction_log_pb2.PredictLog(request=request)
                 writer.write(prediction_log_pb2.PredictionLog(predict_log=log).SerializeToString())
+
+
+def read_warmup(folder: pathlib.Path) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """Yields the signature and the inputs of each request that was written."""
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    for record in tf.data.TFRecordDataset(str(folder / WARMUP)).as_numpy_iterator():
+        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
+        yield request.model_spec.signature_name, inputs
 
 
 def _inputs(signature: str, embedder: Embedder) -> Iterator[tuple[str, np.ndarray]]:

@@ -14,6 +14,7 @@ from absl.testing import flagsaver, parameterized
 from semppl.data.sources import load_source
 from semppl.export import export_model, warmup
 from semppl.export.evidence import Evidence, Trust
+from semppl.export.serving.extra import has_serving
 from semppl.layers.preprocessing import test_view
 from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
 from semppl.tests.export.random_runs import write_run
@@ -178,21 +179,18 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         checkpoint = checkpoints.latest_checkpoint(self.folder / "run")
         self.assertEqual(card["weights_sha256"], checkpoints.weights_sha256(checkpoint))
 
-    @unittest.skipUnless(warmup.can_write(), 'the extra "serving" is not installed')
+    @unittest.skipUnless(has_serving(), 'the extra "serving" is not installed')
     def test_every_warm_up_request_is_one_that_the_model_answers(self):
-        from tensorflow_serving.apis import prediction_log_pb2
-
         served = self._export()
         signatures = tf.saved_model.load(str(served)).signatures
         warmed = []
-        for record in tf.data.TFRecordDataset(str(served / warmup.PLACE)).as_numpy_iterator():
-            request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
-            self.assertEqual(request.model_spec.name, "digits")
-            inputs = {key: tf.constant(tf.make_ndarray(value)) for key, value in request.inputs.items()}
-            answer = signatures[request.model_spec.signature_name](**inputs)
+        for signature, inputs in warmup.read_warmup(served):
+            answer = signatures[signature](**{name: tf.constant(value) for name, value in inputs.items()})
             if "valid" in answer:
                 self.assertTrue(answer["valid"].numpy().all())
-            warmed.append((request.model_spec.signature_name, len(next(iter(inputs.values())))))
+            warmed.append((signature, len(next(iter(inputs.values())))))
+        (record, *_) = tf.data.TFRecordDataset(str(served / warmup.WARMUP)).as_numpy_iterator()
+        self.assertIn(b"digits", record)  # the name that it is served under
         self.assertCountEqual(warmed, [(name, rows) for name in ANSWERING for rows in (1, 32)])
 
     def test_a_failure_leaves_nothing_behind(self):
