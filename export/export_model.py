@@ -3,68 +3,166 @@
 python -m semppl.export.export_model --workdir=runs/digits --export_dir=served/digits/1
 """
 
-import os
+import dataclasses
+import importlib.metadata
+import json
 import pathlib
-import shutil
+import shlex
 import sys
 import tempfile
+from typing import Any
 
 import tensorflow as tf
 from absl import app, flags, logging
 
+import semppl
 from semppl.configs import run_flags
-from semppl.export.servable import Servable
+from semppl.configs.hyperparameters import Hyperparameters
+from semppl.export.assets import EVIDENCE, write_assets
+from semppl.export.embedder import Embedder
+from semppl.export.evidence import CALIBRATIONS, Evidence, Trust, summary
+from semppl.export.run_evidence import read_evidence
+from semppl.export.servable import AnsweringServable, Servable
+from semppl.export.serving.extra import MISSING, has_serving
+from semppl.export.versions import new_version
+from semppl.export.warmup import write_warmup
 from semppl.trainers import checkpoints
 
 _EXPORT_DIR = flags.DEFINE_string(
     "export_dir", None, "Folder to write; its last part is the version, a number: …/digits/1."
 )
 _EMBEDDING = flags.DEFINE_string("embedding", "projections", "What is served: projections, or features.")
+_EMBEDDING_DIMS = flags.DEFINE_integer("embedding_dims", 0, "How many numbers of it, from the first on; 0: all.")
+_MEMORY = flags.DEFINE_boolean(
+    "memory",
+    None,
+    "Whether the model remembers the labelled images, and answers from them; by default, if the run was trained with labels here.",
+)
+_NUM_NEIGHBOURS = flags.DEFINE_integer(
+    "num_neighbours", 10, "Remembered images that the signature `neighbours` returns."
+)
+_CALIBRATE_ON = flags.DEFINE_enum(
+    "calibrate_on",
+    "held_out",
+    CALIBRATIONS,
+    "What tells how far to trust an answer: held_out (half of the test images; the other half checks), memory (the labelled "
+    "images, each judged by the others), or nothing (and never abstain).",
+)
+_TARGET_RISK = flags.DEFINE_float("target_risk", None, "Share of wrong answers among those given (by default 0.05).")
+_TARGET_COVERAGE = flags.DEFINE_float("target_coverage", None, "Share of pictures that get an answer, in place of it.")
+_SET_COVERAGE = flags.DEFINE_float("set_coverage", 0.9, "Share of prediction sets that hold the true class.")
 
 
-def export(workdir: str | pathlib.Path, export_dir: str | pathlib.Path, *, embedding: str = "projections") -> None:
+def export(
+    workdir: str | pathlib.Path,
+    export_dir: str | pathlib.Path,
+    *,
+    embedding: str = "projections",
+    embedding_dims: int = 0,
+    memory: bool | None = None,
+    num_neighbours: int = 10,
+    trust: Trust | None = None,
+    command: str = "",
+) -> dict[str, Any]:
     """Writes the latest checkpoint of a run as a SavedModel.
-
-    It is written aside and renamed, so that a server that watches the folder never sees half of it.
 
     Args:
         workdir: of the run.
-        export_dir: folder to write.
+        export_dir: folder to write; appears when it is whole.
         embedding: projections or features.
+        embedding_dims: how many numbers of it are kept; 0 keeps all.
+        memory: whether the labelled images are remembered; None means, if the run was trained with labels here.
+        num_neighbours: remembered images that the signature `neighbours` returns.
+        trust: how answers are to be trusted.
+        command: for the model card.
+
+    Returns:
+        The model card.
 
     Raises:
-        ValueError: if there is no run, or the folder is there already, or is no version number.
+        ValueError: if there is no run, or the folder is there already, or is no version number, or a setting is not allowed, or
+            the labelled images are not where the run found them.
     """
-    target = pathlib.Path(export_dir)
-    if not target.name.isdecimal():
-        raise ValueError(
-            f"--export_dir must end in a version number, as TensorFlow Serving wants it. Received: {export_dir}"
-        )
-    if target.exists():
-        raise ValueError(f"--export_dir must be a new folder; a served version never changes. Received: {export_dir}")
-    hyperparameters, network, _ = checkpoints.load_online(workdir)
-    servable = Servable(network, hyperparameters, embedding=embedding)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = pathlib.Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
-    try:
-        tf.saved_model.save(servable, str(aside), signatures=servable.signatures())
-        aside.chmod(0o755)
-        os.rename(aside, target)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
+    with new_version(export_dir, flag="--export_dir") as folder, tempfile.TemporaryDirectory() as scratch:
+        hyperparameters, network, step = checkpoints.load_online(workdir)
+        embedder = Embedder(network, hyperparameters, embedding=embedding, dims=embedding_dims)
+        card = _describe(workdir, hyperparameters, step) | {
+            "command": command,
+            "embedding": {"kind": embedding, "width": embedder.width},
+        }
+        evidence: Evidence | None = None
+        if checkpoints.has_labelled_queue(workdir) if memory is None else memory:
+            evidence = read_evidence(hyperparameters, embedder.embed, embedder.prepare, trust or Trust())
+            remembered, card["memory"] = evidence.build()
+        assets = write_assets(pathlib.Path(scratch), card, evidence)
+        servable = Servable(embedder, assets)
+        if evidence is not None:
+            servable = AnsweringServable(embedder, remembered, num_neighbours=num_neighbours, assets=assets)
+        signatures = servable.signatures()
+        tf.saved_model.save(servable, str(folder), signatures=signatures)
+        (folder / EVIDENCE).parent.mkdir()
+        if evidence is not None:
+            evidence.save(folder / EVIDENCE)
+        if has_serving():
+            name = pathlib.Path(export_dir).absolute().parent.name
+            write_warmup(folder, name=name, signatures=list(signatures), embedder=embedder)
+    return card
+
+
+def _describe(workdir: str | pathlib.Path, hyperparameters: Hyperparameters, step: int) -> dict[str, Any]:
+    """Says where a model comes from."""
+    metrics = pathlib.Path(workdir) / "metrics.json"
+    packages = ("tensorflow", "keras", "numpy")
+    return {
+        "method": hyperparameters.method,
+        "data": hyperparameters.data,
+        "step": step,
+        "weights_sha256": checkpoints.weights_sha256(checkpoints.latest_checkpoint(workdir)),
+        "evaluation": json.loads(metrics.read_text()) if metrics.is_file() else None,
+        "hyperparameters": dataclasses.asdict(hyperparameters),
+        "licences": {"code": "Apache-2.0", "data": "see the data set"},
+        "versions": {"semppl": semppl.__version__} | {name: importlib.metadata.version(name) for name in packages},
+    }
+
+
+def _trust_from_flags() -> Trust:
+    risk, coverage = _TARGET_RISK.value, _TARGET_COVERAGE.value
+    if risk is None and coverage is None:
+        risk = Trust.target_risk
+    return Trust(
+        calibrate_on=_CALIBRATE_ON.value,
+        target_risk=risk or 0.0,
+        target_coverage=coverage or 0.0,
+        set_coverage=_SET_COVERAGE.value,
+    )
 
 
 def main(argv: list[str]) -> int:
     """Runs from flags; returns the exit code."""
     del argv
+    command = shlex.join(["python", "-m", "semppl.export.export_model", *sys.argv[1:]])
     logging.set_verbosity(logging.WARNING)  # TensorFlow tells of every asset it writes
     try:
-        export(run_flags.WORKDIR.value, str(_EXPORT_DIR.value), embedding=_EMBEDDING.value)
+        card = export(
+            run_flags.WORKDIR.value,
+            str(_EXPORT_DIR.value),
+            embedding=_EMBEDDING.value,
+            embedding_dims=_EMBEDDING_DIMS.value,
+            memory=_MEMORY.value,
+            num_neighbours=_NUM_NEIGHBOURS.value,
+            trust=_trust_from_flags(),
+            command=command,
+        )
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"exported to {_EXPORT_DIR.value}; signatures: serving_default = embed_bytes, embed_images")
+    told = "serving_default = embed_bytes, embed_images"
+    if "memory" in card:
+        print(summary(card["memory"]))
+        told = "serving_default, embed_bytes, embed_images, classify_embeddings, neighbours, ood"
+    print(f"exported to {_EXPORT_DIR.value}; signatures: {told}")
+    if not has_serving():
+        print(f"without warm-up requests: {MISSING}")
     return 0
 
 

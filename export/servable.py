@@ -1,45 +1,38 @@
-"""What is served: from images, or encoded pictures, to embeddings, with nothing but TensorFlow inside."""
+"""What is served: named functions from pictures, or embeddings, to embeddings and answers."""
+
+import pathlib
+from collections.abc import Sequence
 
 import tensorflow as tf
 
-from semppl.configs.hyperparameters import Hyperparameters
-from semppl.layers.networks import OnlineNetwork, unit_norm
-from semppl.layers.preprocessing import test_view
+from semppl.export.embedder import Embedder
+from semppl.export.memory import LabelledMemory, mask_invalid
+from semppl.layers.networks import unit_norm
 
-EMBEDDINGS = ("projections", "features")
+Signatures = dict[str, tf.types.experimental.ConcreteFunction]
+
+_ENCODED = tf.TensorSpec([None], tf.string, name="bytes")
+_DEFAULT_ANSWER = ("label", "class_name", "probability", "abstain", "ood")
 
 
 class Servable(tf.Module):
-    """Prepares images as evaluation does, and embeds them.
-
-    Of the network only the weights are saved, not its Keras objects: a reader needs no class of ours.
+    """Embeds pictures.
 
     Args:
-        network: the trained online network.
-        hyperparameters: of its run.
-        embedding: projections (g∘f, D wide: what the labels shaped) or features (f: wider, more general).
-
-    Raises:
-        ValueError: if the embedding is unknown.
+        embedder: from pictures to embeddings.
+        assets: files to save with the model.
     """
 
-    def __init__(self, network: OnlineNetwork, hyperparameters: Hyperparameters, *, embedding: str) -> None:
+    def __init__(self, embedder: Embedder, assets: Sequence[pathlib.Path] = ()) -> None:
         super().__init__(name="servable")
-        if embedding not in EMBEDDINGS:
-            raise ValueError(f"--embedding must be one of {', '.join(EMBEDDINGS)}. Received: {embedding}")
-        self.weights = network.weights
-        self._embed = (
-            network.project if embedding == "projections" else lambda images: unit_norm(network.features(images))
-        )
-        self._prepare = test_view(hyperparameters.recipe, hyperparameters.large_size, shrink=hyperparameters.shrink)
-        self._size = hyperparameters.large_size
-        self._channels = hyperparameters.channels
+        self.weights = embedder.weights
+        self.files = [tf.saved_model.Asset(str(path)) for path in assets]
+        self._embedder = embedder
 
-    def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
+    def signatures(self) -> Signatures:
         """Returns the named signatures, each with a free batch size."""
-        images = tf.TensorSpec([None, None, None, self._channels], tf.float32, name="images")
-        encoded = tf.TensorSpec([None], tf.string, name="bytes")
-        embed_bytes = self.embed_bytes.get_concrete_function(encoded)
+        images = tf.TensorSpec([None, None, None, self._embedder.channels], tf.float32, name="images")
+        embed_bytes = self.embed_bytes.get_concrete_function(_ENCODED)
         return {
             "serving_default": embed_bytes,
             "embed_bytes": embed_bytes,
@@ -48,16 +41,70 @@ class Servable(tf.Module):
 
     @tf.function
     def embed_images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Embeds `[B, H, W, C]` float32 in 0..1; returns embedding `[B, D]`, unit-norm."""
-        return {"embedding": self._embed(self._prepare(images))}
+        """Embeds `[B, H, W, C]` float32 in 0..1; returns embedding `[B, D]`, unit-norm, and valid `[B]`."""
+        return _masked(*self._embedder.from_images(images))
 
     @tf.function
     def embed_bytes(self, encoded: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Embeds `[B]` JPEG or PNG files of any size; returns embedding `[B, D]`, unit-norm."""
-        spec = tf.TensorSpec([self._size, self._size, self._channels], tf.float32)
-        return {"embedding": self._embed(tf.map_fn(self._decode, encoded, fn_output_signature=spec))}
+        """Embeds `[B]` JPEG, PNG or BMP files of any size; returns embedding `[B, D]`, unit-norm, and valid `[B]`."""
+        return _masked(*self._embedder.from_bytes(encoded))
 
-    def _decode(self, encoded: tf.Tensor) -> tf.Tensor:
-        image = tf.io.decode_image(encoded, channels=self._channels, expand_animations=False)
-        image = tf.ensure_shape(image, [None, None, self._channels])
-        return self._prepare(image[tf.newaxis])[0]
+
+class AnsweringServable(Servable):
+    """Embeds pictures, and answers from a labelled memory.
+
+    Args:
+        embedder: from pictures to embeddings.
+        memory: of labelled images.
+        num_neighbours: how many of them the signature `neighbours` returns.
+        assets: files to save with the model.
+
+    Raises:
+        ValueError: if `num_neighbours` is not positive.
+    """
+
+    def __init__(
+        self, embedder: Embedder, memory: LabelledMemory, *, num_neighbours: int, assets: Sequence[pathlib.Path] = ()
+    ) -> None:
+        super().__init__(embedder, assets)
+        if num_neighbours < 1:
+            raise ValueError(f"--num_neighbours must be 1 or more. Received: {num_neighbours}")
+        self.memory = memory
+        self.num_neighbours = num_neighbours
+
+    def signatures(self) -> Signatures:
+        """Returns the named signatures, each with a free batch size."""
+        embedding = tf.TensorSpec([None, self._embedder.width], tf.float32, name="embedding")
+        return super().signatures() | {
+            "serving_default": self.answer.get_concrete_function(_ENCODED),
+            "classify_embeddings": self.classify_embeddings.get_concrete_function(embedding),
+            "neighbours": self.neighbours.get_concrete_function(embedding),
+            "ood": self.ood.get_concrete_function(embedding),
+        }
+
+    @tf.function
+    def answer(self, encoded: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Classifies `[B]` files; returns what `_DEFAULT_ANSWER` names, embedding and valid."""
+        embedding, valid = self._embedder.from_bytes(encoded)
+        everything = self.memory.classify(embedding) | self.memory.percentile(embedding)
+        answer = {name: everything[name] for name in _DEFAULT_ANSWER}
+        return mask_invalid(answer | {"embedding": embedding}, valid) | {"valid": valid}
+
+    @tf.function
+    def classify_embeddings(self, embedding: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Is `LabelledMemory.classify`, for `[B, D]` of any length."""
+        return self.memory.classify(unit_norm(embedding))
+
+    @tf.function
+    def neighbours(self, embedding: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Is `LabelledMemory.neighbours`, for `[B, D]` of any length."""
+        return self.memory.neighbours(unit_norm(embedding), k=self.num_neighbours)
+
+    @tf.function
+    def ood(self, embedding: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Is `LabelledMemory.percentile`, for `[B, D]` of any length."""
+        return self.memory.percentile(unit_norm(embedding))
+
+
+def _masked(embedding: tf.Tensor, valid: tf.Tensor) -> dict[str, tf.Tensor]:
+    return mask_invalid({"embedding": embedding}, valid) | {"valid": valid}

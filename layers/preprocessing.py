@@ -37,16 +37,17 @@ def prepare(images: tf.Tensor, *, size: int, crop: float, shrink: int = 0) -> tf
 
     Reference: the official evaluation of SemPPL: central 224/256, bicubic, with its rounding.
     """
-    images = tf.image.convert_image_dtype(images, tf.float32)
     if shrink:
-        images = _shrunk(images, shrink)
+        images = _shrunk(tf.image.convert_image_dtype(images, tf.float32), shrink)
+    images = tf.convert_to_tensor(images)
+    largest = images.dtype.max if images.dtype.is_integer else 1
     if crop < 1:
         height, width = tf.shape(images)[1], tf.shape(images)[2]
         side = tf.maximum(tf.cast(tf.cast(tf.minimum(height, width), tf.float32) * crop, tf.int32), 1)
         top, left = (height - side + 1) // 2, (width - side + 1) // 2
         images = tf.image.crop_to_bounding_box(images, top, left, side, side)
-    resized = tf.image.resize(images, [size, size], tf.image.ResizeMethod.BICUBIC)
-    return tf.clip_by_value(resized, 0.0, 1.0)
+    resized = tf.image.resize(images, [size, size], tf.image.ResizeMethod.BICUBIC)  # bytes: a large picture stays small
+    return tf.clip_by_value(tf.cast(resized, tf.float32) / largest, 0.0, 1.0)
 
 
 def _shrunk(images: tf.Tensor, side: int) -> tf.Tensor:

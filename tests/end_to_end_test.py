@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.sources import load_source
+from semppl.data.streaming import decode_picture
 from semppl.evaluation.evaluate import evaluate
 from semppl.export.export_model import export
 from semppl.layers.preprocessing import test_view
@@ -49,9 +50,9 @@ model = tf.saved_model.load(sys.argv[1])
 data = np.load(sys.argv[2], allow_pickle=False)
 images = model.signatures["embed_images"](images=tf.constant(data["images"]))["embedding"]
 pictures = model.signatures["embed_bytes"](bytes=[tf.io.read_file(path) for path in sys.argv[4:]])["embedding"]
-default = model.signatures["serving_default"](bytes=[tf.io.read_file(path) for path in sys.argv[4:]])["embedding"]
+answer = model.signatures["serving_default"](bytes=[tf.io.read_file(path) for path in sys.argv[4:]])
 assert not [name for name in sys.modules if name.split(".")[0] == "semppl"]
-np.savez(sys.argv[3], images=images, pictures=pictures, default=default)
+np.savez(sys.argv[3], images=images, pictures=pictures, default=answer["embedding"], label=answer["label"])
 """
 
 
@@ -106,9 +107,10 @@ class EndToEndTest(tf.test.TestCase):
         self.assertAllClose(answer["images"], expected, atol=1e-5)
         self.assertAllClose(np.linalg.norm(answer["pictures"], axis=-1), np.ones(3), atol=1e-5)
         self.assertAllClose(answer["pictures"][:2], network.project(whole[:2] / np.float32(255)), atol=1e-5)
-        decoded = tf.io.decode_jpeg((self.folder / "2.jpeg").read_bytes())[tf.newaxis]
+        decoded = decode_picture(tf.constant((self.folder / "2.jpeg").read_bytes()), 1)[tf.newaxis]
         self.assertAllClose(answer["pictures"][2:], network.project(test_view("digits", 8)(decoded)), atol=1e-5)
         self.assertAllEqual(answer["default"], answer["pictures"])
+        self.assertAllEqual((answer["label"] >= 0) & (answer["label"] < 10), [True] * 3)
 
     def test_features_can_be_served_instead_of_projections(self):
         workdir = self.run_folder(steps=2, warmup_steps=0)

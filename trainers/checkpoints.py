@@ -220,6 +220,12 @@ def load_classifier(workdir: str | pathlib.Path) -> tuple[np.ndarray, np.ndarray
     return kernel, bias
 
 
+def has_labelled_queue(workdir: str | pathlib.Path) -> bool:
+    """Tells whether a run was trained here with a queue of labelled images: an imported one was not."""
+    reader = tf.train.load_checkpoint(latest_checkpoint(workdir))
+    return bool(reader.has_tensor("model/queue/labels/.ATTRIBUTES/VARIABLE_VALUE"))
+
+
 def weights_sha256(path: str) -> str:
     """Digests every variable of a checkpoint: name, type, shape and bytes, in the order of names."""
     reader = tf.train.load_checkpoint(path)

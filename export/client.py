@@ -1,0 +1,98 @@
+"""Asks a served model what pictures show.
+
+python -m semppl.export.client --server=http://localhost:8501 --model_name=digits a.png b.png
+"""
+
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+if __name__ == "__main__":  # before TensorFlow is imported: it greets with a dozen lines
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+from absl import app, flags
+
+from semppl.export.serving.extra import MISSING, has_serving
+from semppl.export.serving.rest_client import RestClient
+from semppl.export.serving.retries import Unavailable
+
+_SERVER = flags.DEFINE_string(
+    "server", "http://localhost:8501", "http://HOST:PORT for REST, grpc://HOST:PORT for gRPC."
+)
+_MODEL_NAME = flags.DEFINE_string("model_name", "default", "Name of the model, as the server knows it.")
+_SIGNATURE = flags.DEFINE_enum("signature", "serving_default", ["serving_default", "embed_bytes"], "What is asked.")
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Pictures in a request.", lower_bound=1)
+_SECONDS = flags.DEFINE_float("timeout_seconds", 10.0, "How long an attempt may take.", lower_bound=0.001)
+_ATTEMPTS = flags.DEFINE_integer("attempts", 4, "How often to ask a server that does not answer.", lower_bound=1)
+
+
+class Client(Protocol):
+    """What asks a server."""
+
+    def predict(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Runs a signature."""
+
+
+def connect(server: str, model: str, *, seconds: float, attempts: int) -> Client:
+    """Makes the client that an address asks for.
+
+    Raises:
+        ValueError: if it is no such address, or what it needs is not installed.
+    """
+    scheme, _, address = server.partition("://")
+    if scheme in ("http", "https") and address:
+        return RestClient(server, model, seconds=seconds, attempts=attempts)
+    if scheme != "grpc" or not address:
+        raise ValueError(f"--server must be http://HOST:PORT or grpc://HOST:PORT. Received: {server}")
+    if not has_serving():
+        raise ValueError(f"--server must be http://HOST:PORT here. Received: {server}; {MISSING}")
+    from semppl.export.serving.grpc_client import GrpcClient
+
+    return GrpcClient(address, model, seconds=seconds, attempts=attempts)
+
+
+def ask(client: Client, paths: Sequence[pathlib.Path], *, signature: str, batch_size: int) -> Iterator[dict[str, Any]]:
+    """Yields what a model answers to each picture: the outputs of its row, and its path.
+
+    Raises:
+        OSError: if a picture cannot be read.
+        ValueError: if the server refuses a request.
+        Unavailable: if it does not answer.
+    """
+    for first in range(0, len(paths), batch_size):
+        some = paths[first : first + batch_size]
+        pictures = np.array([path.read_bytes() for path in some], object)
+        outputs = client.predict(signature, {"bytes": pictures})
+        for row, path in enumerate(some):
+            yield {"path": str(path)} | {name: values[row].tolist() for name, values in outputs.items()}
+
+
+def main(argv: list[str]) -> int:
+    """Prints a line of JSON per picture; returns the exit code."""
+    try:
+        if len(argv) < 2:
+            raise ValueError("The arguments must be pictures. Received: none")
+        client = connect(_SERVER.value, _MODEL_NAME.value, seconds=_SECONDS.value, attempts=_ATTEMPTS.value)
+        paths = [pathlib.Path(argument) for argument in argv[1:]]
+        for answer in ask(client, paths, signature=_SIGNATURE.value, batch_size=_BATCH_SIZE.value):
+            print(json.dumps(answer, ensure_ascii=False))
+    except Unavailable as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run() -> None:
+    """Is the console script."""
+    app.run(main)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,175 @@
+"""Decodes pictures from anywhere in the graph: turned upright, and refused rather than let do harm."""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+MAX_PIXELS = 50_000_000
+"""Of a picture; one with more is refused before anything is allocated for it."""
+
+_AT_A_TIME = 4  # pictures of one batch
+_HEAD = 2**17  # bytes: a JPEG's orientation stands in a segment of at most 2**16, near the front
+_MAX_SEGMENTS = 32
+_MAX_TAGS = 512
+
+
+def decode_rows(
+    encoded: tf.Tensor,
+    prepare: Callable[[tf.Tensor], tf.Tensor],
+    *,
+    size: int,
+    channels: int,
+    max_pixels: int = MAX_PIXELS,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decodes and prepares a batch of which any picture may be broken.
+
+    Args:
+        encoded: `[B]` strings: JPEG, PNG or BMP files.
+        prepare: maps `[1, H, W, C]` uint8 to `[1, size, size, C]` in 0..1.
+        size: side of a prepared picture.
+        channels: C.
+        max_pixels: height times width above which a picture is refused.
+
+    Returns:
+        images `[B, size, size, C]` float32, black where a picture could not be decoded, and valid `[B]` bool.
+    """
+    count = tf.size(encoded)
+
+    def prepared(number: tf.Tensor, file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return number, prepare(decode_upright(file, channels, max_pixels=max_pixels)[tf.newaxis])[0]
+
+    rows = tf.data.Dataset.from_tensor_slices(encoded).enumerate()
+    rows = rows.map(prepared, num_parallel_calls=_AT_A_TIME, deterministic=True).ignore_errors()
+    spare = (tf.cast(count, tf.int64), tf.zeros([size, size, channels]))  # one row there must be
+    rows = rows.concatenate(tf.data.Dataset.from_tensors(spare)).batch(tf.cast(count, tf.int64) + 1)
+    numbers, images = rows.get_single_element()
+    places = tf.cast(numbers, tf.int32)[:, tf.newaxis]
+    images = tf.scatter_nd(places, images, [count + 1, size, size, channels])
+    valid = tf.scatter_nd(places, tf.ones_like(numbers, tf.int32), [count + 1])
+    return images[:count], valid[:count] > 0
+
+
+def decode_upright(encoded: tf.Tensor, channels: int, *, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
+    """Decodes a picture and turns it upright, as the EXIF tag of a JPEG says.
+
+    GIF is not taken: its decoder unpacks every frame, of any number and size, to return the first.
+
+    Args:
+        encoded: `[]` string, a JPEG, PNG or BMP file.
+        channels: C.
+        max_pixels: height times width above which the picture is refused.
+
+    Returns:
+        `[H, W, C]` uint8.
+
+    Raises:
+        tf.errors.InvalidArgumentError: when run, if it is no such picture, a broken or too large one.
+    """
+    is_jpeg = tf.io.is_jpeg(encoded)
+    head = tf.cast(tf.io.decode_raw(tf.strings.substr(encoded, 0, _HEAD), tf.uint8), tf.int32)
+    pixels = tf.cond(is_jpeg, lambda: _product(tf.image.extract_jpeg_shape(encoded)[:2]), lambda: _declared(head))
+    allowed = tf.debugging.Assert((pixels > 0) & (pixels <= max_pixels), ["A picture of", pixels, "pixels"])
+
+    def jpeg() -> tf.Tensor:  # as accurately as evaluation decodes it
+        image = tf.io.decode_jpeg(encoded, channels=channels, dct_method="INTEGER_ACCURATE")
+        return turn_upright(image, exif_orientation(head))
+
+    def other() -> tf.Tensor:
+        return tf.io.decode_image(encoded, channels=channels, expand_animations=False)
+
+    with tf.control_dependencies([allowed]):
+        return tf.ensure_shape(tf.cond(is_jpeg, jpeg, other), [None, None, channels])
+
+
+def turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+    """Undoes how a camera was held.
+
+    Args:
+        image: `[H, W, C]`.
+        orientation: `[]` int32 in 1..8, the EXIF tag.
+
+    Returns:
+        `[H, W, C]`, or `[W, H, C]` from 5 on.
+
+    Reference: EXIF 2.32, tag 274: where the first row and column of the file are in the scene.
+    """
+
+    def turned() -> tf.Tensor:
+        standing = tf.cond(orientation >= 5, lambda: tf.transpose(image, [1, 0, 2]), lambda: image)
+        mirrored = tf.reduce_any(orientation == [2, 3, 6, 7])
+        standing = tf.cond(mirrored, lambda: tf.reverse(standing, [1]), lambda: standing)
+        upside_down = tf.reduce_any(orientation == [3, 4, 7, 8])
+        return tf.cond(upside_down, lambda: tf.reverse(standing, [0]), lambda: standing)
+
+    return tf.cond(orientation == 1, lambda: image, turned)
+
+
+def exif_orientation(head: tf.Tensor) -> tf.Tensor:
+    """Reads the orientation tag of a JPEG file, walking from segment to segment.
+
+    Args:
+        head: `[n]` int32 in 0..255, the first bytes of the file, n ≥ 1.
+
+    Returns:
+        `[]` int32 in 1..8; 1, upright, where there is no tag, or none that makes sense.
+    """
+
+    def is_exif(place: tf.Tensor) -> tf.Tensor:
+        marks = tf.constant([0xFF, 0xE1, *b"Exif\0\0"])
+        found = tf.gather(_bytes(head, place, 10), [0, 1, 4, 5, 6, 7, 8, 9])
+        return tf.reduce_all(found == marks)
+
+    def goes_on(place: tf.Tensor) -> tf.Tensor:
+        marker = _bytes(head, place, 2)
+        return (marker[0] == 0xFF) & (marker[1] != 0xDA) & ~is_exif(place)  # 0xDA: the picture itself begins
+
+    def following(place: tf.Tensor) -> tf.Tensor:
+        return place + 2 + tf.maximum(_number(_bytes(head, place + 2, 2), little_endian=False), 2)
+
+    segment = tf.while_loop(
+        goes_on, lambda place: [following(place)], [tf.constant(2)], maximum_iterations=_MAX_SEGMENTS
+    )[0]
+    return tf.cond(is_exif(segment), lambda: _tiff_orientation(head, segment + 10), lambda: tf.constant(1))
+
+
+def _tiff_orientation(head: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
+    """Reads tag 274 from the first directory of the TIFF structure that begins at `start`."""
+    little_endian = tf.reduce_all(_bytes(head, start, 2) == list(b"II"))
+
+    def number(place: tf.Tensor, size: int) -> tf.Tensor:
+        return _number(_bytes(head, place, size), little_endian)
+
+    directory = start + tf.clip_by_value(number(start + 4, 4), 0, _HEAD)
+    tags = directory + 2 + 12 * tf.range(tf.minimum(number(directory, 2), _MAX_TAGS))  # [T] where each stands
+    is_orientation = number(tags, 2) == 274
+    values = tf.boolean_mask(number(tags + 8, 2), is_orientation)
+    orientation = tf.concat([values, [1]], 0)[0]
+    return tf.where((orientation >= 1) & (orientation <= 8), orientation, 1)
+
+
+def _bytes(head: tf.Tensor, place: tf.Tensor, count: int) -> tf.Tensor:
+    """`[..., count]` bytes from each place on; 0 beyond the end."""
+    places = tf.expand_dims(place, -1) + tf.range(count)
+    inside = (places >= 0) & (places < tf.size(head))
+    return tf.where(inside, tf.gather(head, tf.where(inside, places, 0)), 0)
+
+
+def _number(digits: tf.Tensor, little_endian: tf.Tensor | bool) -> tf.Tensor:
+    """Reads `[..., n]` bytes as whole numbers."""
+    powers = 256 ** tf.range(digits.shape[-1])
+    return tf.reduce_sum(digits * tf.where(little_endian, powers, powers[::-1]), -1)
+
+
+def _declared(head: tf.Tensor) -> tf.Tensor:
+    """How many pixels a PNG or BMP file says that it has; 0 for any other."""
+    is_png = tf.reduce_all(_bytes(head, tf.constant(0), 8) == list(b"\x89PNG\r\n\x1a\n"))
+    is_bmp = tf.reduce_all(_bytes(head, tf.constant(0), 2) == list(b"BM"))
+    png = _number(_bytes(head, tf.constant([16, 20]), 4), little_endian=False)
+    bmp = tf.abs(_number(_bytes(head, tf.constant([18, 22]), 4), little_endian=True))  # below zero: from top to bottom
+    return tf.where(is_png, _product(png), tf.where(is_bmp, _product(bmp), 0))
+
+
+def _product(sides: tf.Tensor) -> tf.Tensor:
+    """Multiplies two sides, with a negative number for one that no picture has."""
+    height, width = tf.unstack(tf.cast(sides, tf.int64))
+    return tf.where((height < 0) | (width < 0), tf.constant(-1, tf.int64), height * width)

@@ -1,0 +1,233 @@
+"""What a labelled memory is built from: embedded images that vote, and embedded images that say how far to trust the votes."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from semppl.export import calibration
+from semppl.export.memory import Answers, LabelledMemory, class_probabilities, nearest_distances
+
+CALIBRATIONS = ("held_out", "memory", "nothing")
+_ROWS = 1024
+_MAX_JUDGED = 5_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Embedded:
+    """Images as a served model sees them.
+
+    Attributes:
+        embeddings: `[n, D]` float32, unit-norm.
+        labels: `[n]` int32, NO_LABEL where unknown, which only reference images may be.
+        ids: `[n]` int64, -1 for images that are not of the training set.
+    """
+
+    embeddings: np.ndarray
+    labels: np.ndarray
+    ids: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, rows: np.ndarray) -> "Embedded":
+        """Takes some rows, by position or mask."""
+        return Embedded(self.embeddings[rows], self.labels[rows], self.ids[rows])
+
+    def join(self, other: "Embedded") -> "Embedded":
+        """Appends other rows."""
+        parts = ((getattr(self, f.name), getattr(other, f.name)) for f in dataclasses.fields(self))
+        return Embedded(*(np.concatenate(pair) for pair in parts))
+
+
+@dataclasses.dataclass(frozen=True)
+class Trust:
+    """How answers are to be trusted.
+
+    Attributes:
+        calibrate_on: held_out, half of the held-out images, the other half checks; memory, the labelled images themselves, each
+            judged by the others, and all held-out images check; or nothing: then nothing is fitted and nothing abstained from.
+        target_risk: share of wrong answers among those given; 0 means: see target_coverage.
+        target_coverage: share of images that get an answer; 0 means: see target_risk.
+        set_coverage: share of prediction sets that hold the true class.
+
+    Raises:
+        ValueError: if a value is not allowed.
+    """
+
+    calibrate_on: str = "held_out"
+    target_risk: float = 0.05
+    target_coverage: float = 0.0
+    set_coverage: float = 0.9
+
+    def __post_init__(self) -> None:
+        if self.calibrate_on not in CALIBRATIONS:
+            raise ValueError(f"--calibrate_on must be one of {', '.join(CALIBRATIONS)}. Received: {self.calibrate_on}")
+        for name in ("target_risk", "target_coverage", "set_coverage"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"--{name} must be in 0..1, below 1. Received: {getattr(self, name)}")
+        if (self.target_risk > 0) == (self.target_coverage > 0):
+            received = f"--target_risk={self.target_risk} --target_coverage={self.target_coverage}"
+            raise ValueError(
+                f"Exactly one of --target_risk and --target_coverage must be positive. Received: {received}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """Everything that a labelled memory is built from; kept beside the model, so that it can be built again with more labels.
+
+    Attributes:
+        memory: labelled images, which vote.
+        held_out: labelled images that training did not see.
+        reference: training images, to tell how far from the memory is far.
+        class_names: `[C]`.
+        temperature: used where none can be fitted.
+        trust: how answers are to be trusted.
+    """
+
+    memory: Embedded
+    held_out: Embedded
+    reference: Embedded
+    class_names: tuple[str, ...]
+    temperature: float
+    trust: Trust
+
+    def save(self, path: pathlib.Path) -> None:
+        """Writes a `.npz` file."""
+        images = {
+            f"{part}_{field.name}": getattr(getattr(self, part), field.name)
+            for part in _PARTS
+            for field in dataclasses.fields(Embedded)
+        }
+        with path.open("wb") as file:
+            np.savez(
+                file,
+                class_names=np.array(self.class_names, np.str_),
+                temperature=self.temperature,
+                **images,
+                **{f"trust_{name}": value for name, value in dataclasses.asdict(self.trust).items()},
+            )
+
+    @classmethod
+    def load(cls, path: pathlib.Path) -> "Evidence":
+        """Reads what `save` wrote."""
+        with np.load(path, allow_pickle=False) as kept:
+            memory, held_out, reference = (
+                Embedded(*(kept[f"{part}_{field.name}"] for field in dataclasses.fields(Embedded))) for part in _PARTS
+            )
+            trust = Trust(**{field.name: kept[f"trust_{field.name}"].item() for field in dataclasses.fields(Trust)})
+            names = tuple(str(name) for name in kept["class_names"])
+            return cls(memory, held_out, reference, names, float(kept["temperature"]), trust)
+
+    def build(self) -> tuple[LabelledMemory, dict[str, Any]]:
+        """Fits what can be fitted.
+
+        Returns:
+            The memory, and what is known of its answers: numbers of images, settings, and measurements on images that were not used
+            to fit anything.
+        """
+        judged, checks = self._parts()
+        fit = self._similarities(judged)
+        agree = judged.labels[:, np.newaxis] == self.memory.labels
+        judgeable = np.any(agree & np.isfinite(fit), axis=1)  # the only image of its class cannot be judged by others
+        fit, agree, truth = fit[judgeable], agree[judgeable], judged.labels[judgeable]
+        answers = Answers(self.temperature, 0.0, 0.0)
+        if len(truth):
+            temperature = calibration.fit_temperature(fit, agree)
+            answers = self._fit_thresholds(self._probabilities(fit, temperature), truth, temperature)
+        checked = self._probabilities(self._similarities(checks), answers.temperature)
+        distances = nearest_distances(self._similarities(self.reference))
+        strangeness = nearest_distances(self._similarities(checks))
+        memory = LabelledMemory(
+            self.memory.embeddings, self.memory.labels, self.memory.ids, self.class_names, answers, distances
+        )
+        report = {
+            "labelled": len(self.memory),
+            "classes": len(self.class_names),
+            "trust": dataclasses.asdict(self.trust),
+            "fitted_on": len(truth),
+            **{name: round(value, 6) for name, value in answers._asdict().items()},
+            "checked_on": len(checks),
+            "measured": _measure(checked, checks.labels, answers),
+        }
+        if len(checks) and len(distances):
+            beyond = np.searchsorted(distances, strangeness, side="right") / len(distances) > 0.95
+            report["measured"]["ood_above_95"] = float(np.mean(beyond))
+        return memory, report
+
+    def _parts(self) -> tuple[Embedded, Embedded]:
+        """Returns the images to fit on, and those to check on."""
+        rng = np.random.default_rng(0)
+        if self.trust.calibrate_on == "memory":
+            return self.memory.take(rng.permutation(len(self.memory))[:_MAX_JUDGED]), self.held_out
+        if self.trust.calibrate_on == "nothing":
+            return self.held_out.take(np.zeros(0, int)), self.held_out
+        order = rng.permutation(len(self.held_out))
+        return self.held_out.take(order[::2]), self.held_out.take(order[1::2])
+
+    def _similarities(self, images: Embedded) -> np.ndarray:
+        """`[n, M]`, minus infinity between an image and itself."""
+        similarities = images.embeddings @ self.memory.embeddings.T
+        similarities[images.ids[:, np.newaxis] == self.memory.ids] = -np.inf
+        return similarities
+
+    def _probabilities(self, similarities: np.ndarray, temperature: float) -> np.ndarray:
+        """`[n, C]`, by the function that is served."""
+        parts = [
+            class_probabilities(
+                tf.constant(similarities[first : first + _ROWS]),
+                tf.constant(self.memory.labels),
+                len(self.class_names),
+                temperature=np.float32(temperature),
+            ).numpy()
+            for first in range(0, len(similarities), _ROWS)
+        ]
+        return np.concatenate([np.zeros([0, len(self.class_names)], np.float32), *parts])
+
+    def _fit_thresholds(self, probabilities: np.ndarray, truth: np.ndarray, temperature: float) -> Answers:
+        confidences, correct = probabilities.max(1), probabilities.argmax(1) == truth
+        if self.trust.target_risk:
+            threshold = calibration.threshold_for_risk(confidences, correct, self.trust.target_risk)
+        else:
+            threshold = calibration.threshold_for_coverage(confidences, self.trust.target_coverage)
+        true_probabilities = probabilities[np.arange(len(truth)), truth]
+        return Answers(temperature, threshold, calibration.set_threshold(true_probabilities, self.trust.set_coverage))
+
+
+_PARTS = ("memory", "held_out", "reference")
+
+
+def _measure(probabilities: np.ndarray, truth: np.ndarray, answers: Answers) -> dict[str, float]:
+    """Measures answers; nothing where there are no images."""
+    if not len(truth):
+        return {}
+    confidences, correct = probabilities.max(1), probabilities.argmax(1) == truth
+    answered = confidences >= answers.threshold
+    sets = (probabilities >= answers.set_threshold) | (probabilities == confidences[:, np.newaxis])
+    measured = {
+        "accuracy": np.mean(correct),
+        "calibration_error": calibration.calibration_error(confidences, correct),
+        "coverage": np.mean(answered),
+        "set_coverage": np.mean(sets[np.arange(len(truth)), truth]),
+        "set_size": np.mean(sets.sum(1)),
+    }
+    if answered.any():
+        measured["risk"] = np.mean(~correct[answered])
+    return {name: float(value) for name, value in measured.items()}
+
+
+def summary(report: dict[str, Any]) -> str:
+    """Says in a line how well a memory answers."""
+    measured = report["measured"]
+    line = f"remembers {report['labelled']} images of {report['classes']} classes"
+    if not report["fitted_on"]:
+        line += "; nothing to calibrate on: its probabilities are rough, and it never abstains"
+    if measured:
+        line += f"; on {report['checked_on']} held-out images: accuracy {measured['accuracy']:.3f}"
+        line += f", answers {measured['coverage']:.1%}"
+    if "risk" in measured:
+        line += f" of them, {measured['risk']:.1%} of those wrong"
+    return line

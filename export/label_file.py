@@ -1,0 +1,46 @@
+"""Reads which pictures show what: a CSV file with the columns path and label."""
+
+import csv
+import dataclasses
+import io
+import pathlib
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledPicture:
+    """Attributes: path of the picture; label, the name of its class; where, the file and line that say so."""
+
+    path: pathlib.Path
+    label: str
+    where: str
+
+
+def read_label_file(path: str | pathlib.Path) -> list[LabelledPicture]:
+    """Reads a UTF-8 CSV file, its paths relative to its folder; rows without a label and further columns do not count.
+
+    Raises:
+        ValueError: if it is no such file, has no labelled picture, or one that is not there.
+    """
+    file = pathlib.Path(path)
+    if not file.is_file():
+        raise ValueError(f"--labels must be a CSV file, with the columns path and label. Received: {path}")
+    try:
+        text = file.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"--labels must be encoded as UTF-8. Received: {path} ({error.reason})") from error
+    rows = csv.DictReader(io.StringIO(text, newline=""))
+    columns = rows.fieldnames or []
+    if not {"path", "label"} <= set(columns):
+        raise ValueError(f"--labels must have the columns path and label. Received: {path}, with {', '.join(columns)}")
+    pictures = []
+    for row in rows:
+        label = (row["label"] or "").strip()
+        if label:
+            where = f"{path}, line {rows.line_num}"
+            picture = file.parent / (row["path"] or "")
+            if not picture.is_file():
+                raise ValueError(f"--labels must name pictures that are there. Received: {picture} ({where})")
+            pictures.append(LabelledPicture(picture, label, where))
+    if not pictures:
+        raise ValueError(f"--labels must have a labelled picture. Received: {path}, which has none")
+    return pictures

@@ -1,0 +1,161 @@
+"""The labelled images that a served model remembers: they vote on what a picture shows, and tell how strange it is."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from semppl.layers.labels import NO_LABEL
+
+
+class Answers(NamedTuple):
+    """How what a memory says becomes an answer.
+
+    Attributes:
+        temperature: divides similarities before they vote; positive.
+        threshold: of the probability below which the model abstains, in 0..1; above 1 it always does.
+        set_threshold: of the probability from which on a class belongs to the prediction set, in 0..1.
+    """
+
+    temperature: float
+    threshold: float
+    set_threshold: float
+
+
+class LabelledMemory(tf.Module):
+    """Answers from the similarity of an embedding to remembered ones.
+
+    Everything is a variable, of any length: `update_memory` exchanges the values, and nothing else of a SavedModel.
+
+    Args:
+        embeddings: `[M, D]` unit-norm, of labelled images.
+        labels: `[M]` int32 in 0..C-1.
+        ids: `[M]` int64.
+        class_names: `[C]` texts.
+        answers: fitted on other images.
+        distances: `[R]` of reference images to the memory, rising, for `percentile`.
+    """
+
+    def __init__(
+        self,
+        embeddings: np.ndarray,
+        labels: np.ndarray,
+        ids: np.ndarray,
+        class_names: Sequence[str],
+        answers: Answers,
+        distances: np.ndarray,
+    ) -> None:
+        super().__init__(name="memory")
+        self.embeddings = _variable(embeddings, tf.float32, [None, embeddings.shape[1]])
+        self.labels = _variable(labels, tf.int32, [None])
+        self.ids = _variable(ids, tf.int64, [None])
+        self.class_names = _variable(list(class_names), tf.string, [None])
+        self.temperature = _variable(answers.temperature, tf.float32, [])
+        self.threshold = _variable(answers.threshold, tf.float32, [])
+        self.set_threshold = _variable(answers.set_threshold, tf.float32, [])
+        self.distances = _variable(distances, tf.float32, [None])
+
+    def classify(self, embeddings: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Classifies `[B, D]` unit-norm embeddings.
+
+        Returns:
+            label `[B]` int32, the most probable class; class_name `[B]` string; probability `[B]` of it; abstain `[B]` bool,
+            whether that is too little to be relied upon; probabilities `[B, C]`; prediction_set `[B, C]` bool, the classes that
+            it may be, never none.
+        """
+        num_classes = tf.size(self.class_names)
+        probabilities = class_probabilities(
+            self._similarities(embeddings), self.labels, num_classes, temperature=self.temperature
+        )
+        label = tf.argmax(probabilities, -1, tf.int32)
+        probability = tf.reduce_max(probabilities, -1)
+        likeliest = tf.one_hot(label, num_classes, on_value=True, off_value=False)
+        return {
+            "label": label,
+            "class_name": tf.gather(self.class_names, label),
+            "probability": probability,
+            "abstain": probability < self.threshold,
+            "probabilities": probabilities,
+            "prediction_set": likeliest | (probabilities >= self.set_threshold),
+        }
+
+    def neighbours(self, embeddings: tf.Tensor, *, k: int) -> dict[str, tf.Tensor]:
+        """Finds the `k` entries most similar to each of `[B, D]`, or all where there are fewer.
+
+        Returns:
+            ids `[B, k]` int64, labels `[B, k]` int32, and similarities `[B, k]` in -1..1, falling.
+        """
+        similarities, places = tf.math.top_k(self._similarities(embeddings), tf.minimum(k, tf.size(self.labels)))
+        return {
+            "ids": tf.gather(self.ids, places),
+            "labels": tf.gather(self.labels, places),
+            "similarities": similarities,
+        }
+
+    def percentile(self, embeddings: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Tells how far from the memory each of `[B, D]` is.
+
+        Returns:
+            distance `[B]` in 0..2, one minus the similarity to the nearest entry; ood `[B]` in 0..100, the share of reference
+            images that are not farther away.
+        """
+        distance = 1 - tf.reduce_max(self._similarities(embeddings), -1)
+        nearer = tf.searchsorted(self.distances, distance, side="right")
+        return {"distance": distance, "ood": 100 * tf.cast(nearer / tf.size(self.distances), tf.float32)}
+
+    def _similarities(self, embeddings: tf.Tensor) -> tf.Tensor:
+        return tf.matmul(embeddings, self.embeddings, transpose_b=True)  # [B,M]
+
+
+def class_probabilities(
+    similarities: tf.Tensor, labels: tf.Tensor, num_classes: tf.Tensor | int, *, temperature: tf.Tensor | float
+) -> tf.Tensor:
+    """Lets every remembered image vote for its class, the more similar the more: with weight e^(similarity/temperature).
+
+    Args:
+        similarities: `[B, M]`; minus infinity where an entry must not vote.
+        labels: `[M]` int32, of the entries.
+        num_classes: C.
+        temperature: positive; towards 0 only the most similar entry counts.
+
+    Returns:
+        `[B, C]` share of the votes.
+
+    Reference: the kernel-weighted form of SemPPL's vote by the nearest labelled embeddings, arXiv 2301.05158.
+    """
+    weights = tf.transpose(tf.nn.softmax(similarities / temperature))  # [M,B]
+    return tf.transpose(tf.math.unsorted_segment_sum(weights, labels, num_classes))
+
+
+def mask_invalid(answer: dict[str, tf.Tensor], valid: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Replaces what was answered to a picture that could not be read: no class, abstain, as strange as can be.
+
+    Args:
+        answer: of label, class_name, probability, abstain, distance, ood and embedding, those that there are.
+        valid: `[B]` bool.
+    """
+    nothing = {
+        "label": NO_LABEL,
+        "class_name": "",
+        "probability": 0.0,
+        "abstain": True,
+        "distance": 2.0,
+        "ood": 100.0,
+        "embedding": 0.0,
+    }
+    return {
+        name: tf.where(valid[:, tf.newaxis] if values.shape.rank == 2 else valid, values, nothing[name])
+        for name, values in answer.items()
+    }
+
+
+def _variable(value: object, dtype: tf.DType, shape: list[int | None]) -> tf.Variable:
+    return tf.Variable(tf.constant(value, dtype), trainable=False, shape=tf.TensorShape(shape))
+
+
+def nearest_distances(similarities: np.ndarray) -> np.ndarray:
+    """One minus the largest of each row of `[n, M]`: rising `[n]`, rows without any left out."""
+    nearest = np.max(similarities, axis=1, initial=-math.inf)
+    return np.sort(1 - nearest[np.isfinite(nearest)]).astype(np.float32)

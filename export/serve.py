@@ -1,0 +1,69 @@
+"""Serves an exported model on this machine: a stand-in for TensorFlow Serving, to try out and to test with.
+
+python -m semppl.export.serve --model_name=digits --model_base_path=served/digits
+"""
+
+import os
+import pathlib
+import signal
+import sys
+import threading
+
+if __name__ == "__main__":  # before TensorFlow is imported: it greets with a dozen lines
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from absl import app, flags, logging
+
+from semppl.export.serving.extra import MISSING, has_serving
+from semppl.export.serving.model_versions import ModelVersions
+from semppl.export.serving.predictor import Limits, Predictor
+
+_MODEL_NAME = flags.DEFINE_string("model_name", "default", "Name of the model, in requests.")
+_MODEL_BASE_PATH = flags.DEFINE_string("model_base_path", None, "Folder of the versions; the newest is served.")
+_PORT = flags.DEFINE_integer("port", 8500, "Of gRPC, on the loopback interface; 0: a free one.")
+_REST_API_PORT = flags.DEFINE_integer("rest_api_port", 8501, "Of REST, on the loopback interface; 0: a free one.")
+_POLL_SECONDS = flags.DEFINE_float("file_system_poll_wait_seconds", 1.0, "How often to look for a newer version.")
+_MAX_ROWS = flags.DEFINE_integer("max_rows", Limits.rows, "Rows of a batch.")
+_MAX_BYTES = flags.DEFINE_integer("max_request_bytes", Limits.request_bytes, "Bytes of a request.")
+_MAX_AT_ONCE = flags.DEFINE_integer("max_at_once", Limits.at_once, "Requests that are computed at a time.")
+_WAIT_SECONDS = flags.DEFINE_float("wait_seconds", Limits.seconds, "How long a request may wait for its turn.")
+
+
+def main(argv: list[str]) -> int:
+    """Runs from flags until SIGTERM or SIGINT; returns the exit code."""
+    del argv
+    logging.set_verbosity(logging.WARNING)  # TensorFlow tells that an updated model has no fingerprint
+    if not has_serving():
+        print(f"error: {MISSING}", file=sys.stderr)
+        return 2
+    from semppl.export.serving import grpc_service, rest_service
+
+    try:
+        limits = Limits(_MAX_ROWS.value, _MAX_BYTES.value, _MAX_AT_ONCE.value, _WAIT_SECONDS.value)
+        versions = ModelVersions(_MODEL_NAME.value, pathlib.Path(str(_MODEL_BASE_PATH.value)))
+        predictor = Predictor(versions, limits)
+        grpc_server, grpc_port = grpc_service.start(predictor, _PORT.value)
+        rest_server = rest_service.start(predictor, _REST_API_PORT.value)
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    versions.watch(_POLL_SECONDS.value)
+    print(f"gRPC on localhost:{grpc_port}, REST on http://localhost:{rest_server.server_port}", flush=True)
+    stopped.wait()
+    versions.stop()
+    rest_server.shutdown()
+    grpc_server.stop(grace=5).wait()
+    return 0
+
+
+def run() -> None:
+    """Is the console script."""
+    flags.mark_flag_as_required("model_base_path")
+    app.run(main)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,135 @@
+"""TensorFlow Serving's gRPC interface: Predict, GetModelMetadata and GetModelStatus."""
+
+import contextlib
+from collections.abc import Iterator
+from concurrent import futures
+
+import grpc
+import tensorflow as tf
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+
+from semppl.export.serving.json_tensors import BadRequest
+from semppl.export.serving.model_versions import ModelVersions
+from semppl.export.serving.predictor import DEFAULT_SIGNATURE, Busy, NotServed, Predictor
+
+_THREADS = 16
+
+
+class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
+    """Answers Predict and GetModelMetadata.
+
+    Args:
+        predictor: that runs the model.
+    """
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
+
+    def Predict(  # noqa: N802  (the interface's name)
+        self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
+    ) -> predict_pb2.PredictResponse:
+        """Runs a signature."""
+        spec = request.model_spec
+        signature = spec.signature_name or DEFAULT_SIGNATURE
+        with _told(context):
+            version = self._predictor.find(spec.name, spec.version.value if spec.HasField("version") else None)
+            try:
+                inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
+            except (TypeError, ValueError) as error:
+                raise BadRequest(f"A tensor cannot be read: {str(error).splitlines()[0]}") from error
+            outputs = self._predictor.predict(version, signature, inputs, request.output_filter)
+        response = predict_pb2.PredictResponse()
+        response.model_spec.name = spec.name
+        response.model_spec.signature_name = signature
+        response.model_spec.version.value = version.number
+        for name, value in outputs.items():
+            response.outputs[name].CopyFrom(tf.make_tensor_proto(value))
+        return response
+
+    def GetModelMetadata(  # noqa: N802
+        self, request: get_model_metadata_pb2.GetModelMetadataRequest, context: grpc.ServicerContext
+    ) -> get_model_metadata_pb2.GetModelMetadataResponse:
+        """Tells the signatures."""
+        with _told(context):
+            if list(request.metadata_field) != ["signature_def"]:
+                raise BadRequest(f"metadata_field must be signature_def. Received: {list(request.metadata_field)}")
+            self._predictor.find(request.model_spec.name)
+        return metadata(self._predictor.versions)
+
+
+class ModelService(model_service_pb2_grpc.ModelServiceServicer):
+    """Answers GetModelStatus.
+
+    Args:
+        predictor: that runs the model.
+    """
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
+
+    def GetModelStatus(  # noqa: N802
+        self, request: get_model_status_pb2.GetModelStatusRequest, context: grpc.ServicerContext
+    ) -> get_model_status_pb2.GetModelStatusResponse:
+        """Tells the versions and their states."""
+        with _told(context):
+            self._predictor.find(request.model_spec.name)
+        return status(self._predictor.versions)
+
+
+def metadata(versions: ModelVersions) -> get_model_metadata_pb2.GetModelMetadataResponse:
+    """Describes the signatures of the current version."""
+    response = get_model_metadata_pb2.GetModelMetadataResponse()
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    response.model_spec.name = versions.name
+    if versions.current is not None:
+        response.model_spec.version.value = versions.current.number
+        for name, signature in versions.current.signatures.items():
+            signatures.signature_def[name].CopyFrom(signature)
+    response.metadata["signature_def"].Pack(signatures)
+    return response
+
+
+def status(versions: ModelVersions) -> get_model_status_pb2.GetModelStatusResponse:
+    """Describes the state of each version, the newest first."""
+    response = get_model_status_pb2.GetModelStatusResponse()
+    for number, (state, message) in sorted(versions.states.items(), reverse=True):
+        entry = response.model_version_status.add(
+            version=number, state=get_model_status_pb2.ModelVersionStatus.State.Value(state)
+        )
+        entry.status.error_code = 2 if message else 0  # UNKNOWN, or OK
+        entry.status.error_message = message
+    return response
+
+
+def start(predictor: Predictor, port: int) -> tuple[grpc.Server, int]:
+    """Starts serving on the loopback interface; returns the server and its port, a free one for 0."""
+    size = predictor.limits.request_bytes
+    server = grpc.server(
+        futures.ThreadPoolExecutor(_THREADS),
+        options=[("grpc.max_receive_message_length", size), ("grpc.max_send_message_length", -1)],
+        maximum_concurrent_rpcs=4 * _THREADS,
+    )
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(predictor), server)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(predictor), server)
+    bound = server.add_insecure_port(f"localhost:{port}")
+    server.start()
+    return server, bound
+
+
+@contextlib.contextmanager
+def _told(context: grpc.ServicerContext) -> Iterator[None]:
+    """Turns what goes wrong into a status code."""
+    try:
+        yield
+    except NotServed as error:
+        context.abort(grpc.StatusCode.NOT_FOUND, str(error))
+    except BadRequest as error:
+        context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+    except Busy as error:
+        context.abort(grpc.StatusCode.UNAVAILABLE, str(error))

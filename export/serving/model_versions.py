@@ -1,0 +1,119 @@
+"""Keeps the newest version of a model in memory, and looks for newer ones."""
+
+import dataclasses
+import pathlib
+import sys
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+
+from semppl.export.warmup import WARMUP, read_warmup
+
+_INTERNAL = "__saved_model_init_op"
+
+AVAILABLE, LOADING, FAILED = "AVAILABLE", "LOADING", "END"
+
+
+@dataclasses.dataclass(frozen=True)
+class Version:
+    """A loaded SavedModel.
+
+    Attributes:
+        number: its folder's name.
+        functions: by signature.
+        signatures: as they stand in the file: names, types and shapes of what goes in and comes out.
+        loaded: the model, which owns the variables.
+    """
+
+    number: int
+    functions: dict[str, Callable[..., dict[str, tf.Tensor]]]
+    signatures: dict[str, meta_graph_pb2.SignatureDef]
+    loaded: object
+
+    @classmethod
+    def load(cls, folder: pathlib.Path) -> "Version":
+        """Loads a version's folder, and runs its warm-up requests, so that no client waits for what is done once."""
+        file = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+        signatures = {name: value for name, value in file.meta_graphs[0].signature_def.items() if name != _INTERNAL}
+        loaded = tf.saved_model.load(str(folder))
+        functions = dict(loaded.signatures)
+        if (folder / WARMUP).is_file():
+            for signature, inputs in read_warmup(folder):
+                functions[signature](**{name: tf.constant(value) for name, value in inputs.items()})
+        return cls(int(folder.name), functions, signatures, loaded)
+
+
+class ModelVersions:
+    """Serves the version with the largest number; an older one goes when the newer one is there.
+
+    Args:
+        name: of the model.
+        base: folder of the versions.
+
+    Raises:
+        ValueError: if there is no version that can be loaded.
+    """
+
+    def __init__(self, name: str, base: pathlib.Path) -> None:
+        self.name = name
+        self.base = base
+        self.current: Version | None = None
+        self.states: dict[int, tuple[str, str]] = {}
+        """By number: the state, and an error's message."""
+        self._stop = threading.Event()
+        self.look()
+        if self.current is None:
+            raise ValueError(
+                f"--model_base_path must be a folder with a version, a number. Received: {base}{self._why()}"
+            )
+
+    def look(self) -> None:
+        """Loads the newest version unless it is there, or failed before."""
+        numbers = [int(path.name) for path in self._folders()]
+        newest = max(numbers, default=None)
+        if newest is None or newest in self.states:
+            return
+        self.states[newest] = (LOADING, "")
+        try:
+            self.current = Version.load(self.base / self._name_of(newest))
+        except Exception as error:  # whatever is wrong with one version, the one before goes on
+            self.states[newest] = (FAILED, str(error).splitlines()[0])
+            print(f"version {newest} of {self.name} cannot be loaded: {self.states[newest][1]}", file=sys.stderr)
+            return
+        self.states = {number: state for number, state in self.states.items() if state[0] == FAILED}
+        self.states[newest] = (AVAILABLE, "")
+        print(f"serving version {newest} of {self.name}", file=sys.stderr, flush=True)
+
+    def watch(self, seconds: float) -> threading.Thread:
+        """Looks for newer versions every so many seconds, until `stop`."""
+
+        def look_on() -> None:
+            while not self._stop.wait(seconds):
+                self.look()
+
+        thread = threading.Thread(target=look_on, name="versions", daemon=True)
+        thread.start()
+        return thread
+
+    def stop(self) -> None:
+        """Ends `watch`."""
+        self._stop.set()
+
+    def _folders(self) -> list[pathlib.Path]:
+        if not self.base.is_dir():
+            return []
+        return [path for path in self.base.iterdir() if path.name.isdecimal() and path.is_dir()]
+
+    def _name_of(self, number: int) -> str:
+        return next(path.name for path in self._folders() if int(path.name) == number)
+
+    def _why(self) -> str:
+        return "".join(f" ({message})" for _, message in self.states.values())
+
+
+def input_dtypes(signature: meta_graph_pb2.SignatureDef) -> dict[str, np.dtype]:
+    """Returns the type of each input; object for strings."""
+    return {name: np.dtype(tf.as_dtype(spec.dtype).as_numpy_dtype) for name, spec in signature.inputs.items()}

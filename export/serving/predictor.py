@@ -1,0 +1,141 @@
+"""Answers requests, few at a time, and refuses those that it should not even begin."""
+
+import contextlib
+import dataclasses
+import threading
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from semppl.export.serving.json_tensors import BadRequest
+from semppl.export.serving.model_versions import ModelVersions, Version
+
+DEFAULT_SIGNATURE = "serving_default"
+_MESSAGE = 300  # characters of what TensorFlow says
+
+
+class NotServed(LookupError):
+    """There is no such model, version or signature here."""
+
+
+class Busy(RuntimeError):
+    """Too many requests wait already; later it may work."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What one request may ask, and all together.
+
+    Attributes:
+        rows: of a batch.
+        request_bytes: of a message.
+        at_once: requests that are computed at a time.
+        seconds: that a request waits for its turn.
+    """
+
+    rows: int = 256
+    request_bytes: int = 2**26
+    at_once: int = 2
+    seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if getattr(self, field.name) <= 0:
+                flag = f"max_{field.name}" if field.name != "seconds" else "wait_seconds"
+                raise ValueError(f"--{flag} must be positive. Received: {getattr(self, field.name)}")
+
+
+class Predictor:
+    """Runs signatures of a model's current version.
+
+    Args:
+        versions: of the model.
+        limits: of a request, and of all together.
+    """
+
+    def __init__(self, versions: ModelVersions, limits: Limits) -> None:
+        self.versions = versions
+        self.limits = limits
+        self.counts = {"ok": 0, "refused": 0, "busy": 0}
+        self.seconds = 0.0
+        self._turn = threading.BoundedSemaphore(limits.at_once)
+        self._counting = threading.Lock()
+
+    def find(self, name: str, version: int | None = None) -> Version:
+        """Finds a version, by default the current one.
+
+        Raises:
+            NotServed: if it is not here.
+        """
+        current = self.versions.current
+        if name != self.versions.name or current is None or version not in (None, current.number):
+            raise NotServed(f"Servable not found for request: {name}" + (f", version {version}" if version else ""))
+        return current
+
+    def predict(
+        self, version: Version, signature: str, inputs: dict[str, np.ndarray], outputs: Sequence[str] = ()
+    ) -> dict[str, np.ndarray]:
+        """Runs a signature.
+
+        Args:
+            version: from `find`.
+            signature: by name.
+            inputs: by name.
+            outputs: those wanted; none means all.
+
+        Raises:
+            NotServed: if there is no such signature.
+            BadRequest: if the inputs do not fit, or are too many.
+            Busy: if it did not get its turn in time.
+        """
+        start = time.monotonic()
+        outcome = "refused"
+        try:
+            self._check(version, signature, inputs, outputs)
+            outcome = "busy"
+            with self._my_turn():
+                outcome = "refused"
+                answer = _run(version, signature, inputs)
+            outcome = "ok"
+        finally:
+            with self._counting:
+                self.counts[outcome] += 1
+                self.seconds += time.monotonic() - start
+        return {name: value for name, value in answer.items() if not outputs or name in outputs}
+
+    def _check(self, version: Version, signature: str, inputs: dict[str, np.ndarray], outputs: Sequence[str]) -> None:
+        if signature not in version.signatures:
+            raise NotServed(f"Serving signature name {signature!r} not found; there are {sorted(version.signatures)}")
+        expected = version.signatures[signature].inputs
+        if set(inputs) != set(expected):
+            raise BadRequest(f"Inputs must be {sorted(expected)}. Received: {sorted(inputs)}")
+        unknown = set(outputs) - set(version.signatures[signature].outputs)
+        if unknown:
+            raise BadRequest(f"Outputs must be of the signature. Received: {sorted(unknown)}")
+        for name, value in inputs.items():
+            dtype, shape = tf.as_dtype(expected[name].dtype), tf.TensorShape(expected[name].tensor_shape)
+            if value.dtype != dtype.as_numpy_dtype or not shape.is_compatible_with(value.shape):
+                raise BadRequest(
+                    f"{name} must be {dtype.name} of shape {shape}. Received: {value.dtype} of shape {value.shape}"
+                )
+            if not 1 <= value.shape[0] <= self.limits.rows:
+                raise BadRequest(f"{name} must have 1..{self.limits.rows} rows. Received: {value.shape[0]}")
+
+    @contextlib.contextmanager
+    def _my_turn(self) -> Iterator[None]:
+        if not self._turn.acquire(timeout=self.limits.seconds):
+            raise Busy(f"{self.limits.at_once} requests are being answered; no turn within {self.limits.seconds:g} s")
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+
+def _run(version: Version, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    try:
+        answer = version.functions[signature](**{name: tf.constant(value) for name, value in inputs.items()})
+    except (tf.errors.OpError, ValueError) as error:
+        raise BadRequest(" ".join(str(error).split())[:_MESSAGE]) from error
+    return {name: value.numpy() for name, value in answer.items()}

@@ -1,0 +1,58 @@
+"""Asks a served model over REST; needs nothing but the standard library and NumPy."""
+
+import http.client
+import json
+import urllib.error
+import urllib.request
+
+import numpy as np
+
+from semppl.export.serving.json_tensors import decode_response, encode_request
+from semppl.export.serving.retries import Unavailable, with_retries
+
+_LATER = (429, 500, 502, 503, 504)
+
+
+class RestClient:
+    """Asks TensorFlow Serving, or the stand-in.
+
+    Args:
+        address: such as http://localhost:8501.
+        model: its name.
+        seconds: that an attempt may take.
+        attempts: at most.
+    """
+
+    def __init__(self, address: str, model: str, *, seconds: float = 10.0, attempts: int = 4) -> None:
+        self._url = f"{address.rstrip('/')}/v1/models/{model}:predict"
+        self._seconds = seconds
+        self._attempts = attempts
+
+    def predict(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Runs a signature of several outputs; strings come back as texts.
+
+        Raises:
+            ValueError: if the server refuses the request.
+            Unavailable: if it does not answer.
+        """
+        body = encode_request(inputs, signature)
+        return decode_response(with_retries(lambda: self._post(body), attempts=self._attempts))
+
+    def _post(self, body: bytes) -> bytes:
+        request = urllib.request.Request(self._url, body, {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=self._seconds) as response:
+                answer: bytes = response.read()
+        except urllib.error.HTTPError as error:
+            message = f"{self._url} answered {error.code}: {_message(error.read())}"
+            raise (Unavailable if error.code in _LATER else ValueError)(message) from error
+        except (OSError, http.client.HTTPException) as error:
+            raise Unavailable(f"{self._url} did not answer: {error}") from error
+        return answer
+
+
+def _message(body: bytes) -> str:
+    try:
+        return str(json.loads(body)["error"])
+    except (ValueError, KeyError, TypeError):
+        return body[:200].decode(errors="replace")

@@ -1,0 +1,168 @@
+"""TensorFlow Serving's REST interface: predict, status, metadata; health, and metrics for Prometheus."""
+
+import http.server
+import json
+import re
+import socket
+import socketserver
+import threading
+from typing import Any
+
+from google.protobuf import json_format
+
+from semppl.export.serving import grpc_service
+from semppl.export.serving.json_tensors import BadRequest, decode_request, encode_response, read_object
+from semppl.export.serving.model_versions import input_dtypes
+from semppl.export.serving.predictor import DEFAULT_SIGNATURE, Busy, NotServed, Predictor
+
+_ROUTE = re.compile(r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+))?(?P<what>:predict|/metadata)?")
+_SILENCE_SECONDS = 30.0  # a client that says nothing for so long is cut off
+_CONNECTIONS = 64
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers one connection's requests."""
+
+    protocol_version = "HTTP/1.1"
+    timeout = _SILENCE_SECONDS
+    predictor: Predictor
+
+    def do_GET(self) -> None:
+        """Tells status, metadata, health or metrics."""
+        self._answer(self._get)
+
+    def do_POST(self) -> None:
+        """Predicts."""
+        self._answer(self._predict)
+
+    def log_message(self, *_: Any) -> None:
+        """Says nothing: metrics count the requests."""
+
+    def _answer(self, route: Any) -> None:
+        try:
+            code, kind, body = 200, "application/json", route()
+        except NotServed as error:
+            code, kind, body = 404, "application/json", _error(error)
+        except BadRequest as error:
+            code, kind, body = 400, "application/json", _error(error)
+        except Busy as error:
+            code, kind, body = 503, "application/json", _error(error)
+        if self.path == "/monitoring/prometheus/metrics":
+            kind = "text/plain; version=0.0.4"
+        self.send_response(code)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _get(self) -> bytes:
+        if self.path == "/healthz":
+            return b"{}"
+        if self.path == "/monitoring/prometheus/metrics":
+            return _metrics(self.predictor)
+        route = self._route()
+        self.predictor.find(route["name"], _number(route["version"]))
+        versions = self.predictor.versions
+        if route["what"] == "/metadata":
+            return _metadata(grpc_service.metadata(versions))
+        if route["what"] is None:
+            return _json(grpc_service.status(versions))
+        raise BadRequest("Predictions must be asked for by POST")
+
+    def _predict(self) -> bytes:
+        body = self._body()
+        route = self._route()
+        if route["what"] != ":predict":
+            raise BadRequest("Only predictions are asked for by POST")
+        version = self.predictor.find(route["name"], _number(route["version"]))
+        signature = read_object(body).get("signature_name", DEFAULT_SIGNATURE)
+        if signature not in version.signatures:
+            raise BadRequest(f"Serving signature name {signature!r} not found; there are {sorted(version.signatures)}")
+        inputs, by_rows = decode_request(body, input_dtypes(version.signatures[signature]))
+        return encode_response(self.predictor.predict(version, signature, inputs), by_rows=by_rows)
+
+    def _body(self) -> bytes:
+        length = self.headers.get("Content-Length", "")
+        allowed = self.predictor.limits.request_bytes
+        if not length.isdecimal() or int(length) > allowed:
+            self.close_connection = True  # its body is not read
+            raise BadRequest(f"Content-Length must be at most {allowed}. Received: {length or 'none'}")
+        return self.rfile.read(int(length))
+
+    def _route(self) -> dict[str, Any]:
+        match = _ROUTE.fullmatch(self.path)
+        if match is None:
+            raise BadRequest(f"Malformed request: {self.command} {self.path[:200]}")
+        return match.groupdict()
+
+
+class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
+    """A thread per connection, and not too many of them.
+
+    Args:
+        predictor: that runs the model.
+        port: on the loopback interface; 0 takes a free one.
+    """
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, predictor: Predictor, port: int) -> None:
+        self._free = threading.BoundedSemaphore(_CONNECTIONS)
+        super().__init__(("localhost", port), type("BoundHandler", (Handler,), {"predictor": predictor}))
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Begins a connection, or closes it where there are too many."""
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serves a connection to its end."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request: socket.socket | tuple[bytes, socket.socket], client_address: Any) -> None:
+        """Says nothing: a client that hangs up is no news."""
+
+
+def start(predictor: Predictor, port: int) -> Server:
+    """Starts serving in a thread."""
+    server = Server(predictor, port)
+    threading.Thread(target=server.serve_forever, name="rest", daemon=True).start()
+    return server
+
+
+def _number(text: str | None) -> int | None:
+    return None if text is None else int(text)
+
+
+def _error(error: Exception) -> bytes:
+    return json.dumps({"error": str(error)}).encode()
+
+
+def _json(message: Any) -> bytes:
+    text = json_format.MessageToJson(message, including_default_value_fields=True, preserving_proto_field_name=True)
+    return text.encode()
+
+
+def _metadata(message: Any) -> bytes:
+    """As TensorFlow Serving lays it out: what is packed, unpacked."""
+    options = {"including_default_value_fields": True, "preserving_proto_field_name": True}
+    signatures = json_format.MessageToDict(message.metadata["signature_def"], **options)
+    spec = json_format.MessageToDict(message.model_spec, **options)
+    return json.dumps({"model_spec": spec, "metadata": {"signature_def": signatures}}, indent=1).encode()
+
+
+def _metrics(predictor: Predictor) -> bytes:
+    lines = ["# TYPE semppl_requests_total counter"]
+    lines += [f'semppl_requests_total{{outcome="{name}"}} {count}' for name, count in predictor.counts.items()]
+    lines += ["# TYPE semppl_request_seconds_total counter", f"semppl_request_seconds_total {predictor.seconds:.6f}"]
+    current = predictor.versions.current
+    lines += ["# TYPE semppl_model_version gauge", f"semppl_model_version {current.number if current else 0}"]
+    return ("\n".join(lines) + "\n").encode()

@@ -1,0 +1,130 @@
+"""Adds labelled pictures, of known classes or of new ones, to an exported model, without training.
+
+python -m semppl.export.update_memory --model=served/digits/1 --labels=new.csv --out=served/digits/2
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+if __name__ == "__main__":  # before TensorFlow is imported: it greets with a dozen lines
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import tensorflow as tf
+from absl import app, flags, logging
+
+from semppl.export.assets import EVIDENCE, MODEL_CARD, write_assets
+from semppl.export.evidence import Embedded, Evidence, summary
+from semppl.export.label_file import LabelledPicture, read_label_file
+from semppl.export.variables import exchange_variables, memory_values
+from semppl.export.versions import new_version
+
+FIRST_ADDED_ID = 2**32
+"""Ids below are positions in the training set."""
+
+_BATCH = 32
+
+_MODEL = flags.DEFINE_string("model", None, "Folder of an exported model with a labelled memory: …/digits/1.")
+_LABELS = flags.DEFINE_string(
+    "labels", None, "CSV file with the columns path (relative to the file) and label (the name of a class)."
+)
+_OUT = flags.DEFINE_string("out", None, "Folder to write; its last part is the version, a number: …/digits/2.")
+
+
+def update_memory(
+    model: str | pathlib.Path, labels: str | pathlib.Path, out: str | pathlib.Path, *, command: str = ""
+) -> dict[str, Any]:
+    """Writes a version that remembers more; what it answers is fitted again, and its encoder is the same, byte for byte.
+
+    Args:
+        model: folder of an exported model.
+        labels: CSV file; a label that names no class of the model is a new class.
+        out: folder to write; appears when it is whole.
+        command: for the model card.
+
+    Returns:
+        The model card.
+
+    Raises:
+        ValueError: if the model has no memory, the file is not as it should be, or a picture cannot be read.
+    """
+    source = pathlib.Path(model)
+    if not (source / EVIDENCE).is_file():
+        raise ValueError(f"--model must be the folder of an exported model with a labelled memory. Received: {model}")
+    with new_version(out, flag="--out") as folder:
+        pictures = read_label_file(labels)
+        evidence = remember(Evidence.load(source / EVIDENCE), pictures, _embed(source, pictures))
+        memory, report = evidence.build()
+        # The fingerprint is of the old variables; servers do without.
+        shutil.copytree(
+            source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("variables", "fingerprint.pb")
+        )
+        exchange_variables(source, folder, memory_values(memory))
+        evidence.save(folder / EVIDENCE)
+        card: dict[str, Any] = json.loads((source / "assets" / MODEL_CARD).read_text())
+        card |= {"memory": report, "updated_from": card["command"], "command": command}
+        write_assets(folder / "assets", card, evidence)
+    return card
+
+
+def remember(evidence: Evidence, pictures: Sequence[LabelledPicture], embeddings: np.ndarray) -> Evidence:
+    """Adds pictures to what a memory is built from.
+
+    Args:
+        evidence: as it was.
+        pictures: n of them; a label that names no class makes a new one, in order of appearance.
+        embeddings: `[n, D]` of them.
+    """
+    names = tuple(dict.fromkeys([*evidence.class_names, *(picture.label for picture in pictures)]))
+    labels = np.array([names.index(picture.label) for picture in pictures], np.int32)
+    first = max(FIRST_ADDED_ID, int(evidence.memory.ids.max()) + 1)
+    added = Embedded(embeddings, labels, first + np.arange(len(pictures)))
+    return dataclasses.replace(evidence, memory=evidence.memory.join(added), class_names=names)
+
+
+def _embed(model: pathlib.Path, pictures: Sequence[LabelledPicture]) -> np.ndarray:
+    """`[n, D]`, by the model's own signature."""
+    embed = tf.saved_model.load(str(model)).signatures["embed_bytes"]
+    parts = []
+    for first in range(0, len(pictures), _BATCH):
+        some = pictures[first : first + _BATCH]
+        answer = embed(bytes=tf.constant([picture.path.read_bytes() for picture in some]))
+        for picture, valid in zip(some, answer["valid"].numpy(), strict=True):
+            if not valid:
+                raise ValueError(
+                    f"--labels must name JPEG, PNG or BMP pictures. Received: {picture.path} ({picture.where})"
+                )
+        parts.append(answer["embedding"].numpy())
+    return np.concatenate(parts)
+
+
+def main(argv: list[str]) -> int:
+    """Runs from flags; returns the exit code."""
+    del argv
+    logging.set_verbosity(logging.WARNING)  # TensorFlow tells that an updated model has no fingerprint
+    command = shlex.join(["python", "-m", "semppl.export.update_memory", *sys.argv[1:]])
+    try:
+        card = update_memory(str(_MODEL.value), str(_LABELS.value), str(_OUT.value), command=command)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(summary(card["memory"]))
+    print(f"written to {_OUT.value}")
+    return 0
+
+
+def run() -> None:
+    """Is the console script."""
+    flags.mark_flags_as_required(["model", "labels", "out"])
+    app.run(main)
+
+
+if __name__ == "__main__":
+    run()

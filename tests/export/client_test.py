@@ -1,0 +1,87 @@
+"""Tests of semppl.export.client, without a server; tests/export/serving/contract_test.py has one."""
+
+import contextlib
+import http.server
+import io
+import pathlib
+import subprocess
+import sys
+import threading
+
+import numpy as np
+from absl.testing import absltest, flagsaver, parameterized
+
+import semppl
+from semppl.export import client
+from semppl.export.serving.rest_client import RestClient
+from semppl.export.serving.retries import Unavailable
+from semppl.tests import testing  # noqa: F401  (marks the flags as parsed)
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    """Gives the answers that it is told, one after the other."""
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        code, body = self.server.answers.pop(0)
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+class ClientTest(parameterized.TestCase):
+    def _server(self, *answers):
+        server = http.server.HTTPServer(("localhost", 0), _Handler)
+        server.answers = list(answers)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        return f"http://localhost:{server.server_port}"
+
+    def _predict(self, address, **settings):
+        asked = RestClient(address, "digits", seconds=30, **settings)
+        return asked.predict("embed_bytes", {"bytes": np.array([b"a"], object)})
+
+    def test_a_server_that_is_busy_is_asked_again(self):
+        address = self._server((503, b'{"error": "later"}'), (200, b'{"outputs": {"valid": [true], "x": [[1.5]]}}'))
+        answer = self._predict(address)
+        self.assertEqual((answer["valid"].tolist(), answer["x"].tolist()), ([True], [[1.5]]))
+
+    def test_a_refusal_is_told_and_not_repeated(self):
+        with self.assertRaisesRegex(ValueError, "answered 400: no such input"):
+            self._predict(self._server((400, b'{"error": "no such input"}')))
+
+    def test_a_server_that_is_not_there_is_told_after_the_last_attempt(self):
+        with self.assertRaisesRegex(Unavailable, "did not answer"):
+            self._predict("http://localhost:9", attempts=2)
+
+    @parameterized.parameters("localhost:8501", "ftp://localhost", "http://", "grpc://")
+    def test_an_address_says_how_to_ask(self, address):
+        with self.assertRaisesRegex(ValueError, "--server must be http://HOST:PORT or grpc://HOST:PORT"):
+            client.connect(address, "digits", seconds=1, attempts=1)
+
+    @parameterized.parameters(
+        ([], {}, 2, "The arguments must be pictures. Received: none"),
+        (["none.png"], {}, 2, "none.png"),
+        (["picture"], {"server": "http://localhost:9", "attempts": 1}, 1, "did not answer"),
+    )
+    def test_what_goes_wrong_is_one_line(self, arguments, values, code, message):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        (folder / "picture").write_bytes(b"a")
+        with contextlib.redirect_stderr(io.StringIO()) as told, flagsaver.flagsaver(**values):
+            self.assertEqual(client.main(["client", *(str(folder / name) for name in arguments)]), code)
+        self.assertIn(message, told.getvalue())
+        self.assertLen(told.getvalue().splitlines(), 1)
+
+    def test_rest_needs_no_tensorflow(self):
+        program = 'import sys, semppl.export.client; sys.exit("tensorflow" in sys.modules)'
+        root = pathlib.Path(semppl.__file__).parents[1]
+        self.assertEqual(subprocess.run([sys.executable, "-c", program], cwd=root, check=False).returncode, 0)
+
+
+if __name__ == "__main__":
+    absltest.main()

@@ -1,0 +1,152 @@
+"""Tests of semppl.export.decoding."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+from PIL import Image, ImageOps
+
+from semppl.data.streaming import decode_picture
+from semppl.export import decoding
+from semppl.layers.preprocessing import test_view
+from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
+
+
+def _picture(height=13, width=17, channels=3, seed=0):
+    """Smooth, so that JPEG keeps it, and different in every corner."""
+    small = np.random.default_rng(seed).uniform(0, 255, (3, 3, channels))
+    return tf.cast(tf.clip_by_value(tf.image.resize(small, [height, width]), 0, 255), tf.uint8).numpy()
+
+
+def _encoded(pixels, kind, **settings):
+    file = io.BytesIO()
+    Image.fromarray(pixels.squeeze()).save(file, kind, **settings)
+    return file.getvalue()
+
+
+def _jpeg(pixels, orientation=None, *, order=">", before=b""):
+    """A JPEG file with an EXIF segment by hand: its tag is the second of three, after `before`."""
+    plain = _encoded(pixels, "JPEG", quality=95)
+    if orientation is None:
+        return plain
+    tags = b"".join(
+        struct.pack(f"{order}HHIHxx", tag, 3, 1, value) for tag, value in ((256, 9), (274, orientation), (296, 7))
+    )
+    tiff = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HI", 42, 12) + b"pad!"
+    tiff += struct.pack(f"{order}H", 3) + tags + bytes(4)
+    exif = b"Exif\0\0" + tiff
+    return plain[:2] + before + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + plain[2:]
+
+
+def _png_of(height, width):
+    """The first bytes of a PNG file of any size, and hardly any pixels."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(64))) + chunk(b"IEND", b"")
+    )
+
+
+def _decode(encoded, channels=3, **settings):
+    """In a graph, where a picture's size is not known."""
+    function = tf.function(lambda file: decoding.decode_upright(file, channels, **settings))
+    return function(tf.constant(encoded)).numpy()
+
+
+class DecodeUprightTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters(("JPEG", 1), ("JPEG", 3), ("PNG", 1), ("PNG", 3), ("BMP", 3))
+    def test_an_upright_picture_is_decoded_as_evaluation_decodes_it(self, kind, channels):
+        encoded = _encoded(_picture(channels=channels), kind)
+        decoded = _decode(encoded, channels)
+        self.assertEqual(decoded.shape, (13, 17, channels))
+        self.assertAllEqual(decoded, decode_picture(tf.constant(encoded), channels))
+
+    @parameterized.product(orientation=list(range(1, 9)), order=["<", ">"])
+    def test_every_orientation_is_undone_as_pillow_undoes_it(self, orientation, order):
+        encoded = _jpeg(_picture(), orientation, order=order)
+        expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(encoded))))
+        self.assertEqual(expected.shape, (13, 17, 3) if orientation < 5 else (17, 13, 3))
+        self.assertAllEqual(_decode(encoded), expected)
+
+    @parameterized.named_parameters(
+        ("after_a_comment", b"\xff\xfe\x00\x05abc"), ("after_other_metadata", b"\xff\xe1\x00\x08http\0\0")
+    )
+    def test_the_orientation_is_found(self, before):
+        self.assertEqual(_decode(_jpeg(_picture(), 6, before=before)).shape, (17, 13, 3))
+
+    @parameterized.parameters(0, 9, 65535)
+    def test_an_orientation_that_makes_no_sense_is_upright(self, orientation):
+        self.assertAllEqual(_decode(_jpeg(_picture(), orientation)), _decode(_jpeg(_picture())))
+
+    def test_no_mutated_header_is_more_than_refused(self):
+        rng = np.random.default_rng(0)
+        function = tf.function(decoding.exif_orientation, input_signature=[tf.TensorSpec([None], tf.int32)])
+        whole = np.frombuffer(_jpeg(_picture(), 6), np.uint8)[:200].astype(np.int32)
+        for _ in range(200):
+            mutated = whole[: rng.integers(1, len(whole))].copy()
+            mutated[rng.integers(0, len(mutated), 3)] = rng.integers(0, 256, 3)
+            self.assertBetween(int(function(mutated)), 1, 8)
+
+    @parameterized.named_parameters(
+        ("png", _png_of(20_000, 20_000)),
+        ("png_with_a_side_below_zero", _png_of(2**32 - 1, 2**32 - 1)),
+        ("png_of_nothing", _png_of(0, 10)),
+        ("bmp", b"BM" + bytes(16) + struct.pack("<ii", 20_000, -20_000) + bytes(64)),
+        ("gif", _encoded(_picture(channels=1), "GIF")),
+        ("text", b"a text"),
+        ("empty", b""),
+        ("half", _encoded(_picture(), "PNG")[:100]),
+        ("half_jpeg", _encoded(_picture(200, 200), "JPEG")[:700]),
+    )
+    def test_what_is_no_picture_or_too_large_a_one_is_refused(self, encoded):
+        with self.assertRaises(tf.errors.InvalidArgumentError):
+            _decode(encoded)
+
+    @parameterized.parameters("JPEG", "PNG", "BMP")
+    def test_the_limit_is_that_of_pixels_not_of_sides(self, kind):
+        encoded = _encoded(_picture(10, 40), kind)
+        self.assertEqual(_decode(encoded, max_pixels=400).shape, (10, 40, 3))
+        with self.assertRaisesRegex(tf.errors.InvalidArgumentError, "400"):
+            _decode(encoded, max_pixels=399)
+
+
+class DecodeRowsTest(tf.test.TestCase, parameterized.TestCase):
+    def _rows(self, encoded, recipe="imagenet"):
+        prepare = test_view(recipe, 8)
+        function = tf.function(
+            lambda files: decoding.decode_rows(files, prepare, size=8, channels=3),
+            input_signature=[tf.TensorSpec([None], tf.string)],
+        )
+        return [part.numpy() for part in function(tf.constant(encoded, tf.string))]
+
+    @parameterized.parameters("imagenet", "identity")
+    def test_pictures_are_prepared_as_evaluation_prepares_them(self, recipe):
+        pictures = [_picture(13 + number, 40 - number, seed=number) for number in range(9)]
+        images, valid = self._rows([_encoded(pixels, "PNG") for pixels in pictures], recipe)
+        self.assertAllEqual(valid, [True] * 9)
+        expected = [test_view(recipe, 8)(pixels[np.newaxis])[0] for pixels in pictures]
+        self.assertAllClose(images, expected, rtol=0, atol=1e-6)
+
+    def test_a_broken_picture_leaves_its_neighbours_alone(self):
+        good = [_encoded(_picture(seed=number), "PNG") for number in range(3)]
+        alone, _ = self._rows(good)
+        images, valid = self._rows([b"", good[0], b"rubbish", _png_of(30_000, 30_000), good[1], good[2], good[2][:60]])
+        self.assertAllEqual(valid, [False, True, False, False, True, True, False])
+        self.assertAllEqual(images[[1, 4, 5]], alone)
+        self.assertAllEqual(images[[0, 2, 3, 6]], np.zeros((4, 8, 8, 3)))
+
+    @parameterized.parameters(0, 1, 3)
+    def test_a_batch_of_nothing_but_rubbish_has_its_rows(self, count):
+        images, valid = self._rows([b"rubbish"] * count)
+        self.assertEqual(images.shape, (count, 8, 8, 3))
+        self.assertAllEqual(valid, [False] * count)
+
+
+if __name__ == "__main__":
+    tf.test.main()

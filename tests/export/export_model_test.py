@@ -1,0 +1,233 @@
+"""Tests of semppl.export.export_model and of what it writes."""
+
+import csv
+import json
+import pathlib
+import subprocess
+import sys
+import unittest
+
+import numpy as np
+import tensorflow as tf
+from absl.testing import flagsaver, parameterized
+
+from semppl.data.sources import load_source
+from semppl.export import export_model, warmup
+from semppl.export.evidence import Evidence, Trust
+from semppl.export.serving.extra import has_serving
+from semppl.layers.preprocessing import test_view
+from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
+from semppl.tests.export.random_runs import write_run
+from semppl.trainers import checkpoints
+
+EMBEDDING = {"serving_default", "embed_bytes", "embed_images"}
+ANSWERING = EMBEDDING | {"classify_embeddings", "neighbours", "ood"}
+
+ASK = """
+import sys
+import numpy as np
+import tensorflow as tf
+signatures = tf.saved_model.load(sys.argv[1]).signatures
+pictures = [tf.io.read_file(path) for path in sys.argv[3:]]
+answers = {"serving_default": signatures["serving_default"](bytes=pictures)}
+answers["embed_bytes"] = signatures["embed_bytes"](bytes=pictures)
+for name in ("classify_embeddings", "neighbours", "ood"):
+    answers[name] = signatures[name](embedding=3 * answers["embed_bytes"]["embedding"])
+assert not [name for name in sys.modules if name.split(".")[0] == "semppl"]
+np.savez(sys.argv[2], **{f"{name}/{key}": value for name, part in answers.items() for key, value in part.items()})
+"""
+
+
+class ExportTest(tf.test.TestCase, parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(self.create_tempdir().full_path)
+
+    def _export(self, *, run=None, version="1", **settings):
+        self.settings, self.network = write_run(self.folder / "run", **run or {})
+        target = self.folder / "served" / "digits" / version
+        self.card = export_model.export(self.folder / "run", target, **settings)
+        return target
+
+    def _pictures(self):
+        """Five PNG files of digits, one of them broken."""
+        images = np.round(load_source("digits").test.images[:5] * 255).astype(np.uint8)
+        paths = []
+        for number, image in enumerate(images):
+            encoded = tf.io.encode_png(image).numpy()
+            paths.append(self.folder / f"{number}.png")
+            paths[-1].write_bytes(encoded[:30] if number == 2 else encoded)
+        return images, [str(path) for path in paths]
+
+    def test_every_signature_answers_in_a_process_without_this_project(self):
+        served = self._export(trust=Trust(target_risk=0.0, target_coverage=0.5))
+        images, paths = self._pictures()
+        out = self.folder / "out.npz"
+        command = [sys.executable, "-P", "-c", ASK, str(served), str(out), *paths]
+        subprocess.run(command, check=True, cwd=self.folder, capture_output=True)
+        answer = np.load(out, allow_pickle=True)
+        valid = np.array([True, True, False, True, True])
+        prepared = test_view("identity", 8)(images)
+        expected = self.network.project(prepared).numpy() * valid[:, np.newaxis]
+        memory, report = Evidence.load(served / "assets.extra" / "evidence.npz").build()
+        classified = memory.classify(expected)
+        strangeness = memory.percentile(expected)
+        nearest = memory.neighbours(expected, k=10)
+        for signature in ("serving_default", "embed_bytes"):
+            self.assertAllClose(answer[f"{signature}/embedding"], expected, atol=1e-5)
+            self.assertAllEqual(answer[f"{signature}/valid"], valid)
+        for name in ("label", "probability", "abstain"):
+            self.assertAllClose(answer[f"serving_default/{name}"][valid], classified[name][valid], atol=1e-5)
+        self.assertAllEqual(answer["serving_default/label"][~valid], [-1])
+        self.assertAllEqual(answer["serving_default/abstain"][~valid], [True])
+        self.assertAllEqual(answer["serving_default/class_name"][valid], classified["class_name"][valid])
+        self.assertAllClose(answer["serving_default/ood"][valid], strangeness["ood"][valid], atol=0.1)
+        for name in ("probabilities", "prediction_set", "probability", "label"):
+            self.assertAllClose(answer[f"classify_embeddings/{name}"][valid], classified[name][valid], atol=1e-5)
+        self.assertAllEqual(answer["neighbours/ids"][valid], nearest["ids"][valid])
+        self.assertAllClose(answer["neighbours/similarities"][valid], nearest["similarities"][valid], atol=1e-5)
+        self.assertAllClose(answer["ood/distance"][valid], strangeness["distance"][valid], atol=1e-5)
+        self.assertEqual(report, self.card["memory"])
+
+    def test_names_types_and_free_sizes_are_as_documented(self):
+        signatures = tf.saved_model.load(str(self._export(num_neighbours=3))).signatures
+        self.assertEqual(set(signatures), ANSWERING)
+        inputs = {
+            name: {
+                key: (spec.dtype, spec.shape.as_list()) for key, spec in function.structured_input_signature[1].items()
+            }
+            for name, function in signatures.items()
+        }
+        encoded = {"bytes": (tf.string, [None])}
+        embedding = {"embedding": (tf.float32, [None, 8])}
+        self.assertEqual(inputs["serving_default"], encoded)
+        self.assertEqual(inputs["embed_bytes"], encoded)
+        self.assertEqual(inputs["embed_images"], {"images": (tf.float32, [None, None, None, 1])})
+        for name in ("classify_embeddings", "neighbours", "ood"):
+            self.assertEqual(inputs[name], embedding)
+        outputs = {
+            name: {key: (spec.dtype, spec.shape.as_list()) for key, spec in function.structured_outputs.items()}
+            for name, function in signatures.items()
+        }
+        row, rows = [None], [None, None]
+        embedded = {"embedding": (tf.float32, [None, 8]), "valid": (tf.bool, row)}
+        label = {
+            "label": (tf.int32, row),
+            "class_name": (tf.string, row),
+            "probability": (tf.float32, row),
+            "abstain": (tf.bool, row),
+        }
+        self.assertEqual(outputs["embed_bytes"], embedded)
+        self.assertEqual(outputs["embed_images"], embedded)
+        self.assertEqual(outputs["serving_default"], label | embedded | {"ood": (tf.float32, row)})
+        self.assertEqual(
+            outputs["classify_embeddings"],
+            label | {"probabilities": (tf.float32, rows), "prediction_set": (tf.bool, rows)},
+        )
+        self.assertEqual(
+            outputs["neighbours"],
+            {"ids": (tf.int64, rows), "labels": (tf.int32, rows), "similarities": (tf.float32, rows)},
+        )
+        self.assertEqual(outputs["ood"], {"distance": (tf.float32, row), "ood": (tf.float32, row)})
+
+    def test_images_that_are_no_numbers_are_not_valid(self):
+        served = tf.saved_model.load(str(self._export(memory=False)))
+        images = load_source("digits").test.images[:3].copy()
+        images[1, 4, 4] = np.nan
+        answer = served.signatures["embed_images"](images=tf.constant(images))
+        self.assertAllEqual(answer["valid"], [True, False, True])
+        self.assertAllEqual(answer["embedding"][1], np.zeros(8))
+        self.assertAllClose(answer["embedding"][::2], self.network.project(images[::2]), atol=1e-5)
+
+    def test_an_embedding_can_be_cut_to_its_first_numbers(self):
+        served = tf.saved_model.load(str(self._export(embedding_dims=3)))
+        images = load_source("digits").test.images[:4]
+        first = self.network.project(images).numpy()[:, :3]
+        embedding = served.signatures["embed_images"](images=tf.constant(images))["embedding"]
+        self.assertAllClose(embedding, first / np.linalg.norm(first, axis=1, keepdims=True), atol=1e-5)
+        self.assertEqual(self.card["embedding"], {"kind": "projections", "width": 3})
+        with self.assertRaisesRegex(ValueError, r"--embedding_dims must be in 0\.\.8\. Received: 9"):
+            self._export(version="2", embedding_dims=9)
+
+    @parameterized.named_parameters(
+        ("it_was_not_trained_here", {"queue": False}, {}), ("it_is_not_wanted", {}, {"memory": False})
+    )
+    def test_there_is_no_memory_where(self, run, settings):
+        served = self._export(run={**run, "data": "tfds:no_such_set"}, **settings)
+        self.assertEqual(set(tf.saved_model.load(str(served)).signatures), EMBEDDING)
+        self.assertNotIn("memory", self.card)
+        self.assertFalse((served / "assets.extra" / "evidence.npz").exists())
+
+    def test_a_run_that_was_not_trained_here_remembers_if_it_is_asked_to(self):
+        served = self._export(run={"queue": False}, memory=True)
+        self.assertEqual(set(tf.saved_model.load(str(served)).signatures), ANSWERING)
+
+    def test_labels_class_names_and_model_card_travel_with_it(self):
+        (self.folder / "run").mkdir()
+        (self.folder / "run" / "metrics.json").write_text('{"k": 1}')
+        served = self._export(command="python -m …")
+        self.assertEqual((served / "assets" / "class_names.txt").read_text(), "".join(f"{i}\n" for i in range(10)))
+        with (served / "assets" / "labels.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        memory = Evidence.load(served / "assets.extra" / "evidence.npz").memory
+        self.assertEqual([int(row["id"]) for row in rows], memory.ids.tolist())
+        self.assertEqual([int(row["label"]) for row in rows], memory.labels.tolist())
+        self.assertEqual([row["class_name"] for row in rows], [str(label) for label in memory.labels])
+        card = json.loads((served / "assets" / "model_card.json").read_text())
+        self.assertEqual(card, json.loads(json.dumps(self.card)))
+        self.assertEqual((card["step"], card["evaluation"], card["command"]), (7, {"k": 1}, "python -m …"))
+        checkpoint = checkpoints.latest_checkpoint(self.folder / "run")
+        self.assertEqual(card["weights_sha256"], checkpoints.weights_sha256(checkpoint))
+
+    @unittest.skipUnless(has_serving(), 'the extra "serving" is not installed')
+    def test_every_warm_up_request_is_one_that_the_model_answers(self):
+        served = self._export()
+        signatures = tf.saved_model.load(str(served)).signatures
+        warmed = []
+        for signature, inputs in warmup.read_warmup(served):
+            answer = signatures[signature](**{name: tf.constant(value) for name, value in inputs.items()})
+            if "valid" in answer:
+                self.assertTrue(answer["valid"].numpy().all())
+            warmed.append((signature, len(next(iter(inputs.values())))))
+        (record, *_) = tf.data.TFRecordDataset(str(served / warmup.WARMUP)).as_numpy_iterator()
+        self.assertIn(b"digits", record)  # the name that it is served under
+        self.assertCountEqual(warmed, [(name, rows) for name in ANSWERING for rows in (1, 32)])
+
+    def test_a_failure_leaves_nothing_behind(self):
+        with self.assertRaisesRegex(ValueError, "--data must be"):
+            self._export(run={"data": "tfds:no_such_set"})
+        self.assertEmpty(list((self.folder / "served" / "digits").iterdir()))
+
+    def test_neighbours_are_at_least_one(self):
+        with self.assertRaisesRegex(ValueError, "--num_neighbours must be 1 or more. Received: 0"):
+            self._export(num_neighbours=0)
+
+
+class MainTest(tf.test.TestCase, parameterized.TestCase):
+    def _main(self, **values):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        write_run(folder / "run")
+        values = {"workdir": str(folder / "run"), "export_dir": str(folder / "1"), **values}
+        with flagsaver.flagsaver(**values):
+            code = export_model.main([])
+        card = folder / "1" / "assets" / "model_card.json"
+        return code, json.loads(card.read_text()) if code == 0 else None
+
+    @parameterized.parameters(
+        ({}, (0.05, 0.0)),
+        ({"target_risk": 0.2}, (0.2, 0.0)),
+        ({"target_coverage": 0.7}, (0.0, 0.7)),
+    )
+    def test_risk_is_what_is_aimed_at_unless_a_share_is_given(self, values, expected):
+        code, card = self._main(**values)
+        self.assertEqual(code, 0)
+        trust = card["memory"]["trust"]
+        self.assertEqual((trust["target_risk"], trust["target_coverage"]), expected)
+
+    def test_a_setting_that_is_not_allowed_ends_in_one_line(self):
+        code, _ = self._main(target_risk=0.1, target_coverage=0.7)
+        self.assertEqual(code, 2)
+
+
+if __name__ == "__main__":
+    tf.test.main()

@@ -1,0 +1,219 @@
+"""What a server of exported models must do: the stand-in, or the binary that $TENSORFLOW_MODEL_SERVER names.
+
+Every test asks over the wire, and compares with the SavedModel run in this process.
+"""
+
+import base64
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+import urllib.error
+import urllib.request
+
+import numpy as np
+import tensorflow as tf
+
+import semppl
+from semppl.data.sources import load_source
+from semppl.export import client, export_model, update_memory
+from semppl.export.serving.extra import has_serving
+from semppl.export.serving.rest_client import RestClient
+from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
+from semppl.tests.export.random_runs import write_run
+
+_BINARY = os.environ.get("TENSORFLOW_MODEL_SERVER", "")
+_STARTUP_SECONDS = 180
+
+
+def _free_port():
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return free.getsockname()[1]
+
+
+def _picture(number):
+    pixels = np.round(load_source("digits").test.images[number] * 255).astype(np.uint8)
+    return tf.io.encode_png(pixels).numpy()
+
+
+@unittest.skipUnless(has_serving(), 'the extra "serving" is not installed')
+class ContractTest(tf.test.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.folder = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        write_run(cls.folder / "run")
+        cls.base = cls.folder / "digits"
+        export_model.export(cls.folder / "run", cls.base / "1")
+        cls.signatures = tf.saved_model.load(str(cls.base / "1")).signatures
+        cls.grpc_port, cls.rest_port = _free_port(), _free_port()
+        command = [_BINARY] if _BINARY else [sys.executable, "-m", "semppl.export.serve"]
+        command += ["--model_name=digits", f"--model_base_path={cls.base}", f"--port={cls.grpc_port}"]
+        command += [f"--rest_api_port={cls.rest_port}", "--file_system_poll_wait_seconds=1"]
+        root = str(pathlib.Path(semppl.__file__).parents[1])
+        cls.log = (cls.folder / "log").open("w+")
+        cls.process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": root}, stdout=cls.log, stderr=cls.log)
+        cls.addClassCleanup(cls._stop)
+        cls._wait_until(lambda: cls._versions() == {"1": "AVAILABLE"})
+
+    @classmethod
+    def _stop(cls):
+        cls.process.terminate()
+        cls.process.wait(_STARTUP_SECONDS)
+        cls.log.close()
+
+    @classmethod
+    def _wait_until(cls, holds):
+        deadline = time.monotonic() + _STARTUP_SECONDS
+        while not holds():
+            if cls.process.poll() is not None or time.monotonic() > deadline:
+                cls.log.seek(0)
+                raise AssertionError(f"the server did not get there: {cls.log.read()}")
+            time.sleep(0.2)
+
+    @classmethod
+    def _ask(cls, path, body=None):
+        """Returns the status and the answer of a REST request."""
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        request = urllib.request.Request(f"http://localhost:{cls.rest_port}{path}", data)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as response:
+                return response.status, json.loads(response.read())
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read())
+
+    @classmethod
+    def _versions(cls):
+        try:
+            _, answer = cls._ask("/v1/models/digits")
+        except OSError:
+            return {}
+        return {entry["version"]: entry["state"] for entry in answer.get("model_version_status", [])}
+
+    def _assert_equal(self, answer, expected):
+        self.assertEqual(set(answer), set(expected))
+        for name, value in expected.items():
+            value = value.numpy()
+            if value.dtype == object:
+                value = np.array([item.decode() for item in value])
+                self.assertAllEqual(answer[name], value)
+            else:
+                self.assertAllClose(answer[name], value, atol=1e-5)
+
+    def test_every_signature_says_the_same_over_both_interfaces(self):
+        pictures = np.array([_picture(0), b"rubbish", _picture(1)], object)
+        images = load_source("digits").test.images[:3]
+        embedding = self.signatures["embed_bytes"](bytes=tf.constant(pictures))["embedding"].numpy()
+        inputs = {
+            "serving_default": {"bytes": pictures},
+            "embed_bytes": {"bytes": pictures},
+            "embed_images": {"images": images},
+            **{name: {"embedding": embedding} for name in ("classify_embeddings", "neighbours", "ood")},
+        }
+        self.assertEqual(set(inputs), set(self.signatures))
+        for address in (f"http://localhost:{self.rest_port}", f"grpc://localhost:{self.grpc_port}"):
+            asked = client.connect(address, "digits", seconds=60, attempts=2)
+            for signature, values in inputs.items():
+                expected = self.signatures[signature](**{name: tf.constant(value) for name, value in values.items()})
+                self._assert_equal(asked.predict(signature, values), expected)
+
+    def test_rows_are_answered_by_rows(self):
+        expected = self.signatures["serving_default"](bytes=tf.constant([_picture(2)]))
+        encoded = {"b64": base64.b64encode(_picture(2)).decode()}
+        for instance in (encoded, {"bytes": encoded}):
+            status, answer = self._ask("/v1/models/digits:predict", {"instances": [instance]})
+            self.assertEqual(status, 200)
+            (row,) = answer["predictions"]
+            self._assert_equal({name: [value] for name, value in row.items()}, expected)
+
+    def test_metadata_tell_the_signatures(self):
+        status, answer = self._ask("/v1/models/digits/metadata")
+        self.assertEqual(status, 200)
+        self.assertEqual(answer["model_spec"]["name"], "digits")
+        told = answer["metadata"]["signature_def"]["signature_def"]
+        self.assertContainsSubset(set(self.signatures), set(told))
+        self.assertEqual(told["ood"]["inputs"]["embedding"]["dtype"], "DT_FLOAT")
+        sizes = [part["size"] for part in told["ood"]["inputs"]["embedding"]["tensor_shape"]["dim"]]
+        self.assertEqual(sizes, ["-1", "8"])
+
+    def test_what_is_not_there_is_not_found(self):
+        for path in ("/v1/models/letters", "/v1/models/digits/versions/9", "/v1/models/letters/metadata"):
+            self.assertEqual(self._ask(path)[0], 404, path)
+        status, answer = self._ask("/v1/models/letters:predict", {"instances": [{"b64": ""}]})
+        self.assertEqual(status, 404)
+        self.assertIn("error", answer)
+
+    def test_a_wrong_request_is_refused_and_the_next_one_answered(self):
+        wrong = [
+            b"{",
+            {},
+            {"instances": []},
+            {"instances": [3.5]},
+            {"inputs": {"pixels": [1]}},
+            {"signature_name": "no_such", "instances": [{"b64": ""}]},
+            {"signature_name": "ood", "instances": [[1.0, 2.0]]},
+            {"signature_name": "ood", "instances": ["a"]},
+            {"signature_name": "embed_images", "inputs": [[1.0]]},
+        ]
+        for body in wrong:
+            status, answer = self._ask("/v1/models/digits:predict", body)
+            self.assertBetween(status, 400, 404, body)
+            self.assertIn("error", answer)
+        grpc_client = client.connect(f"grpc://localhost:{self.grpc_port}", "digits", seconds=60, attempts=1)
+        for signature, name, value in (
+            ("no_such", "bytes", np.array([b""], object)),
+            ("ood", "embedding", np.zeros([1, 3], np.float32)),
+            ("ood", "embedding", np.zeros([1, 8], np.float64)),
+            ("ood", "pixels", np.zeros([1, 8], np.float32)),
+        ):
+            with self.assertRaises(ValueError):
+                grpc_client.predict(signature, {name: value})
+        self.test_rows_are_answered_by_rows()
+
+    def test_no_mutated_picture_fails_its_neighbour(self):
+        rng = np.random.default_rng(0)
+        asked = RestClient(f"http://localhost:{self.rest_port}", "digits", seconds=60)
+        jpeg = tf.io.encode_jpeg(np.zeros([9, 11, 1], np.uint8)).numpy()
+        expected = self.signatures["embed_bytes"](bytes=tf.constant([_picture(3)]))["embedding"][0]
+        for _ in range(25):
+            batch = []
+            for whole in (_picture(0), jpeg, _picture(1), jpeg):
+                damaged = np.frombuffer(whole, np.uint8)[: rng.integers(1, len(whole) + 1)].copy()
+                damaged[rng.integers(0, len(damaged), 4)] ^= 1 << rng.integers(0, 8)
+                batch.append(damaged.tobytes())
+            answer = asked.predict("embed_bytes", {"bytes": np.array([*batch, _picture(3)], object)})
+            self.assertTrue(answer["valid"][-1])
+            self.assertAllClose(answer["embedding"][-1], expected, atol=1e-5)
+            self.assertTrue(np.isfinite(answer["embedding"]).all())
+
+    def test_the_client_asks_in_batches_and_keeps_the_order(self):
+        paths = []
+        for number in range(7):
+            paths.append(self.folder / f"{number}.png")
+            paths[-1].write_bytes(_picture(number))
+        asked = client.connect(f"http://localhost:{self.rest_port}", "digits", seconds=60, attempts=2)
+        answers = list(client.ask(asked, paths, signature="serving_default", batch_size=3))
+        expected = self.signatures["serving_default"](bytes=tf.constant([_picture(number) for number in range(7)]))
+        self.assertEqual([answer["path"] for answer in answers], [str(path) for path in paths])
+        self.assertAllEqual([answer["label"] for answer in answers], expected["label"])
+        self.assertAllClose([answer["embedding"] for answer in answers], expected["embedding"], atol=1e-5)
+
+    def test_z_a_new_version_takes_over(self):  # the last one: the others ask version 1
+        (self.folder / "new.png").write_bytes(_picture(4))
+        (self.folder / "new.csv").write_text("path,label\nnew.png,stripes\n")
+        update_memory.update_memory(self.base / "1", self.folder / "new.csv", self.base / "2")
+        self._wait_until(lambda: self._versions().get("2") == "AVAILABLE")
+        asked = RestClient(f"http://localhost:{self.rest_port}", "digits", seconds=60)
+        embedded = asked.predict("embed_bytes", {"bytes": np.array([_picture(4)], object)})["embedding"]
+        nearest = asked.predict("neighbours", {"embedding": embedded.astype(np.float32)})
+        self.assertEqual(nearest["labels"][0, 0], 10)
+
+
+if __name__ == "__main__":
+    tf.test.main()

@@ -1,0 +1,125 @@
+"""Tests of semppl.export.update_memory."""
+
+import csv
+import hashlib
+import json
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+from absl.testing import flagsaver
+
+from semppl.data.sources import load_source
+from semppl.export import export_model, update_memory
+from semppl.export.evidence import Evidence
+from semppl.export.variables import exchange_variables
+from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
+from semppl.tests.export.random_runs import write_run
+
+
+def _digests(folder):
+    """Of every variable that is not of the memory, and of the graph."""
+    reader = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
+    names = [name for name in reader.get_variable_to_shape_map() if not name.startswith("memory/")]
+    values = {name: hashlib.sha256(np.asarray(reader.get_tensor(name)).tobytes()).hexdigest() for name in names[:]}
+    return values | {"graph": hashlib.sha256((folder / "saved_model.pb").read_bytes()).hexdigest()}
+
+
+class UpdateMemoryTest(tf.test.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(self.create_tempdir().full_path)
+        _, self.network = write_run(self.folder / "run")
+        self.model = self.folder / "served" / "digits" / "1"
+        self.card = export_model.export(self.folder / "run", self.model, command="the export")
+
+    def _label_file(self, *labels):
+        """Labels as many test digits, as PNG files; returns the file and the pixels."""
+        images = np.round(load_source("digits").test.images[: len(labels)] * 255).astype(np.uint8)
+        lines = ["path,label"]
+        for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+            (self.folder / f"{number}.png").write_bytes(tf.io.encode_png(image).numpy())
+            lines.append(f"{number}.png,{label}")
+        file = self.folder / "new.csv"
+        file.write_text("\n".join(lines))
+        return file, images
+
+    def _update(self, *labels):
+        file, images = self._label_file(*labels)
+        out = self.model.with_name("2")
+        card = update_memory.update_memory(self.model, file, out, command="the update")
+        return out, card, images
+
+    def test_added_pictures_of_old_and_new_classes_are_remembered(self):
+        out, card, images = self._update("7", "stripes", "7", "spots", "stripes")
+        answer = tf.saved_model.load(str(out)).signatures["neighbours"]
+        embeddings = self.network.project(images / np.float32(255))
+        nearest = answer(embedding=tf.constant(embeddings))
+        self.assertAllEqual(nearest["ids"][:, 0], 2**32 + np.arange(5))
+        self.assertAllEqual(nearest["labels"][:, 0], [7, 10, 7, 11, 10])
+        self.assertAllClose(nearest["similarities"][:, 0], np.ones(5), atol=1e-5)
+        self.assertEqual((card["memory"]["labelled"], card["memory"]["classes"]), (25, 12))
+
+    def test_a_new_class_is_answered(self):
+        out, _, images = self._update("stripes")
+        signatures = tf.saved_model.load(str(out)).signatures
+        memory, _ = Evidence.load(out / "assets.extra" / "evidence.npz").build()
+        answer = signatures["serving_default"](bytes=[tf.io.encode_png(images[0])])
+        expected = memory.classify(self.network.project(images[:1] / np.float32(255)))
+        self.assertAllClose(answer["probability"], expected["probability"], atol=1e-4)
+        classified = signatures["classify_embeddings"](embedding=answer["embedding"])
+        self.assertEqual(classified["probabilities"].shape, (1, 11))
+        self.assertAllClose(classified["probabilities"], expected["probabilities"], atol=1e-4)
+
+    def test_the_encoder_is_the_same_byte_for_byte_and_the_old_version_is_left_alone(self):
+        before = {path: path.read_bytes() for path in self.model.rglob("*") if path.is_file()}
+        out, _, _ = self._update("7", "stripes")
+        self.assertEqual(_digests(out), _digests(self.model))
+        self.assertGreater(len(_digests(out)), 10)
+        self.assertEqual(before, {path: path.read_bytes() for path in self.model.rglob("*") if path.is_file()})
+
+    def test_what_travels_with_the_model_is_of_the_new_memory(self):
+        out, card, _ = self._update("7", "stripes")
+        self.assertEqual((out / "assets" / "class_names.txt").read_text().splitlines()[9:], ["9", "stripes"])
+        with (out / "assets" / "labels.csv").open(newline="") as file:
+            self.assertEqual(list(csv.reader(file))[-1], [str(2**32 + 1), "10", "stripes"])
+        written = json.loads((out / "assets" / "model_card.json").read_text())
+        self.assertEqual(written, card)
+        self.assertEqual((written["command"], written["updated_from"]), ("the update", "the export"))
+        self.assertEqual(written["weights_sha256"], self.card["weights_sha256"])
+
+    def test_an_updated_model_can_be_updated(self):
+        second, _, _ = self._update("7", "stripes")
+        third = self.model.with_name("3")
+        card = update_memory.update_memory(second, self.folder / "new.csv", third)
+        self.assertEqual((card["memory"]["labelled"], card["memory"]["classes"]), (24, 11))
+        ids = Evidence.load(third / "assets.extra" / "evidence.npz").memory.ids
+        self.assertAllEqual(ids[-4:], 2**32 + np.arange(4))
+
+    def test_what_cannot_be_done_is_refused_and_leaves_nothing(self):
+        file, _ = self._label_file("7", "8")
+        out = self.model.with_name("2")
+        (self.folder / "1.png").write_bytes(b"no picture")
+        with self.assertRaisesRegex(ValueError, r"--labels must name JPEG.*1\.png .*new\.csv, line 3"):
+            update_memory.update_memory(self.model, file, out)
+        with self.assertRaisesRegex(ValueError, "--model must be the folder of an exported model with a labelled mem"):
+            update_memory.update_memory(self.folder, file, out)
+        with self.assertRaisesRegex(ValueError, "--out must be a new folder"):
+            update_memory.update_memory(self.model, file, self.model)
+        self.assertEqual([path.name for path in self.model.parent.iterdir()], ["1"])
+
+    def test_a_variable_that_is_not_there_is_not_exchanged(self):
+        (self.folder / "copy").mkdir()
+        with self.assertRaisesRegex(ValueError, "must have a variable to exchange. Received: memory/colour"):
+            exchange_variables(self.model, self.folder / "copy", {"memory/colour": tf.constant(0)})
+
+    def test_the_command_says_how_good_it_is_and_ends_in_one_line_if_it_is_not(self):
+        file, _ = self._label_file("7")
+        values = {"model": str(self.model), "labels": str(file), "out": str(self.model.with_name("2"))}
+        with flagsaver.flagsaver(**values):
+            self.assertEqual(update_memory.main([]), 0)
+            self.assertEqual(update_memory.main([]), 2)
+
+
+if __name__ == "__main__":
+    tf.test.main()

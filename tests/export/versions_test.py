@@ -1,0 +1,39 @@
+"""Tests of semppl.export.versions."""
+
+import pathlib
+import stat
+
+from absl.testing import absltest, parameterized
+
+from semppl.export.versions import new_version
+
+
+class NewVersionTest(parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.target = pathlib.Path(self.create_tempdir().full_path) / "digits" / "12"
+
+    def test_the_folder_appears_when_it_is_whole(self):
+        with new_version(self.target, flag="--out") as folder:
+            (folder / "file").write_text("text")
+            self.assertFalse(self.target.exists())
+            self.assertEmpty([path for path in self.target.parent.iterdir() if path.name.isdecimal()])
+        self.assertEqual((self.target / "file").read_text(), "text")
+        self.assertEqual(stat.S_IMODE(self.target.stat().st_mode), 0o755)
+
+    @parameterized.parameters(ValueError, KeyboardInterrupt)
+    def test_it_vanishes_if_something_goes_wrong(self, problem):
+        with self.assertRaises(problem), new_version(self.target, flag="--out"):
+            raise problem
+        self.assertEmpty(list(self.target.parent.iterdir()))
+
+    def test_a_version_is_a_number_and_is_never_replaced(self):
+        with self.assertRaisesRegex(ValueError, "--out must end in a version number"), new_version("a/b", flag="--out"):
+            pass
+        self.target.mkdir(parents=True)
+        with self.assertRaisesRegex(ValueError, "--out must be a new folder"), new_version(self.target, flag="--out"):
+            pass
+
+
+if __name__ == "__main__":
+    absltest.main()
