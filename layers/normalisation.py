@@ -101,11 +101,11 @@ class BatchNorm(_Affine):
     def build(self, input_shape: tf.TensorShape) -> None:
         """Makes the variables."""
         super().build(input_shape)
-        # Every replica computes the same averages: none needs to hear of the others before a checkpoint is written.
+        # Every replica computes the same averages: any one's can be saved, and no worker waits for another to do so.
         options = {
             "trainable": False,
             "synchronization": tf.VariableSynchronization.ON_READ,
-            "aggregation": tf.VariableAggregation.MEAN,
+            "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA,
         }
         self.moving_mean = self._channel_weight("moving_mean", input_shape[-1], "zeros", **options)
         self.moving_variance = self._channel_weight("moving_variance", input_shape[-1], "ones", **options)

@@ -61,7 +61,7 @@ class Summaries(tf.keras.callbacks.Callback):
         super().__init__()
         self._workdir = workdir
         self._last_step = last_step
-        self._every = every
+        self._turn = _Turn(every, first_step)
         self._class_names = class_names
         self._warn = warn
         self._warned = False
@@ -80,7 +80,7 @@ class Summaries(tf.keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, Any]) -> None:
         """Reports every few steps."""
         step = _step(self.model)
-        if step % self._every and step != self._last_step:
+        if not self._turn.comes_at(step) and step != self._last_step:
             return
         numbers = {name: float(value) for name, value in logs.items()}
         numbers["learning_rate"] = float(self.model.optimizer.learning_rate.numpy())
@@ -135,20 +135,32 @@ class Checkpointing(tf.keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self._checkpoints = checkpoints
-        self._every = every
+        self._turn = _Turn(every, checkpoints.step)
         self._last_step = last_step
         self._termination = termination or Termination()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any]) -> None:
         """Saves where it is time to."""
         step, asked = _step(self.model), self._termination.asked
-        if step % self._every == 0 or step == self._last_step or asked:
+        if self._turn.comes_at(step) or step == self._last_step or asked:
             with self._termination.saving():
                 require_finite([*self.model.variables, *self.model.optimizer.variables])
                 self._checkpoints.save()
         if asked and step != self._last_step:
             raise Terminated
         self._termination.underway = True
+
+
+class _Turn:
+    """Comes every few steps: at the first step seen that reaches or passes a multiple, for some are taken several at once."""
+
+    def __init__(self, every: int, step: int) -> None:
+        self._every = every
+        self._turns = step // every
+
+    def comes_at(self, step: int) -> bool:
+        before, self._turns = self._turns, step // self._every
+        return self._turns > before
 
 
 def require_finite(variables: Iterable[tf.Variable]) -> None:

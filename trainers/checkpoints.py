@@ -121,6 +121,9 @@ class RunCheckpoints:
         self.model = model
         self.workdir = workdir
         self.checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
+        self.checkpoint.save_counter.assign(
+            0
+        )  # makes it here: in the strategy's scope, workers would have to make it together
         self.manager = tf.train.CheckpointManager(
             self.checkpoint, str(workdir / "checkpoints"), max_to_keep=2, checkpoint_name="step"
         )
@@ -131,12 +134,16 @@ class RunCheckpoints:
         return int(self.model.optimizer.iterations.numpy())  # a mirrored variable is no int
 
     def restore(self) -> int:
+        """Removes what a killed save left, and then is `read`: for the one process that also saves."""
+        self._remove_halves()
+        return self.read()
+
+    def read(self) -> int:
         """Restores the latest checkpoint, if any; returns the step to go on with.
 
         Raises:
             ValueError: if the checkpoint cannot be read.
         """
-        self._remove_halves()
         latest = self.manager.latest_checkpoint
         if latest:
             with _reading(latest):

@@ -3,6 +3,7 @@
 python -m semppl.trainers.pretrain --flagfile=configs/digits.flags --workdir=runs/digits
 """
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -28,7 +29,7 @@ from semppl.data.splits import load_data
 from semppl.data.streaming import StreamedImageSet, boxes_of
 from semppl.data.views import RECIPES
 from semppl.layers.encoders import ENCODERS
-from semppl.trainers import callbacks, checkpoints, schedules, strategy
+from semppl.trainers import callbacks, checkpoints, schedules, strategy, workers
 from semppl.trainers.initial_encoder import check_initial_run, start_from_initial_run
 from semppl.trainers.optimisers import OPTIMISERS, make_optimiser
 from semppl.trainers.progress import Progress
@@ -39,9 +40,18 @@ from semppl.trainers.termination import STOPPED, Termination
 METHODS: dict[str, Callable[[Hyperparameters, int], tf.keras.Model]] = {"semppl": SemPPL, "supervised": Supervised}
 
 _STRATEGY = flags.DEFINE_string(
-    "strategy", "auto", "Devices: auto, default (one), mirrored (all of this machine), tpu (TPU_NAME says which)."
+    "strategy",
+    "auto",
+    "Devices: auto, default (one), mirrored (all of this machine), multiworker (all that TF_CONFIG names), tpu.",
+)
+_TPU = flags.DEFINE_string("tpu", "", "Name or grpc:// address of a TPU; local: of this machine; empty: TPU_NAME says.")
+_WORKER_PATIENCE = flags.DEFINE_float(
+    "worker_patience", 600.0, "Seconds that the other workers of TF_CONFIG have to start.", lower_bound=1.0
 )
 _JIT_COMPILE = flags.DEFINE_string("jit_compile", "auto", "XLA: auto (TPU and GPU, not CPU), true, false.")
+_STEPS_PER_EXECUTION = flags.DEFINE_integer(
+    "steps_per_execution", 1, "Steps taken at once, without a look in between: for a TPU.", lower_bound=1
+)
 _CHECKPOINT_EVERY = flags.DEFINE_integer("checkpoint_every", 500, "Steps between checkpoints.", lower_bound=1)
 _LOG_EVERY = flags.DEFINE_integer(
     "log_every", 10, "Steps between reports to TensorBoard and metrics.jsonl.", lower_bound=1
@@ -92,7 +102,10 @@ def pretrain(
     workdir: pathlib.Path,
     *,
     strategy_name: str = "auto",
+    tpu: str = "",
+    worker_patience: float = 600,
     jit_compile: str = "auto",
+    steps_per_execution: int = 1,
     checkpoint_every: int = 500,
     log_every: int = 10,
     termination: Termination | None = None,
@@ -102,8 +115,11 @@ def pretrain(
     Args:
         hyperparameters: what to do.
         workdir: folder of the run.
-        strategy_name: which devices, see `strategy.make_strategy`.
+        strategy_name: which devices, see `strategy.choose`.
+        tpu: address of a TPU; see there.
+        worker_patience: seconds that other workers have to start.
         jit_compile: whether XLA compiles the step: auto, true or false.
+        steps_per_execution: steps taken at once. Reports and checkpoints then come when that is over.
         checkpoint_every: steps between checkpoints.
         log_every: steps between reports.
         termination: tells when to stop early.
@@ -111,52 +127,71 @@ def pretrain(
     Raises:
         ValueError: before the first step, if something that was asked for cannot be.
         NotFinite: if a term or a weight is no longer a number.
+        WorkerLost: if another worker does not answer.
         NotWritten: if the disk is full.
         Terminated: when asked to stop, after saving.
     """
     check_names(hyperparameters)
     check_initial_run(hyperparameters)
-    devices = strategy.make_strategy(strategy_name)
+    name, why = strategy.choose(strategy_name, tpu)
+    devices = strategy.make_strategy(name, tpu=tpu, worker_patience=worker_patience)
     compiled = strategy.compiles(jit_compile, devices)
     source, labels, hyperparameters = prepare_data(hyperparameters, devices.num_replicas_in_sync)
-    with checkpoints.open_run(workdir, hyperparameters):
+    termination = termination or Termination()
+    chief = workers.is_chief(devices)
+    with (
+        workers.noticing_losses(devices),
+        checkpoints.open_run(workdir, hyperparameters) if chief else contextlib.nullcontext(),
+        contextlib.ExitStack() as afterwards,
+    ):
         with devices.scope():
-            model = build_model(hyperparameters, len(source.class_names), jit_compile=compiled)
+            model = build_model(
+                hyperparameters, len(source.class_names), jit_compile=compiled, steps_per_execution=steps_per_execution
+            )
         saved = checkpoints.RunCheckpoints(model, workdir)
-        first_step, last_step = saved.restore(), hyperparameters.steps
+        first_step, last_step = (saved.restore() if chief else saved.read()), hyperparameters.steps
         if first_step == 0 and hyperparameters.initial_run:
             start_from_initial_run(model, hyperparameters)
-        _announce(hyperparameters, workdir, devices, source, int((labels != NO_LABEL).sum()), first_step)
+        workers.require_agreement(
+            devices,
+            f"{first_step} {hyperparameters.to_json()}",
+            "--workdir must be one folder that all workers see, and their flags be alike. "
+            f"Received: {workdir}, from which this one goes on at step {first_step}",
+        )
+        if chief:
+            where = f"{devices.num_replicas_in_sync} replica(s), {type(devices).__name__} ({why})"
+            _announce(hyperparameters, workdir, where, source, int((labels != NO_LABEL).sum()), first_step)
         if first_step < last_step:
-            progress = Progress(first_step=first_step, last_step=last_step, batch_size=hyperparameters.batch_size)
-            summaries = callbacks.Summaries(
-                workdir,
-                first_step=first_step,
-                last_step=last_step,
-                every=log_every,
-                class_names=source.class_names,
-                warn=progress.say,
-            )
-            checkpointing = callbacks.Checkpointing(
-                saved, every=checkpoint_every, last_step=last_step, termination=termination
-            )
             pipeline = Pipeline(source.train, labels, hyperparameters)
-            # One replica's share: of the shape that training compiles anyway.
-            share = pipeline.batches(first_step=first_step, num_replicas=devices.num_replicas_in_sync)
-            summaries.views(next(share.as_numpy_iterator()), first_step)
-            if strategy.finishes_views(devices):
-                pipeline = dataclasses.replace(pipeline, finish_on_device=True)
-            try:
-                model.fit(
-                    _distributed(pipeline, devices, first_step),
-                    steps_per_epoch=last_step - first_step,
-                    callbacks=[callbacks.StopOnNotFinite(), summaries, progress, checkpointing],
-                    verbose=0,
+            watchers: list[tf.keras.callbacks.Callback] = [callbacks.StopOnNotFinite()]
+            if chief:
+                progress = Progress(first_step=first_step, last_step=last_step, batch_size=hyperparameters.batch_size)
+                afterwards.callback(progress.leave)
+                summaries = callbacks.Summaries(
+                    workdir,
+                    first_step=first_step,
+                    last_step=last_step,
+                    every=log_every,
+                    class_names=source.class_names,
+                    warn=progress.say,
                 )
-            finally:
-                progress.leave()
-        digest = checkpoints.write_done(workdir, last_step, checkpoints.latest_checkpoint(workdir))
-    print(f"done: {last_step} steps, weights {digest[:12]}…, in {workdir}", flush=True)
+                summaries.views(_first_share(pipeline, devices, first_step), first_step)
+                checkpointing = callbacks.Checkpointing(
+                    saved, every=checkpoint_every, last_step=last_step, termination=termination
+                )
+                watchers += [summaries, progress, checkpointing]
+            else:
+                watchers += [workers.Following(termination)]
+            model.fit(
+                _distributed(pipeline, devices, first_step),
+                steps_per_epoch=last_step - first_step,
+                callbacks=watchers,
+                verbose=0,
+            )
+        afterwards.close()
+        if chief:
+            digest = checkpoints.write_done(workdir, last_step, checkpoints.latest_checkpoint(workdir))
+            print(f"done: {last_step} steps, weights {digest[:12]}…, in {workdir}", flush=True)
 
 
 def check_names(hyperparameters: Hyperparameters) -> None:
@@ -191,7 +226,9 @@ def prepare_data(hyperparameters: Hyperparameters, replicas: int) -> tuple[Sourc
     return source, labels, resolved
 
 
-def build_model(hyperparameters: Hyperparameters, num_classes: int, *, jit_compile: bool) -> tf.keras.Model:
+def build_model(
+    hyperparameters: Hyperparameters, num_classes: int, *, jit_compile: bool, steps_per_execution: int = 1
+) -> tf.keras.Model:
     """Makes a model with its optimiser, all variables in place; call it in the strategy's scope."""
     tf.keras.utils.set_random_seed(hyperparameters.seed)
     model = METHODS[hyperparameters.method](hyperparameters, num_classes)
@@ -208,32 +245,43 @@ def build_model(hyperparameters: Hyperparameters, num_classes: int, *, jit_compi
         trust_coefficient=hyperparameters.trust_coefficient,
     )
     optimiser.build(model.trained_variables())
-    model.compile(optimizer=optimiser, jit_compile=jit_compile)
+    model.compile(optimizer=optimiser, jit_compile=jit_compile, steps_per_execution=steps_per_execution)
     model.distribute_reduction_method = "first"  # what a step reports is of the global batch; Keras would add it up
     return model
 
 
 def _distributed(pipeline: Pipeline, devices: tf.distribute.Strategy, first_step: int) -> tf.data.Dataset:
-    """Feeds every replica its share of each batch."""
+    """Feeds every replica its share of each batch; a worker makes those of its own replicas only."""
+    if strategy.finishes_views(devices):
+        pipeline = dataclasses.replace(pipeline, finish_on_device=True)
 
     def feed(context: tf.distribute.InputContext) -> tf.data.Dataset:
         per_pipeline = context.num_replicas_in_sync // context.num_input_pipelines
         first = context.input_pipeline_id * per_pipeline
         replicas = range(first, first + per_pipeline)
-        return pipeline.batches(first_step=first_step, num_replicas=context.num_replicas_in_sync, replicas=replicas)
+        batches = pipeline.batches(first_step=first_step, num_replicas=context.num_replicas_in_sync, replicas=replicas)
+        return (
+            batches.repeat()
+        )  # without an end: else workers ask each other whether there is more, and shapes are open
 
     return devices.distribute_datasets_from_function(feed)
+
+
+def _first_share(pipeline: Pipeline, devices: tf.distribute.Strategy, first_step: int) -> dict[str, np.ndarray]:
+    """Makes what one replica gets first: of the shape that training compiles anyway."""
+    share = pipeline.batches(first_step=first_step, num_replicas=devices.num_replicas_in_sync)
+    views: dict[str, np.ndarray] = next(share.as_numpy_iterator())
+    return views
 
 
 def _announce(
     hyperparameters: Hyperparameters,
     workdir: pathlib.Path,
-    devices: tf.distribute.Strategy,
+    where: str,
     source: Source,
     num_labelled: int,
     first_step: int,
 ) -> None:
-    where = f"{devices.num_replicas_in_sync} replica(s), {type(devices).__name__}"
     print(
         f"{hyperparameters.method} on {hyperparameters.data}: {len(source.train)} images, {num_labelled} labelled, "
         f"{len(source.class_names)} classes; {where}; TensorBoard: tensorboard --logdir {workdir}",
@@ -249,7 +297,8 @@ def main(argv: list[str]) -> int:
     """Runs from flags.
 
     Returns:
-        The exit code: 0 done, or stopped by SIGTERM; 2 wrong flags; 3 not a number; 4 a full disk; 130 Ctrl-C.
+        The exit code: 0 done, or stopped by SIGTERM; 2 wrong flags; 3 not a number; 4 a full disk; 5 another
+        worker lost; 130 Ctrl-C.
     """
     del argv
     tf.get_logger().setLevel("ERROR")  # Keras complains of slow callbacks, for one
@@ -260,13 +309,20 @@ def main(argv: list[str]) -> int:
                 hyperparameters_from_flags(),
                 pathlib.Path(run_flags.WORKDIR.value),
                 strategy_name=_STRATEGY.value,
+                tpu=_TPU.value,
+                worker_patience=_WORKER_PATIENCE.value,
                 jit_compile=_JIT_COMPILE.value,
+                steps_per_execution=_STEPS_PER_EXECUTION.value,
                 checkpoint_every=_CHECKPOINT_EVERY.value,
                 log_every=_LOG_EVERY.value,
                 termination=termination,
             )
     except callbacks.Terminated:
         print(STOPPED, flush=True)
+    except workers.WorkerLost as error:
+        if not termination.asked:
+            return _fail(str(error), workers.WORKER_LOST)
+        print(STOPPED, flush=True)  # as the lost one was: SIGTERM comes to all workers
     except KeyboardInterrupt:
         return _fail("stopped by Ctrl-C; the same command goes on from the last checkpoint", 130)
     except callbacks.NotFinite as error:

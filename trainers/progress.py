@@ -55,21 +55,22 @@ class Progress(tf.keras.callbacks.Callback):
         self._on_terminal = self._stream.isatty() and os.environ.get("TERM") != "dumb"
         self._every = 0.5 if self._on_terminal else 10.0
         self._drawn = False
-        self._started = self._shown_at = 0.0
-        self._shown_step = first_step
+        self._started_at = self._shown_at = 0.0
+        self._started_step = self._shown_step = first_step
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any]) -> None:
         """Shows the step, now and then, and the last one always."""
         now, step = self._clock(), self._first_step + batch + 1
-        if batch == 0:  # mostly compilation
-            self._started = self._shown_at = now
-            self._shown_step = step
+        first = self._started_step == self._first_step
+        if first:  # mostly compilation
+            self._started_at = self._shown_at = now
+            self._started_step = self._shown_step = step
         elif now - self._shown_at >= self._every or step == self._last_step:
             rate = (step - self._shown_step) * self._batch_size / max(now - self._shown_at, 1e-9)
-            seconds_a_step = (now - self._started) / batch
+            seconds_a_step = (now - self._started_at) / (step - self._started_step)
             self._shown_at, self._shown_step = now, step
             self._show(step, seconds_a_step * (self._last_step - step), f"{rate:.4g} images/s", logs)
-        if batch == 0 and step == self._last_step:
+        if first and step == self._last_step:
             self._show(step, 0.0, "", logs)
 
     def say(self, text: str) -> None:

@@ -2,29 +2,68 @@
 
 import os
 import socket
-from collections.abc import Callable
 
 import tensorflow as tf
 
+from semppl.trainers import rendezvous, workers
+
+STRATEGIES = ("auto", "default", "mirrored", "multiworker", "tpu")
+
 _SECONDS_TO_ANSWER = 10
+_NAMES_A_TPU = ("TPU_NAME", "KUBE_GOOGLE_CLOUD_TPU_ENDPOINTS", "TPU_CONFIG")
 
 
-def make_strategy(name: str) -> tf.distribute.Strategy:
+def choose(name: str, tpu: str = "") -> tuple[str, str]:
+    """Resolves `auto`: the TPU that is named, else the workers that TF_CONFIG names, else all GPUs, else one CPU.
+
+    Call it before TensorFlow does anything: several workers must find each other first.
+
+    Args:
+        name: one of `STRATEGIES`.
+        tpu: address of a TPU, or `local`; empty: what the environment names.
+
+    Returns:
+        The name of a strategy that is not auto, and why it was chosen.
+
+    Raises:
+        ValueError: if the name is unknown, the two do not go together, or TF_CONFIG makes no sense.
+    """
+    if name not in STRATEGIES:
+        raise ValueError(f"--strategy must be one of {', '.join(STRATEGIES)}. Received: {name}")
+    if tpu and name not in ("auto", "tpu"):
+        raise ValueError(f"--tpu must come with --strategy=tpu or auto. Received: --tpu={tpu} --strategy={name}")
+    if name != "auto":
+        return name, "asked for"
+    named = [f"--tpu={tpu}"] * bool(tpu) + [f"{key} is set" for key in _NAMES_A_TPU if os.environ.get(key)]
+    if named:
+        return "tpu", f"auto: {named[0]}"
+    cluster = workers.Cluster.from_environment()
+    if cluster.size > 1:
+        return "multiworker", f"auto: TF_CONFIG names {cluster.size} workers"
+    gpus = len(tf.config.list_logical_devices("GPU"))
+    return ("mirrored" if gpus > 1 else "default"), f"auto: {gpus or 'no'} GPU, no TPU named"
+
+
+def make_strategy(name: str, *, tpu: str = "", worker_patience: float = 600) -> tf.distribute.Strategy:
     """Makes a distribution strategy.
 
     Args:
-        name: auto (the TPU that TPU_NAME names, else all GPUs, else the CPU), default (one device), mirrored (all GPUs, or
-            all logical CPUs, of this machine) or tpu.
+        name: default (one device), mirrored (all GPUs, or all logical CPUs, of this machine), multiworker (all GPUs, or one
+            CPU, of each worker that TF_CONFIG names) or tpu; see `choose`.
+        tpu: address of the TPU, or `local`; empty: what the environment names.
+        worker_patience: seconds that other workers have to start.
 
     Returns:
         The strategy; models must be built in its scope.
 
     Raises:
-        ValueError: if the name is unknown, or a TPU is named or asked for and none answers.
+        ValueError: if no TPU answers, TF_CONFIG names no workers, or one of them does not start in time.
     """
-    if name not in STRATEGIES:
-        raise ValueError(f"--strategy must be one of {', '.join(STRATEGIES)}. Received: {name}")
-    return STRATEGIES[name]()
+    if name == "tpu":
+        return _tpu(tpu or os.environ.get("TPU_NAME") or None)
+    if name == "multiworker":
+        return _multiworker(worker_patience)
+    return _mirrored() if name == "mirrored" else tf.distribute.get_strategy()
 
 
 def compiles(jit_compile: str, strategy: tf.distribute.Strategy) -> bool:
@@ -54,18 +93,22 @@ def _is_tpu(strategy: tf.distribute.Strategy) -> bool:
     return isinstance(strategy, tf.distribute.TPUStrategy)
 
 
-def _default() -> tf.distribute.Strategy:
-    return tf.distribute.get_strategy()
-
-
 def _mirrored() -> tf.distribute.Strategy:
     gpus = tf.config.list_logical_devices("GPU")
     devices = gpus or tf.config.list_logical_devices("CPU")
     return tf.distribute.MirroredStrategy([device.name for device in devices])
 
 
-def _tpu() -> tf.distribute.Strategy:
-    name = os.environ.get("TPU_NAME")  # TensorFlow itself reads it, but does not know `local` there
+def _multiworker(patience: float) -> tf.distribute.Strategy:
+    cluster = workers.Cluster.from_environment()
+    if not cluster.addresses:
+        how = "auto, default or mirrored, or TF_CONFIG name the workers"
+        raise ValueError(f"--strategy must be {how}. Received: multiworker, without TF_CONFIG")
+    rendezvous.meet(cluster.addresses, cluster.place, patience)
+    return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+def _tpu(name: str | None) -> tf.distribute.Strategy:
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=name)
         _call(resolver.master())
@@ -73,8 +116,8 @@ def _tpu() -> tf.distribute.Strategy:
         tf.tpu.experimental.initialize_tpu_system(resolver)
     except (ValueError, IndexError, RuntimeError, OSError, ImportError, tf.errors.OpError) as error:
         reason = str(error).splitlines()[0]
-        how = "auto, default or mirrored, or TPU_NAME name a TPU that answers (`local` on a machine that has one)"
-        raise ValueError(f"--strategy must be {how}. Received: tpu, TPU_NAME={name} ({reason})") from error
+        how = "auto, default, mirrored or multiworker, or --tpu name a TPU that answers (`local` on a machine that has one)"
+        raise ValueError(f"--strategy must be {how}. Received: tpu, --tpu={name or ''} ({reason})") from error
     return tf.distribute.TPUStrategy(resolver)
 
 
@@ -83,19 +126,3 @@ def _call(master: str) -> None:
     host, _, port = master.removeprefix("grpc://").rpartition(":")
     if host:
         socket.create_connection((host, int(port)), timeout=_SECONDS_TO_ANSWER).close()
-
-
-def _auto() -> tf.distribute.Strategy:
-    if any(os.environ.get(name) for name in _NAMES_A_TPU):
-        return _tpu()
-    return _mirrored() if len(tf.config.list_logical_devices("GPU")) > 1 else _default()
-
-
-_NAMES_A_TPU = ("TPU_NAME", "KUBE_GOOGLE_CLOUD_TPU_ENDPOINTS", "TPU_CONFIG")
-
-STRATEGIES: dict[str, Callable[[], tf.distribute.Strategy]] = {
-    "auto": _auto,
-    "default": _default,
-    "mirrored": _mirrored,
-    "tpu": _tpu,
-}

@@ -158,6 +158,16 @@ class EpochsTest(tf.test.TestCase, parameterized.TestCase):
             self.assertCountEqual(epoch, members)
         self.assertGreater(len(set(epochs)), 0.7 * min(len(epochs), 120))
 
+    @parameterized.parameters(2, 4)
+    def test_workers_together_read_each_image_once_an_epoch(self, num_workers):
+        replicas = np.split(np.arange(4), num_workers)
+        labelled, members = range(7), range(7, _NUM_IMAGES)  # 16 unlabelled images: two steps of 8 see them all
+        pipeline = _pipeline(labelled=labelled, batch_size=12, labelled_batch_size=4)
+        of_worker = [_batches(pipeline, num_replicas=4, replicas=own, count=2 * len(own)) for own in replicas]
+        read = [_ids(batches, slice(1, None)) for batches in of_worker]
+        self.assertCountEqual(np.concatenate(read), members)
+        self.assertEqual({len(ids) for ids in read}, {16 // num_workers})
+
     def test_orders_are_uniform(self):
         orders = np.array(list(epochs_of(np.arange(3), first=0, seed=1).take(3 * 1200).as_numpy_iterator())).reshape(
             -1, 3

@@ -113,6 +113,14 @@ class SummariesTest(_Case):
         self.summaries(first_step=5)
         self.assertEqual([line["step"] for line in self.lines()], [5])
 
+    def test_where_several_steps_are_taken_at_once_the_end_of_them_is_reported(self):
+        summaries = self.summaries(last_step=30, every=5)
+        for end in (4, 8, 12, 14, 20, 30):
+            while summaries.model.optimizer.iterations < end:
+                summaries.model.step()
+            summaries.on_train_batch_end(0, {})
+        self.assertEqual([line["step"] for line in self.lines()], [8, 12, 20, 30])
+
     def test_numbers_are_written_to_seven_digits_however_small(self):
         self.run_to(self.summaries(every=1), 1, {"a": 1.23456789e-9, "b": 123456.789, "c": np.float32(0.1)})
         (line,) = self.lines()
@@ -211,6 +219,17 @@ class CheckpointingTest(_Case):
             checkpointing.on_train_batch_end(0, {})
             saved[step] = self._saved()
         self.assertEqual([step for step in saved if step in saved[step]], [4, 8, 10])
+
+    def test_where_several_steps_are_taken_at_once_the_end_of_them_is_saved(self):
+        model = _Model()
+        model.step()
+        checkpointing, saved = self._checkpointing(model), []
+        for end in (4, 7, 10):
+            while model.optimizer.iterations < end:
+                model.step()
+            checkpointing.on_train_batch_end(0, {})
+            saved.append(self._saved())
+        self.assertEqual(saved, [[4], [4], [4, 10]])
 
     def test_when_asked_to_stop_it_saves_and_stops(self):
         model, termination = _Model(), Termination()

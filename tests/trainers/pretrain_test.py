@@ -70,6 +70,12 @@ def _lines(workdir):
     return [json.loads(line) for line in pathlib.Path(workdir, "metrics.jsonl").read_text().splitlines()]
 
 
+def _checkpoint(workdir):
+    reader = tf.train.load_checkpoint(checkpoints.latest_checkpoint(workdir))
+    names = [name for name in reader.get_variable_to_shape_map() if name.endswith("VARIABLE_VALUE")]
+    return {name: reader.get_tensor(name) for name in names if not name.startswith("save_counter")}
+
+
 class _OnTerminal:
     """Runs something with a terminal as standard output, and keeps what it shows."""
 
@@ -177,12 +183,12 @@ class DevicesTest(tf.test.TestCase):
     def test_compiled_and_mirrored_runs_report_the_same(self):
         folder = pathlib.Path(self.create_tempdir().full_path)
         short = {"steps": 5, "warmup_steps": 0, "recipe": "identity", "small_views": 0}
-        two_replicas = mock.patch.dict(strategy.STRATEGIES, {"mirrored": testing.two_replicas})
+        two_replicas = mock.patch.object(strategy, "_mirrored", testing.two_replicas)
         _train(folder / "plain", changes=short, log_every=1)
         _train(folder / "compiled", changes=short, log_every=1, jit_compile="true")
         with two_replicas:
             printed = _train(folder / "mirrored", changes=short, log_every=1, strategy_name="mirrored")
-        self.assertIn("2 replica(s), MirroredStrategy", printed)
+        self.assertIn("2 replica(s), MirroredStrategy (asked for)", printed)
         plain = _lines(folder / "plain")
         self.assertNotAllClose(plain[0]["loss"], plain[-1]["loss"], atol=1e-2)
         for name in ("compiled", "mirrored"):
@@ -194,6 +200,19 @@ class DevicesTest(tf.test.TestCase):
                     self.assertAllClose(
                         line[key], value, rtol=1e-3, atol=1e-4, msg=f"{name}, step {line['step']}, {key}"
                     )
+
+    def test_steps_that_are_taken_several_at_once_are_the_same_steps(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        short = {"steps": 5, "warmup_steps": 0, "small_views": 0}
+        _train(folder / "one", changes=short, log_every=1)
+        _train(folder / "several", changes=short, log_every=1, steps_per_execution=2)
+        self.assertEqual([line["step"] for line in _lines(folder / "several")], [2, 4, 5])
+        for line, other in zip(
+            _lines(folder / "several"), _lines(folder / "one")[1::2] + _lines(folder / "one")[-1:], strict=True
+        ):
+            self.assertAllClose(line, other, rtol=1e-5, atol=1e-6)
+        for name, value in _checkpoint(folder / "one").items():
+            self.assertAllClose(_checkpoint(folder / "several")[name], value, rtol=1e-5, atol=1e-6, msg=name)
 
 
 class NotFiniteTest(tf.test.TestCase):
@@ -229,7 +248,9 @@ class WrongFlagsTest(parameterized.TestCase):
         ("--encoder=nope", "--encoder must be one of convnet, .*resnet50.* Received: nope"),
         ("--recipe=nope", "--recipe must be one of cifar, digits, .* Received: nope"),
         ("--method=nope", "--method must be semppl or supervised. Received: nope"),
-        ("--strategy=nope", "--strategy must be one of auto, default, mirrored, tpu. Received: nope"),
+        ("--strategy=nope", "--strategy must be one of auto, default, mirrored, multiworker, tpu. Received: nope"),
+        ("--strategy=default --tpu=local", "--tpu must come with --strategy=tpu or auto. Received: .*"),
+        ("--strategy=multiworker", "--strategy must be auto, default .* Received: multiworker, without TF_CONFIG"),
         ("--jit_compile=nope", "--jit_compile must be auto, true or false. Received: nope"),
         (
             "--labels_per_class=500",

@@ -84,6 +84,16 @@ class FileTest(parameterized.TestCase):
         written = _run(io.StringIO(), [1000.0, 1010.0], first_step=500, last_step=600)
         self.assertStartsWith(written, "step 502/600  16:20 left  6.4 images/s  ")  # 98 steps of 10 s
 
+    def test_several_steps_may_be_taken_at_once(self):
+        clock, stream = iter([100.0, 110.0, 120.0, 126.0]), io.StringIO()
+        progress = Progress(first_step=0, last_step=14, batch_size=64, stream=stream, clock=lambda: next(clock))
+        for batch in (3, 7, 11, 13):  # as Keras counts: the last of the steps
+            progress.on_train_batch_end(batch, {})
+        lines = stream.getvalue().splitlines()
+        self.assertEqual(lines[0], "step 8/14  0:15 left  25.6 images/s")
+        self.assertEqual(lines[1], "step 12/14  0:05 left  25.6 images/s")
+        self.assertEqual(lines[2], "step 14/14  0:00 left  21.33 images/s")
+
     def test_a_run_of_one_step_is_shown(self):
         self.assertEqual(_run(io.StringIO(), [5.0]), f"step 1/1  0:00 left  {_TERMS}\n")
 

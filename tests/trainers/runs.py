@@ -1,13 +1,15 @@
 """Runs of the real command in processes of their own, small enough to end in seconds."""
 
+import contextlib
 import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import semppl
@@ -40,6 +42,7 @@ class Run:
         flags: after TINY; a later flag wins.
         limit: called in the child before the command starts.
         scratch: where TensorFlow may leave temporary files if it is killed; beside the run by default.
+        environment: variables beside those of this process.
     """
 
     def __init__(
@@ -48,12 +51,13 @@ class Run:
         *flags: str,
         limit: Callable[[], None] | None = None,
         scratch: pathlib.Path | None = None,
+        environment: dict[str, str] | None = None,
     ) -> None:
         self.workdir = workdir
         scratch = scratch or workdir.parent / "scratch"
         scratch.mkdir(exist_ok=True)
         root = pathlib.Path(semppl.__file__).parents[1]
-        environment = {**os.environ, "PYTHONPATH": str(root), "TMPDIR": str(scratch)}
+        environment = {**os.environ, "PYTHONPATH": str(root), "TMPDIR": str(scratch), **(environment or {})}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "semppl.trainers.pretrain", *TINY, f"--workdir={workdir}", *flags],
             stdout=subprocess.PIPE,
@@ -91,6 +95,24 @@ class Run:
         start = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
         return self.wait(), time.monotonic() - start
+
+
+def workers(workdir: pathlib.Path, *flags: str, own_flags: Sequence[Sequence[str]] = ((), ())) -> list[Run]:
+    """Starts a run in several processes, which find each other on this machine; the first is the chief.
+
+    Args:
+        workdir: of the run.
+        flags: of all processes, after TINY.
+        own_flags: of each of them, after the others.
+    """
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in own_flags]
+        addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+    started = []
+    for index, own in enumerate(own_flags):
+        config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        started.append(Run(workdir, *flags, *own, environment={"TF_CONFIG": json.dumps(config)}))
+    return started
 
 
 def digest(workdir: pathlib.Path) -> str:

@@ -1,5 +1,6 @@
 """Tests of semppl.trainers.strategy."""
 
+import json
 import os
 import socket
 import time
@@ -14,21 +15,74 @@ from semppl.trainers import strategy
 _NAMES_A_TPU = ("TPU_NAME", "KUBE_GOOGLE_CLOUD_TPU_ENDPOINTS", "TPU_CONFIG")
 
 
-class MakeStrategyTest(tf.test.TestCase, parameterized.TestCase):
+class _Case(tf.test.TestCase, parameterized.TestCase):
     def setUp(self):
         super().setUp()
         self.enterContext(mock.patch.dict(os.environ))
-        for name in _NAMES_A_TPU:
+        for name in (*_NAMES_A_TPU, "TF_CONFIG"):
             os.environ.pop(name, None)
 
+    def name_workers(self, count):
+        addresses = [f"127.0.0.1:{1 + port}" for port in range(count)]
+        task = {"type": "worker", "index": 0}
+        os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": addresses}, "task": task})
+
+
+class ChooseTest(_Case):
     @parameterized.parameters("nope", "", "TPU", "multi_worker")
     def test_an_unknown_name_is_answered_with_what_there_is(self, name):
         with self.assertRaises(ValueError) as caught:
-            strategy.make_strategy(name)
-        expected = f"--strategy must be one of auto, default, mirrored, tpu. Received: {name}"
+            strategy.choose(name)
+        expected = f"--strategy must be one of auto, default, mirrored, multiworker, tpu. Received: {name}"
         self.assertEqual(str(caught.exception), expected)
 
+    @parameterized.parameters("default", "mirrored", "multiworker", "tpu")
+    def test_what_is_asked_for_is_chosen(self, name):
+        self.assertEqual(strategy.choose(name), (name, "asked for"))
+
+    @parameterized.parameters("default", "mirrored", "multiworker")
+    def test_an_address_of_a_tpu_goes_with_a_tpu(self, name):
+        with self.assertRaises(ValueError) as caught:
+            strategy.choose(name, "local")
+        expected = f"--tpu must come with --strategy=tpu or auto. Received: --tpu=local --strategy={name}"
+        self.assertEqual(str(caught.exception), expected)
+
+    def test_auto_is_one_cpu_where_nothing_else_is_and_does_not_look_for_a_tpu(self):
+        start = time.monotonic()
+        with mock.patch.object(tf.distribute.cluster_resolver, "TPUClusterResolver", side_effect=AssertionError):
+            self.assertEqual(strategy.choose("auto"), ("default", "auto: no GPU, no TPU named"))
+        self.assertLess(time.monotonic() - start, 1)
+
+    @parameterized.parameters((1, "default"), (2, "mirrored"))
+    def test_auto_takes_all_gpus(self, count, name):
+        with mock.patch.object(tf.config, "list_logical_devices", return_value=["GPU"] * count):
+            self.assertEqual(strategy.choose("auto"), (name, f"auto: {count} GPU, no TPU named"))
+
+    @parameterized.parameters(*_NAMES_A_TPU)
+    def test_auto_takes_a_tpu_that_is_named_before_all_else(self, variable):
+        self.name_workers(2)
+        os.environ[variable] = "x"
+        self.assertEqual(strategy.choose("auto"), ("tpu", f"auto: {variable} is set"))
+        self.assertEqual(strategy.choose("auto", "local"), ("tpu", "auto: --tpu=local"))
+
+    def test_auto_joins_other_workers_without_waking_the_devices(self):
+        self.name_workers(3)
+        with mock.patch.object(tf.config, "list_logical_devices", side_effect=AssertionError):
+            self.assertEqual(strategy.choose("auto"), ("multiworker", "auto: TF_CONFIG names 3 workers"))
+
+    def test_auto_takes_one_worker_for_none(self):
+        self.name_workers(1)
+        self.assertEqual(strategy.choose("auto")[0], "default")
+
+    def test_auto_does_not_pass_over_a_tf_config_without_sense(self):
+        os.environ["TF_CONFIG"] = "nonsense"
+        with self.assertRaisesRegex(ValueError, "^TF_CONFIG must be like .* Received: nonsense$"):
+            strategy.choose("auto")
+
+
+class MakeStrategyTest(_Case):
     def test_default_is_one_device(self):
+        self.assertIs(strategy.make_strategy("default"), tf.distribute.get_strategy())
         self.assertEqual(strategy.make_strategy("default").num_replicas_in_sync, 1)
 
     def test_mirrored_takes_every_logical_device(self):
@@ -36,34 +90,44 @@ class MakeStrategyTest(tf.test.TestCase, parameterized.TestCase):
         self.assertIsInstance(devices, tf.distribute.MirroredStrategy)
         self.assertEqual(devices.num_replicas_in_sync, testing.NUM_CPU_DEVICES)
 
-    def test_auto_is_one_cpu_where_nothing_else_is_and_does_not_look_for_a_tpu(self):
-        start = time.monotonic()
-        with mock.patch.object(tf.distribute.cluster_resolver, "TPUClusterResolver", side_effect=AssertionError):
-            devices = strategy.make_strategy("auto")
-        self.assertLess(time.monotonic() - start, 1)
-        self.assertIs(devices, tf.distribute.get_strategy())
+    def test_workers_must_be_named(self):
+        with self.assertRaises(ValueError) as caught:
+            strategy.make_strategy("multiworker")
+        expected = (
+            "--strategy must be auto, default or mirrored, or TF_CONFIG name the workers. Received: multiworker, "
+        )
+        self.assertEqual(str(caught.exception), expected + "without TF_CONFIG")
 
-    @parameterized.parameters((1, "default"), (2, "mirrored"))
-    def test_auto_takes_all_gpus(self, count, name):
+    def test_workers_that_do_not_start_are_named_before_tensorflow_waits_for_them(self):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        cluster = {"worker": [f"127.0.0.1:{port}", "127.0.0.1:2"]}
+        os.environ["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": 0}})
         with (
-            mock.patch.object(tf.config, "list_logical_devices", return_value=["GPU"] * count),
-            mock.patch.object(strategy, f"_{name}", return_value=name),
+            mock.patch.object(tf.distribute, "MultiWorkerMirroredStrategy", side_effect=AssertionError),
+            self.assertRaisesRegex(
+                ValueError, r"^TF_CONFIG must name workers that start within 0\.3 s .* 127\.0\.0\.1:2$"
+            ),
         ):
-            self.assertEqual(strategy.make_strategy("auto"), name)
+            strategy.make_strategy("multiworker", worker_patience=0.3)
 
-    @parameterized.parameters(("tpu", None), ("tpu", "nonesuch"), ("auto", "nonesuch"), ("tpu", "grpc://127.0.0.1:1"))
-    def test_where_no_tpu_answers_the_error_says_what_to_do(self, name, tpu_name):
+    @parameterized.parameters(None, "nonesuch", "grpc://127.0.0.1:1")
+    def test_where_no_tpu_answers_the_error_says_what_to_do(self, tpu_name):
         if tpu_name:
             os.environ["TPU_NAME"] = tpu_name
         offline = mock.patch("urllib.request.urlopen", side_effect=OSError("no network"))
         with offline, self.assertRaises(ValueError) as caught:
-            strategy.make_strategy(name)
+            strategy.make_strategy("tpu")
         message = str(caught.exception)
         self.assertStartsWith(
-            message, "--strategy must be auto, default or mirrored, or TPU_NAME name a TPU that answers"
+            message, "--strategy must be auto, default, mirrored or multiworker, or --tpu name a TPU that answers"
         )
-        self.assertIn(f"Received: tpu, TPU_NAME={tpu_name} (", message)
+        self.assertIn(f"Received: tpu, --tpu={tpu_name or ''} (", message)
         self.assertNotIn("\n", message)
+
+    def test_a_tpu_of_this_machine_that_is_not_there_is_told(self):
+        with self.assertRaisesRegex(ValueError, r"^--strategy must be .* Received: tpu, --tpu=local \([^\n]+\)$"):
+            strategy.make_strategy("tpu", tpu="local")
 
     def test_a_tpu_that_does_not_answer_is_not_waited_for(self):
         silent = self.enterContext(socket.socket())
@@ -77,26 +141,24 @@ class MakeStrategyTest(tf.test.TestCase, parameterized.TestCase):
                 caller.setblocking(False)
                 caller.connect_ex(address)
                 waiting.append(caller)
-            os.environ["TPU_NAME"] = f"grpc://127.0.0.1:{address[1]}"
             start = time.monotonic()
             with (
                 mock.patch.object(strategy, "_SECONDS_TO_ANSWER", 0.2),
                 self.assertRaisesRegex(ValueError, "timed out"),
             ):
-                strategy.make_strategy("auto")
+                strategy.make_strategy("tpu", tpu=f"grpc://127.0.0.1:{address[1]}")
             self.assertLess(time.monotonic() - start, 5)
         finally:
             for caller in waiting:
                 caller.close()
 
-    def test_the_tpu_of_this_machine_is_called_local(self):
-        os.environ["TPU_NAME"] = "local"
-        with mock.patch.object(
-            tf.distribute.cluster_resolver, "TPUClusterResolver", side_effect=ValueError("x")
-        ) as call:
-            with self.assertRaises(ValueError):
-                strategy.make_strategy("tpu")
-            call.assert_called_once_with(tpu="local")  # else TensorFlow looks it up in the cloud
+    @parameterized.parameters(("local", "", "local"), ("", "local", "local"), ("there", "here", "here"), ("", "", None))
+    def test_the_flag_names_the_tpu_before_the_environment_does(self, environment, flag, expected):
+        os.environ["TPU_NAME"] = environment
+        resolver = mock.patch.object(tf.distribute.cluster_resolver, "TPUClusterResolver", side_effect=ValueError("x"))
+        with resolver as call, self.assertRaises(ValueError):
+            strategy.make_strategy("tpu", tpu=flag)
+        call.assert_called_once_with(tpu=expected)  # `local` too: else TensorFlow looks it up in the cloud
 
 
 class CompilesTest(tf.test.TestCase, parameterized.TestCase):

@@ -1,0 +1,99 @@
+"""Workers wait for each other before TensorFlow does, which waits for an hour and cannot be interrupted meanwhile."""
+
+import os
+import socket
+import time
+from collections.abc import Sequence
+
+_GREETING = "semppl worker "
+_GO = b"go"
+_PAUSE = 0.2
+_SECONDS_TO_GREET = 5.0
+
+
+def meet(addresses: Sequence[str], place: int, patience: float) -> None:
+    """Returns when all workers have started.
+
+    Args:
+        addresses: `host:port` of each worker, the chief's first.
+        place: of this one among them.
+        patience: seconds that the others have.
+
+    Raises:
+        ValueError: if one of them has not come by then, naming it, or this one's port is taken.
+    """
+    deadline = time.monotonic() + patience
+    missing = _welcome(addresses, deadline) if place == 0 else _report(addresses[0], place, deadline)
+    if missing:
+        start = f"start within {patience:g} s (--worker_patience)"
+        raise ValueError(f"TF_CONFIG must name workers that {start}. Received: {', '.join(missing)}")
+
+
+def _welcome(addresses: Sequence[str], deadline: float) -> list[str]:
+    """Waits, as the chief, until every other worker has called, and lets all go; returns those that have not."""
+    port = _parsed(addresses[0])[1]
+    try:
+        server = socket.create_server(("", port))
+    except OSError as error:
+        raise ValueError(
+            f"TF_CONFIG must give each worker a free port. Received: {addresses[0]} ({os.strerror(error.errno or 0)})"
+        ) from error
+    callers: dict[int, socket.socket] = {}
+    with server:
+        while len(callers) < len(addresses) - 1:
+            server.settimeout(max(_PAUSE, deadline - time.monotonic()))
+            try:
+                caller = server.accept()[0]
+            except TimeoutError:
+                return [address for place, address in enumerate(addresses) if place and place not in callers]
+            place = _greeted(caller)
+            if 0 < place < len(addresses):
+                callers[place] = caller
+            callers = {place: caller for place, caller in callers.items() if _still_calls(caller)}
+        for caller in callers.values():
+            with caller:
+                caller.settimeout(_SECONDS_TO_GREET)
+                caller.sendall(_GO)
+                caller.recv(1)  # the worker hangs up first, so that the port is free at once
+    return []
+
+
+def _greeted(caller: socket.socket) -> int:
+    """Returns the number of the worker that calls, or 0 for anybody else."""
+    caller.settimeout(_SECONDS_TO_GREET)
+    try:
+        greeting = caller.recv(64).decode()
+    except (OSError, UnicodeDecodeError):
+        return 0
+    number = greeting.removeprefix(_GREETING)
+    return int(number) if greeting.startswith(_GREETING) and number.isdecimal() else 0
+
+
+def _still_calls(caller: socket.socket) -> bool:
+    """Tells whether a worker still waits, or was stopped meanwhile."""
+    caller.setblocking(False)
+    try:
+        return caller.recv(1) != b""
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
+def _report(chief: str, place: int, deadline: float) -> list[str]:
+    """Calls the chief until it says go; returns its address if it does not."""
+    while (left := deadline - time.monotonic()) > 0:
+        try:
+            with socket.create_connection(_parsed(chief), timeout=left) as call:
+                call.sendall(f"{_GREETING}{place}".encode())
+                if call.recv(len(_GO)) == _GO:
+                    return []
+        except OSError:  # it has not started, or was started again
+            pass
+        time.sleep(_PAUSE)
+    return [chief]
+
+
+def _parsed(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host, int(port)
