@@ -17,11 +17,12 @@ from semppl.layers.pseudo_labels import Votes, nearest_neighbour_vote
 from semppl.layers.randomness import random_integers
 from semppl.layers.semantic_positives import SemanticPositives, draw_semantic_positives
 from semppl.trainers import monitors, objective, schedules
+from semppl.trainers.clocked_model import ClockedModel
 
 Batch = dict[str, tf.Tensor]
 
 
-class SemPPL(tf.keras.Model):
+class SemPPL(ClockedModel):
     """Trains an online network against a target network and a memory of labelled images.
 
     Args:

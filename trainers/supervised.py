@@ -9,10 +9,11 @@ from semppl.data.views import finish_views
 from semppl.layers import collectives
 from semppl.layers.networks import OnlineNetwork
 from semppl.layers.precision import computing_in
+from semppl.trainers.clocked_model import ClockedModel
 from semppl.trainers.semppl import Batch
 
 
-class Supervised(tf.keras.Model):
+class Supervised(ClockedModel):
     """Trains the encoder and a linear classifier by cross-entropy on labelled images.
 
     Args:

@@ -25,16 +25,13 @@ class StepTest(tf.test.TestCase, parameterized.TestCase):
     def test_a_step_agrees_with_that_in_float32(self):
         settings = tiny.settings(batch_size=64, labelled_batch_size=16, queue_size=32)
         batch = {name: tf.constant(value) for name, value in tiny.batch(0, settings).items()}
-        reports, updates = {}, {}
+        reports = {}
         for precision in ("float32", "bfloat16"):
-            model = _model(precision, batch_size=64, labelled_batch_size=16, queue_size=32, optimiser="adamw")
-            before = [variable.numpy() for variable in model.trained_variables()]
+            model = _model(precision, batch_size=64, labelled_batch_size=16, queue_size=32)
             anchors = model.predict_views(batch)
             self.assertEqual((anchors.dtype, model.project_views(batch).dtype), (tf.float32, tf.float32))
             reports[precision] = model.train_step(batch)
             self.assertEqual({value.dtype for value in reports[precision].values()}, {tf.float32})
-            after = [variable.numpy() for variable in model.trained_variables()]
-            updates[precision] = np.concatenate([(b - a).ravel() for a, b in zip(before, after, strict=True)])
         for name in ("loss", "contrastive_augmentation", "contrastive_semantic", "embedding_spread"):
             self.assertAllClose(reports["bfloat16"][name], reports["float32"][name], rtol=0.02, atol=0.01, msg=name)
         self.assertAllClose(reports["bfloat16"]["gradient_norm"], reports["float32"]["gradient_norm"], rtol=0.1, atol=0)
@@ -55,7 +52,7 @@ class StepTest(tf.test.TestCase, parameterized.TestCase):
 
     @parameterized.parameters("semppl", "supervised")
     def test_all_that_lasts_is_float32(self, method):
-        labelled = {"labelled_batch_size": 16} if method == "supervised" else {}
+        labelled = {"labelled_batch_size": 16, "queue_size": 16} if method == "supervised" else {}
         model = _model("bfloat16", method=method, **labelled)
         kept = [*model.variables, *model.optimizer.variables]
         self.assertEqual({variable.dtype for variable in kept if variable.dtype.is_floating}, {tf.float32})
