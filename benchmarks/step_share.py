@@ -13,20 +13,19 @@ import tensorflow as tf
 from absl import app, flags
 
 from semppl.data.pipeline import Pipeline
+from semppl.layers.labels import NO_LABEL
 from semppl.trainers import pretrain, semppl
 
-_ROUNDS = flags.DEFINE_integer("rounds", 30, "How often each part is timed.", lower_bound=1)
+ROUNDS = flags.DEFINE_integer("rounds", 30, "How often each part is timed.", lower_bound=1)
 
 
 def parts(model: semppl.SemPPL, batch: dict[str, tf.Tensor]) -> dict[str, Callable[[], object]]:
     """Returns the whole step, and every part of it on embeddings that are there already."""
-    settings = model.hyperparameters
     anchors = model.predict_views(batch)
     targets = model.project_views(batch)
     labels, ids = batch["labels"], batch["ids"]
     step = model.optimizer.iterations
-    for _ in range(settings.capacity // settings.labelled_batch_size):  # a full queue
-        model.enqueue(targets, labels, ids)
+    fill_queue(model, targets, labels, ids)
     classes = model.vote(anchors, ids).classes
     negatives, positives = model.draw_negatives(ids, step), model.draw_semantic_positives(classes, step)
 
@@ -36,18 +35,9 @@ def parts(model: semppl.SemPPL, batch: dict[str, tf.Tensor]) -> dict[str, Callab
             loss = model.weigh(model.compare(anchors, targets, negatives, positives))
         return tape.gradient(loss, anchors)
 
-    def machinery() -> tf.Tensor:
-        model.enqueue(targets, labels, ids)
-        chosen = tf.where(labels != -1, labels, model.vote(anchors, ids).classes)
-        drawn = model.draw_negatives(ids, step), model.draw_semantic_positives(chosen, step)
-        with tf.GradientTape() as tape:
-            tape.watch(anchors)
-            loss = model.weigh(model.compare(anchors, targets, *drawn))
-        return tape.gradient(loss, anchors)
-
     return {
         "whole step": tf.function(lambda: model.train_step(batch)),
-        "queue, vote, draws and losses": tf.function(machinery),
+        "queue, vote, draws and losses": tf.function(lambda: machinery(model, anchors, targets, batch)),
         "· enqueue": tf.function(lambda: model.enqueue(targets, labels, ids)),
         "· vote": tf.function(lambda: model.vote(anchors, ids)),
         "· draw of negatives": tf.function(lambda: model.draw_negatives(ids, step)),
@@ -55,6 +45,24 @@ def parts(model: semppl.SemPPL, batch: dict[str, tf.Tensor]) -> dict[str, Callab
         "· losses and their gradient": tf.function(losses),
         "moving average": tf.function(lambda: model.move_target(step)),
     }
+
+
+def machinery(model: semppl.SemPPL, anchors: tf.Tensor, targets: tf.Tensor, batch: semppl.Batch) -> tf.Tensor:
+    """Does all of a step but the networks and the moving average; returns the gradient by the anchors."""
+    labels, ids, step = batch["labels"], batch["ids"], tf.convert_to_tensor(model.optimizer.iterations)
+    model.enqueue(targets, labels, ids)
+    classes = tf.where(labels != NO_LABEL, labels, model.vote(anchors, ids).classes)
+    drawn = model.draw_negatives(ids, step), model.draw_semantic_positives(classes, step)
+    with tf.GradientTape() as tape:
+        tape.watch(anchors)
+        loss = model.weigh(model.compare(anchors, targets, *drawn))
+    return tape.gradient(loss, anchors)
+
+
+def fill_queue(model: semppl.SemPPL, targets: tf.Tensor, labels: tf.Tensor, ids: tf.Tensor) -> None:
+    """Enqueues the same batch until the queue is full."""
+    for _ in range(model.hyperparameters.capacity // model.hyperparameters.labelled_batch_size):
+        model.enqueue(targets, labels, ids)
 
 
 def medians(functions: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
@@ -76,7 +84,7 @@ def main(argv: list[str]) -> None:
     source, labels, settings = pretrain.prepare_data(pretrain.hyperparameters_from_flags(), 1)
     model = pretrain.build_model(settings, len(source.class_names), jit_compile=False)
     batch = next(iter(Pipeline(source.train, labels, settings).batches(first_step=0)))
-    times = medians(parts(model, batch), _ROUNDS.value)
+    times = medians(parts(model, batch), ROUNDS.value)
     print("| part | ms | share of the step |\n|---|---|---|")
     for name, seconds in times.items():
         print(f"| {name} | {seconds * 1e3:.2f} | {seconds / times['whole step']:.1%} |")

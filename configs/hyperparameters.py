@@ -120,7 +120,9 @@ class Hyperparameters:
         "η of LARS: length of a step as a share of the weights' norm, times the learning rate; positive.",
     )
     target_decay: float = setting("optimisation", 0.99, "Base of the target network's decay; rises to 1 over the run.")
-    precision: str = setting("optimisation", "float32", "Precision of the networks: float32.")
+    precision: str = setting(
+        "optimisation", "float32", "Of the networks: float32, or bfloat16 between float32 variables."
+    )
     seed: int = setting("optimisation", 0, "Of initial weights, batches, augmentations and draws.")
 
     def __post_init__(self) -> None:
@@ -259,7 +261,7 @@ class Hyperparameters:
             _require(getattr(self, name) >= 0, name, "0 or more", getattr(self, name))
         _require(self.method in ("semppl", "supervised"), "method", "semppl or supervised", self.method)
         _require(self.optimiser in ("lars", "adamw"), "optimiser", "lars or adamw", self.optimiser)
-        _require(self.precision == "float32", "precision", "float32", self.precision)
+        _require(self.precision in ("float32", "bfloat16"), "precision", "float32 or bfloat16", self.precision)
         _require(self.trust_coefficient > 0, "trust_coefficient", "positive", self.trust_coefficient)
         _require(0 <= self.momentum < 1, "momentum", "in 0..1, below 1", self.momentum)
         _require(0 <= self.target_decay <= 1, "target_decay", "in 0..1", self.target_decay)

@@ -7,11 +7,12 @@ import tensorflow as tf
 
 from semppl.layers.encoders import build_encoder
 from semppl.layers.heads import MLP
+from semppl.layers.precision import at_least_float32
 
 
 @tf.keras.saving.register_keras_serializable(package="semppl")
 class PixelNormalisation(tf.keras.layers.Layer):
-    """Centres and scales pixels per channel.
+    """Centres and scales pixels per channel, before the encoder rounds them to its precision.
 
     Args:
         mean: subtracted from each channel, in 0..1.
@@ -19,7 +20,7 @@ class PixelNormalisation(tf.keras.layers.Layer):
     """
 
     def __init__(self, mean: Sequence[float], stddev: Sequence[float], **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         self.mean = tuple(mean)
         self.stddev = tuple(stddev)
 
@@ -58,7 +59,7 @@ class TargetNetwork(tf.keras.Model):
         pixel_stddev: Sequence[float],
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)  # images come to `pixels` as they are
         self._arguments = {
             "encoder": encoder,
             "width": width,
@@ -110,6 +111,4 @@ class OnlineNetwork(TargetNetwork):
 
 def unit_norm(embeddings: tf.Tensor) -> tf.Tensor:
     """Scales `[..., D]` to length one, in float32 at least."""
-    if embeddings.dtype in (tf.bfloat16, tf.float16):
-        embeddings = tf.cast(embeddings, tf.float32)
-    return tf.math.l2_normalize(embeddings, axis=-1, epsilon=1e-12)
+    return tf.math.l2_normalize(at_least_float32(embeddings), axis=-1, epsilon=1e-12)

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from semppl.layers.normalisation import normalisation
 from semppl.layers.pooling import spatial_mean
+from semppl.layers.precision import at_least_float32
 
 _SMALLEST_HIDDEN_WIDTH = 32
 
@@ -49,7 +50,8 @@ class SelectiveKernel(tf.keras.layers.Layer):
         mean = spatial_mean(first + second)  # [B,C]
         hidden = tf.nn.relu(self.hidden_norm(self.hidden(mean), training=training))
         scores = tf.stack(tf.split(self.scores(hidden), 2, axis=-1))  # [2,B,C]
-        weights = tf.nn.softmax(scores, axis=0)[:, :, tf.newaxis, tf.newaxis]
+        weights = tf.nn.softmax(at_least_float32(scores), axis=0)[:, :, tf.newaxis, tf.newaxis]
+        weights = tf.cast(weights, inputs.dtype)
         return first * weights[0] + second * weights[1]
 
     def get_config(self) -> dict:

@@ -29,7 +29,8 @@ from semppl.data.splits import load_data
 from semppl.data.streaming import StreamedImageSet, boxes_of
 from semppl.data.views import RECIPES
 from semppl.layers.encoders import ENCODERS
-from semppl.trainers import callbacks, checkpoints, schedules, strategy, workers
+from semppl.trainers import callbacks, checkpoints, profiling, schedules, strategy, workers
+from semppl.trainers.clocked_model import ClockedModel
 from semppl.trainers.initial_encoder import check_initial_run, start_from_initial_run
 from semppl.trainers.optimisers import OPTIMISERS, make_optimiser
 from semppl.trainers.progress import Progress
@@ -37,7 +38,7 @@ from semppl.trainers.semppl import SemPPL
 from semppl.trainers.supervised import Supervised
 from semppl.trainers.termination import STOPPED, Termination
 
-METHODS: dict[str, Callable[[Hyperparameters, int], tf.keras.Model]] = {"semppl": SemPPL, "supervised": Supervised}
+METHODS: dict[str, Callable[[Hyperparameters, int], ClockedModel]] = {"semppl": SemPPL, "supervised": Supervised}
 
 _STRATEGY = flags.DEFINE_string(
     "strategy",
@@ -55,6 +56,9 @@ _STEPS_PER_EXECUTION = flags.DEFINE_integer(
 _CHECKPOINT_EVERY = flags.DEFINE_integer("checkpoint_every", 500, "Steps between checkpoints.", lower_bound=1)
 _LOG_EVERY = flags.DEFINE_integer(
     "log_every", 10, "Steps between reports to TensorBoard and metrics.jsonl.", lower_bound=1
+)
+_PROFILE_STEPS = flags.DEFINE_string(
+    "profile_steps", "", "FIRST,LAST: steps whose profile TensorBoard shows, with tensorboard-plugin-profile."
 )
 
 _DEFINE: dict[type, Callable[..., Any]] = {
@@ -108,6 +112,7 @@ def pretrain(
     steps_per_execution: int = 1,
     checkpoint_every: int = 500,
     log_every: int = 10,
+    profile_steps: str = "",
     termination: Termination | None = None,
 ) -> None:
     """Trains, or goes on training, to the end of the run.
@@ -122,6 +127,7 @@ def pretrain(
         steps_per_execution: steps taken at once. Reports and checkpoints then come when that is over.
         checkpoint_every: steps between checkpoints.
         log_every: steps between reports.
+        profile_steps: `FIRST,LAST` step to profile, or nothing.
         termination: tells when to stop early.
 
     Raises:
@@ -137,6 +143,7 @@ def pretrain(
     devices = strategy.make_strategy(name, tpu=tpu, worker_patience=worker_patience)
     compiled = strategy.compiles(jit_compile, devices)
     source, labels, hyperparameters = prepare_data(hyperparameters, devices.num_replicas_in_sync)
+    profiled = profiling.parse_steps(profile_steps, hyperparameters.steps)
     termination = termination or Termination()
     chief = workers.is_chief(devices)
     with (
@@ -165,7 +172,12 @@ def pretrain(
             pipeline = Pipeline(source.train, labels, hyperparameters)
             watchers: list[tf.keras.callbacks.Callback] = [callbacks.StopOnNotFinite()]
             if chief:
-                progress = Progress(first_step=first_step, last_step=last_step, batch_size=hyperparameters.batch_size)
+                progress = Progress(
+                    first_step=first_step,
+                    last_step=last_step,
+                    batch_size=hyperparameters.batch_size,
+                    waited=lambda: model.seconds_waiting,
+                )
                 afterwards.callback(progress.leave)
                 summaries = callbacks.Summaries(
                     workdir,
@@ -180,6 +192,10 @@ def pretrain(
                     saved, every=checkpoint_every, last_step=last_step, termination=termination
                 )
                 watchers += [summaries, progress, checkpointing]
+                if profiled:
+                    profile = profiling.Profile(workdir, *profiled)
+                    afterwards.callback(profile.end)
+                    watchers.insert(0, profile)
             else:
                 watchers += [workers.Following(termination)]
             model.fit(
@@ -228,7 +244,7 @@ def prepare_data(hyperparameters: Hyperparameters, replicas: int) -> tuple[Sourc
 
 def build_model(
     hyperparameters: Hyperparameters, num_classes: int, *, jit_compile: bool, steps_per_execution: int = 1
-) -> tf.keras.Model:
+) -> ClockedModel:
     """Makes a model with its optimiser, all variables in place; call it in the strategy's scope."""
     tf.keras.utils.set_random_seed(hyperparameters.seed)
     model = METHODS[hyperparameters.method](hyperparameters, num_classes)
@@ -246,7 +262,6 @@ def build_model(
     )
     optimiser.build(model.trained_variables())
     model.compile(optimizer=optimiser, jit_compile=jit_compile, steps_per_execution=steps_per_execution)
-    model.distribute_reduction_method = "first"  # what a step reports is of the global batch; Keras would add it up
     return model
 
 
@@ -315,6 +330,7 @@ def main(argv: list[str]) -> int:
                 steps_per_execution=_STEPS_PER_EXECUTION.value,
                 checkpoint_every=_CHECKPOINT_EVERY.value,
                 log_every=_LOG_EVERY.value,
+                profile_steps=_PROFILE_STEPS.value,
                 termination=termination,
             )
     except callbacks.Terminated:

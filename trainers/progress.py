@@ -25,7 +25,7 @@ _BAR = 24
 
 
 class Progress(tf.keras.callbacks.Callback):
-    """Shows the step of the whole run, the remaining time, images per second and loss terms.
+    """Shows the step of the whole run, the remaining time, images per second, time lost waiting for data, and loss terms.
 
     A terminal gets two rows that are redrawn in place, anything else a line at a time.
 
@@ -33,6 +33,7 @@ class Progress(tf.keras.callbacks.Callback):
         first_step: where this process starts.
         last_step: where the run ends.
         batch_size: N.
+        waited: tells the seconds that were spent waiting for data so far; by default nobody knows.
         stream: where to write; standard output by default.
         clock: tells the seconds.
     """
@@ -43,6 +44,7 @@ class Progress(tf.keras.callbacks.Callback):
         first_step: int,
         last_step: int,
         batch_size: int,
+        waited: Callable[[], float] | None = None,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -50,6 +52,8 @@ class Progress(tf.keras.callbacks.Callback):
         self._first_step = first_step
         self._last_step = last_step
         self._batch_size = batch_size
+        self._waited = waited
+        self._waited_before = 0.0
         self._stream = stream or sys.stdout
         self._clock = clock
         self._on_terminal = self._stream.isatty() and os.environ.get("TERM") != "dumb"
@@ -65,11 +69,14 @@ class Progress(tf.keras.callbacks.Callback):
         if first:  # mostly compilation
             self._started_at = self._shown_at = now
             self._started_step = self._shown_step = step
+            self._share_waiting(1)
         elif now - self._shown_at >= self._every or step == self._last_step:
-            rate = (step - self._shown_step) * self._batch_size / max(now - self._shown_at, 1e-9)
+            elapsed = max(now - self._shown_at, 1e-9)
+            rate = f"{(step - self._shown_step) * self._batch_size / elapsed:.4g} images/s"
+            rate += self._share_waiting(elapsed)
             seconds_a_step = (now - self._started_at) / (step - self._started_step)
             self._shown_at, self._shown_step = now, step
-            self._show(step, seconds_a_step * (self._last_step - step), f"{rate:.4g} images/s", logs)
+            self._show(step, seconds_a_step * (self._last_step - step), rate, logs)
         if first and step == self._last_step:
             self._show(step, 0.0, "", logs)
 
@@ -83,6 +90,13 @@ class Progress(tf.keras.callbacks.Callback):
         if self._drawn:
             print(file=self._stream, flush=True)
         self._drawn = False
+
+    def _share_waiting(self, elapsed: float) -> str:
+        """Says which share of the seconds since the last call was spent waiting for data, if anybody knows."""
+        if self._waited is None:
+            return ""
+        before, self._waited_before = self._waited_before, self._waited()
+        return f", {min((self._waited_before - before) / elapsed, 1):.0%} waiting for data"
 
     def _show(self, step: int, remaining: float, rate: str, logs: Mapping[str, Any]) -> None:
         where = f"step {step}/{self._last_step}"

@@ -12,15 +12,17 @@ from semppl.layers.labels import NO_LABEL
 from semppl.layers.moving_average import update_moving_average
 from semppl.layers.negatives import draw_negatives
 from semppl.layers.networks import OnlineNetwork, TargetNetwork
+from semppl.layers.precision import computing_in
 from semppl.layers.pseudo_labels import Votes, nearest_neighbour_vote
 from semppl.layers.randomness import random_integers
 from semppl.layers.semantic_positives import SemanticPositives, draw_semantic_positives
 from semppl.trainers import monitors, objective, schedules
+from semppl.trainers.clocked_model import ClockedModel
 
 Batch = dict[str, tf.Tensor]
 
 
-class SemPPL(tf.keras.Model):
+class SemPPL(ClockedModel):
     """Trains an online network against a target network and a memory of labelled images.
 
     Args:
@@ -34,14 +36,15 @@ class SemPPL(tf.keras.Model):
         super().__init__(**kwargs)
         self.hyperparameters = hyperparameters
         self.num_classes = num_classes
-        self.online = OnlineNetwork(**hyperparameters.network, name="online")
-        self.target = TargetNetwork(**hyperparameters.network, name="target")
+        shape = [None, hyperparameters.large_size, hyperparameters.large_size, hyperparameters.channels]
+        with computing_in(hyperparameters.precision):
+            self.online = OnlineNetwork(**hyperparameters.network, name="online")
+            self.target = TargetNetwork(**hyperparameters.network, name="target")
+            self.online.build(shape)
+            self.target.build(shape)
         self.queue = EmbeddingQueue(
             hyperparameters.large_views, hyperparameters.capacity, hyperparameters.embedding_width, name="queue"
         )
-        shape = [None, hyperparameters.large_size, hyperparameters.large_size, hyperparameters.channels]
-        self.online.build(shape)
-        self.target.build(shape)
 
     def train_step(self, batch: Batch) -> dict[str, tf.Tensor]:
         """Takes one step of the method on this replica's share of a batch.

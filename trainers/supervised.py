@@ -8,10 +8,12 @@ from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.views import finish_views
 from semppl.layers import collectives
 from semppl.layers.networks import OnlineNetwork
+from semppl.layers.precision import computing_in
+from semppl.trainers.clocked_model import ClockedModel
 from semppl.trainers.semppl import Batch
 
 
-class Supervised(tf.keras.Model):
+class Supervised(ClockedModel):
     """Trains the encoder and a linear classifier by cross-entropy on labelled images.
 
     Args:
@@ -28,10 +30,11 @@ class Supervised(tf.keras.Model):
             )
         self.hyperparameters = hyperparameters
         self.num_classes = num_classes
-        self.online = OnlineNetwork(**hyperparameters.network, name="online")
-        self.classifier = tf.keras.layers.Dense(num_classes, name="classifier")
         size = hyperparameters.large_size
-        self.online.build([None, size, size, hyperparameters.channels])
+        with computing_in(hyperparameters.precision):
+            self.online = OnlineNetwork(**hyperparameters.network, name="online")
+            self.online.build([None, size, size, hyperparameters.channels])
+        self.classifier = tf.keras.layers.Dense(num_classes, name="classifier")
         self.classifier.build(self.online.features(tf.zeros([1, size, size, hyperparameters.channels])).shape)
 
     def train_step(self, batch: Batch) -> dict[str, tf.Tensor]:

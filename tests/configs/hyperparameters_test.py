@@ -77,7 +77,7 @@ class ValidationTest(parameterized.TestCase):
         ("learning_rate", -0.1, "0 or more"),
         ("method", "simclr", "semppl or supervised"),
         ("optimiser", "sgd", "lars or adamw"),
-        ("precision", "float16", "float32"),
+        ("precision", "float16", "float32 or bfloat16"),
         ("momentum", 1.0, "in 0..1, below 1"),
         ("momentum", -0.1, "in 0..1, below 1"),
         ("target_decay", 1.1, "in 0..1"),

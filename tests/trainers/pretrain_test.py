@@ -166,7 +166,7 @@ class RunTest(tf.test.TestCase, parameterized.TestCase):
         self.assertRegex(
             shown, r"^semppl on digits: 1500 images, 10 labelled, 10 classes; 1 replica\(s\), .*tensorboard --logdir "
         )
-        bar = r"step 10/10  \[={24}\]  0:00 left  [\d.e+]+ images/s\x1b\[K\r\n"
+        bar = r"step 10/10  \[={24}\]  0:00 left  [\d.e+]+ images/s, \d+% waiting for data\x1b\[K\r\n"
         terms = r"loss [\d.]+  L_aug [\d.]+  L_sem [\d.]+  I_aug [\d.]+  I_sem [\d.]+  pseudo_acc [\d.]+\x1b\[K\r\n"
         self.assertRegex(shown, bar + terms + r"done: 10 steps, weights [0-9a-f]{12}…, in \S+\r\n$")
 
@@ -267,6 +267,8 @@ class WrongFlagsTest(parameterized.TestCase):
         ("--pixel_mean=red", "--pixel_mean must be numbers with commas between. Received: red"),
         ("--warmup_steps=40", "--warmup_steps must be below the 40 steps. Received: 40"),
         ("--method=supervised", "--labelled_batch_size must be 0 or batch_size. Received: 8"),
+        ("--profile_steps=3", "--profile_steps must be FIRST,LAST in 1..40. Received: 3"),
+        ("--profile_steps=39,41", "--profile_steps must be FIRST,LAST in 1..40. Received: 39,41"),
         ("--learning_rate=inf", "--learning_rate must be a finite number. Received: inf"),
         ("--seed=-1", r"--seed must be in 0..2\*\*32 - 1. Received: -1"),
     )

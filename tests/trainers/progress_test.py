@@ -94,6 +94,22 @@ class FileTest(parameterized.TestCase):
         self.assertEqual(lines[1], "step 12/14  0:05 left  25.6 images/s")
         self.assertEqual(lines[2], "step 14/14  0:00 left  21.33 images/s")
 
+    def test_the_share_of_time_spent_waiting_for_data_is_that_since_the_last_update(self):
+        # 90 s in the first step count for nothing; then 2 of 10 s, none of 10 s, and 12 of 10 s, which clocks can tell.
+        clock, waited, stream = iter([100.0, 110.0, 120.0, 130.0]), iter([90.0, 92.0, 92.0, 104.0]), io.StringIO()
+        progress = Progress(
+            first_step=0,
+            last_step=4,
+            batch_size=64,
+            waited=lambda: next(waited),
+            stream=stream,
+            clock=lambda: next(clock),
+        )
+        for batch in range(4):
+            progress.on_train_batch_end(batch, {})
+        rates = [line.split("  ")[2] for line in stream.getvalue().splitlines()]
+        self.assertEqual(rates, [f"6.4 images/s, {share}% waiting for data" for share in (20, 0, 100)])
+
     def test_a_run_of_one_step_is_shown(self):
         self.assertEqual(_run(io.StringIO(), [5.0]), f"step 1/1  0:00 left  {_TERMS}\n")
 
