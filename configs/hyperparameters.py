@@ -31,7 +31,7 @@ class Hyperparameters:
         "data",
         "digits",
         "Training images, sources with commas between: `digits` (embedded), `tfds:NAME[:SPLIT]`, `folder:PATH`, "
-        "`folder:PATH?labels=FILE.csv` or `folder:PATH?labels=folders`.",
+        "`folder:PATH?labels=FILE.csv` `folder:PATH?labels=folders` or `tfrecord:GLOB`.",
     )
     validation: str = setting(
         "data",
@@ -57,6 +57,11 @@ class Hyperparameters:
     cache_dir: str = setting(
         "data", "", "Folder to keep decoded and shrunk pictures in; empty: they are decoded each time."
     )
+    image_feature: str = setting("data", "image", "Of `tfrecord:`: the feature with the picture file.")
+    label_feature: str = setting(
+        "data", "label", "Of `tfrecord:`: the feature with its class, an integer; may be missing."
+    )
+    name_feature: str = setting("data", "", "Of `tfrecord:`: the feature with its name; empty: it has none.")
     truncated: str = setting("data", "skip", "Picture files that end too early: skip, or keep what there is of them.")
     max_pixels: int = setting("data", 100_000_000, "Picture files that say they hold more pixels are skipped.")
     max_bad_fraction: float = setting(

@@ -125,20 +125,8 @@ def _state(folder: Folder, decoding: Decoding) -> str:
     digest = hashlib.blake2b(digest_size=8)
     looked = dataclasses.replace(decoding, shrink=0)
     digest.update(f"{_VERSION} {os.path.abspath(folder.root)} {looked}".encode("utf-8", "surrogateescape"))
-    for path, row in zip(folder.paths, folder.rows, strict=True):
-        for part in (path, row.mask):
-            digest.update(
-                f"\n{part} {_size_and_time(folder.root / part) if part else ''}".encode("utf-8", "surrogateescape")
-            )
+    digest.update(folder.state().encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
-
-
-def _size_and_time(path: pathlib.Path) -> str:
-    try:
-        status = path.stat()
-    except OSError as error:
-        return str(error.errno)
-    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def _look_at_all(folder: Folder, decoding: Decoding) -> list[_Look]:
@@ -160,12 +148,12 @@ def _look_at_all(folder: Folder, decoding: Decoding) -> list[_Look]:
 def _look(folder: Folder, number: int, decoding: Decoding, *, truncated: bool = False) -> _Look:
     look, row = _Look(truncated=truncated), folder.rows[number]
     try:
-        data = (folder.root / folder.paths[number]).read_bytes()
+        data = folder.read(number)
         look.digests = hashlib.blake2b(data, digest_size=16).digest()
         pixels, look.plain = decode_file(data, dataclasses.replace(decoding, shrink=0), truncated=truncated)
         look.sizes = (pixels.shape[0], pixels.shape[1])
         if row.mask:
-            mask = _mask_bytes(folder.root / row.mask, look.sizes, decoding)
+            mask = _mask_bytes(folder, number, look.sizes, decoding)
             look.digests = hashlib.blake2b(data + mask, digest_size=16).digest()
     except Unusable as error:
         look.reasons, look.truncated = error.reason.value, False
@@ -174,10 +162,10 @@ def _look(folder: Folder, number: int, decoding: Decoding, *, truncated: bool = 
     return look
 
 
-def _mask_bytes(path: pathlib.Path, size: tuple[int, int], decoding: Decoding) -> bytes:
+def _mask_bytes(folder: Folder, number: int, size: tuple[int, int], decoding: Decoding) -> bytes:
     """Reads a mask, and makes sure that it is one, of its picture's size."""
     try:
-        data = path.read_bytes()
+        data = folder.mask(number)
         mask = decode_mask(data, dataclasses.replace(decoding, shrink=0))
     except (OSError, Unusable) as error:
         raise Unusable(Reason.MASK, str(error)) from error

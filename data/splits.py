@@ -101,7 +101,14 @@ def _rank(images: Images, position: int, draw: str) -> bytes:
 
 def _load(hyperparameters: Hyperparameters, flag: str) -> Source:
     """Loads what a flag names, as one source."""
-    reading = Reading(decoding_of(hyperparameters), hyperparameters.cache_dir, hyperparameters.max_bad_fraction)
+    reading = Reading(
+        decoding_of(hyperparameters),
+        hyperparameters.cache_dir,
+        hyperparameters.max_bad_fraction,
+        hyperparameters.image_feature,
+        hyperparameters.label_feature,
+        hyperparameters.name_feature,
+    )
     specs = split_specs(getattr(hyperparameters, flag))
     sources = [load_source(spec, data_dir=hyperparameters.data_dir, flag=flag, reading=reading) for spec in specs]
     channels = [source.train.channels for source in sources]
