@@ -31,7 +31,7 @@ class Hyperparameters:
         "data",
         "digits",
         "Training images, sources with commas between: `digits` (embedded), `tfds:NAME[:SPLIT]`, `folder:PATH`, "
-        "`folder:PATH?labels=FILE.csv` or `folder:PATH?labels=folders`.",
+        "`folder:PATH?labels=FILE.csv` `folder:PATH?labels=folders` or `tfrecord:GLOB`.",
     )
     validation: str = setting(
         "data",
@@ -57,6 +57,11 @@ class Hyperparameters:
     cache_dir: str = setting(
         "data", "", "Folder to keep decoded and shrunk pictures in; empty: they are decoded each time."
     )
+    image_feature: str = setting("data", "image", "Of `tfrecord:`: the feature with the picture file.")
+    label_feature: str = setting(
+        "data", "label", "Of `tfrecord:`: the feature with its class, an integer; may be missing."
+    )
+    name_feature: str = setting("data", "", "Of `tfrecord:`: the feature with its name; empty: it has none.")
     truncated: str = setting("data", "skip", "Picture files that end too early: skip, or keep what there is of them.")
     max_pixels: int = setting("data", 100_000_000, "Picture files that say they hold more pixels are skipped.")
     max_bad_fraction: float = setting(
@@ -91,6 +96,9 @@ class Hyperparameters:
         "objective", 3, "R: queue entries of the image's class, per image and queue; 0: none."
     )
     neighbours: int = setting("objective", 1, "K: votes per (view, queue) pair.")
+    min_vote_share: float = setting(
+        "objective", 0.0, "Share of its votes that an unlabelled image's class needs, in 0..1; with less it gets none."
+    )
     queue_size: int = setting("objective", 0, "Q: labelled entries per queue; 0: 20 global batches.")
     contrastive_weight: float = setting("objective", 0.3, "c: weight of the contrastive terms.")
     semantic_weight: float = setting(
@@ -257,6 +265,7 @@ class Hyperparameters:
         _require(self.semantic_positives >= 0, "semantic_positives", "0 or more", self.semantic_positives)
         _require(self.queue_size >= 0, "queue_size", "0 or more", self.queue_size)
         _require(1 <= self.neighbours <= self.capacity, "neighbours", f"in 1..{self.capacity}", self.neighbours)
+        _require(0 <= self.min_vote_share <= 1, "min_vote_share", "in 0..1", self.min_vote_share)
         for name in ("contrastive_weight", "semantic_weight", "invariance_weight", "weight_decay", "learning_rate"):
             _require(getattr(self, name) >= 0, name, "0 or more", getattr(self, name))
         _require(self.method in ("semppl", "supervised"), "method", "semppl or supervised", self.method)

@@ -32,7 +32,7 @@ class Catalogue:
     names: np.ndarray
 
 
-def read_catalogue(paths: Sequence[str], *, label: str, name: str = "") -> Catalogue:
+def read_catalogue(paths: Sequence[str], *, label: str, name: str = "", unlabelled: int | None = None) -> Catalogue:
     """Reads the catalogue of TFRecord files of `tf.train.Example`s.
 
     The first time this reads every byte, and so finds every damaged record too; the result is kept beside the records, or in
@@ -42,27 +42,33 @@ def read_catalogue(paths: Sequence[str], *, label: str, name: str = "") -> Catal
         paths: of the files, on a disk of this machine.
         label: the feature with the label, an integer.
         name: the feature with the name, a text; may be empty.
+        unlabelled: the label of records without one; None: every record must have one.
 
     Raises:
         ValueError: if a file is damaged, naming it and what to do.
     """
     check_files(paths)
-    digest = hashlib.blake2b("\n".join([label, name, *map(_state, paths)]).encode(), digest_size=8).hexdigest()
+    digest = hashlib.blake2b(
+        "\n".join([label, name, *([] if unlabelled is None else [str(unlabelled)]), *map(_state, paths)]).encode(),
+        digest_size=8,
+    ).hexdigest()
     places = [pathlib.Path(paths[0]).absolute().parent / f".semppl-{digest}.npz", kept.user_folder() / f"{digest}.npz"]
     for place in places:
         known = _load(place, paths)
         if known is not None:
             return known
     records = index_records(paths)
-    catalogue = Catalogue(records, *_read_columns(paths, len(records), label, name))
+    catalogue = Catalogue(records, *_read_columns(paths, len(records), label, name, unlabelled))
     saved = next((place for place in places if _save(place, catalogue)), None)
     _say(f"kept for the next time: {saved}" if saved else "not kept for the next time: no folder can be written")
     return catalogue
 
 
-def _read_columns(paths: Sequence[str], count: int, label: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+def _read_columns(
+    paths: Sequence[str], count: int, label: str, name: str, unlabelled: int | None
+) -> tuple[np.ndarray, np.ndarray]:
     """`[n]` int32 and `[n]` bytes, from whole files, several at a time."""
-    features = {label: tf.io.FixedLenFeature([], tf.int64)}
+    features = {label: tf.io.FixedLenFeature([], tf.int64, unlabelled)}
     if name:
         features[name] = tf.io.FixedLenFeature([], tf.string, "")
 

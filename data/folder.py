@@ -33,6 +33,20 @@ class Folder:
     unreadable: tuple[str, ...] = ()
     others: int = 0
 
+    def read(self, number: int) -> bytes:
+        """Returns the bytes of a picture file."""
+        return (self.root / self.paths[number]).read_bytes()
+
+    def mask(self, number: int) -> bytes:
+        """Returns the bytes of the mask of a picture; empty where there is none."""
+        path = self.rows[number].mask
+        return (self.root / path).read_bytes() if path else b""
+
+    def state(self) -> str:
+        """Identifies the files, by name, size and time."""
+        parts = [part for path, row in zip(self.paths, self.rows, strict=True) for part in (path, row.mask)]
+        return "\n".join(f"{part} {_size_and_time(self.root / part) if part else ''}" for part in parts)
+
 
 def list_folder(argument: str, *, flag: str = "data") -> Folder:
     """Looks for pictures, by the ends of their names, at any depth.
@@ -73,6 +87,14 @@ def _label_file(root: pathlib.Path, labels: str, flag: str) -> pathlib.Path:
             f"--{flag} must name a CSV file after ?labels=, in the folder or here, or `{BY_FOLDER}`. Received: {labels}"
         )
     return found
+
+
+def _size_and_time(path: pathlib.Path) -> str:
+    try:
+        status = path.stat()
+    except OSError as error:
+        return str(error.errno)
+    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def _walk(root: pathlib.Path) -> tuple[tuple[str, ...], tuple[str, ...], int]:

@@ -1,4 +1,4 @@
-"""Looks at every picture file once, before training: which can be used, how large they are, which are alike."""
+"""Looks at every picture file once, before training: which can be used, and how large they are."""
 
 import concurrent.futures
 import dataclasses
@@ -9,7 +9,6 @@ import sys
 from collections import Counter
 
 import numpy as np
-from PIL import Image
 
 from semppl.data import kept
 from semppl.data.decoding import Decoding, Reason, Unusable, decode_file, decode_mask
@@ -17,8 +16,6 @@ from semppl.data.folder import Folder
 
 _VERSION = 1  # of what is kept
 _REPORT_EVERY = 5000
-THUMBNAIL = (8, 9)
-"""Height and width, in pixels, of what pictures are compared by."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +28,6 @@ class Inspection:
         plain: `[n]` bool, whether TensorFlow decodes it right.
         truncated: `[n]` bool, whether it is used although it ends too early.
         digests: `[n, 16]` uint8, of the bytes of the file and its mask.
-        thumbnails: `[n, 8, 9]` uint8, grey.
     """
 
     reasons: np.ndarray
@@ -39,7 +35,6 @@ class Inspection:
     plain: np.ndarray
     truncated: np.ndarray
     digests: np.ndarray
-    thumbnails: np.ndarray
 
     @property
     def usable(self) -> np.ndarray:
@@ -56,7 +51,6 @@ class _Look:
     plain: bool = False
     truncated: bool = False
     digests: bytes = bytes(16)
-    thumbnails: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(THUMBNAIL, np.uint8))
 
 
 def inspect_folder(folder: Folder, decoding: Decoding, *, cache_dir: str = "") -> Inspection:
@@ -131,20 +125,8 @@ def _state(folder: Folder, decoding: Decoding) -> str:
     digest = hashlib.blake2b(digest_size=8)
     looked = dataclasses.replace(decoding, shrink=0)
     digest.update(f"{_VERSION} {os.path.abspath(folder.root)} {looked}".encode("utf-8", "surrogateescape"))
-    for path, row in zip(folder.paths, folder.rows, strict=True):
-        for part in (path, row.mask):
-            digest.update(
-                f"\n{part} {_size_and_time(folder.root / part) if part else ''}".encode("utf-8", "surrogateescape")
-            )
+    digest.update(folder.state().encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
-
-
-def _size_and_time(path: pathlib.Path) -> str:
-    try:
-        status = path.stat()
-    except OSError as error:
-        return str(error.errno)
-    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def _look_at_all(folder: Folder, decoding: Decoding) -> list[_Look]:
@@ -166,13 +148,12 @@ def _look_at_all(folder: Folder, decoding: Decoding) -> list[_Look]:
 def _look(folder: Folder, number: int, decoding: Decoding, *, truncated: bool = False) -> _Look:
     look, row = _Look(truncated=truncated), folder.rows[number]
     try:
-        data = (folder.root / folder.paths[number]).read_bytes()
+        data = folder.read(number)
         look.digests = hashlib.blake2b(data, digest_size=16).digest()
         pixels, look.plain = decode_file(data, dataclasses.replace(decoding, shrink=0), truncated=truncated)
         look.sizes = (pixels.shape[0], pixels.shape[1])
-        look.thumbnails = _thumbnail(pixels)
         if row.mask:
-            mask = _mask_bytes(folder.root / row.mask, look.sizes, decoding)
+            mask = _mask_bytes(folder, number, look.sizes, decoding)
             look.digests = hashlib.blake2b(data + mask, digest_size=16).digest()
     except Unusable as error:
         look.reasons, look.truncated = error.reason.value, False
@@ -181,21 +162,16 @@ def _look(folder: Folder, number: int, decoding: Decoding, *, truncated: bool = 
     return look
 
 
-def _mask_bytes(path: pathlib.Path, size: tuple[int, int], decoding: Decoding) -> bytes:
+def _mask_bytes(folder: Folder, number: int, size: tuple[int, int], decoding: Decoding) -> bytes:
     """Reads a mask, and makes sure that it is one, of its picture's size."""
     try:
-        data = path.read_bytes()
+        data = folder.mask(number)
         mask = decode_mask(data, dataclasses.replace(decoding, shrink=0))
     except (OSError, Unusable) as error:
         raise Unusable(Reason.MASK, str(error)) from error
     if mask.shape[:2] != size:
         raise Unusable(Reason.MASK, f"{mask.shape[:2]} for a picture of {size}")
     return data
-
-
-def _thumbnail(pixels: np.ndarray) -> np.ndarray:
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    return np.asarray(image.convert("L").resize(THUMBNAIL[::-1], Image.Resampling.BOX))
 
 
 def _columns(looks: list[_Look]) -> dict[str, np.ndarray]:
@@ -205,7 +181,6 @@ def _columns(looks: list[_Look]) -> dict[str, np.ndarray]:
         "plain": np.array([look.plain for look in looks], bool),
         "truncated": np.array([look.truncated for look in looks], bool),
         "digests": np.frombuffer(b"".join(look.digests for look in looks), np.uint8).reshape(-1, 16),
-        "thumbnails": np.stack([look.thumbnails for look in looks]),
     }
 
 

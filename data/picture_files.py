@@ -48,7 +48,7 @@ class PictureFiles:
         Raises:
             Unusable: if the file is not what it was when it was inspected.
         """
-        data = (self.folder.root / self.folder.paths[position]).read_bytes()
+        data = self.folder.read(position)
         small = not self.decoding.shrink or min(self.inspection.sizes[position]) <= self.decoding.shrink
         if self.inspection.plain[position] and small:
             return data
@@ -57,8 +57,8 @@ class PictureFiles:
 
     def mask(self, position: int) -> bytes:
         """Reads the mask of a picture as a PNG file; empty where there is none."""
-        path = self.folder.rows[position].mask
-        return encode(decode_mask((self.folder.root / path).read_bytes(), self.decoding)) if path else b""
+        data = self.folder.mask(position)
+        return encode(decode_mask(data, self.decoding)) if data else b""
 
 
 def read_encoded(files: PictureFiles) -> Encoded:

@@ -12,12 +12,13 @@ import tensorflow as tf
 
 from semppl.data.catalogue import read_catalogue
 from semppl.data.decoding import Decoding
-from semppl.data.folder import list_folder
+from semppl.data.folder import Folder, list_folder
 from semppl.data.images import NO_LABEL, ImageSet, Source
 from semppl.data.inspection import inspect_folder, require_few_bad
 from semppl.data.picture_cache import cached_encoded
 from semppl.data.picture_files import PictureFiles, open_pictures, read_encoded
 from semppl.data.record_pictures import read_records
+from semppl.data.recorded_pictures import list_records
 from semppl.data.streaming import StreamedImageSet
 
 
@@ -30,7 +31,7 @@ class Reading:
         cache_dir: folder for decoded pictures; empty: they are decoded each time.
         max_bad_fraction: share of the pictures that may be of no use, in 0..1.
         image_feature: of `tf.train.Example`s, the picture file.
-        label_feature: its class, a number or a text.
+        label_feature: its class, a number.
         name_feature: its name; empty: it has none.
     """
 
@@ -76,7 +77,7 @@ def load_source(spec: str, *, data_dir: str = "", flag: str = "data", reading: R
     """
     key, _, argument = spec.partition(":")
     if key not in SOURCES or (key == "digits" and argument):
-        how = "tfds:NAME[:SPLIT], folder:PATH[?labels=FILE.csv], folder:PATH?labels=folders"
+        how = "tfds:NAME[:SPLIT], folder:PATH[?labels=FILE.csv], folder:PATH?labels=folders, tfrecord:GLOB"
         raise ValueError(f"--{flag} must be one of {', '.join(SOURCES)} ({how}). Received: {spec}")
     return SOURCES[key](Request(argument, flag, data_dir, reading or Reading()))
 
@@ -98,7 +99,25 @@ def _digits(request: Request) -> Source:
 
 def _folder(request: Request) -> Source:
     """Finds the pictures of a folder, with what a CSV file or the sub-folders say of them; nothing is held out."""
-    reading, folder = request.reading, list_folder(request.argument, flag=request.flag)
+    return _examined(list_folder(request.argument, flag=request.flag), request)
+
+
+def _tfrecord(request: Request) -> Source:
+    """Finds the pictures in the user's own TFRecord files; nothing is held out."""
+    reading = request.reading
+    records = list_records(
+        request.argument,
+        image=reading.image_feature,
+        label=reading.label_feature,
+        name=reading.name_feature,
+        flag=request.flag,
+    )
+    return _examined(records, request)
+
+
+def _examined(folder: Folder, request: Request) -> Source:
+    """Leaves pictures where they are, but for those that cannot be used."""
+    reading = request.reading
     if reading.decoding.channels not in (1, 3):
         allowed = "have a value per channel, 1 or 3, to decode picture files"
         raise ValueError(f"--pixel_mean must {allowed}. Received: {reading.decoding.channels} values")
@@ -190,4 +209,9 @@ def _stream_split(builder: Any, image: str, label: str, text: str, split: str) -
     return StreamedImageSet(encoded, builder.info.features[image].shape[-1], catalogue.labels, names)
 
 
-SOURCES: dict[str, Callable[[Request], Source]] = {"digits": _digits, "tfds": _tfds, "folder": _folder}
+SOURCES: dict[str, Callable[[Request], Source]] = {
+    "digits": _digits,
+    "tfds": _tfds,
+    "folder": _folder,
+    "tfrecord": _tfrecord,
+}

@@ -83,6 +83,16 @@ def split_specs(specs: str) -> list[str]:
     return re.split(rf",(?=(?:{'|'.join(SOURCES)})(?:[:,]|$))", specs)
 
 
+def decoding_of(hyperparameters: Hyperparameters) -> Decoding:
+    """Returns how a run decodes picture files."""
+    return Decoding(
+        channels=hyperparameters.channels,
+        max_pixels=hyperparameters.max_pixels,
+        keep_truncated=hyperparameters.truncated == "keep",
+        shrink=hyperparameters.shrink,
+    )
+
+
 def _rank(images: Images, position: int, draw: str) -> bytes:
     """A number that no library version or machine changes."""
     key = images.names[position] if images.names and images.names[position] else str(position)
@@ -91,13 +101,14 @@ def _rank(images: Images, position: int, draw: str) -> bytes:
 
 def _load(hyperparameters: Hyperparameters, flag: str) -> Source:
     """Loads what a flag names, as one source."""
-    decoding = Decoding(
-        channels=hyperparameters.channels,
-        max_pixels=hyperparameters.max_pixels,
-        keep_truncated=hyperparameters.truncated == "keep",
-        shrink=hyperparameters.shrink,
+    reading = Reading(
+        decoding_of(hyperparameters),
+        hyperparameters.cache_dir,
+        hyperparameters.max_bad_fraction,
+        hyperparameters.image_feature,
+        hyperparameters.label_feature,
+        hyperparameters.name_feature,
     )
-    reading = Reading(decoding, hyperparameters.cache_dir, hyperparameters.max_bad_fraction)
     specs = split_specs(getattr(hyperparameters, flag))
     sources = [load_source(spec, data_dir=hyperparameters.data_dir, flag=flag, reading=reading) for spec in specs]
     channels = [source.train.channels for source in sources]

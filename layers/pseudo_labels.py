@@ -59,6 +59,22 @@ def _ballot(
     return _votes_per_image(labels), _votes_per_image(nearest)
 
 
+def abstain(votes: Votes, *, min_share: float) -> Votes:
+    """Withholds the class of images whose winner got too few of the votes: what belongs to no known class is forced into none.
+
+    Args:
+        votes: of the images.
+        min_share: share of its votes that an image's class needs, in 0..1; 0 withholds nothing.
+
+    Returns:
+        The same votes, with NO_LABEL and confidence 0 where they are withheld.
+
+    Reference: docs/method.md; decided here.
+    """
+    sure = votes.confidence >= min_share
+    return Votes(tf.where(sure, votes.classes, NO_LABEL), tf.where(sure, votes.confidence, 0.0))
+
+
 def _votes_per_image(votes: tf.Tensor) -> tf.Tensor:
     """Lines up every image's votes: `[L, B, K]` gives `[B, L·K]`."""
     return tf.reshape(tf.transpose(votes, [1, 0, 2]), [votes.shape[1], -1])

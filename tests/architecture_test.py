@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "export.run_evidence": {"configs", "data", "export"},  # a model remembers the run's labelled images
 }
 COLLECTIVES = "layers/collectives.py"
-SHARED_FLAGS = "configs/run_flags.py"  # what every entry point defines, once
+SHARED_FLAGS = ("configs/run_flags.py", "configs/hyperparameter_flags.py")  # what several entry points define, once
 MAX_ADDONS_FILES = 4
 MACHINE = re.compile(
     r"(?<![\w.~$}/-])/(home|root|work|Users)/"
@@ -112,7 +112,7 @@ def collectives_stand_in_one_module(source: Source) -> Iterator[str]:
 
 def flags_stop_at_entry_points(source: Source) -> Iterator[str]:
     nodes = list(source.nodes())
-    if source.folder == "tests" or source.path == SHARED_FLAGS:
+    if source.folder == "tests" or source.path in SHARED_FLAGS:
         return
     if any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in nodes):
         return
@@ -120,7 +120,7 @@ def flags_stop_at_entry_points(source: Source) -> Iterator[str]:
         if isinstance(node, ast.Attribute) and (node.attr.startswith("DEFINE_") or node.attr == "FLAGS"):
             yield f"{node.lineno}: only a module with a `main` defines or reads flags; found {node.attr}"
     for line, name in source.imports():
-        if name.startswith("semppl.configs.run_flags"):
+        if name.startswith(("semppl.configs.run_flags", "semppl.configs.hyperparameter_flags")):
             yield f"{line}: only a module with a `main` reads flags; found {name}"
 
 
@@ -249,6 +249,7 @@ class RulesCanBeBrokenTest(parameterized.TestCase):
         (flags_stop_at_entry_points, "trainers/a.py", "SEED = flags.DEFINE_integer('seed', 0, '')"),
         (flags_stop_at_entry_points, "trainers/a.py", "def f():\n    return flags.FLAGS.seed"),
         (flags_stop_at_entry_points, "trainers/a.py", "from semppl.configs import run_flags"),
+        (flags_stop_at_entry_points, "data/a.py", "from semppl.configs import hyperparameter_flags"),
         (errors_are_raised_not_asserted, "benchmarks/a.py", "def f(x):\n    assert x"),
         (files_are_named_after_their_idea, "data/utils.py", ""),
         (files_are_named_after_their_idea, "data/deep/helper.py", ""),

@@ -10,7 +10,6 @@ import pathlib
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any
 
 if __name__ == "__main__":  # before TensorFlow is imported: it greets with a dozen lines, and takes seconds
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -21,6 +20,7 @@ import tensorflow as tf
 from absl import app, flags
 
 from semppl.configs import run_flags
+from semppl.configs.hyperparameter_flags import hyperparameters_from_flags
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.images import NO_LABEL, Source
 from semppl.data.label_split import visible_labels
@@ -60,45 +60,6 @@ _LOG_EVERY = flags.DEFINE_integer(
 _PROFILE_STEPS = flags.DEFINE_string(
     "profile_steps", "", "FIRST,LAST: steps whose profile TensorBoard shows, with tensorboard-plugin-profile."
 )
-
-_DEFINE: dict[type, Callable[..., Any]] = {
-    int: flags.DEFINE_integer,
-    float: flags.DEFINE_float,
-    str: flags.DEFINE_string,
-}
-
-
-def _define_hyperparameter_flags() -> None:
-    """Defines one flag per hyper-parameter, listed by group under --helpfull."""
-    for field in dataclasses.fields(Hyperparameters):
-        group, meaning = field.metadata["group"], field.metadata["help"]
-        if isinstance(field.default, tuple):
-            flags.DEFINE_list(field.name, [str(value) for value in field.default], f"[{group}] {meaning}")
-        else:
-            _DEFINE[type(field.default)](field.name, field.default, f"[{group}] {meaning}")
-
-
-_define_hyperparameter_flags()
-
-
-def hyperparameters_from_flags() -> Hyperparameters:
-    """Freezes the flags.
-
-    Raises:
-        ValueError: if a value is not allowed, in one line that names the flag.
-    """
-    values: dict[str, Any] = {}
-    for field in dataclasses.fields(Hyperparameters):
-        value: Any = flags.FLAGS[field.name].value
-        if isinstance(field.default, tuple):
-            try:
-                value = tuple(float(part) for part in value)
-            except ValueError:
-                raise ValueError(
-                    f"--{field.name} must be numbers with commas between. Received: {','.join(value)}"
-                ) from None
-        values[field.name] = value
-    return Hyperparameters(**values)
 
 
 def pretrain(

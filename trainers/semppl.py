@@ -13,7 +13,7 @@ from semppl.layers.moving_average import update_moving_average
 from semppl.layers.negatives import draw_negatives
 from semppl.layers.networks import OnlineNetwork, TargetNetwork
 from semppl.layers.precision import computing_in
-from semppl.layers.pseudo_labels import Votes, nearest_neighbour_vote
+from semppl.layers.pseudo_labels import Votes, abstain, nearest_neighbour_vote
 from semppl.layers.randomness import random_integers
 from semppl.layers.semantic_positives import SemanticPositives, draw_semantic_positives
 from semppl.trainers import monitors, objective, schedules
@@ -98,7 +98,7 @@ class SemPPL(ClockedModel):
 
     def vote(self, anchors: tf.Tensor, ids: tf.Tensor) -> Votes:
         """Lets the queues name each image's class, labelled or not: `[B]`."""
-        return nearest_neighbour_vote(
+        votes = nearest_neighbour_vote(
             tf.stop_gradient(anchors[: self.hyperparameters.large_views]),
             ids,
             self.queue.embeddings,
@@ -106,6 +106,7 @@ class SemPPL(ClockedModel):
             self.queue.ids,
             k=self.hyperparameters.neighbours,
         )
+        return abstain(votes, min_share=self.hyperparameters.min_vote_share)
 
     def draw_negatives(self, ids: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """Draws other images of the global batch for each image and target view: rows, `[B, L, M]`."""

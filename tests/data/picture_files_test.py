@@ -318,6 +318,54 @@ class CacheTest(_FolderTest):
             self.assertLen(_pictures(self.cached()), 5)
 
 
+class RecordedPicturesTest(_FolderTest):
+    def write(self, name, rows):
+        with tf.io.TFRecordWriter(str(self.root / name)) as writer:
+            for picture, label, title in rows:
+                features = {"jpg": tf.train.Feature(bytes_list=tf.train.BytesList(value=[picture] if picture else []))}
+                if label is not None:
+                    features["kind"] = tf.train.Feature(int64_list=tf.train.Int64List(value=[label]))
+                features["title"] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[title.encode()]))
+                writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
+
+    def records(self, **reading):
+        names = {"image_feature": "jpg", "label_feature": "kind"}
+        return load_source(f"tfrecord:{self.root}/*.rec", reading=Reading(**names | reading))
+
+    def setUp(self):
+        super().setUp()
+        pictures = [self.save(f"{number}.{kind}", number) for number, kind in enumerate(("png", "webp", "bmp", "png"))]
+        self.expected = [decoding.decode_file(path.read_bytes(), Decoding())[0] for path in pictures]
+        first, second, third, fourth = (path.read_bytes() for path in pictures)
+        self.write("b.rec", [(third, 12, "c"), (b"bad", 1, "d"), (None, 1, "e"), (fourth, -1, "f")])
+        self.write("a.rec", [(first, 3, "a"), (second, None, "b")])
+
+    def test_records_are_pictures_of_any_format_some_with_a_label(self):
+        source = self.records(max_bad_fraction=0.5)
+        self.assertEqual(source.class_names, ("12", "3"))
+        self.assertEqual(source.train.labels.tolist(), [1, NO_LABEL, 0, NO_LABEL])
+        self.assertEqual(source.train.names, ("a.rec#0", "a.rec#1", "b.rec#0", "b.rec#3"))
+        for cache_dir in ("", str(self.cache)):
+            pictures = _pictures(self.records(max_bad_fraction=0.5, cache_dir=cache_dir))
+            for picture, expected in zip(pictures, self.expected, strict=True):
+                self.assertAllEqual(picture, expected)
+
+    def test_names_may_be_given(self):
+        self.assertEqual(self.records(max_bad_fraction=0.5, name_feature="title").train.names, ("a", "b", "c", "f"))
+
+    def test_bad_records_are_counted_and_named(self):
+        with self.assertRaisesRegex(
+            ValueError, r"without 2 of the 6 pictures .*1 skipped, empty: b\.rec#2; 1 skipped, of no"
+        ):
+            self.records()
+
+    def test_a_pattern_that_matches_nothing_is_named(self):
+        with self.assertRaisesRegex(
+            ValueError, r"^--data must match a TFRecord file after tfrecord:\. Received: .*none\*$"
+        ):
+            load_source(f"tfrecord:{self.root}/none*")
+
+
 class RealFoldersTest(_FolderTest):
     def test_awkward_real_files_end_as_a_picture_or_as_a_named_skip(self):
         self.root = testing.unzipped("edge_cases/edge_cases_dev.zip", self.root)

@@ -199,5 +199,16 @@ class TallyTest(tf.test.TestCase, parameterized.TestCase):
             self.assertEqual(votes.classes[b], winner)
 
 
+class AbstainTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters(
+        (0.0, [2, 0, 1, NO_LABEL]), (0.5, [2, 0, NO_LABEL, NO_LABEL]), (1.0, [2, *[NO_LABEL] * 3])
+    )
+    def test_a_class_with_too_small_a_share_is_withheld(self, min_share, expected):
+        votes = pseudo_labels.Votes(tf.constant([2, 0, 1, NO_LABEL]), tf.constant([1.0, 0.5, 0.375, 0.0]))
+        sure = pseudo_labels.abstain(votes, min_share=min_share)
+        self.assertAllEqual(sure.classes, expected)
+        self.assertAllEqual(sure.confidence, np.where(np.array(expected) == NO_LABEL, 0, votes.confidence))
+
+
 if __name__ == "__main__":
     tf.test.main()

@@ -81,6 +81,7 @@ class Oracle:
             self.queues[j] = numpy_method.enqueue(queue, targets[j], labels, ids, capacity=settings.capacity)
         self.entered += int(np.sum(labels != NO_LABEL))
         votes = [numpy_method.vote(predictions[:large, b], ids[b], self.queues, settings.neighbours) for b in images]
+        votes = [vote if vote[1] >= settings.min_vote_share else (NO_LABEL, 0.0) for vote in votes]
         classes = numpy_method.choose_classes(labels, [elected for elected, _ in votes])
         slots = self._draw_slots(classes)
         terms = numpy_method.terms(
@@ -152,6 +153,7 @@ class StepTest(tf.test.TestCase, parameterized.TestCase):
             "another temperature and other weights",
             {"temperature": 0.7, "contrastive_weight": 1.5, "semantic_weight": 2.0},
         ),
+        ("votes that must agree", {"neighbours": 2, "min_vote_share": 0.75}),
         ("no semantic positives", {"semantic_positives": 0}),
         ("labelled images only", {"labelled_batch_size": 14, "queue_size": 20}),
     )

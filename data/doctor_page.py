@@ -1,0 +1,153 @@
+"""The examination of a data set as one page that needs no other file."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from semppl.data.images import NO_LABEL, Images
+
+_SIDE = 96  # of a picture on the page, in pixels
+_PER_CLASS = 6
+_CLASSES = 30
+_UNLABELLED = 24
+_PAIRS = 40
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 70em; margin: 2em auto; padding: 0 1em; color: #222; }
+table { border-collapse: collapse; } td, th { padding: .2em .8em; text-align: left; border-bottom: 1px solid #ddd; }
+td.n { text-align: right; } figure { display: inline-block; margin: 0 .6em .6em 0; } figcaption { font-size: 11px; max-width: 96px;
+overflow-wrap: anywhere; } img { max-width: 96px; max-height: 96px; } .stops { color: #b00; font-weight: bold; } .pair {
+display: inline-block; border: 1px solid #ddd; margin: .3em; padding: .3em; } code { background: #f3f3f3; padding: .1em .3em; }
+"""
+
+
+def page(report: Mapping[str, Any], parts: Mapping[str, Images], class_names: Sequence[str]) -> str:
+    """Writes the page.
+
+    Args:
+        report: as `doctor.examine` gives it.
+        parts: the images by what they are for; empty where they could not be loaded.
+        class_names: by label.
+    """
+    sections = [_problems(report), _counts(report), _folders(report), _classes(report)]
+    if parts:
+        sections += [_samples(parts, class_names), _duplicates(report, parts), _suggestions(report)]
+    body = "\n".join(sections)
+    title = f"Data: {escape(report['data'])}"
+    return (
+        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>\n'
+        f"<h1>{title}</h1>\n{body}\n</html>\n"
+    )
+
+
+def _problems(report: Mapping[str, Any]) -> str:
+    rows = "".join(
+        f'<li class="{"stops" if problem["stops"] else "look"}">{escape(problem["text"])}</li>'
+        for problem in report["problems"]
+    )
+    return f"<h2>Findings</h2><ul>{rows or '<li>None.</li>'}</ul>"
+
+
+def _counts(report: Mapping[str, Any]) -> str:
+    parts = {f"{name} images": count for name, count in report.get("parts", {}).items()}
+    trial = {name.replace("_", " "): value for name, value in (report.get("trial") or {}).items()}
+    return f"<h2>Counts</h2>{_table([], [[name, value] for name, value in (parts | trial).items()])}"
+
+
+def _folders(report: Mapping[str, Any]) -> str:
+    names = ("flag", "path", "pictures", "bad", "files_without_row", "other_files", "decoded_by_tensorflow")
+    rows = [[*(folder[name] for name in names), *folder["shorter_side"].values()] for folder in report["folders"]]
+    header = [*(name.replace("_", " ") for name in names), "shorter side: smallest", "median", "largest"]
+    bad = [[path, reason] for folder in report["folders"] for path, reason in folder["bad_files"].items()]
+    missing = [[path, "no such file"] for folder in report["folders"] for path in folder["rows_without_file"]]
+    listed = f"<h3>Files that are not used</h3>{_table([], bad + missing)}" if bad or missing else ""
+    return f"<h2>Folders</h2>{_table(header, rows)}{listed}" if rows else ""
+
+
+def _classes(report: Mapping[str, Any]) -> str:
+    classes = report.get("classes", {})
+    header = ["class", *dict.fromkeys(part for counts in classes.values() for part in counts)]
+    return (
+        f"<h2>Labels</h2>{_table(header, [[name, *counts.values()] for name, counts in classes.items()])}"
+        if classes
+        else ""
+    )
+
+
+def _samples(parts: Mapping[str, Images], class_names: Sequence[str]) -> str:
+    """Shows some pictures of each class, and some without a label."""
+    text = "<h2>Pictures</h2>"
+    if "labelled" in parts:
+        labels = parts["labelled"].labels
+        for label, name in list(enumerate(class_names))[:_CLASSES]:
+            text += (
+                f"<h3>{escape(name)}</h3>{_figures(parts['labelled'], np.flatnonzero(labels == label)[:_PER_CLASS])}"
+            )
+    if "unlabelled" in parts:
+        text += f"<h3>Unlabelled</h3>{_figures(parts['unlabelled'], _spread(len(parts['unlabelled']), _UNLABELLED))}"
+    return text
+
+
+def _duplicates(report: Mapping[str, Any], parts: Mapping[str, Images]) -> str:
+    text = "<h2>Duplicates</h2>"
+    for kind, found in report["duplicates"].items():
+        rows = [[name, count] for name, count in found["by_parts"].items()]
+        text += f"<h3>{kind}: {found['pairs']} pairs</h3>{_table([], rows)}"
+        for pair in found["listed"][:_PAIRS]:
+            shown = "".join(
+                _figures(parts[part], np.array([position]), caption=f"{part}: {name}") for part, position, name in pair
+            )
+            text += f'<div class="pair">{shown}</div>'
+    return text
+
+
+def _suggestions(report: Mapping[str, Any]) -> str:
+    flags = " ".join(f"--{name}={value}" for name, value in report["suggestions"].items())
+    return f"<h2>Suggested</h2><p><code>{escape(flags)}</code></p>"
+
+
+def _figures(images: Images, positions: np.ndarray, caption: str = "") -> str:
+    """Shows images, shrunk, inside the page itself."""
+    if not len(positions):
+        return "<p>None.</p>"
+    text = ""
+    for position, batch in zip(positions, images.batches(_small, batch_size=1, ids=positions), strict=True):
+        under = caption or (images.names[position] if images.names else str(position))
+        shown = under.encode("utf-8", "backslashreplace").decode()
+        label = "" if images.labels[position] == NO_LABEL else f' data-label="{images.labels[position]}"'
+        text += f'<figure{label}><img alt="" src="{_data_url(batch[0].numpy())}"><figcaption>{escape(shown)}</figcaption></figure>'
+    return text
+
+
+def _small(images: tf.Tensor) -> tf.Tensor:
+    """`[1, H, W, C]` images become uint8 of at most the page's size."""
+    floats = tf.image.convert_image_dtype(images, tf.float32)
+    shrunk = tf.image.resize(floats, [_SIDE, _SIDE], "area", preserve_aspect_ratio=True)
+    return tf.image.convert_image_dtype(shrunk, tf.uint8, saturate=True)
+
+
+def _data_url(pixels: np.ndarray) -> str:
+    file = io.BytesIO()
+    grey = pixels.shape[-1] == 1
+    Image.fromarray(pixels[..., 0] if grey else pixels).save(file, "PNG" if grey else "JPEG", quality=80)
+    return f"data:image/{'png' if grey else 'jpeg'};base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _spread(count: int, wanted: int) -> np.ndarray:
+    """`[wanted]` positions, evenly over all; fewer where there are fewer."""
+    return np.unique(np.linspace(0, count - 1, min(count, wanted)).astype(int))
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    head = f"<tr>{''.join(f'<th>{escape(name)}</th>' for name in header)}</tr>" if header else ""
+    cells = [
+        "".join(f'<td class="{"n" if isinstance(cell, int | float) else ""}">{escape(str(cell))}</td>' for cell in row)
+        for row in rows
+    ]
+    return f"<table>{head}{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
