@@ -86,6 +86,9 @@ class Hyperparameters:
     embedding_width: int = setting("networks", 256, "D: width of projections and predictions.")
     pixel_mean: tuple[float, ...] = setting("networks", (0.485, 0.456, 0.406), "Subtracted from each channel, in 0..1.")
     pixel_stddev: tuple[float, ...] = setting("networks", (0.229, 0.224, 0.225), "Divides each channel afterwards.")
+    initial_run: str = setting(
+        "networks", "", "Run folder, of an import for one, whose encoder this run starts from; empty: random weights."
+    )
     # objective
     temperature: float = setting("objective", 0.2, "τ: divides every similarity.")
     negatives: int = setting("objective", 10, "M: other images of the global batch, per image and target view.")

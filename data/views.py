@@ -40,13 +40,13 @@ class Recipe:
 class Digits:
     """Ranges for small grey scans of hand-writing; nothing is mirrored."""
 
-    shift: float = 0.125  # of the image's size: one pixel of eight
-    zoom: float = 0.15
-    rotation: float = 15.0  # degrees
-    shear: float = 0.15
-    contrast: float = 0.2
+    shift: float = 0.15  # of the image's size: about one pixel of eight
+    zoom: float = 0.2
+    rotation: float = 20.0  # degrees
+    shear: float = 0.25
+    contrast: float = 0.4
     brightness: float = 0.1
-    noise: float = 0.05
+    noise: float = 0.1
 
 
 @dataclass(frozen=True)

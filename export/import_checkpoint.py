@@ -1,4 +1,4 @@
-"""Turns a checkpoint of another project into a run, which evaluation, export and pre-training take for one of ours.
+"""Turns a checkpoint of another project into a run that evaluation and export take for one of ours, and another can start from.
 
 python -m semppl.export.import_checkpoint --source=resnet_50_1x_1_pct.pkl --workdir=runs/official
 """

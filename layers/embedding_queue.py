@@ -12,7 +12,8 @@ class EmbeddingQueue(tf.keras.layers.Layer):
     """Holds the target projections of the latest labelled images, with their labels and ids.
 
     All queues are filled in lockstep, a slot holds the same image in each, so labels and ids stand once. The queues are those of
-    the global batch: every replica enqueues the same gathered rows, and the variables stay equal (ONLY_FIRST_REPLICA).
+    the global batch: every replica enqueues the same gathered rows into a copy of its own, so the copies stay equal without
+    a word between replicas.
 
     That only labelled images are queued, and Q = 20·N, is second-hand (docs/method.md).
 
@@ -41,7 +42,6 @@ class EmbeddingQueue(tf.keras.layers.Layer):
             dtype=dtype,
             initializer=tf.keras.initializers.Constant(fill),
             trainable=False,
-            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
         )
 
     def enqueue(self, embeddings: tf.Tensor, labels: tf.Tensor, ids: tf.Tensor) -> None:

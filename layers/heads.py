@@ -4,6 +4,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from semppl.layers.initialisers import fan_in_normal
 from semppl.layers.normalisation import normalisation
 
 
@@ -28,10 +29,10 @@ class MLP(tf.keras.layers.Layer):
         self.hidden_width = hidden_width
         self.output_width = output_width
         self.norm = norm
-        self.hidden = tf.keras.layers.Dense(hidden_width, kernel_initializer="lecun_normal", name="hidden")
+        self.hidden = tf.keras.layers.Dense(hidden_width, kernel_initializer=fan_in_normal(), name="hidden")
         self.hidden_norm = normalisation(norm, name="hidden_norm")
         self.outputs = tf.keras.layers.Dense(
-            output_width, use_bias=False, kernel_initializer="lecun_normal", name="outputs"
+            output_width, use_bias=False, kernel_initializer=fan_in_normal(), name="outputs"
         )
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:

@@ -9,7 +9,7 @@ def draw_negatives(ids: tf.Tensor, rows: tf.Tensor, numbers: tf.Tensor) -> tf.Te
     Rows that show the same image (a small labelled set repeats within a batch) are not "other images" and are not drawn.
     The batch is sorted by id once, so an image's own rows are one block to leap over; each further draw is from what is left,
     and leaps over what was drawn. Ranks are decoded as a Lehmer code: O(N log N + B·M²), with no `[B, N]` table. Where fewer
-    than M rows of other images exist, rows repeat; with none at all, an own row comes back.
+    than M rows of other images exist, the rest is drawn uniformly with replacement; with none at all, an own row comes back.
 
     Args:
         ids: `[N]` int64 image ids of the global batch.
@@ -29,12 +29,10 @@ def draw_negatives(ids: tf.Tensor, rows: tf.Tensor, numbers: tf.Tensor) -> tf.Te
     count = tf.searchsorted(sorted_ids, own, side="right")[tuple(expand)] - first
     others = tf.maximum(tf.shape(ids)[0] - count, 1)
     turns = tf.range(numbers.shape[-1])
-    ranks = numbers % tf.maximum(others - turns, 1)  # [B, ..., M], each among what the earlier draws left
-    for turn in reversed(
-        range(numbers.shape[-1] - 1)
-    ):  # from "among the rest" to "among all": leap over each earlier draw
-        leaps = (turns > turn) & (ranks >= ranks[..., turn : turn + 1])
+    repeats = turns >= others  # nothing is left to draw from: draw from all again
+    ranks = numbers % tf.where(repeats, others, others - turns)  # [B, ..., M], each among what the earlier draws left
+    for turn in reversed(range(numbers.shape[-1] - 1)):  # decode: leap over each earlier draw, the latest first
+        leaps = (turns > turn) & (ranks >= ranks[..., turn : turn + 1]) & ~repeats
         ranks += tf.cast(leaps, tf.int32)
-    ranks %= others
     places = ranks + tf.where(ranks >= first, count, 0)
     return tf.gather(order, tf.minimum(places, tf.shape(ids)[0] - 1))

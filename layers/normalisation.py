@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from semppl.layers import collectives
+from semppl.layers.initialisers import fan_in_normal
 
 _SPATIAL_CHANNELS_PER_GROUP = 2
 _VECTOR_CHANNELS_PER_GROUP = 16
@@ -227,7 +228,7 @@ def convolution(
         strides,
         padding=padding,
         use_bias=False,
-        kernel_initializer=tf.keras.initializers.HeNormal(),
+        kernel_initializer=fan_in_normal(),
         name=name,
     )
 

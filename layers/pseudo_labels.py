@@ -40,13 +40,23 @@ def nearest_neighbour_vote(
     Reference: SemPPL, arXiv 2301.05158: k-NN over a queue of projected labelled data; K = 1, the exclusion of own ids and the
     ties: docs/method.md.
     """
-    batch = ids.shape[0]
     barred = (queue_labels == NO_LABEL)[tf.newaxis, :] | (ids[:, tf.newaxis] == queue_ids[tf.newaxis, :])  # [B,Q]
-    similarities = tf.einsum("ibd,jqd->ibjq", anchors, queue_embeddings)
-    similarities = tf.where(barred[:, tf.newaxis], tf.constant(-math.inf, similarities.dtype), similarities)
-    nearest, slots = tf.math.top_k(similarities, k=k)  # [L,B,L,K]
+    ballots = [_ballot(anchors, queue, queue_labels, barred, k) for queue in tf.unstack(queue_embeddings)]
+    labels, nearness = (tf.concat(parts, axis=-1) for parts in zip(*ballots, strict=True))  # [B,L·L·K]
+    return tally(labels, nearness)
+
+
+def _ballot(
+    anchors: tf.Tensor, queue: tf.Tensor, queue_labels: tf.Tensor, barred: tf.Tensor, k: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """One queue's votes, `[B, L·K]`: labels, and how near the voters are. A queue at a time needs the least memory."""
+    num_views, batch, width = anchors.shape
+    similarities = tf.matmul(tf.reshape(anchors, [num_views * batch, width]), queue, transpose_b=True)
+    similarities = tf.reshape(similarities, [num_views, batch, queue.shape[0]])  # [L,B,Q]
+    similarities = tf.where(barred, tf.constant(-math.inf, similarities.dtype), similarities)
+    nearest, slots = tf.math.top_k(similarities, k=k)  # [L,B,K]
     labels = tf.where(tf.math.is_finite(nearest), tf.gather(queue_labels, slots), NO_LABEL)
-    return tally(_votes_per_image(labels, batch), _votes_per_image(nearest, batch))
+    return _votes_per_image(labels), _votes_per_image(nearest)
 
 
 def abstain(votes: Votes, *, min_share: float) -> Votes:
@@ -65,9 +75,9 @@ def abstain(votes: Votes, *, min_share: float) -> Votes:
     return Votes(tf.where(sure, votes.classes, NO_LABEL), tf.where(sure, votes.confidence, 0.0))
 
 
-def _votes_per_image(votes: tf.Tensor, batch: int) -> tf.Tensor:
-    """Lines up every image's votes: `[L, B, L, K]` gives `[B, L·L·K]`."""
-    return tf.reshape(tf.transpose(votes, [1, 0, 2, 3]), [batch, -1])
+def _votes_per_image(votes: tf.Tensor) -> tf.Tensor:
+    """Lines up every image's votes: `[L, B, K]` gives `[B, L·K]`."""
+    return tf.reshape(tf.transpose(votes, [1, 0, 2]), [votes.shape[1], -1])
 
 
 def tally(labels: tf.Tensor, similarities: tf.Tensor) -> Votes:

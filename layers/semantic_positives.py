@@ -25,7 +25,7 @@ def draw_semantic_positives(classes: tf.Tensor, queue_labels: tf.Tensor, numbers
         numbers: `[B, ..., R]` int32 uniform random numbers in 0..2³¹−1.
 
     Returns:
-        The slots drawn; slot 0 where `present` is False.
+        The slots drawn; slot 0 where `present` is False. With R = 0 none is present.
 
     Reference: SemPPL, arXiv 2301.05158; R = 3, and drawing with replacement, are second-hand (docs/method.md).
     """
@@ -33,7 +33,7 @@ def draw_semantic_positives(classes: tf.Tensor, queue_labels: tf.Tensor, numbers
     sorted_labels = tf.gather(queue_labels, order)
     first = tf.searchsorted(sorted_labels, classes, side="left")
     count = tf.searchsorted(sorted_labels, classes, side="right") - first
-    present = (classes != NO_LABEL) & (count > 0)
+    present = (classes != NO_LABEL) & (count > 0) & (numbers.shape[-1] > 0)
     shape = [-1] + [1] * (numbers.shape.rank - 1)
     place = tf.reshape(first, shape) + numbers % tf.reshape(tf.maximum(count, 1), shape)
     slots = tf.gather(order, tf.minimum(place, tf.shape(queue_labels)[0] - 1))

@@ -15,7 +15,7 @@ def candidate_divergence(teacher: Candidates, student: Candidates) -> tf.Tensor:
         student: the same of the other view over the same candidates.
 
     Returns:
-        `[..., P]` divergence for each positive, unreduced; 0 or more, 0 where both distributions agree.
+        `[..., P]` divergence for each positive, unreduced; 0 or more up to rounding, 0 where both distributions agree.
 
     Reference: ReLIC, arXiv 2010.07922, eq. 4, in the stop-gradient form of docs/method.md.
     """

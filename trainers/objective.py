@@ -74,8 +74,6 @@ def terms(
     divergence = candidate_divergence(teacher, swapped)  # [B,j,i,1+R]
 
     everyone = tf.ones_like(positives.present)
-    if positives.slots.shape[-1] == 0:  # the loop without semantic positives
-        positives = positives._replace(present=tf.zeros_like(positives.present))
     return Terms(
         _mean(contrast[..., 0], everyone),
         _mean(tf.reduce_mean(contrast[..., 1:], axis=-1), positives.present),

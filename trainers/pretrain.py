@@ -29,6 +29,7 @@ from semppl.data.streaming import StreamedImageSet, boxes_of
 from semppl.data.views import RECIPES
 from semppl.layers.encoders import ENCODERS
 from semppl.trainers import callbacks, checkpoints, schedules, strategy
+from semppl.trainers.initial_encoder import check_initial_run, start_from_initial_run
 from semppl.trainers.optimisers import OPTIMISERS, make_optimiser
 from semppl.trainers.progress import Progress
 from semppl.trainers.semppl import SemPPL
@@ -75,6 +76,7 @@ def pretrain(
         Terminated: when asked to stop, after saving.
     """
     check_names(hyperparameters)
+    check_initial_run(hyperparameters)
     devices = strategy.make_strategy(strategy_name)
     compiled = strategy.compiles(jit_compile, devices)
     source, labels, hyperparameters = prepare_data(hyperparameters, devices.num_replicas_in_sync)
@@ -83,6 +85,8 @@ def pretrain(
             model = build_model(hyperparameters, len(source.class_names), jit_compile=compiled)
         saved = checkpoints.RunCheckpoints(model, workdir)
         first_step, last_step = saved.restore(), hyperparameters.steps
+        if first_step == 0 and hyperparameters.initial_run:
+            start_from_initial_run(model, hyperparameters)
         _announce(hyperparameters, workdir, devices, source, int((labels != NO_LABEL).sum()), first_step)
         if first_step < last_step:
             progress = Progress(first_step=first_step, last_step=last_step, batch_size=hyperparameters.batch_size)

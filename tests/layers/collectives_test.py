@@ -33,18 +33,6 @@ def _shares(rows, replicas, num_labelled):
     ]
 
 
-class CanonicalOrderTest(parameterized.TestCase):
-    def test_labelled_rows_of_all_replicas_come_before_the_others(self):
-        # Replica 0 has rows L0 L1 U0, replica 1 has L2 L3 U1.
-        self.assertEqual(collectives.canonical_order(3, 2, 2), [0, 1, 3, 4, 2, 5])
-
-    @parameterized.product(replicas=[1, 2, 4], num_labelled=[0, 1, 3, 5])
-    def test_gathered_shares_come_back_into_order(self, replicas, num_labelled):
-        rows = np.arange(5 * replicas)
-        gathered = np.concatenate(_shares(rows, replicas, num_labelled))
-        self.assertEqual(list(gathered[collectives.canonical_order(5, num_labelled, replicas)]), list(rows))
-
-
 class CollectivesTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.product(replicas=[1, 2, 4], num_labelled=[0, 1, 3])
     def test_every_replica_gathers_the_same_canonical_rows(self, replicas, num_labelled):

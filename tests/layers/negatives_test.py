@@ -24,9 +24,10 @@ def _numbers(*shape, step=0):
 
 
 def _oracle(ids, row, numbers):
-    """Deals the rows of other images from a hat in which they lie in the order of their ids."""
-    hat = sorted((other for other in range(len(ids)) if ids[other] != ids[row]), key=lambda other: ids[other])
-    return [hat.pop(int(number) % len(hat)) for number in numbers]
+    """Deals the rows of other images from a hat in which they lie in the order of their ids; from an empty one, any of them."""
+    others = sorted((other for other in range(len(ids)) if ids[other] != ids[row]), key=lambda other: ids[other])
+    hat = list(others)
+    return [hat.pop(int(number) % len(hat)) if hat else others[int(number) % len(others)] for number in numbers]
 
 
 def _chi_square(counts, num_cells):
@@ -89,13 +90,18 @@ class DrawNegativesTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_too_few_others_are_all_drawn_before_any_is_repeated(self):
         ids = (6, 6, 1, 9, 6)  # two others for image 6, four for the rest
-        drawn = _draw(ids, _numbers(5, 30, 7))
+        numbers = _numbers(5, 30, 7)
+        drawn = _draw(ids, numbers)
         for row, *view in np.ndindex(5, 30):
             others = {other for other in range(5) if ids[other] != ids[row]}
-            turns = drawn[row, *view]
-            self.assertEqual(set(turns[: len(others)]), others)
-            self.assertEqual(set(turns), others)
-            self.assertLess(max(Counter(turns).values()), 7 / len(others) + 1)
+            self.assertEqual(set(drawn[row, *view][: len(others)]), others)
+            self.assertAllEqual(drawn[row, *view], _oracle(ids, row, numbers[row, *view]))
+
+    def test_repeats_are_drawn_equally_often(self):
+        drawn = _draw(range(4), _numbers(4, 2000, 5))[..., 3:]  # three others, then two repeats
+        for row in range(4):
+            counts = Counter(map(tuple, drawn[row]))
+            self.assertBetween(_chi_square(counts, 9), -3, 3)
 
     def test_a_batch_of_one_image_alone_stays_within_the_batch(self):
         drawn = _draw((3, 3, 3), _numbers(3, 4, 2))

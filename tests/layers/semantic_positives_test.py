@@ -49,6 +49,11 @@ class DrawSemanticPositivesTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllEqual(present, [False, False])
         self.assertAllEqual(slots, np.zeros((2, 3)))
 
+    def test_where_none_is_asked_for_none_is_present(self):
+        slots, present = _draw([0, 2, 5], _QUEUE, _numbers(3, 2, 0))
+        self.assertEqual(slots.shape, (3, 2, 0))
+        self.assertAllEqual(present, [False] * 3)
+
     def test_empty_slots_are_never_drawn(self):
         slots, _ = _draw([0, 2, 5], _QUEUE, _numbers(3, 200, 3))
         for image, label in enumerate((0, 2, 5)):

@@ -135,7 +135,7 @@ class TermsTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllGreater([terms.contrastive_augmentation, terms.invariance_augmentation], 0.0)
 
     def test_without_semantic_positives_their_terms_and_gradients_are_zero(self):
-        case = _case(positives=0)
+        case = _case(positives=0)._replace(present=np.zeros(5, bool))
         anchors = tf.constant(case.anchors)
         with tf.GradientTape() as tape:
             tape.watch(anchors)

@@ -6,6 +6,7 @@ from unittest import mock
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
+from tensorflow.python.distribute import mirrored_run, mirrored_strategy
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data import views
@@ -105,7 +106,7 @@ class Oracle:
             "pseudo_label_accuracy": np.mean([votes[b][0] == truth[b] for b in voted]) if voted else 0.0,
             "pseudo_label_coverage": len(voted) / len(unlabelled),
             "vote_confidence": np.mean([votes[b][1] for b in voted]) if voted else 0.0,
-            "with_semantic_positive": np.mean([len(drawn) > 0 for drawn in slots]),
+            "with_semantic_positive": np.mean([any(len(view) > 0 for view in drawn) for drawn in slots]),
             "embedding_spread": 1 - numpy_method.dot(mean, mean),
         }
 
@@ -422,6 +423,24 @@ class ReplicasTest(tf.test.TestCase, parameterized.TestCase):
         for several, one in zip(draws(testing.replicas(replicas)), draws(testing.replicas(1)), strict=True):
             self.assertAllEqual(several, one)
         self.assertLen(classes, settings["batch_size"])
+
+    def test_a_step_over_several_gpus_can_be_compiled_by_xla(self):
+        # There are none here; TensorFlow is told that two CPUs are GPUs. It then forbids all that XLA cannot compile there.
+        with (
+            mock.patch.object(mirrored_strategy, "_is_gpu_device", return_value=True),
+            mock.patch.object(mirrored_run, "_is_gpu_device", return_value=True),
+        ):
+            strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+            settings = tiny.settings()
+            with strategy.scope():
+                model = _model(settings)
+            share = {
+                name: tf.split(value, 2, axis=1 if name in ("large", "small") else 0)[0]
+                for name, value in _batch(0, settings).items()
+            }
+            step = tf.function(model.train_step, jit_compile=True)
+            traced = tf.function(lambda batch: strategy.run(step, args=(batch,))).get_concrete_function(share)
+        self.assertIn("loss", traced.structured_outputs)
 
 
 if __name__ == "__main__":
