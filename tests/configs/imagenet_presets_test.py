@@ -126,8 +126,8 @@ class ImageNetPresetsTest(tf.test.TestCase, parameterized.TestCase):
     def test_labelled_images_have_about_their_natural_share_and_can_be_shared(self, encoder, percent):
         settings = _settings(encoder, percent)
         natural = 4096 * LABELLED[percent] / IMAGES
-        self.assertBetween(settings.labelled_batch_size, natural, 2 * natural)
-        for replicas in (1, 2, 8, 32, 64):
+        self.assertBetween(settings.labelled_batch_size, natural, 1.2 * natural)
+        for replicas in (1, 2, 4, 8, 16):
             settings.resolved(num_images=IMAGES, num_labelled=LABELLED[percent], replicas=replicas)
 
     @parameterized.parameters(*PRESETS)
