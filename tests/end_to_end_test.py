@@ -124,6 +124,18 @@ class EndToEndTest(tf.test.TestCase):
         expected = features / np.linalg.norm(features, axis=-1, keepdims=True)
         self.assertAllClose(answer["embedding"], expected, atol=1e-5)
 
+    def test_a_run_in_bfloat16_is_restored_evaluated_and_served_in_float32(self):
+        workdir = self.run_folder(precision="bfloat16", steps=3, warmup_steps=0)
+        reader = tf.train.load_checkpoint(checkpoints.latest_checkpoint(workdir))
+        self.assertNotIn(tf.bfloat16, reader.get_variable_to_dtype_map().values())
+        _, network, _ = checkpoints.load_online(workdir)
+        self.assertEqual(network.encoder.compute_dtype, "float32")
+        evaluate(workdir)
+        export(workdir, self.folder / "served" / "1")
+        images = load_source("digits").test.images[:4]
+        served = tf.saved_model.load(str(self.folder / "served" / "1")).signatures["embed_images"]
+        self.assertAllClose(served(images=tf.constant(images))["embedding"], network.project(images), atol=1e-5)
+
     def test_the_supervised_baseline_is_evaluated_by_its_own_classifier(self):
         metrics = evaluate(self.run_folder(method="supervised", labelled_batch_size=0))
         self.assertEqual(set(metrics), {"raw_pixels", "features", "classifier"})

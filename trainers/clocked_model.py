@@ -1,5 +1,6 @@
 """A model that knows how long its training waited for input."""
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -36,11 +37,11 @@ class ClockedModel(tf.keras.Model):
         strategy = self.distribute_strategy
 
         def take_step(iterator: Iterator[Any]) -> tuple[Report, tf.Tensor]:
-            asked = tf.timestamp()
+            asked = _now()
             with tf.control_dependencies([asked]):
                 batch = next(iterator)
             with tf.control_dependencies(tf.nest.flatten(batch, expand_composites=True)):
-                waited = tf.timestamp() - asked
+                waited = _now() - asked
             report = strategy.run(run, args=(batch,))
             return {name: strategy.experimental_local_results(value)[0] for name, value in report.items()}, waited
 
@@ -61,3 +62,8 @@ class ClockedModel(tf.keras.Model):
 
         self.train_function = train_function
         return train_function
+
+
+def _now() -> tf.Tensor:
+    """Returns the seconds of a clock that never goes back, in graphs too; `tf.timestamp` refuses where a run must be repeatable."""
+    return tf.ensure_shape(tf.numpy_function(time.monotonic, [], tf.float64), [])

@@ -89,24 +89,14 @@ def noticing_losses(devices: tf.distribute.Strategy) -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError as error:
-        if not _has_others(devices) or not isinstance(error, _OF_A_LOSS):
+        if not _has_others(devices) or not isinstance(error, tf.errors.UnavailableError | tf.errors.AbortedError):
             raise
-        told = re.search(r"aborted by: (.+)", error.message) or re.search(r"(.+)", error.message)
+        told = re.search(r"aborted by: (.+)", error.message)
         reason = told[1][:200] if told else type(error).__name__
         raise WorkerLost(
             f"a worker was lost ({reason}). Start all {Cluster.from_environment().size} again, each with its own "
             "command: they go on from the last checkpoint"
         ) from error
-
-
-_OF_A_LOSS = (
-    tf.errors.UnavailableError,
-    tf.errors.AbortedError,
-    tf.errors.CancelledError,
-    tf.errors.DeadlineExceededError,
-    tf.errors.FailedPreconditionError,
-    tf.errors.InternalError,
-)
 
 
 def require_agreement(devices: tf.distribute.Strategy, what: str, message: str) -> None:

@@ -283,6 +283,7 @@ class CheckpointingTest(_Case):
     def test_the_optimiser_must_be_finite_too(self):
         model = _Model()
         checkpointing = self._checkpointing(model, every=1)
+        model.step()
         model.optimizer.variables[-1].assign([0.0, float("nan"), 0.0])
         with self.assertRaises(callbacks.NotFinite):
             checkpointing.on_train_batch_end(0, {})

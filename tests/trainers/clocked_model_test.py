@@ -5,6 +5,7 @@ import time
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
+from tensorflow.python.framework import config as tf_config  # the public one has no way back
 
 from semppl.tests import testing
 from semppl.trainers.clocked_model import ClockedModel
@@ -91,6 +92,13 @@ class ClockedModelTest(tf.test.TestCase, parameterized.TestCase):
         model.fit(_numbers(5).take(5).cache().prefetch(5), steps_per_epoch=5, verbose=0)
         self.assertGreater(time.monotonic() - start, 1.0)
         self.assertLess(model.seconds_waiting, 0.5 * (time.monotonic() - start))
+
+    def test_it_works_where_a_run_must_be_repeatable(self):
+        self.addCleanup(tf_config.disable_op_determinism)
+        tf.keras.utils.set_random_seed(0)
+        tf.config.experimental.enable_op_determinism()
+        model, _ = self._fit(_numbers(3, pause=0.1), 3)
+        self.assertGreater(model.seconds_waiting, 0.25)
 
     def test_training_again_goes_on_counting(self):
         model, _ = self._fit(_numbers(2, pause=0.1), 2)
