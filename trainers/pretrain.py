@@ -100,12 +100,13 @@ def pretrain(
     """
     check_names(hyperparameters)
     check_initial_run(hyperparameters)
+    termination = termination or Termination()
     name, why = strategy.choose(strategy_name, tpu)
     devices = strategy.make_strategy(name, tpu=tpu, worker_patience=worker_patience)
+    termination.listen_again()
     compiled = strategy.compiles(jit_compile, devices)
     source, labels, hyperparameters = prepare_data(hyperparameters, devices.num_replicas_in_sync)
     profiled = profiling.parse_steps(profile_steps, hyperparameters.steps)
-    termination = termination or Termination()
     chief = workers.is_chief(devices)
     with (
         workers.noticing_losses(devices),

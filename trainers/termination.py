@@ -30,6 +30,7 @@ class Termination:
         self.underway = False
         self._saving = False
         self._ended = False
+        self._listening = False
 
     def __enter__(self) -> "Termination":
         self._read, self._write = os.pipe()
@@ -37,12 +38,18 @@ class Termination:
         self._former_handler = signal.signal(signal.SIGTERM, lambda *_: None)
         self._former_fd = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         threading.Thread(target=self._listen, daemon=True).start()
+        self._listening = True
         return self
+
+    def listen_again(self) -> None:
+        """Takes the signal back: TensorFlow takes it for itself where several workers meet, and tells nobody."""
+        if self._listening:
+            signal.signal(signal.SIGTERM, lambda *_: None)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._ended = True
+        self._ended, self._listening = True, False
         signal.set_wakeup_fd(self._former_fd)
         signal.signal(signal.SIGTERM, self._former_handler)
         os.close(self._write)  # which ends the thread

@@ -83,6 +83,16 @@ class TerminationTest(parameterized.TestCase):
         finally:
             signal.signal(signal.SIGTERM, former)
 
+    def test_the_signal_can_be_taken_back_from_a_library_that_took_it(self):
+        taken = "ctypes.CDLL(None).signal(signal.SIGTERM, ctypes.c_void_p(1))"  # SIG_IGN, behind Python's back
+        code, printed, _ = _terminate(_start(taken, "termination.listen_again()", _READY, _BUSY))
+        self.assertEqual((code, printed), (0, f"{STOPPED}\n"))
+
+    def test_one_that_does_not_listen_takes_nothing(self):
+        former = signal.getsignal(signal.SIGTERM)
+        Termination().listen_again()
+        self.assertIs(signal.getsignal(signal.SIGTERM), former)
+
     def test_one_that_does_not_listen_is_never_asked(self):
         termination = Termination()
         with termination.saving():

@@ -148,7 +148,7 @@ class LostTest(_Case):
             process.process.terminate()
         self.assertEqual(self.ended(pair), [0, 0], [process.stderr for process in pair])
         for process in pair:
-            self.assertEndsWith(process.stdout, "\nstopped on SIGTERM; the same command goes on from here\n")
+            self.assertEndsWith(process.stdout, "stopped on SIGTERM; the same command goes on from here\n")
         self.assertBetween(runs.checkpointed_step(workdir), 20, 39)
         pair = runs.workers(workdir)
         self.assertEqual(self.ended(pair), [0, 0])
