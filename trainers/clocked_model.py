@@ -15,55 +15,38 @@ class ClockedModel(tf.keras.Model):
     A subclass' `train_step` reports the same on every replica; `fit` gets what the first one says.
 
     Attributes:
-        seconds_waiting: for batches, so far, in this process.
+        seconds_waiting: for batches, so far, in this process. Not counted where several steps are taken at once: their batches are
+            fetched within a graph, and a clock there would be a call back to the host.
     """
 
     seconds_waiting = 0.0
     train_function: Callable[[Iterator[Any]], Report] | None
 
     def make_train_function(self, force: bool = False) -> Callable[[Iterator[Any]], Report]:
-        """Makes what `fit` calls: takes `steps_per_execution` steps, and returns what the last one reports.
-
-        Keras' own has no place for a clock; this is the same loop otherwise.
-        """
+        """Makes what `fit` calls: takes `steps_per_execution` steps, and returns what the last one reports."""
         if self.train_function is not None and not force:
             return self.train_function
-        step_at_once = int(self.steps_per_execution.numpy()) == 1
+        self.distribute_reduction_method = "first"  # what a step reports is of the global batch; Keras would add it up
+        if int(self.steps_per_execution.numpy()) > 1:
+            made: Callable[[Iterator[Any]], Report] = super().make_train_function(force)
+            return made
+        strategy = self.distribute_strategy
         run = (
             tf.function(self.train_step, jit_compile=True, reduce_retracing=True)
             if self.jit_compile
             else self.train_step
         )
-        strategy = self.distribute_strategy
-
-        def take_step(iterator: Iterator[Any]) -> tuple[Report, tf.Tensor]:
-            asked = _now()
-            with tf.control_dependencies([asked]):
-                batch = next(iterator)
-            with tf.control_dependencies(tf.nest.flatten(batch, expand_composites=True)):
-                waited = _now() - asked
-            report = strategy.run(run, args=(batch,))
-            return {name: strategy.experimental_local_results(value)[0] for name, value in report.items()}, waited
 
         @tf.function(reduce_retracing=True)
-        def take_steps(iterator: Iterator[Any]) -> tuple[Report, tf.Tensor]:
-            waited = tf.zeros([], tf.float64)
-            for _ in tf.range(self.steps_per_execution):
-                report, seconds = take_step(iterator)
-                waited += seconds
-            return report, waited
-
-        compiled = tf.function(take_step, reduce_retracing=True) if step_at_once else take_steps
+        def take_step(batch: Any) -> Report:
+            report = strategy.run(run, args=(batch,))
+            return {name: strategy.experimental_local_results(value)[0] for name, value in report.items()}
 
         def train_function(iterator: Iterator[Any]) -> Report:
-            report, waited = compiled(iterator)
-            self.seconds_waiting += float(waited)
-            return report
+            asked = time.monotonic()
+            batch = next(iterator)
+            self.seconds_waiting += time.monotonic() - asked
+            return take_step(batch)
 
         self.train_function = train_function
         return train_function
-
-
-def _now() -> tf.Tensor:
-    """Returns the seconds of a clock that never goes back, in graphs too; `tf.timestamp` refuses where a run must be repeatable."""
-    return tf.ensure_shape(tf.numpy_function(time.monotonic, [], tf.float64), [])

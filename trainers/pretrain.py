@@ -138,7 +138,7 @@ def pretrain(
                     first_step=first_step,
                     last_step=last_step,
                     batch_size=hyperparameters.batch_size,
-                    waited=lambda: model.seconds_waiting,
+                    waited=(lambda: model.seconds_waiting) if steps_per_execution == 1 else None,
                 )
                 afterwards.callback(progress.leave)
                 summaries = callbacks.Summaries(
