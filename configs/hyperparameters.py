@@ -129,7 +129,10 @@ class Hyperparameters:
     )
     target_decay: float = setting("optimisation", 0.99, "Base of the target network's decay; rises to 1 over the run.")
     precision: str = setting(
-        "optimisation", "float32", "Of the networks: float32, or bfloat16 between float32 variables."
+        "optimisation",
+        "float32",
+        "Of the networks: float32 (which GPUs multiply as TF32 and TPUs in passes of bfloat16, as TensorFlow does by default), "
+        "or bfloat16 between float32 variables.",
     )
     seed: int = setting("optimisation", 0, "Of initial weights, batches, augmentations and draws.")
 

@@ -30,7 +30,7 @@ from semppl.data.duplicates import Prints, exact_duplicates, near_duplicates
 from semppl.data.folder import list_folder
 from semppl.data.images import NO_LABEL, Images, Source
 from semppl.data.inspection import inspect_folder, summary
-from semppl.data.label_split import visible_labels
+from semppl.data.label_split import labels_of_run
 from semppl.data.splits import decoding_of, load_data, split_specs
 
 _TRIAL_STEPS = flags.DEFINE_integer(
@@ -67,7 +67,7 @@ def examine(hyperparameters: Hyperparameters, *, trial_steps: int = 0) -> tuple[
             )
     try:
         source = load_data(dataclasses.replace(hyperparameters, max_bad_fraction=1.0))
-        visible = _visible(hyperparameters, source)
+        visible = labels_of_run(source.train, hyperparameters)
     except (ValueError, OSError) as error:
         _stop(report, str(error))
         return report, None
@@ -126,16 +126,6 @@ def _folders(hyperparameters: Hyperparameters) -> list[Report]:
 
 def _quantiles(values: np.ndarray) -> list[int]:
     return [int(value) for value in np.quantile(values, [0, 0.5, 1])] if len(values) else [0, 0, 0]
-
-
-def _visible(hyperparameters: Hyperparameters, source: Source) -> np.ndarray:
-    return visible_labels(
-        source.train,
-        labels_per_class=hyperparameters.labels_per_class,
-        label_fraction=hyperparameters.label_fraction,
-        label_list=hyperparameters.label_list,
-        seed=hyperparameters.label_seed,
-    )
 
 
 def _parts(source: Source, visible: np.ndarray) -> dict[str, Images]:
@@ -293,7 +283,7 @@ def main(argv: list[str]) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         report, source = examine(hyperparameters, trial_steps=_TRIAL_STEPS.value)
         (folder / "doctor.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        parts = _parts(source, _visible(hyperparameters, source)) if source else {}
+        parts = _parts(source, labels_of_run(source.train, hyperparameters)) if source else {}
         (folder / "doctor.html").write_text(page(report, parts, source.class_names if source else ()), encoding="utf-8")
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

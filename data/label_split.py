@@ -6,6 +6,7 @@ import pathlib
 
 import numpy as np
 
+from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.images import NO_LABEL, Images
 
 
@@ -75,3 +76,14 @@ def _listed(images: Images, path: pathlib.Path) -> list[int]:
             )
         keep.append(index)
     return keep
+
+
+def labels_of_run(images: Images, hyperparameters: Hyperparameters) -> np.ndarray:
+    """Returns the labels that a run sees of its training images: `visible_labels`, as its hyper-parameters ask."""
+    return visible_labels(
+        images,
+        labels_per_class=hyperparameters.labels_per_class,
+        label_fraction=hyperparameters.label_fraction,
+        label_list=hyperparameters.label_list,
+        seed=hyperparameters.label_seed,
+    )

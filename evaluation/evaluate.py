@@ -18,9 +18,8 @@ import tensorflow as tf
 from absl import app, flags
 
 from semppl.configs import run_flags
-from semppl.configs.hyperparameters import Hyperparameters
-from semppl.data.images import NO_LABEL, ImageSet, Source
-from semppl.data.label_split import visible_labels
+from semppl.data.images import NO_LABEL, ImageSet
+from semppl.data.label_split import labels_of_run
 from semppl.data.splits import load_data
 from semppl.evaluation.features import embed
 from semppl.evaluation.logistic_regression import logistic_regression_classes
@@ -107,7 +106,7 @@ def evaluate(
     if not len(judged):
         raise ValueError(f"--{split} must have labels to judge by. Received: {len(held_out)} images, none with a label")
     truth = held_out.labels[judged]
-    labels = _visible_labels(hyperparameters, source)
+    labels = labels_of_run(source.train, hyperparameters)
     prepare = test_view(hyperparameters.recipe, hyperparameters.large_size)
     representations: dict[str, tuple[Function, Function]] = {
         "raw_pixels": (_identity, _flat_pixels),
@@ -149,16 +148,6 @@ def _identity(images: tf.Tensor) -> tf.Tensor:
 
 def _flat_pixels(images: tf.Tensor) -> tf.Tensor:
     return tf.reshape(tf.image.convert_image_dtype(images, tf.float32), [tf.shape(images)[0], -1])
-
-
-def _visible_labels(hyperparameters: Hyperparameters, source: Source) -> np.ndarray:
-    return visible_labels(
-        source.train,
-        labels_per_class=hyperparameters.labels_per_class,
-        label_fraction=hyperparameters.label_fraction,
-        label_list=hyperparameters.label_list,
-        seed=hyperparameters.label_seed,
-    )
 
 
 def table(metrics: dict[str, dict[str, float]]) -> str:

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.images import NO_LABEL, Images
-from semppl.data.label_split import visible_labels
+from semppl.data.label_split import labels_of_run
 from semppl.data.splits import load_data
 from semppl.export.evidence import Embedded, Evidence, Trust
 
@@ -36,13 +36,7 @@ def read_evidence(
         ValueError: if the data are not where the run found them.
     """
     source = load_data(hyperparameters)
-    labels = visible_labels(
-        source.train,
-        labels_per_class=hyperparameters.labels_per_class,
-        label_fraction=hyperparameters.label_fraction,
-        label_list=hyperparameters.label_list,
-        seed=hyperparameters.label_seed,
-    )
+    labels = labels_of_run(source.train, hyperparameters)
     labelled = np.flatnonzero(labels != NO_LABEL)
     unlabelled = np.flatnonzero(labels == NO_LABEL)
     reference = _sample(unlabelled if len(unlabelled) else labelled, _MAX_REFERENCE)

@@ -23,7 +23,7 @@ from semppl.configs import run_flags
 from semppl.configs.hyperparameter_flags import hyperparameters_from_flags
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.images import NO_LABEL, Source
-from semppl.data.label_split import visible_labels
+from semppl.data.label_split import labels_of_run
 from semppl.data.pipeline import Pipeline
 from semppl.data.splits import load_data
 from semppl.data.streaming import StreamedImageSet, boxes_of
@@ -192,13 +192,7 @@ def prepare_data(hyperparameters: Hyperparameters, replicas: int) -> tuple[Sourc
         raise ValueError(f"--pixel_mean must {allowed}. Received: {hyperparameters.pixel_mean}")
     if isinstance(source.train, StreamedImageSet):
         boxes_of(hyperparameters.recipe)
-    labels = visible_labels(
-        source.train,
-        labels_per_class=hyperparameters.labels_per_class,
-        label_fraction=hyperparameters.label_fraction,
-        label_list=hyperparameters.label_list,
-        seed=hyperparameters.label_seed,
-    )
+    labels = labels_of_run(source.train, hyperparameters)
     num_labelled = int((labels != NO_LABEL).sum())
     resolved = hyperparameters.resolved(num_images=len(labels), num_labelled=num_labelled, replicas=replicas)
     return source, labels, resolved
