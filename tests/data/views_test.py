@@ -308,29 +308,30 @@ class DigitsTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(_digits(images), images, rtol=0, atol=1e-6)
 
     def test_no_view_is_mirrored_or_upside_down(self):
-        ramp = tf.tile(tf.linspace(0.0, 1.0, 8)[tf.newaxis, tf.newaxis, :, tf.newaxis], [500, 8, 1, 1])
-        left_to_right = _make(ramp, _seeds(500), "digits")["large"].numpy()
-        top_to_bottom = _make(tf.transpose(ramp, [0, 2, 1, 3]), _seeds(500), "digits")["large"].numpy()
-        self.assertAllGreater(
-            left_to_right[..., 6:, :].mean((2, 3, 4)) - left_to_right[..., :6, :].mean((2, 3, 4)), 0.1
-        )
-        self.assertAllGreater(top_to_bottom[:, :, 6:].mean((2, 3, 4)) - top_to_bottom[:, :, :6].mean((2, 3, 4)), 0.1)
+        settings = dataclasses.asdict(views.Digits()) | {"noise": 0.0}
+        ramp = tf.tile(tf.linspace(0.0, 1.0, 8)[tf.newaxis, tf.newaxis, :, tf.newaxis], [1000, 8, 1, 1])
+        across = (
+            _digits(ramp, **settings).numpy()[:, 2:6].mean((1, 3))
+        )  # away from the black that moves in at the borders
+        down = _digits(tf.transpose(ramp, [0, 2, 1, 3]), **settings).numpy()[:, :, 2:6].mean((2, 3))
+        for brightness in (across, down):
+            self.assertAllGreater(brightness[:, 4:6].mean(1) - brightness[:, 2:4].mean(1), 0.05)
 
-    def test_shifts_are_uniform_up_to_a_pixel_of_eight_in_both_directions(self):
+    def test_shifts_are_uniform_up_to_about_a_pixel_of_eight_in_both_directions(self):
         dot = np.zeros([1500, 8, 8, 1], np.float32)
         dot[:, 4, 4] = 1.0
         moved = _digits(tf.constant(dot), shift=views.Digits().shift).numpy()[..., 0]
         across, down = moved.sum(1) @ np.arange(8) - 4, moved.sum(2) @ np.arange(8) - 4
         for shifts in (across, down):
-            self.assertLess(_largest_gap(shifts, -1.0, 1.0), 1.95 / math.sqrt(1500))
+            self.assertLess(_largest_gap(shifts, -1.2, 1.2), 1.95 / math.sqrt(1500))
         self.assertLess(np.abs(np.corrcoef(across, down)[0, 1]), 4 / math.sqrt(1500))
 
     def test_other_moves_are_uniform_over_their_ranges(self):
         with mock.patch.object(geometry, "affine_matrices", wraps=geometry.affine_matrices) as matrices:
             _make(_images(1500, 2, 2, 1), _seeds(1500), "digits", large_views=1, small_views=0)
         moves = {name: value.numpy() for name, value in matrices.call_args.kwargs.items()}
-        turn = math.radians(15.0)
-        for name, low, high in (("zoom", 0.85, 1.15), ("rotation", -turn, turn), ("shear", -0.15, 0.15)):
+        turn = math.radians(20.0)
+        for name, low, high in (("zoom", 0.8, 1.2), ("rotation", -turn, turn), ("shear", -0.25, 0.25)):
             self.assertLess(_largest_gap(moves[name], low, high), 1.95 / math.sqrt(1500))
 
     def test_light_and_noise_have_their_strengths(self):
@@ -338,10 +339,10 @@ class DigitsTest(tf.test.TestCase, parameterized.TestCase):
         scaled = _digits(flat, contrast=views.Digits().contrast)[:, 0, 0, 0].numpy()
         lifted = _digits(flat, brightness=views.Digits().brightness)[:, 0, 0, 0].numpy()
         noisy = _digits(flat, noise=views.Digits().noise).numpy()
-        self.assertLess(_largest_gap(scaled / 0.5, 0.8, 1.2), 1.95 / math.sqrt(1500))
+        self.assertLess(_largest_gap(scaled / 0.5, 0.6, 1.4), 1.95 / math.sqrt(1500))
         self.assertLess(_largest_gap(lifted - 0.5, -0.1, 0.1), 1.95 / math.sqrt(1500))
-        self.assertAllClose(noisy.mean((0, 1, 2, 3)), 0.5, rtol=0, atol=0.001)
-        self.assertAllClose(noisy.std(axis=(1, 2, 3)).mean(), 0.05, rtol=0, atol=0.001)
+        self.assertAllClose(noisy.mean((0, 1, 2, 3)), 0.5, rtol=0, atol=0.002)
+        self.assertAllClose(noisy.std(axis=(1, 2, 3)).mean(), 0.1, rtol=0, atol=0.002)
 
 
 if __name__ == "__main__":
