@@ -16,6 +16,7 @@ if __name__ == "__main__":  # before TensorFlow is imported: it greets with a do
 import numpy as np
 from absl import app, flags
 
+from semppl.configs import model_flags
 from semppl.export.serving.extra import MISSING, has_serving
 from semppl.export.serving.rest_client import RestClient
 from semppl.export.serving.retries import Unavailable
@@ -23,9 +24,8 @@ from semppl.export.serving.retries import Unavailable
 _SERVER = flags.DEFINE_string(
     "server", "http://localhost:8501", "http://HOST:PORT for REST, grpc://HOST:PORT for gRPC."
 )
-_MODEL_NAME = flags.DEFINE_string("model_name", "default", "Name of the model, as the server knows it.")
 _SIGNATURE = flags.DEFINE_enum("signature", "serving_default", ["serving_default", "embed_bytes"], "What is asked.")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Pictures in a request.", lower_bound=1)
+_PICTURES_PER_REQUEST = flags.DEFINE_integer("pictures_per_request", 32, "Pictures in a request.", lower_bound=1)
 _SECONDS = flags.DEFINE_float("timeout_seconds", 10.0, "How long an attempt may take.", lower_bound=0.001)
 _ATTEMPTS = flags.DEFINE_integer("attempts", 4, "How often to ask a server that does not answer.", lower_bound=1)
 
@@ -76,9 +76,9 @@ def main(argv: list[str]) -> int:
     try:
         if len(argv) < 2:
             raise ValueError("The arguments must be pictures. Received: none")
-        client = connect(_SERVER.value, _MODEL_NAME.value, seconds=_SECONDS.value, attempts=_ATTEMPTS.value)
+        client = connect(_SERVER.value, model_flags.MODEL_NAME.value, seconds=_SECONDS.value, attempts=_ATTEMPTS.value)
         paths = [pathlib.Path(argument) for argument in argv[1:]]
-        for answer in ask(client, paths, signature=_SIGNATURE.value, batch_size=_BATCH_SIZE.value):
+        for answer in ask(client, paths, signature=_SIGNATURE.value, batch_size=_PICTURES_PER_REQUEST.value):
             print(json.dumps(answer, ensure_ascii=False))
     except Unavailable as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,6 +1,6 @@
 """Embeds a folder of pictures with an exported model into Parquet files; killed at any moment, it goes on.
 
-python -m semppl.export.embed --model=served/digits/1 --data=pictures --out=embeddings
+python -m semppl.export.embed --model=served/digits/1 --pictures=pictures --out=embeddings
 """
 
 import concurrent.futures
@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 from absl import app, flags, logging
 
+from semppl.configs import model_flags
 from semppl.export.assets import MODEL_CARD
 from semppl.trainers.checkpoints import write_atomically
 
@@ -29,10 +30,10 @@ _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp"}
 _MANIFEST = "manifest.json"
 _READERS = 8
 
-_MODEL = flags.DEFINE_string("model", None, "Folder of an exported model: …/digits/1.")
-_DATA = flags.DEFINE_string("data", None, "Folder of pictures, at any depth: .jpg, .jpeg, .png, .bmp.")
-_OUT = flags.DEFINE_string("out", None, "Folder to write; the same command again goes on with what is there.")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Pictures that are embedded at a time.", lower_bound=1)
+_PICTURES = flags.DEFINE_string("pictures", None, "Folder of pictures, at any depth: .jpg, .jpeg, .png, .bmp.")
+_PICTURES_AT_A_TIME = flags.DEFINE_integer(
+    "pictures_at_a_time", 64, "Pictures that are embedded at a time.", lower_bound=1
+)
 _SHARD_SIZE = flags.DEFINE_integer("shard_size", 10_000, "Pictures in a file.", lower_bound=1)
 
 
@@ -69,7 +70,7 @@ def embed_folder(
     folder, target = pathlib.Path(data), pathlib.Path(out)
     paths = list_pictures(folder)
     if not paths:
-        raise ValueError(f"--data must be a folder with pictures, {', '.join(sorted(_SUFFIXES))}. Received: {data}")
+        raise ValueError(f"--pictures must be a folder with pictures, {', '.join(sorted(_SUFFIXES))}. Received: {data}")
     target.mkdir(parents=True, exist_ok=True)
     _compare_or_write(
         target,
@@ -180,23 +181,23 @@ def main(argv: list[str]) -> int:
     logging.set_verbosity(logging.WARNING)  # TensorFlow tells that an updated model has no fingerprint
     try:
         count = embed_folder(
-            str(_MODEL.value),
-            str(_DATA.value),
-            str(_OUT.value),
-            batch_size=_BATCH_SIZE.value,
+            str(model_flags.MODEL.value),
+            str(_PICTURES.value),
+            str(model_flags.OUT.value),
+            batch_size=_PICTURES_AT_A_TIME.value,
             shard_size=_SHARD_SIZE.value,
             say=_progress(),
         )
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"\n{count} pictures embedded in {_OUT.value}")
+    print(f"\n{count} pictures embedded in {model_flags.OUT.value}")
     return 0
 
 
 def run() -> None:
     """Is the console script."""
-    flags.mark_flags_as_required(["model", "data", "out"])
+    flags.mark_flags_as_required(["model", "pictures", "out"])
     app.run(main)
 
 

@@ -14,11 +14,11 @@ if __name__ == "__main__":  # before TensorFlow is imported: it greets with a do
 
 from absl import app, flags, logging
 
+from semppl.configs import model_flags
 from semppl.export.serving.extra import MISSING, has_serving
 from semppl.export.serving.model_versions import ModelVersions
 from semppl.export.serving.predictor import Limits, Predictor
 
-_MODEL_NAME = flags.DEFINE_string("model_name", "default", "Name of the model, in requests.")
 _MODEL_BASE_PATH = flags.DEFINE_string("model_base_path", None, "Folder of the versions; the newest is served.")
 _PORT = flags.DEFINE_integer("port", 8500, "Of gRPC, on the loopback interface; 0: a free one.")
 _REST_API_PORT = flags.DEFINE_integer("rest_api_port", 8501, "Of REST, on the loopback interface; 0: a free one.")
@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
 
     try:
         limits = Limits(_MAX_ROWS.value, _MAX_BYTES.value, _MAX_AT_ONCE.value, _WAIT_SECONDS.value)
-        versions = ModelVersions(_MODEL_NAME.value, pathlib.Path(str(_MODEL_BASE_PATH.value)))
+        versions = ModelVersions(model_flags.MODEL_NAME.value, pathlib.Path(str(_MODEL_BASE_PATH.value)))
         predictor = Predictor(versions, limits)
         grpc_server, grpc_port = grpc_service.start(predictor, _PORT.value)
         rest_server = rest_service.start(predictor, _REST_API_PORT.value)

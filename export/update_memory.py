@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags, logging
 
+from semppl.configs import model_flags
 from semppl.export.assets import EVIDENCE, MODEL_CARD, write_assets
 from semppl.export.evidence import Embedded, Evidence, summary
 from semppl.export.label_file import LabelledPicture, read_label_file
@@ -31,11 +32,9 @@ FIRST_ADDED_ID = 2**32
 
 _BATCH = 32
 
-_MODEL = flags.DEFINE_string("model", None, "Folder of an exported model with a labelled memory: …/digits/1.")
 _LABELS = flags.DEFINE_string(
     "labels", None, "CSV file with the columns path (relative to the file) and label (the name of a class)."
 )
-_OUT = flags.DEFINE_string("out", None, "Folder to write; its last part is the version, a number: …/digits/2.")
 
 
 def update_memory(
@@ -111,12 +110,14 @@ def main(argv: list[str]) -> int:
     logging.set_verbosity(logging.WARNING)  # TensorFlow tells that an updated model has no fingerprint
     command = shlex.join(["python", "-m", "semppl.export.update_memory", *sys.argv[1:]])
     try:
-        card = update_memory(str(_MODEL.value), str(_LABELS.value), str(_OUT.value), command=command)
+        card = update_memory(
+            str(model_flags.MODEL.value), str(_LABELS.value), str(model_flags.OUT.value), command=command
+        )
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(summary(card["memory"]))
-    print(f"written to {_OUT.value}")
+    print(f"written to {model_flags.OUT.value}")
     return 0
 
 

@@ -32,7 +32,8 @@ MAY_IMPORT = {
     "export.run_evidence": {"configs", "data", "export"},  # a model remembers the run's labelled images
 }
 COLLECTIVES = "layers/collectives.py"
-SHARED_FLAGS = ("configs/run_flags.py", "configs/hyperparameter_flags.py")  # what several entry points define, once
+# What several entry points define, once.
+SHARED_FLAGS = ("configs/run_flags.py", "configs/hyperparameter_flags.py", "configs/model_flags.py")
 MAX_ADDONS_FILES = 4
 MACHINE = re.compile(
     r"(?<![\w.~$}/-])/(home|root|work|Users)/"

@@ -83,8 +83,8 @@ class EmbedFolderTest(tf.test.TestCase):
         self.assertEqual({name: again[name] for name in times}, times)
 
     def test_killed_and_started_again_it_leaves_no_gap_and_no_duplicate(self):
-        command = [sys.executable, "-m", "semppl.export.embed", f"--model={self.model}", f"--data={self.data}"]
-        command += [f"--out={self.out}", "--batch_size=1", "--shard_size=3"]
+        command = [sys.executable, "-m", "semppl.export.embed", f"--model={self.model}", f"--pictures={self.data}"]
+        command += [f"--out={self.out}", "--pictures_at_a_time=1", "--shard_size=3"]
         root = str(pathlib.Path(semppl.__file__).parents[1])
         killed = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": root}, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 180
@@ -114,7 +114,7 @@ class EmbedFolderTest(tf.test.TestCase):
         with self.assertRaisesRegex(ValueError, "--model must be the folder of an exported model"):
             embed.embed_folder(self.folder, self.data, self.out)
         (self.folder / "empty").mkdir()
-        with self.assertRaisesRegex(ValueError, "--data must be a folder with pictures"):
+        with self.assertRaisesRegex(ValueError, "--pictures must be a folder with pictures"):
             embed.embed_folder(self.model, self.folder / "empty", self.out)
         self.assertFalse(self.out.exists())
 
