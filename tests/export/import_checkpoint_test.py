@@ -210,7 +210,7 @@ class OfficialTest(_TestCase):
         self._official()
         self._import(**_SMALL | {"data": "pictures"})
         split = sources.ImageSet(_images(32, 6), np.arange(6, dtype=np.int32) % 2)
-        pictures = {"pictures": lambda argument, data_dir: sources.Source(split, split, ("a", "b"))}
+        pictures = {"pictures": lambda request: sources.Source(split, split, ("a", "b"))}
         with mock.patch.dict(sources.SOURCES, pictures):
             metrics = evaluate.evaluate(self._workdir, evaluators=["nearest_neighbours"])
         self.assertEqual(metrics["features"]["nearest_neighbours"], 1.0)
