@@ -68,7 +68,7 @@ class Hyperparameters:
         "data", 0.01, "Share of a folder's pictures that may be skipped, in 0..1; with more the run does not start."
     )
     # views
-    recipe: str = setting("views", "imagenet", "Augmentation recipe: digits, cifar, grey, imagenet, identity.")
+    recipe: str = setting("views", "imagenet", "Augmentation recipe: digits, cifar, gentle, grey, imagenet, identity.")
     large_views: int = setting("views", 4, "L: large views per image; through the online and the target network.")
     small_views: int = setting("views", 2, "S: small views per image; through the online network only.")
     large_size: int = setting("views", 224, "Side of a large view, in pixels.")

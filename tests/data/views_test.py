@@ -295,9 +295,19 @@ class NaturalTest(tf.test.TestCase, parameterized.TestCase):
         self.assertLess((boxes[:, 2] * boxes[:, 3]).min(), 1000)
         self.assertGreater((boxes[:, 2] * boxes[:, 3]).max(), 9000)
 
-    def test_cifar_is_imagenet_without_blur_and_grey_has_no_colour(self):
+    def test_gentle_crops_keep_three_tenths_of_the_image_or_more(self):
+        with mock.patch.object(geometry, "crop_and_resize", wraps=geometry.crop_and_resize) as crop:
+            _make(tf.zeros([500, 100, 100, 3]), _seeds(500), "gentle")
+        areas = np.concatenate([call.args[1][:, 2] * call.args[1][:, 3] for call in crop.call_args_list]) / 1e4
+        self.assertAllInRange(areas, 0.29, 1.0)
+        self.assertLess(areas.min(), 0.32)
+        self.assertGreater(areas.max(), 0.9)
+
+    def test_the_other_recipes_are_imagenet_with_less(self):
         unblurred = dataclasses.replace(views.IMAGENET, blur_probability=(0.0, 0.0))
         self.assertEqual(views.CIFAR, unblurred)
+        gentle = dataclasses.replace(unblurred, crop_area=(0.3, 1.0), solarize_probability=(0.0, 0.0))
+        self.assertEqual(views.GENTLE, gentle)
         self.assertEqual((views.GREY.hue, views.GREY.saturation, views.GREY.grayscale_probability), (0.0, 0.0, 0.0))
         self.assertEqual((views.GREY.blur_probability, views.GREY.solarize_probability), ((0.0, 0.0), (0.0, 0.0)))
 
