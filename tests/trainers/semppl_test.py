@@ -103,6 +103,7 @@ class Oracle:
                 semantic_weight=settings.semantic_weight,
                 invariance_weight=settings.invariance_weight,
             ),
+            "pseudo_labels_judged": len(voted),
             "pseudo_label_accuracy": np.mean([votes[b][0] == truth[b] for b in voted]) if voted else 0.0,
             "pseudo_label_coverage": len(voted) / len(unlabelled),
             "vote_confidence": np.mean([votes[b][1] for b in voted]) if voted else 0.0,
