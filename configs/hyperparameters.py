@@ -61,6 +61,12 @@ class Hyperparameters:
     label_feature: str = setting(
         "data", "label", "Of `tfrecord:`: the feature with its class, an integer; may be missing."
     )
+    mask_feature: str = setting(
+        "data",
+        "",
+        "Of `tfds:` and `tfrecord:` in --data: the feature with the mask, a picture that is black where the other one shows "
+        "background; empty: there is none.",
+    )
     name_feature: str = setting("data", "", "Of `tfrecord:`: the feature with its name; empty: it has none.")
     truncated: str = setting("data", "skip", "Picture files that end too early: skip, or keep what there is of them.")
     max_pixels: int = setting("data", 100_000_000, "Picture files that say they hold more pixels are skipped.")
