@@ -61,6 +61,12 @@ class Hyperparameters:
     label_feature: str = setting(
         "data", "label", "Of `tfrecord:`: the feature with its class, an integer; may be missing."
     )
+    mask_feature: str = setting(
+        "data",
+        "",
+        "Of `tfds:` and `tfrecord:` in --data: the feature with the mask, a picture that is black where the other one shows "
+        "background; empty: there is none.",
+    )
     name_feature: str = setting("data", "", "Of `tfrecord:`: the feature with its name; empty: it has none.")
     truncated: str = setting("data", "skip", "Picture files that end too early: skip, or keep what there is of them.")
     max_pixels: int = setting("data", 100_000_000, "Picture files that say they hold more pixels are skipped.")
@@ -77,7 +83,7 @@ class Hyperparameters:
         "views", 0.1, "p_m: how often a large view loses its background, where masks are given."
     )
     # networks
-    encoder: str = setting("networks", "resnet50", "Encoder; an unknown name is answered with the list.")
+    encoder: str = setting("networks", "resnet50", "Encoder: convnet, resnet50, …; docs/encoders.md lists all.")
     width: float = setting("networks", 1.0, "Multiplies the encoder's channels.")
     norm: str = setting(
         "networks", "batch", "Normalisation: batch (over all replicas), or group (with weight standardisation)."
@@ -108,7 +114,7 @@ class Hyperparameters:
     # optimisation
     batch_size: int = setting("optimisation", 4096, "N: images per step, over all replicas.")
     labelled_batch_size: int = setting("optimisation", 0, "Labelled images among them; 0: their natural share.")
-    steps: int = setting("optimisation", 0, "Length of the run in steps; 0: see --epochs.")
+    steps: int = setting("optimisation", 0, "Length of the run in steps; 0: not none, but as many as --epochs takes.")
     epochs: float = setting("optimisation", 300.0, "Length of the run in passes over the training images.")
     optimiser: str = setting("optimisation", "lars", "lars or adamw.")
     learning_rate: float = setting(
@@ -294,7 +300,7 @@ class Hyperparameters:
         _require(
             self.steps > 0 or (self.steps == 0 and self.epochs > 0),
             "steps",
-            "positive, or 0 with epochs > 0",
+            "positive, or 0, which means as many as --epochs (above 0) takes",
             self.steps,
         )
         _require(self.warmup_epochs >= 0, "warmup_epochs", "0 or more", self.warmup_epochs)

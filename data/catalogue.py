@@ -11,9 +11,12 @@ import numpy as np
 import tensorflow as tf
 
 from semppl.data import kept
+from semppl.data.decoding import size_of
+from semppl.data.record_pictures import read_records
 from semppl.data.records import RecordFiles, check_files, index_records
 
 _FILES_AT_A_TIME = 8
+_SIZES_AT_A_TIME = 256
 _EVERYTHING = 2**40
 
 
@@ -32,7 +35,9 @@ class Catalogue:
     names: np.ndarray
 
 
-def read_catalogue(paths: Sequence[str], *, label: str, name: str = "", unlabelled: int | None = None) -> Catalogue:
+def read_catalogue(
+    paths: Sequence[str], *, label: str, name: str = "", unlabelled: int | None = None, masked: Sequence[str] = ()
+) -> Catalogue:
     """Reads the catalogue of TFRecord files of `tf.train.Example`s.
 
     The first time this reads every byte, and so finds every damaged record too; the result is kept beside the records, or in
@@ -43,13 +48,16 @@ def read_catalogue(paths: Sequence[str], *, label: str, name: str = "", unlabell
         label: the feature with the label, an integer.
         name: the feature with the name, a text; may be empty.
         unlabelled: the label of records without one; None: every record must have one.
+        masked: the features with a picture and its mask, to compare their sizes; nothing: there are no masks.
 
     Raises:
-        ValueError: if a file is damaged, naming it and what to do.
+        ValueError: if a file is damaged, naming it and what to do, or a mask is missing or of another size.
     """
     check_files(paths)
     digest = hashlib.blake2b(
-        "\n".join([label, name, *([] if unlabelled is None else [str(unlabelled)]), *map(_state, paths)]).encode(),
+        "\n".join(
+            [label, name, *([] if unlabelled is None else [str(unlabelled)]), *masked, *map(_state, paths)]
+        ).encode(),
         digest_size=8,
     ).hexdigest()
     places = [pathlib.Path(paths[0]).absolute().parent / f".semppl-{digest}.npz", kept.user_folder() / f"{digest}.npz"]
@@ -59,6 +67,8 @@ def read_catalogue(paths: Sequence[str], *, label: str, name: str = "", unlabell
             return known
     records = index_records(paths)
     catalogue = Catalogue(records, *_read_columns(paths, len(records), label, name, unlabelled))
+    if masked:
+        _compare_sizes(catalogue, *masked)
     saved = next((place for place in places if _save(place, catalogue)), None)
     _say(f"kept for the next time: {saved}" if saved else "not kept for the next time: no folder can be written")
     return catalogue
@@ -94,6 +104,23 @@ def _read_columns(
     labels = np.concatenate([part[label] for part in parts]).astype(np.int32)
     names = np.concatenate([part[name] for part in parts]).astype(bytes) if name else np.zeros(0, "S1")
     return labels, names
+
+
+def _compare_sizes(catalogue: Catalogue, image: str, mask: str) -> None:
+    """Reads, of every picture and its mask, how large they are."""
+    _say(f"comparing the sizes of {len(catalogue.records)} masks and pictures, once")
+    read = read_records(catalogue.records, image, mask, may_lack="mask")
+    for first in range(0, len(catalogue.records), _SIZES_AT_A_TIME):
+        ids = np.arange(first, min(first + _SIZES_AT_A_TIME, len(catalogue.records)))
+        files = read(tf.constant(ids))
+        for i, picture, its_mask in zip(ids, files["image"].numpy(), files["mask"].numpy(), strict=True):
+            expected, received = size_of(picture), size_of(its_mask)
+            if expected != received:
+                which = catalogue.names[i].decode() if len(catalogue.names) else f"record {i}"
+                raise ValueError(
+                    f"--mask_feature must be masks as large as their pictures. Received: {mask}, {received or 'no picture'} "
+                    f"for {which}, {expected or 'no picture'}"
+                )
 
 
 def _state(path: str) -> str:

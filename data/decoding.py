@@ -122,6 +122,15 @@ def decode_mask(data: bytes, decoding: Decoding) -> np.ndarray:
     return np.where(shown >= 128, np.uint8(255), np.uint8(0))
 
 
+def size_of(data: bytes) -> tuple[int, int] | None:
+    """Reads height and width from the head of a picture file, as it is stored; None where it is none."""
+    try:
+        with _named_errors(), Image.open(io.BytesIO(data)) as image:
+            return image.height, image.width
+    except Unusable:
+        return None
+
+
 @contextlib.contextmanager
 def _named_errors() -> Iterator[None]:
     """Gives what Pillow raises, for files made to break it too, one of our reasons."""

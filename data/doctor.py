@@ -5,7 +5,6 @@ python -m semppl.data.doctor --flagfile=configs/own_pictures_cpu.flags --data='f
 
 import dataclasses
 import json
-import os
 import pathlib
 import re
 import resource
@@ -15,8 +14,9 @@ import tempfile
 from collections import Counter
 from typing import Any
 
-if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported: it greets with a dozen lines
+from semppl.configs import quiet  # before TensorFlow
+
+# isort: split
 
 import numpy as np
 import tensorflow as tf
@@ -67,7 +67,7 @@ def examine(hyperparameters: Hyperparameters, *, trial_steps: int = 0) -> tuple[
             )
     try:
         source = load_data(dataclasses.replace(hyperparameters, max_bad_fraction=1.0))
-        visible = labels_of_run(source.train, hyperparameters)
+        visible = labels_of_run(source, hyperparameters)
     except (ValueError, OSError) as error:
         _stop(report, str(error))
         return report, None
@@ -277,13 +277,14 @@ def main(argv: list[str]) -> int:
         The exit code: 0 a run can start; 1 something stops it; 2 wrong flags.
     """
     del argv
+    quiet.hush()
     folder = pathlib.Path(run_flags.WORKDIR.value)
     try:
         hyperparameters = hyperparameters_from_flags()
         folder.mkdir(parents=True, exist_ok=True)
         report, source = examine(hyperparameters, trial_steps=_TRIAL_STEPS.value)
         (folder / "doctor.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        parts = _parts(source, labels_of_run(source.train, hyperparameters)) if source else {}
+        parts = _parts(source, labels_of_run(source, hyperparameters)) if source else {}
         (folder / "doctor.html").write_text(page(report, parts, source.class_names if source else ()), encoding="utf-8")
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

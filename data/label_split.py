@@ -3,15 +3,22 @@
 import collections
 import hashlib
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.data.images import NO_LABEL, Images
+from semppl.data.images import NO_LABEL, Images, Source
 
 
 def visible_labels(
-    images: Images, *, labels_per_class: int = 0, label_fraction: float = 0.0, label_list: str = "", seed: int = 0
+    images: Images,
+    *,
+    labels_per_class: int = 0,
+    label_fraction: float = 0.0,
+    label_list: str = "",
+    seed: int = 0,
+    class_names: Sequence[str] = (),
 ) -> np.ndarray:
     """Hides all labels but a few; asked for nothing, none.
 
@@ -21,6 +28,7 @@ def visible_labels(
         label_fraction: share to keep of every class, in (0, 1]; at least one.
         label_list: file that lists the images to keep, one position or name a line.
         seed: of the draw.
+        class_names: by label, for errors; where there are none, a class is called by its number.
 
     Returns:
         `[n]` int32: the label, or NO_LABEL where it is hidden.
@@ -33,24 +41,29 @@ def visible_labels(
     if label_list:
         keep = _listed(images, pathlib.Path(label_list))
     else:
-        keep = _stratified(images.labels, labels_per_class, label_fraction, seed)
+        keep = _stratified(images.labels, labels_per_class, label_fraction, seed, class_names)
     labels = np.full(len(images), NO_LABEL, np.int32)
     labels[keep] = images.labels[keep]
     return labels
 
 
-def _stratified(labels: np.ndarray, per_class: int, fraction: float, seed: int) -> list[int]:
+def _stratified(
+    labels: np.ndarray, per_class: int, fraction: float, seed: int, class_names: Sequence[str]
+) -> list[int]:
     members = collections.defaultdict(list)
     for index, label in enumerate(labels.tolist()):
         if label != NO_LABEL:
             members[label].append(index)
+    smallest = min(members, key=lambda label: len(members[label]), default=NO_LABEL)
+    if members and per_class > len(members[smallest]):
+        name = class_names[smallest] if class_names else smallest
+        raise ValueError(
+            f"--labels_per_class must be at most {len(members[smallest])}, the labelled images of the smallest class, {name}. "
+            f"Received: {per_class}"
+        )
     keep: list[int] = []
-    for label, indices in sorted(members.items()):
+    for _, indices in sorted(members.items()):
         count = per_class or max(1, round(fraction * len(indices)))
-        if count > len(indices):
-            raise ValueError(
-                f"--labels_per_class must be at most {len(indices)}, the labelled images of class {label}. Received: {count}"
-            )
         keep += sorted(indices, key=lambda index: _rank(seed, index))[:count]
     return keep
 
@@ -78,12 +91,13 @@ def _listed(images: Images, path: pathlib.Path) -> list[int]:
     return keep
 
 
-def labels_of_run(images: Images, hyperparameters: Hyperparameters) -> np.ndarray:
-    """Returns the labels that a run sees of its training images: `visible_labels`, as its hyper-parameters ask."""
+def labels_of_run(source: Source, hyperparameters: Hyperparameters) -> np.ndarray:
+    """Returns the labels that a run sees of a source's training images: `visible_labels`, as its hyper-parameters ask."""
     return visible_labels(
-        images,
+        source.train,
         labels_per_class=hyperparameters.labels_per_class,
         label_fraction=hyperparameters.label_fraction,
         label_list=hyperparameters.label_list,
         seed=hyperparameters.label_seed,
+        class_names=source.class_names,
     )

@@ -130,7 +130,8 @@ class Pipeline:
 
     def _compiled(self, function: Callable[..., Row]) -> Callable[..., Row]:
         """Compiles for any but the shortest runs, where it would not pay: three times as fast as the plain graph."""
-        return tf.function(function, jit_compile=self.hyperparameters.steps >= _WORTH_COMPILING)
+        compiled = self.hyperparameters.steps >= _WORTH_COMPILING
+        return tf.function(function, jit_compile=compiled, autograph=False)
 
     @property
     def _view_settings(self) -> dict[str, Any]:

@@ -7,16 +7,20 @@ from semppl.data.records import RecordFiles
 from semppl.data.streaming import Encoded
 
 
-def read_records(records: RecordFiles, image: str, mask: str = "") -> Encoded:
+def read_records(records: RecordFiles, image: str, mask: str = "", *, may_lack: str = "") -> Encoded:
     """Returns what reads the pictures of `tf.train.Example`s: see `StreamedImageSet.encoded`.
 
     Args:
         records: where they stand.
         image: the feature with the picture.
         mask: the feature with its mask; empty: there is none.
+        may_lack: image or mask, if records may be without it; it is empty then.
     """
     columns = {"image": image} | ({"mask": mask} if mask else {})
-    features = {name: tf.io.FixedLenFeature([], tf.string) for name in columns.values()}
+    features = {
+        feature: tf.io.FixedLenFeature([], tf.string, "" if name == may_lack else None)
+        for name, feature in columns.items()
+    }
 
     def encoded(ids: tf.Tensor) -> dict[str, tf.Tensor]:
         # Not stateful: else tf.data would call it from one thread only.

@@ -22,23 +22,35 @@ class RecordedPictures(Folder):
     Attributes:
         records: where they stand.
         feature: of `tf.train.Example`s, the picture file.
+        mask_feature: its mask; empty: there is none.
     """
 
     records: RecordFiles
     feature: str
+    mask_feature: str = ""
 
     def read(self, number: int) -> bytes:
         """Returns a picture file; empty where the record has none."""
+        return self._value(number, self.feature)
+
+    def mask(self, number: int) -> bytes:
+        """Returns the file of a picture's mask; empty where there is none."""
+        return self._value(number, self.mask_feature) if self.mask_feature else b""
+
+    def _value(self, number: int, feature: str) -> bytes:
         (record,) = self.records.read(np.array([number]))
-        values = tf.train.Example.FromString(record).features.feature[self.feature].bytes_list.value
+        values = tf.train.Example.FromString(record).features.feature[feature].bytes_list.value
         return bytes(values[0]) if values else b""
 
     def state(self) -> str:
-        """Identifies the files, by size and time."""
-        return "\n".join(f"{path} {os.stat(path).st_size} {os.stat(path).st_mtime_ns}" for path in self.records.paths)
+        """Identifies what is read: the files, by size and time, and the features."""
+        files = (f"{path} {os.stat(path).st_size} {os.stat(path).st_mtime_ns}" for path in self.records.paths)
+        return "\n".join((self.feature, self.mask_feature, *files))
 
 
-def list_records(pattern: str, *, image: str, label: str, name: str, flag: str = "data") -> RecordedPictures:
+def list_records(
+    pattern: str, *, image: str, label: str, name: str, mask: str = "", flag: str = "data"
+) -> RecordedPictures:
     """Finds the pictures of TFRecord files of `tf.train.Example`s, in the order of the files' names.
 
     Args:
@@ -46,6 +58,7 @@ def list_records(pattern: str, *, image: str, label: str, name: str, flag: str =
         image: the feature with the picture file.
         label: the feature with its class, an integer; records without it, or with a negative one, are unlabelled.
         name: the feature with its name, a text; empty: pictures are named after their file and place.
+        mask: the feature with its mask, which all records then have; empty: there is none.
         flag: to name in errors.
 
     Raises:
@@ -65,5 +78,7 @@ def list_records(pattern: str, *, image: str, label: str, name: str, flag: str =
             f"{os.path.basename(paths[file])}#{i - first}"
             for i, (file, first) in enumerate(zip(files, firsts, strict=True))
         ]
-    rows = tuple(Row(*row) for row in zip(names, labels, strict=True))
-    return RecordedPictures(pathlib.Path(pattern), tuple(names), rows, records=catalogue.records, feature=image)
+    rows = tuple(Row(*row, mask=mask) for row in zip(names, labels, strict=True))
+    return RecordedPictures(
+        pathlib.Path(pattern), tuple(names), rows, records=catalogue.records, feature=image, mask_feature=mask
+    )

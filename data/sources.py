@@ -33,6 +33,7 @@ class Reading:
         image_feature: of `tf.train.Example`s, the picture file.
         label_feature: its class, a number.
         name_feature: its name; empty: it has none.
+        mask_feature: its mask, of a data set of tensorflow-datasets too; empty: it has none.
     """
 
     decoding: Decoding = dataclasses.field(default_factory=Decoding)
@@ -41,6 +42,7 @@ class Reading:
     image_feature: str = "image"
     label_feature: str = "label"
     name_feature: str = ""
+    mask_feature: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +112,7 @@ def _tfrecord(request: Request) -> Source:
         image=reading.image_feature,
         label=reading.label_feature,
         name=reading.name_feature,
+        mask=reading.mask_feature,
         flag=request.flag,
     )
     return _examined(records, request)
@@ -148,23 +151,41 @@ def _tfds(request: Request) -> Source:
     if builder.info.file_format.value != "tfrecord":
         kind = builder.info.file_format.value
         raise ValueError(f"--{flag} must be prepared as TFRecords. Received: {received}, prepared as {kind}")
-    image, label, text = (_feature(builder, kind) for kind in _FEATURE_KINDS)
+    mask = request.reading.mask_feature
+    image, label, text = _feature(builder, "Image", mask), _feature(builder, "ClassLabel"), _feature(builder, "Text")
     if not image or not label:
         raise ValueError(f"--{flag} must be a classification set, with an image and a label. Received: {received}")
-    one_size = None not in builder.info.features[image].shape
+    if mask:
+        _check_mask(builder, image, mask, received)
+    pictures = [builder.info.features[feature] for feature in (image, mask) if feature]
+    one_size = all(None not in feature.shape for feature in pictures)
     read = functools.partial(_read_split if one_size else _stream_split, builder, image, label, text)
     class_names = tuple(builder.info.features[label].names)
     splits = sorted(builder.info.splits)
     if split:
         if split not in splits:
             raise ValueError(f"--{flag} must name one of the splits {', '.join(splits)}. Received: {received}")
-        return Source(read(split), None, class_names)
+        return Source(read(split, mask), None, class_names)
     held_out = next((split for split in ("test", "validation") if _is_labelled(builder, split, label)), "")
     if "train" not in builder.info.splits or not held_out:
         raise ValueError(
             f"--{flag} must have the splits train and test (or validation). Received: {name}: {builder.info.splits}"
         )
-    return Source(read("train"), read(held_out), class_names)
+    return Source(read("train", mask), read(held_out), class_names)
+
+
+def _check_mask(builder: Any, image: str, mask: str, received: str) -> None:
+    """Looks whether a feature can be the mask of another."""
+    features = builder.info.features
+    able = [key for key, feature in features.items() if key != image and type(feature).__name__ in _MASK_KINDS]
+    if mask not in able:
+        raise ValueError(
+            f"--mask_feature must be a picture of {received} beside {image}: {', '.join(able) or 'there is none'}. "
+            f"Received: {mask}"
+        )
+    expected, shape = features[image].shape[:2], features[mask].shape[:2]
+    if None not in (*expected, *shape) and expected != shape:
+        raise ValueError(f"--mask_feature must be of the images' size, {expected}. Received: {mask}, of size {shape}")
 
 
 def _name_and_split(argument: str) -> tuple[str, str]:
@@ -173,11 +194,12 @@ def _name_and_split(argument: str) -> tuple[str, str]:
     return (name, last) if name and not re.fullmatch(r"[\d.*]+", last) else (argument, "")
 
 
-_FEATURE_KINDS = ("Image", "ClassLabel", "Text")
+_MASK_KINDS = ("Image", "LabeledImage")
 
 
-def _feature(builder: Any, kind: str) -> str:
-    return next((key for key, feature in builder.info.features.items() if type(feature).__name__ == kind), "")
+def _feature(builder: Any, kind: str, other_than: str = "") -> str:
+    features = builder.info.features.items()
+    return next((key for key, feature in features if type(feature).__name__ == kind and key != other_than), "")
 
 
 def _is_labelled(builder: Any, split: str, label: str) -> bool:
@@ -188,24 +210,26 @@ def _is_labelled(builder: Any, split: str, label: str) -> bool:
     return next(first.as_numpy_iterator()) != NO_LABEL
 
 
-def _read_split(builder: Any, image: str, label: str, text: str, split: str) -> ImageSet:
+def _read_split(builder: Any, image: str, label: str, text: str, split: str, mask: str = "") -> ImageSet:
     import tensorflow_datasets as tfds
 
     reading = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
     dataset = builder.as_dataset(split=split, read_config=reading, shuffle_files=False)
-    keys = [key for key in (image, label, text) if key]
+    keys = [key for key in (image, label, text, mask) if key]
     dataset = dataset.map(lambda row: {key: row[key] for key in keys}).batch(1024).prefetch(tf.data.AUTOTUNE)
     rows = list(dataset.as_numpy_iterator())
     column = {key: np.concatenate([row[key] for row in rows]) for key in keys}
     names = tuple(value.decode() for value in column[text]) if text else ()
-    return ImageSet(column[image], column[label].astype(np.int32), names)
+    masks = column[mask].any(-1).astype(np.uint8) if mask else None
+    return ImageSet(column[image], column[label].astype(np.int32), names, masks)
 
 
-def _stream_split(builder: Any, image: str, label: str, text: str, split: str) -> StreamedImageSet:
+def _stream_split(builder: Any, image: str, label: str, text: str, split: str, mask: str = "") -> StreamedImageSet:
     """Leaves the pictures of a split in their TFRecord files."""
-    catalogue = read_catalogue([str(path) for path in builder.info.splits[split].filepaths], label=label, name=text)
+    paths = [str(path) for path in builder.info.splits[split].filepaths]
+    catalogue = read_catalogue(paths, label=label, name=text, masked=(image, mask) if mask else ())
     names = tuple(name.decode() for name in catalogue.names.tolist())
-    encoded = read_records(catalogue.records, image)
+    encoded = read_records(catalogue.records, image, mask)
     return StreamedImageSet(encoded, builder.info.features[image].shape[-1], catalogue.labels, names)
 
 

@@ -108,6 +108,7 @@ def _load(hyperparameters: Hyperparameters, flag: str) -> Source:
         hyperparameters.image_feature,
         hyperparameters.label_feature,
         hyperparameters.name_feature,
+        hyperparameters.mask_feature if flag == "data" else "",  # backgrounds are removed in training only
     )
     specs = split_specs(getattr(hyperparameters, flag))
     sources = [load_source(spec, data_dir=hyperparameters.data_dir, flag=flag, reading=reading) for spec in specs]

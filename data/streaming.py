@@ -169,7 +169,7 @@ def boxes_of(recipe: str) -> views.Boxes:
     return boxes
 
 
-@tf.function(jit_compile=True)  # hundreds of tiny operations
+@tf.function(jit_compile=True, autograph=False)  # hundreds of tiny operations
 def _plan(
     seed: tf.Tensor, height: tf.Tensor, width: tf.Tensor, recipe: str, count: int, mask_probability: float
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

@@ -5,13 +5,13 @@ python -m semppl.evaluation.evaluate --workdir=runs/digits
 
 import dataclasses
 import json
-import os
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
 
-if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported: it greets with a dozen lines
+from semppl.configs import quiet  # before TensorFlow
+
+# isort: split
 
 import numpy as np
 import tensorflow as tf
@@ -106,7 +106,7 @@ def evaluate(
     if not len(judged):
         raise ValueError(f"--{split} must have labels to judge by. Received: {len(held_out)} images, none with a label")
     truth = held_out.labels[judged]
-    labels = labels_of_run(source.train, hyperparameters)
+    labels = labels_of_run(source, hyperparameters)
     prepare = test_view(hyperparameters.recipe, hyperparameters.large_size)
     representations: dict[str, tuple[Function, Function]] = {
         "raw_pixels": (_identity, _flat_pixels),
@@ -163,7 +163,7 @@ def table(metrics: dict[str, dict[str, float]]) -> str:
 def main(argv: list[str]) -> int:
     """Runs from flags; returns the exit code."""
     del argv
-    tf.get_logger().setLevel("ERROR")  # else every variable of a checkpoint that does not fit is listed
+    quiet.hush()
     try:
         print(
             table(

@@ -28,5 +28,5 @@ def embed(
     Returns:
         `[k, D]` float32.
     """
-    compiled = tf.function(function, reduce_retracing=True)
+    compiled = tf.function(function, reduce_retracing=True, autograph=False)
     return np.concatenate([compiled(part).numpy() for part in images.batches(prepare, batch_size=batch_size, ids=ids)])

@@ -4,14 +4,14 @@ python -m semppl.export.client --server=http://localhost:8501 --model_name=digit
 """
 
 import json
-import os
 import pathlib
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
-if __name__ == "__main__":  # before TensorFlow is imported: it greets with a dozen lines
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from semppl.configs import quiet  # before TensorFlow
+
+# isort: split
 
 import numpy as np
 from absl import app, flags
@@ -73,6 +73,7 @@ def ask(client: Client, paths: Sequence[pathlib.Path], *, signature: str, batch_
 
 def main(argv: list[str]) -> int:
     """Prints a line of JSON per picture; returns the exit code."""
+    quiet.hush()
     try:
         if len(argv) < 2:
             raise ValueError("The arguments must be pictures. Received: none")

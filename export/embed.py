@@ -13,14 +13,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-if __name__ == "__main__":  # before TensorFlow is imported: it greets with a dozen lines
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from semppl.configs import quiet  # before TensorFlow
+
+# isort: split
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
-from absl import app, flags, logging
+from absl import app, flags
 
 from semppl.configs import model_flags
 from semppl.export.assets import MODEL_CARD
@@ -178,7 +179,7 @@ def _progress() -> Callable[[int, int], None]:
 def main(argv: list[str]) -> int:
     """Runs from flags; returns the exit code."""
     del argv
-    logging.set_verbosity(logging.WARNING)  # TensorFlow tells that an updated model has no fingerprint
+    quiet.hush()
     try:
         count = embed_folder(
             str(model_flags.MODEL.value),

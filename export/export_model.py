@@ -12,8 +12,11 @@ import sys
 import tempfile
 from typing import Any
 
+from semppl.configs import quiet  # before TensorFlow
+
+# isort: split
 import tensorflow as tf
-from absl import app, flags, logging
+from absl import app, flags
 
 import semppl
 from semppl.configs import run_flags
@@ -141,7 +144,7 @@ def main(argv: list[str]) -> int:
     """Runs from flags; returns the exit code."""
     del argv
     command = shlex.join(["python", "-m", "semppl.export.export_model", *sys.argv[1:]])
-    logging.set_verbosity(logging.WARNING)  # TensorFlow tells of every asset it writes
+    quiet.hush()
     try:
         card = export(
             run_flags.WORKDIR.value,

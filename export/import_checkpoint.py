@@ -12,11 +12,12 @@ import tempfile
 from collections.abc import Callable
 from typing import Any
 
-if __name__ == "__main__":  # before TensorFlow is imported: it greets with a dozen lines
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from semppl.configs import quiet  # before TensorFlow
+
+# isort: split
 
 import tensorflow as tf
-from absl import app, flags, logging
+from absl import app, flags
 
 from semppl.configs import run_flags
 from semppl.configs.hyperparameters import Hyperparameters
@@ -145,7 +146,7 @@ def _settings_from_flags() -> dict[str, Any]:
 def main(argv: list[str]) -> int:
     """Runs from flags; returns the exit code."""
     del argv
-    logging.set_verbosity(logging.WARNING)
+    quiet.hush()
     try:
         checkpoint = import_checkpoint(str(_SOURCE.value), run_flags.WORKDIR.value, **_settings_from_flags())
     except (ValueError, OSError, tf.errors.OpError) as error:

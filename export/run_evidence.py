@@ -36,7 +36,7 @@ def read_evidence(
         ValueError: if the data are not where the run found them.
     """
     source = load_data(hyperparameters)
-    labels = labels_of_run(source.train, hyperparameters)
+    labels = labels_of_run(source, hyperparameters)
     labelled = np.flatnonzero(labels != NO_LABEL)
     unlabelled = np.flatnonzero(labels == NO_LABEL)
     reference = _sample(unlabelled if len(unlabelled) else labelled, _MAX_REFERENCE)

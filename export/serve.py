@@ -3,16 +3,16 @@
 python -m semppl.export.serve --model_name=digits --model_base_path=served/digits
 """
 
-import os
 import pathlib
 import signal
 import sys
 import threading
 
-if __name__ == "__main__":  # before TensorFlow is imported: it greets with a dozen lines
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from semppl.configs import quiet  # before TensorFlow
 
-from absl import app, flags, logging
+# isort: split
+
+from absl import app, flags
 
 from semppl.configs import model_flags
 from semppl.export.serving.extra import MISSING, has_serving
@@ -32,7 +32,7 @@ _WAIT_SECONDS = flags.DEFINE_float("wait_seconds", Limits.seconds, "How long a r
 def main(argv: list[str]) -> int:
     """Runs from flags until SIGTERM or SIGINT; returns the exit code."""
     del argv
-    logging.set_verbosity(logging.WARNING)  # TensorFlow tells that an updated model has no fingerprint
+    quiet.hush()
     if not has_serving():
         print(f"error: {MISSING}", file=sys.stderr)
         return 2

@@ -5,7 +5,6 @@ python -m semppl.export.update_memory --model=served/digits/1 --labels=new.csv -
 
 import dataclasses
 import json
-import os
 import pathlib
 import shlex
 import shutil
@@ -13,12 +12,13 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-if __name__ == "__main__":  # before TensorFlow is imported: it greets with a dozen lines
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from semppl.configs import quiet  # before TensorFlow
+
+# isort: split
 
 import numpy as np
 import tensorflow as tf
-from absl import app, flags, logging
+from absl import app, flags
 
 from semppl.configs import model_flags
 from semppl.export.assets import EVIDENCE, MODEL_CARD, write_assets
@@ -107,7 +107,7 @@ def _embed(model: pathlib.Path, pictures: Sequence[LabelledPicture]) -> np.ndarr
 def main(argv: list[str]) -> int:
     """Runs from flags; returns the exit code."""
     del argv
-    logging.set_verbosity(logging.WARNING)  # TensorFlow tells that an updated model has no fingerprint
+    quiet.hush()
     command = shlex.join(["python", "-m", "semppl.export.update_memory", *sys.argv[1:]])
     try:
         card = update_memory(

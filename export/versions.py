@@ -17,7 +17,7 @@ def new_version(export_dir: str | pathlib.Path, *, flag: str) -> Iterator[pathli
         flag: what asked for it, for the error.
 
     Yields:
-        The folder to write in; it vanishes if something goes wrong.
+        The folder to write in; it vanishes if something goes wrong, and so do folders around it that were not there before.
 
     Raises:
         ValueError: if the folder is there already, or is no version number.
@@ -27,6 +27,7 @@ def new_version(export_dir: str | pathlib.Path, *, flag: str) -> Iterator[pathli
         raise ValueError(f"{flag} must end in a version number, as TensorFlow Serving wants it. Received: {export_dir}")
     if target.exists():
         raise ValueError(f"{flag} must be a new folder; a served version never changes. Received: {export_dir}")
+    made = [folder for folder in target.parents if not folder.exists()]
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = pathlib.Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
     try:
@@ -35,4 +36,7 @@ def new_version(export_dir: str | pathlib.Path, *, flag: str) -> Iterator[pathli
         os.rename(aside, target)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
+        with contextlib.suppress(OSError):  # somebody else has written there meanwhile
+            for folder in made:
+                folder.rmdir()
         raise

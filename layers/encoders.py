@@ -1,5 +1,6 @@
 """The encoders by name."""
 
+import difflib
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -41,6 +42,23 @@ ENCODERS: dict[str, Callable[..., tf.keras.layers.Layer]] = {
 }
 
 
+def check_encoder(name: str, *, called: str = "`name`") -> None:
+    """Looks up an encoder.
+
+    Args:
+        name: that should be a key of `ENCODERS`.
+        called: the flag or argument, for the error.
+
+    Raises:
+        ValueError: for an unknown name, with the families, the names most like it, and where all of them stand.
+    """
+    if name not in ENCODERS:
+        families = f"convnet, resnet50 or another of its family (docs/encoders.md lists all {len(ENCODERS)})"
+        alike = difflib.get_close_matches(name, ENCODERS)
+        meant = f"; did you mean {' or '.join(alike)}?" if alike else ""
+        raise ValueError(f"{called} must be {families}. Received: {name}{meant}")
+
+
 def build_encoder(
     name: str, *, width: float = 1, norm: str = "batch", layer_name: str = "encoder"
 ) -> tf.keras.layers.Layer:
@@ -55,8 +73,7 @@ def build_encoder(
     Raises:
         ValueError: for an unknown name or norm, or a width that is not positive.
     """
-    if name not in ENCODERS:
-        raise ValueError(f"`name` must be one of {sorted(ENCODERS)}. Received: name={name!r}")
+    check_encoder(name)
     if width <= 0:
         raise ValueError(f"`width` must be positive. Received: width={width}")
     return ENCODERS[name](width=width, norm=norm, name=layer_name)

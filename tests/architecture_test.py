@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "tests": set(FOLDERS),
     CHECKPOINT_READER: {"configs", "layers"},
     "evaluation.evaluate": {"configs", "data", "evaluation", "layers", CHECKPOINT_READER},  # its input is a run
+    "evaluation.finetune": {"configs", "data", "evaluation", "layers", CHECKPOINT_READER},
     "export.run_evidence": {"configs", "data", "export"},  # a model remembers the run's labelled images
 }
 COLLECTIVES = "layers/collectives.py"
@@ -125,6 +126,22 @@ def flags_stop_at_entry_points(source: Source) -> Iterator[str]:
             yield f"{line}: only a module with a `main` reads flags; found {name}"
 
 
+def programs_are_quiet(source: Source) -> Iterator[str]:
+    """A program must import `quiet` before anything that imports TensorFlow, or its own lines drown."""
+    if source.folder in ("tests", "benchmarks"):
+        return
+    if not any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in source.nodes()):
+        return
+    loud = [
+        (line, name)
+        for line, name in source.imports()
+        if name != "semppl.configs.quiet" and name.split(".")[0] in ("semppl", "tensorflow")
+    ]
+    hushes = [line for line, name in source.imports() if name == "semppl.configs.quiet"]
+    if not hushes or min(loud) < (min(hushes), "") or "quiet.hush()" not in source.text:
+        yield "0: a program imports semppl.configs.quiet before all else of ours, and calls quiet.hush() in its main"
+
+
 def errors_are_raised_not_asserted(source: Source) -> Iterator[str]:
     if source.folder != "tests":
         yield from (f"{node.lineno}: `assert` outside tests" for node in source.nodes() if isinstance(node, ast.Assert))
@@ -190,6 +207,7 @@ RULES_FOR_CODE: tuple[Callable[[Source], Iterator[str]], ...] = (
     addons_imports_say_what_replaces_them,
     collectives_stand_in_one_module,
     flags_stop_at_entry_points,
+    programs_are_quiet,
     errors_are_raised_not_asserted,
     files_are_named_after_their_idea,
 )
@@ -219,6 +237,9 @@ class ArchitectureTest(parameterized.TestCase):
 
     def test_every_folder_is_read(self):
         self.assertCountEqual({source.folder for source in python_sources()}, FOLDERS)
+
+
+_HUSHED = "def main(argv):\n    quiet.hush()"
 
 
 class RulesCanBeBrokenTest(parameterized.TestCase):
@@ -251,6 +272,9 @@ class RulesCanBeBrokenTest(parameterized.TestCase):
         (flags_stop_at_entry_points, "trainers/a.py", "def f():\n    return flags.FLAGS.seed"),
         (flags_stop_at_entry_points, "trainers/a.py", "from semppl.configs import run_flags"),
         (flags_stop_at_entry_points, "data/a.py", "from semppl.configs import hyperparameter_flags"),
+        (programs_are_quiet, "export/a.py", "import tensorflow\ndef main(argv):\n    pass"),
+        (programs_are_quiet, "export/a.py", "import tensorflow\nfrom semppl.configs import quiet\n" + _HUSHED),
+        (programs_are_quiet, "export/a.py", "from semppl.configs import quiet, run_flags\ndef main(argv):\n    pass"),
         (errors_are_raised_not_asserted, "benchmarks/a.py", "def f(x):\n    assert x"),
         (files_are_named_after_their_idea, "data/utils.py", ""),
         (files_are_named_after_their_idea, "data/deep/helper.py", ""),
@@ -281,6 +305,8 @@ class RulesCanBeBrokenTest(parameterized.TestCase):
         ),
         (flags_stop_at_entry_points, "export/a.py", "from semppl.configs import run_flags\ndef main(argv):\n    pass"),
         (flags_stop_at_entry_points, "configs/run_flags.py", "WORKDIR = flags.DEFINE_string('workdir', '', '')"),
+        (programs_are_quiet, "export/a.py", "from semppl.configs import quiet\nimport tensorflow\n" + _HUSHED),
+        (programs_are_quiet, "export/a.py", "import tensorflow"),
         (errors_are_raised_not_asserted, "tests/a_test.py", "assert True"),
         (no_machine_is_named, "docs/a.md", "--workdir=runs/home/ or ~/work/ or https://example.com/work/"),
         (no_machine_is_named, "Makefile", "uv pip compile --no-emit-index-url --no-emit-find-links"),

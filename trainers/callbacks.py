@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from semppl.layers.labels import NO_LABEL
 from semppl.trainers.checkpoints import RunCheckpoints, write_atomically, writing_to
+from semppl.trainers.monitors import known_numbers
 from semppl.trainers.termination import Termination
 
 COLLAPSED_SPREAD = 0.01
@@ -82,7 +83,7 @@ class Summaries(tf.keras.callbacks.Callback):
         step = _step(self.model)
         if not self._turn.comes_at(step) and step != self._last_step:
             return
-        numbers = {name: float(value) for name, value in logs.items()}
+        numbers = known_numbers(logs)
         numbers["learning_rate"] = float(self.model.optimizer.learning_rate.numpy())
         numbers |= self._queue_fill()
         rounded = {name: float(f"{value:.7g}") for name, value in numbers.items()}
@@ -115,6 +116,7 @@ _GROUPS = {
     **{name: f"loss/{name}" for name in ("loss", *(f"contrastive_{kind}" for kind in ("augmentation", "semantic")))},
     **{name: f"loss/{name}" for name in ("invariance_augmentation", "invariance_semantic")},
     **{name: f"pseudo_labels/{name}" for name in ("pseudo_label_accuracy", "pseudo_label_coverage", "vote_confidence")},
+    "pseudo_labels_judged": "pseudo_labels/pseudo_labels_judged",
     "with_semantic_positive": "pseudo_labels/with_semantic_positive",
     **{name: f"optimisation/{name}" for name in ("learning_rate", "target_decay", "gradient_norm")},
 }

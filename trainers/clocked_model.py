@@ -12,7 +12,8 @@ Report = dict[str, tf.Tensor]
 class ClockedModel(tf.keras.Model):
     """Trains in Keras' `fit`, with a clock around every `next`.
 
-    A subclass' `train_step` reports the same on every replica; `fit` gets what the first one says.
+    A subclass' `train_step` reports the same on every replica; `fit` gets what the first one says. It is traced as it stands:
+    `tf.cond` and `tf.where`, for no `if` on a tensor is converted.
 
     Attributes:
         seconds_waiting: for batches, so far, in this process. Not counted where several steps are taken at once: their batches are
@@ -32,12 +33,12 @@ class ClockedModel(tf.keras.Model):
             return made
         strategy = self.distribute_strategy
         run = (
-            tf.function(self.train_step, jit_compile=True, reduce_retracing=True)
+            tf.function(self.train_step, jit_compile=True, reduce_retracing=True, autograph=False)
             if self.jit_compile
             else self.train_step
         )
 
-        @tf.function(reduce_retracing=True)
+        @tf.function(reduce_retracing=True, autograph=False)  # no step has Python to convert; looking takes seconds
         def take_step(batch: Any) -> Report:
             report = strategy.run(run, args=(batch,))
             return {name: strategy.experimental_local_results(value)[0] for name, value in report.items()}

@@ -1,5 +1,8 @@
 """What a step reports about itself: small numbers over the global batch."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import tensorflow as tf
 
 from semppl.layers import collectives
@@ -18,7 +21,7 @@ def vote_report(votes: Votes, labels: tf.Tensor, truth: tf.Tensor) -> dict[str, 
     Returns:
         pseudo_label_coverage: share of unlabelled images that got a class; pseudo_label_accuracy: share of those, of known
         truth, whose class is right; vote_confidence: mean share of votes that their class got. All in 0..1, and 0 where
-        there is no such image.
+        there is no such image. pseudo_labels_judged: the images that the accuracy is of; see `known_numbers`.
     """
     unlabelled = labels == NO_LABEL
     voted = unlabelled & (votes.classes != NO_LABEL)
@@ -29,10 +32,19 @@ def vote_report(votes: Votes, labels: tf.Tensor, truth: tf.Tensor) -> dict[str, 
         collectives.all_reduce_sum(tf.stack([*counts, confidence]))
     )
     return {
+        "pseudo_labels_judged": num_known,
         "pseudo_label_accuracy": tf.math.divide_no_nan(num_right, num_known),
         "pseudo_label_coverage": tf.math.divide_no_nan(num_voted, num_unlabelled),
         "vote_confidence": tf.math.divide_no_nan(confidence, num_voted),
     }
+
+
+def known_numbers(report: Mapping[str, Any]) -> dict[str, float]:
+    """Returns the numbers of a step's report that mean something: an accuracy of no image at all does not."""
+    numbers = {name: float(value) for name, value in report.items()}
+    if numbers.get("pseudo_labels_judged") == 0:
+        del numbers["pseudo_label_accuracy"]
+    return numbers
 
 
 def share(chosen: tf.Tensor) -> tf.Tensor:

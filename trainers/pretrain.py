@@ -11,15 +11,16 @@ import signal
 import sys
 from collections.abc import Callable
 
-if __name__ == "__main__":  # before TensorFlow is imported: it greets with a dozen lines, and takes seconds
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from semppl.configs import quiet  # before TensorFlow
+
+if __name__ == "__main__":  # before TensorFlow is imported, which takes seconds
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 
 import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from semppl.configs import run_flags
+from semppl.configs import hyperparameter_flags, run_flags
 from semppl.configs.hyperparameter_flags import hyperparameters_from_flags
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.images import NO_LABEL, Source
@@ -28,7 +29,7 @@ from semppl.data.pipeline import Pipeline
 from semppl.data.splits import load_data
 from semppl.data.streaming import StreamedImageSet, boxes_of
 from semppl.data.views import RECIPES
-from semppl.layers.encoders import ENCODERS
+from semppl.layers.encoders import check_encoder
 from semppl.trainers import callbacks, checkpoints, profiling, schedules, strategy, workers
 from semppl.trainers.clocked_model import ClockedModel
 from semppl.trainers.initial_encoder import check_initial_run, start_from_initial_run
@@ -40,6 +41,9 @@ from semppl.trainers.termination import STOPPED, Termination
 
 METHODS: dict[str, Callable[[Hyperparameters, int], ClockedModel]] = {"semppl": SemPPL, "supervised": Supervised}
 
+# --help lists these flags too.
+flags.adopt_module_key_flags(run_flags)
+flags.adopt_module_key_flags(hyperparameter_flags)
 _STRATEGY = flags.DEFINE_string(
     "strategy",
     "auto",
@@ -128,7 +132,7 @@ def pretrain(
             f"Received: {workdir}, from which this one goes on at step {first_step}",
         )
         if chief:
-            where = f"{devices.num_replicas_in_sync} replica(s), {type(devices).__name__} ({why})"
+            where = f"{strategy.describe(devices)} ({why})"
             _announce(hyperparameters, workdir, where, source, int((labels != NO_LABEL).sum()), first_step)
         if first_step < last_step:
             pipeline = Pipeline(source.train, labels, hyperparameters)
@@ -178,7 +182,8 @@ def check_names(hyperparameters: Hyperparameters) -> None:
     Raises:
         ValueError: for an unknown name, with the flag and the names that there are.
     """
-    for flag, names in (("method", METHODS), ("encoder", ENCODERS), ("recipe", RECIPES), ("optimiser", OPTIMISERS)):
+    check_encoder(hyperparameters.encoder, called="--encoder")
+    for flag, names in (("method", METHODS), ("recipe", RECIPES), ("optimiser", OPTIMISERS)):
         name = getattr(hyperparameters, flag)
         if name not in names:
             raise ValueError(f"--{flag} must be one of {', '.join(sorted(names))}. Received: {name}")
@@ -192,7 +197,7 @@ def prepare_data(hyperparameters: Hyperparameters, replicas: int) -> tuple[Sourc
         raise ValueError(f"--pixel_mean must {allowed}. Received: {hyperparameters.pixel_mean}")
     if isinstance(source.train, StreamedImageSet):
         boxes_of(hyperparameters.recipe)
-    labels = labels_of_run(source.train, hyperparameters)
+    labels = labels_of_run(source, hyperparameters)
     num_labelled = int((labels != NO_LABEL).sum())
     resolved = hyperparameters.resolved(num_images=len(labels), num_labelled=num_labelled, replicas=replicas)
     return source, labels, resolved
@@ -255,7 +260,8 @@ def _announce(
 ) -> None:
     print(
         f"{hyperparameters.method} on {hyperparameters.data}: {len(source.train)} images, {num_labelled} labelled, "
-        f"{len(source.class_names)} classes; {where}; TensorBoard: tensorboard --logdir {workdir}",
+        f"{len(source.class_names)} classes; {hyperparameters.steps} steps; {where}; "
+        f"TensorBoard: tensorboard --logdir {workdir}",
         flush=True,
     )
     if first_step == hyperparameters.steps:
@@ -272,7 +278,7 @@ def main(argv: list[str]) -> int:
         worker lost; 130 Ctrl-C.
     """
     del argv
-    tf.get_logger().setLevel("ERROR")  # Keras complains of slow callbacks, for one
+    quiet.hush()
     tf.config.experimental.enable_op_determinism()
     try:
         with Termination() as termination:

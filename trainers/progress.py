@@ -10,6 +10,8 @@ from typing import Any, TextIO
 
 import tensorflow as tf
 
+from semppl.trainers.monitors import known_numbers
+
 _NAMES = types.MappingProxyType(
     {
         "loss": "loss",
@@ -101,7 +103,8 @@ class Progress(tf.keras.callbacks.Callback):
     def _show(self, step: int, remaining: float, rate: str, logs: Mapping[str, Any]) -> None:
         where = f"step {step}/{self._last_step}"
         left = f"{duration(remaining)} left"
-        terms = [f"{shown} {float(logs[name]):.4g}" for name, shown in _NAMES.items() if name in logs]
+        numbers = known_numbers(logs)
+        terms = [f"{shown} {numbers[name]:.4g}" for name, shown in _NAMES.items() if name in numbers]
         if not self._on_terminal:
             print("  ".join(part for part in (where, left, rate, *terms) if part), file=self._stream, flush=True)
             return

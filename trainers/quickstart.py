@@ -11,6 +11,9 @@ import subprocess
 import sys
 import time
 
+from semppl.configs import quiet  # before TensorFlow
+
+# isort: split
 import numpy as np
 import tensorflow as tf
 from absl import app, flags
@@ -135,7 +138,7 @@ def _print_table(
     print(f"figures in {workdir / 'summary.json'}; {seconds:.0f} s\n")
     print("What to try next:")
     print(f"  look inside:        tensorboard --logdir {workdir}")
-    print("  what can be set:    python -m semppl.trainers.pretrain --helpfull")
+    print("  what can be set:    python -m semppl.trainers.pretrain --help")
     print(f"  judge a run:        python -m semppl.evaluation.evaluate --workdir={workdir / f'semppl-{seed}'}")
     print('  your own pictures:  README.md, "Your own pictures"')
 
@@ -143,6 +146,7 @@ def _print_table(
 def main(argv: list[str]) -> int:
     """Runs from flags; returns the exit code."""
     del argv
+    quiet.hush()
     try:
         quickstart(pathlib.Path(run_flags.WORKDIR.value), [int(seed) for seed in _SEEDS.value])
     except subprocess.CalledProcessError as error:

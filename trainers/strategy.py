@@ -84,6 +84,17 @@ def compiles(jit_compile: str, strategy: tf.distribute.Strategy) -> bool:
     return not on_cpu if jit_compile == "auto" else jit_compile == "true"
 
 
+def describe(strategy: tf.distribute.Strategy) -> str:
+    """Says in words which devices a strategy uses."""
+    count = strategy.num_replicas_in_sync
+    if _is_tpu(strategy):
+        return f"{count} TPU cores"
+    kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return f"{count} {kind}s of several workers"
+    return f"one {kind}" if count == 1 else f"{count} {kind}s, mirrored"
+
+
 def finishes_views(strategy: tf.distribute.Strategy) -> bool:
     """Decides whether the device itself finishes the views it is fed: a TPU or GPU does; on a CPU the pipeline is faster."""
     return _is_tpu(strategy) or bool(tf.config.list_logical_devices("GPU"))

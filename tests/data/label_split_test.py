@@ -103,10 +103,13 @@ class DrawnLabelsTest(parameterized.TestCase):
         self.assertEqual(_kept(images, labels_per_class=2), [0, 2, 3, 4])
 
     def test_more_than_there_are_names_the_class_that_is_short(self):
-        images = _images([0] * 5 + [1] * 3)
-        self.assertLen(_kept(images, labels_per_class=3), 6)
-        with self.assertRaisesRegex(ValueError, r"^--labels_per_class must be at most 3, .* class 1\. Received: 4$"):
-            visible_labels(images, labels_per_class=4)
+        images = _images([0] * 5 + [1] * 4 + [2] * 3)  # too few in class 1 too, but what is allowed is 3
+        self.assertLen(_kept(images, labels_per_class=3), 9)
+        for names, name in (((), "2"), (("cat", "dog", "owl"), "owl")):
+            with self.assertRaises(ValueError) as caught:
+                visible_labels(images, labels_per_class=5, class_names=names)
+            allowed = f"at most 3, the labelled images of the smallest class, {name}"
+            self.assertEqual(str(caught.exception), f"--labels_per_class must be {allowed}. Received: 5")
 
 
 class ListedLabelsTest(parameterized.TestCase):

@@ -321,11 +321,13 @@ class CacheTest(_FolderTest):
 class RecordedPicturesTest(_FolderTest):
     def write(self, name, rows):
         with tf.io.TFRecordWriter(str(self.root / name)) as writer:
-            for picture, label, title in rows:
+            for picture, label, title, *mask in rows:
                 features = {"jpg": tf.train.Feature(bytes_list=tf.train.BytesList(value=[picture] if picture else []))}
                 if label is not None:
                     features["kind"] = tf.train.Feature(int64_list=tf.train.Int64List(value=[label]))
                 features["title"] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[title.encode()]))
+                if mask:
+                    features["mask"] = tf.train.Feature(bytes_list=tf.train.BytesList(value=mask))
                 writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
 
     def records(self, **reading):
@@ -352,6 +354,23 @@ class RecordedPicturesTest(_FolderTest):
 
     def test_names_may_be_given(self):
         self.assertEqual(self.records(max_bad_fraction=0.5, name_feature="title").train.names, ("a", "b", "c", "f"))
+
+    def test_records_may_bring_masks(self):
+        whole = np.zeros(self.expected[0].shape[:2], np.uint8)
+        whole[:3] = 7
+        png = decoding.encode(whole[..., np.newaxis])
+        picture = decoding.encode(self.expected[0])
+        for name in ("a.rec", "b.rec"):
+            self.write(name, [(picture, 1, "p", png)])
+        rows = tf.data.Dataset.from_tensor_slices({"ids": np.arange(2)})
+        for cache_dir in ("", str(self.cache)):
+            train = self.records(mask_feature="mask", cache_dir=cache_dir).train
+            for row in train.map_pictures(rows, lambda row: row):
+                self.assertAllEqual(row["mask"] > 0, whole > 0)
+        self.assertNotIn("mask", next(iter(self.records().train.map_pictures(rows, lambda row: row))))
+        self.write("b.rec", [(picture, 1, "p", decoding.encode(whole[:-1, :, np.newaxis])), (picture, 1, "p")])
+        with self.assertRaisesRegex(ValueError, r"2 of the 3 pictures .*2 skipped, mask missing, .* size: b\.rec#0"):
+            self.records(mask_feature="mask")
 
     def test_bad_records_are_counted_and_named(self):
         with self.assertRaisesRegex(

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import re
 import time
 from unittest import mock
 
@@ -11,7 +12,7 @@ import tensorflow_datasets as tfds
 from absl.testing import parameterized
 
 from semppl.data import sources
-from semppl.data.sources import NO_LABEL, ImageSet, load_source
+from semppl.data.sources import NO_LABEL, ImageSet, Reading, load_source
 from semppl.tests import testing
 
 _SHAPE = (5, 4, 3)
@@ -38,7 +39,7 @@ class _Set(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, count):
         for index in range(count):
             row = {"file": f"{index}.png", "image": np.full(_SHAPE, index % 251, np.uint8), "kind": index % 3}
-            yield index, {name: row[name] for name in self.FEATURES}
+            yield index, {name: row[name] for name in self.FEATURES if name in row}
 
 
 class SempplWhole(_Set):
@@ -77,6 +78,52 @@ class SempplManySizes(_Set):
         for index in range(count):
             image = np.full((4 + index, 9 - index % 5, 3), index, np.uint8)
             yield index, {"file": f"{index}.png", "image": image, "kind": -1 if count == 3 else index % 3}
+
+
+def _mask(index, height, width):
+    """A mask that no other image has: a row and a column of it show the object."""
+    mask = np.zeros((height, width, 1), np.uint8)
+    mask[index % height] = mask[:, index % width] = 1
+    return mask
+
+
+class SempplMasked(_Set):
+    """Has images and masks of one size; the mask's name comes before the image's."""
+
+    SPLITS = {"train": 5, "test": 3}  # noqa: RUF012
+    FEATURES = _Set.FEATURES | {"background": tfds.features.Image(shape=(*_SHAPE[:2], 1))}
+    MASK_SHAPE = _SHAPE[:2]
+
+    def _generate_examples(self, count):
+        for index, row in super()._generate_examples(count):
+            yield index, row | {"background": _mask(index, *self.MASK_SHAPE)}
+
+
+class SempplMaskedAlike(SempplMasked):
+    """Says nothing of its masks' size, which is wrong for the fourth training image."""
+
+    FEATURES = _Set.FEATURES | {"background": tfds.features.Image(shape=(None, None, 1))}
+
+    def _generate_examples(self, count):
+        for index, row in super()._generate_examples(count):
+            yield index, row | ({"background": _mask(0, 2, 3)} if index == 3 else {})
+
+
+class SempplMaskedOtherwise(SempplMasked):
+    """Has masks of another size than its images."""
+
+    FEATURES = _Set.FEATURES | {"background": tfds.features.Image(shape=(2, 3, 1))}
+    MASK_SHAPE = (2, 3)
+
+
+class SempplMaskedManySizes(SempplManySizes):
+    """Has a mask for each of its images of several sizes."""
+
+    FEATURES = SempplManySizes.FEATURES | {"background": tfds.features.LabeledImage(labels=5, shape=(None, None, 1))}
+
+    def _generate_examples(self, count):
+        for index, row in super()._generate_examples(count):
+            yield index, row | {"background": _mask(index, *row["image"].shape[:2])}
 
 
 def _digest(array):
@@ -188,6 +235,44 @@ class PreparedTest(tf.test.TestCase, parameterized.TestCase):
             for number, picture in zip(numbers, pictures, strict=True):
                 self.assertEqual(picture.shape, (4 + number, 9 - number % 5, 3))
                 self.assertTrue((picture == number).all())
+
+    def test_masks_of_a_set_in_memory_go_with_their_images_in_training(self):
+        folder = self._prepare(SempplMasked)
+        source = load_source("tfds:semppl_masked", data_dir=folder, reading=Reading(mask_feature="background"))
+        self.assertIsNone(source.test.masks)
+        for name, image, mask in zip(source.train.names, source.train.images, source.train.masks, strict=True):
+            number = int(name.removesuffix(".png"))
+            self.assertTrue((image == number).all())
+            self.assertAllEqual(mask, _mask(number, *_SHAPE[:2])[..., 0])
+        self.assertIsNone(load_source("tfds:semppl_masked", data_dir=folder).train.masks)
+        with self.assertRaises(ValueError) as caught:
+            load_source("tfds:semppl_masked", data_dir=folder, reading=Reading(mask_feature="kind"))
+        allowed = "a picture of tfds:semppl_masked beside image: background"
+        self.assertEqual(str(caught.exception), f"--mask_feature must be {allowed}. Received: kind")
+
+    def test_masks_of_a_set_on_disk_go_with_their_images_in_training(self):
+        folder = self._prepare(SempplMaskedManySizes)
+        reading = Reading(mask_feature="background")
+        source = load_source("tfds:semppl_masked_many_sizes", data_dir=folder, reading=reading)
+        rows = tf.data.Dataset.from_tensor_slices({"ids": np.arange(11)})
+        for name, row in zip(source.train.names, source.train.map_pictures(rows, lambda row: row), strict=True):
+            number = int(name.removesuffix(".png"))
+            self.assertAllEqual(row["mask"] > 0, _mask(number, *row["image"].shape[:2])[..., 0] > 0)
+        rows = tf.data.Dataset.from_tensor_slices({"ids": np.arange(4)})
+        self.assertNotIn("mask", next(iter(source.test.map_pictures(rows, lambda row: row))))
+
+    @parameterized.parameters(
+        (
+            SempplMaskedOtherwise,
+            "semppl_masked_otherwise",
+            r"of the images' size, {}\. Received: background, of size {}$",
+        ),
+        (SempplMaskedAlike, "semppl_masked_alike", r"masks as large as .*: background, {1} for 3.png, {0}$"),
+    )
+    def test_a_mask_of_another_size_is_refused_by_name(self, builder_class, name, message):
+        folder, sizes = self._prepare(builder_class), (re.escape(str(_SHAPE[:2])), re.escape("(2, 3)"))
+        with self.assertRaisesRegex(ValueError, "^--mask_feature must be " + message.format(*sizes)):
+            load_source(f"tfds:{name}", data_dir=folder, reading=Reading(mask_feature="background"))
 
     def test_a_split_may_be_named(self):
         folder = self._prepare(SempplManySizes)

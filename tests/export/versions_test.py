@@ -23,9 +23,20 @@ class NewVersionTest(parameterized.TestCase):
 
     @parameterized.parameters(ValueError, KeyboardInterrupt)
     def test_it_vanishes_if_something_goes_wrong(self, problem):
-        with self.assertRaises(problem), new_version(self.target, flag="--out"):
+        before = self.target.parents[1]
+        with self.assertRaises(problem), new_version(before / "a" / "b" / "1", flag="--out"):
             raise problem
+        self.assertEmpty(list(before.iterdir()))
+
+    def test_folders_that_were_there_or_hold_something_stay(self):
+        self.target.parent.mkdir()
+        with self.assertRaises(ValueError), new_version(self.target, flag="--out"):
+            raise ValueError
         self.assertEmpty(list(self.target.parent.iterdir()))
+        with self.assertRaises(ValueError), new_version(self.target.parent / "a" / "1", flag="--out") as folder:
+            (folder.parent / "2").mkdir()
+            raise ValueError
+        self.assertEqual([path.name for path in (self.target.parent / "a").iterdir()], ["2"])
 
     def test_a_version_is_a_number_and_is_never_replaced(self):
         with self.assertRaisesRegex(ValueError, "--out must end in a version number"), new_version("a/b", flag="--out"):

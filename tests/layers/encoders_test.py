@@ -82,7 +82,9 @@ class EncodersTest(tf.test.TestCase, parameterized.TestCase):
             self.assertEqual({variable.name.split("/")[0] + "/" for variable in encoder.variables}, {start})
 
     def test_wrong_arguments_are_refused(self):
-        with self.assertRaisesRegex(ValueError, r"one of \['convnet', .*'sk_resnet50'.*\]. Received: name='vgg'"):
+        with self.assertRaisesRegex(
+            ValueError, r"^`name` must be convnet, .* \(docs/encoders.md lists all \d+\)\. Received: vgg$"
+        ):
             encoders.build_encoder("vgg")
         with self.assertRaisesRegex(ValueError, "must be positive. Received: width=-1"):
             encoders.build_encoder("convnet", width=-1)

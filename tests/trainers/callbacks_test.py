@@ -126,6 +126,16 @@ class SummariesTest(_Case):
         (line,) = self.lines()
         self.assertEqual((line["a"], line["b"], line["c"]), (1.234568e-9, 123456.8, 0.1))
 
+    def test_an_accuracy_of_no_image_is_reported_nowhere(self):
+        logs = {"pseudo_label_accuracy": 0.0, "pseudo_label_coverage": 0.5, "pseudo_labels_judged": 0.0}
+        self.run_to(self.summaries(every=1), 1, logs)
+        (line,) = self.lines()
+        self.assertEqual((line["pseudo_label_coverage"], line["pseudo_labels_judged"]), (0.5, 0.0))
+        self.assertNotIn("pseudo_label_accuracy", line)
+        tags = self.events().Tags()["tensors"]
+        self.assertIn("pseudo_labels/pseudo_label_coverage", tags)
+        self.assertNotIn("pseudo_labels/pseudo_label_accuracy", tags)
+
     def test_the_learning_rate_is_that_of_the_step(self):
         self.run_to(self.summaries(every=1), 3)
         self.assertAllClose([line["learning_rate"] for line in self.lines()], [1.0, 0.99, 0.98], rtol=1e-6)

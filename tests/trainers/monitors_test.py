@@ -50,7 +50,9 @@ class VoteReportTest(tf.test.TestCase, parameterized.TestCase):
     def test_unlabelled_images_of_the_global_batch_are_counted(self, replicas):
         # Unlabelled: 6; with a class: 5; of known truth: 4; right: 2. Confidences 0.5, 0.25, 0.75, 1, 0.5: mean 0.6.
         for report in _over_replicas(replicas, _report, _LABELS, _CLASSES, _CONFIDENCE, _TRUTH):
-            self.assertCountEqual(report, ["pseudo_label_accuracy", "pseudo_label_coverage", "vote_confidence"])
+            names = ["pseudo_labels_judged", "pseudo_label_accuracy", "pseudo_label_coverage", "vote_confidence"]
+            self.assertCountEqual(report, names)
+            self.assertAllEqual(report["pseudo_labels_judged"], 4.0)
             self.assertAllClose(report["pseudo_label_accuracy"], 2 / 4, rtol=1e-6, atol=0)
             self.assertAllClose(report["pseudo_label_coverage"], 5 / 6, rtol=1e-6, atol=0)
             self.assertAllClose(report["vote_confidence"], 0.6, rtol=1e-6, atol=0)
@@ -70,6 +72,14 @@ class VoteReportTest(tf.test.TestCase, parameterized.TestCase):
         report = monitors.vote_report(votes, tf.constant([NO_LABEL] * 2), tf.constant([NO_LABEL] * 2))
         self.assertAllEqual([report["pseudo_label_accuracy"], report["pseudo_label_coverage"]], [0.0, 0.5])
         self.assertAllEqual(report["vote_confidence"], 0.5)
+        self.assertEqual(
+            monitors.known_numbers(report),
+            {"pseudo_labels_judged": 0.0, "pseudo_label_coverage": 0.5, "vote_confidence": 0.5},
+        )
+
+    def test_an_accuracy_of_zero_is_told_where_an_image_was_judged(self):
+        numbers = {"pseudo_labels_judged": tf.constant(1.0), "pseudo_label_accuracy": tf.constant(0.0)}
+        self.assertEqual(monitors.known_numbers(numbers), {"pseudo_labels_judged": 1.0, "pseudo_label_accuracy": 0.0})
 
 
 class ShareTest(tf.test.TestCase, parameterized.TestCase):

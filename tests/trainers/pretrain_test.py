@@ -50,7 +50,7 @@ _LOSSES = ("contrastive_augmentation", "contrastive_semantic", "invariance_augme
 _TAGS = {
     *(f"loss/{name}" for name in ("loss", *_LOSSES)),
     *(f"pseudo_labels/{name}" for name in ("pseudo_label_accuracy", "pseudo_label_coverage", "vote_confidence")),
-    "pseudo_labels/with_semantic_positive",
+    *("pseudo_labels/pseudo_labels_judged", "pseudo_labels/with_semantic_positive"),
     *(f"optimisation/{name}" for name in ("learning_rate", "target_decay", "gradient_norm")),
     *("embedding_spread", "queue/filled", "queue/fewest_of_a_class"),
     *(f"queue/class {digit}" for digit in range(10)),
@@ -164,7 +164,8 @@ class RunTest(tf.test.TestCase, parameterized.TestCase):
     def test_a_terminal_shows_how_far_it_is_and_all_terms(self):
         _, shown = _a_run()
         self.assertRegex(
-            shown, r"^semppl on digits: 1500 images, 10 labelled, 10 classes; 1 replica\(s\), .*tensorboard --logdir "
+            shown,
+            r"^semppl on digits: 1500 images, 10 labelled, 10 classes; 10 steps; one CPU \(auto: .*tensorboard --logdir ",
         )
         bar = r"step 10/10  \[={24}\]  0:00 left  [\d.e+]+ images/s, \d+% waiting for data\x1b\[K\r\n"
         terms = r"loss [\d.]+  L_aug [\d.]+  L_sem [\d.]+  I_aug [\d.]+  I_sem [\d.]+  pseudo_acc [\d.]+\x1b\[K\r\n"
@@ -188,7 +189,7 @@ class DevicesTest(tf.test.TestCase):
         _train(folder / "compiled", changes=short, log_every=1, jit_compile="true")
         with two_replicas:
             printed = _train(folder / "mirrored", changes=short, log_every=1, strategy_name="mirrored")
-        self.assertIn("2 replica(s), MirroredStrategy (asked for)", printed)
+        self.assertIn("2 CPUs, mirrored (asked for)", printed)
         plain = _lines(folder / "plain")
         self.assertNotAllClose(plain[0]["loss"], plain[-1]["loss"], atol=1e-2)
         for name in ("compiled", "mirrored"):
@@ -245,7 +246,10 @@ class WrongFlagsTest(parameterized.TestCase):
             "--data=tfds:cifar10 --data_dir=/nowhere",
             "--data_dir must hold cifar10, prepared with .* Received: /nowhere",
         ),
-        ("--encoder=nope", "--encoder must be one of convnet, .*resnet50.* Received: nope"),
+        (
+            "--encoder=resnet51",
+            "--encoder must be convnet, .*docs/encoders.md.* Received: resnet51; did you mean resnet50.*",
+        ),
         ("--recipe=nope", "--recipe must be one of cifar, digits, .* Received: nope"),
         ("--method=nope", "--method must be semppl or supervised. Received: nope"),
         ("--strategy=nope", "--strategy must be one of auto, default, mirrored, multiworker, tpu. Received: nope"),
@@ -254,7 +258,7 @@ class WrongFlagsTest(parameterized.TestCase):
         ("--jit_compile=nope", "--jit_compile must be auto, true or false. Received: nope"),
         (
             "--labels_per_class=500",
-            "--labels_per_class must be at most 149, the labelled images of class 0. Received: 500",
+            "--labels_per_class must be at most 145, the labelled images of the smallest class, 8. Received: 500",
         ),
         ("--labels_per_class=0", "Exactly one of --labels_per_class, .* must be given. Received: none"),
         ("--labels_per_class=0 --label_list=/nowhere", "--label_list must be a file, .* Received: /nowhere"),
@@ -307,7 +311,7 @@ class CommandTest(parameterized.TestCase):
             "Every flag must be one that --helpfull lists. Received: --learning_rat; did you mean learning_rate?",
         ),
         ("--steps=many", "--steps must be an integer. Received: many"),
-        ("--encoder=nope", "--encoder must be one of "),
+        ("--data=tfds:nope", "--data must be tfds:NAME with a NAME that "),
     )
     def test_the_real_command_says_what_is_wrong_in_one_line(self, argument, message):
         with tempfile.TemporaryDirectory() as folder:

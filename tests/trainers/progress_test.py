@@ -72,6 +72,11 @@ class FileTest(parameterized.TestCase):
         )
         self.assertEqual([line.split("  ")[1] for line in lines], ["0:24 left", "0:14 left", "0:04 left", "0:00 left"])
 
+    def test_an_accuracy_of_no_image_is_not_shown(self):
+        written = _run(io.StringIO(), [0.0, 10.0], logs=_LOGS | {"pseudo_labels_judged": 0.0})
+        self.assertIn("loss 3.423", written)
+        self.assertNotIn("pseudo_acc", written)
+
     def test_slow_steps_are_all_shown(self):
         self.assertLen(_run(io.StringIO(), [0.0, 60.0, 120.0, 180.0]).splitlines(), 3)
 

@@ -103,6 +103,7 @@ class Oracle:
                 semantic_weight=settings.semantic_weight,
                 invariance_weight=settings.invariance_weight,
             ),
+            "pseudo_labels_judged": len(voted),
             "pseudo_label_accuracy": np.mean([votes[b][0] == truth[b] for b in voted]) if voted else 0.0,
             "pseudo_label_coverage": len(voted) / len(unlabelled),
             "vote_confidence": np.mean([votes[b][1] for b in voted]) if voted else 0.0,
@@ -340,7 +341,7 @@ class CompiledStepTest(tf.test.TestCase, parameterized.TestCase):
     def test_compiled_steps_are_those_taken_eagerly(self, jit_compile):
         settings = tiny.settings(negatives=3)
         eager, model = _model(settings), _model(settings)
-        step = tf.function(model.train_step, jit_compile=jit_compile)
+        step = tf.function(model.train_step, jit_compile=jit_compile, autograph=False)
         for number in range(3):
             batch = _batch(number, settings)
             expected, report = eager.train_step(batch), step(batch)
@@ -356,7 +357,7 @@ class ReplicasTest(tf.test.TestCase, parameterized.TestCase):
         """Takes steps on the same global batches; yields what every replica reports, and its copy of every variable."""
         with strategy.scope():
             model = pretrain.build_model(Hyperparameters(**settings), tiny.NUM_CLASSES, jit_compile=False)
-        step = tf.function(lambda batch: strategy.run(model.train_step, args=(batch,)))
+        step = tf.function(lambda batch: strategy.run(model.train_step, args=(batch,)), autograph=False)
         for number in range(num_steps):
             batch = tiny.distribute(tiny.batch(number, settings), strategy, settings["labelled_batch_size"])
             report = {name: strategy.experimental_local_results(value) for name, value in step(batch).items()}
@@ -438,8 +439,10 @@ class ReplicasTest(tf.test.TestCase, parameterized.TestCase):
                 name: tf.split(value, 2, axis=1 if name in ("large", "small") else 0)[0]
                 for name, value in _batch(0, settings).items()
             }
-            step = tf.function(model.train_step, jit_compile=True)
-            traced = tf.function(lambda batch: strategy.run(step, args=(batch,))).get_concrete_function(share)
+            step = tf.function(model.train_step, jit_compile=True, autograph=False)
+            traced = tf.function(
+                lambda batch: strategy.run(step, args=(batch,)), autograph=False
+            ).get_concrete_function(share)
         self.assertIn("loss", traced.structured_outputs)
 
 

@@ -28,6 +28,21 @@ class _Case(tf.test.TestCase, parameterized.TestCase):
         os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": addresses}, "task": task})
 
 
+class DescribeTest(_Case):
+    def test_one_device_and_several_are_described_in_words(self):
+        self.assertEqual(strategy.describe(testing.replicas(1)), "one CPU")
+        self.assertEqual(strategy.describe(testing.replicas(2)), "2 CPUs, mirrored")
+
+    @parameterized.parameters(
+        (tf.distribute.TPUStrategy, "8 TPU cores"),
+        (tf.distribute.MultiWorkerMirroredStrategy, "8 GPUs of several workers"),
+        (tf.distribute.MirroredStrategy, "8 GPUs, mirrored"),
+    )
+    def test_kinds_that_are_not_here_are_described_too(self, kind, expected):
+        with mock.patch.object(tf.config, "list_logical_devices", return_value=["GPU"] * 4):
+            self.assertEqual(strategy.describe(mock.Mock(spec=kind, num_replicas_in_sync=8)), expected)
+
+
 class ChooseTest(_Case):
     @parameterized.parameters("nope", "", "TPU", "multi_worker")
     def test_an_unknown_name_is_answered_with_what_there_is(self, name):

@@ -106,7 +106,7 @@ class SupervisedTest(tf.test.TestCase, parameterized.TestCase):
         alone = _model(settings, rate=0.01)
         with strategy.scope():
             model = _model(settings, rate=0.01)
-        step = tf.function(lambda batch: strategy.run(model.train_step, args=(batch,)))
+        step = tf.function(lambda batch: strategy.run(model.train_step, args=(batch,)), autograph=False)
         for number in range(2):
             expected = alone.train_step(_batch(number, settings))
             report = step(tiny.distribute(tiny.batch(number, settings), strategy, 16))

@@ -112,7 +112,8 @@ class TogetherTest(_Case):
         one = runs.Run(folder / "one", *self._FEW)
         self.assertEqual(self.ended([one]), [0], one.stderr)
         self.assertRegex(
-            two[0].stdout, r"2 replica\(s\), .*\(auto: TF_CONFIG names 2 workers\); [^\n]+\n[^\n]+\ndone: 3 steps"
+            two[0].stdout,
+            r"; 2 CPUs of several workers \(auto: TF_CONFIG names 2 workers\); [^\n]+\n[^\n]+\ndone: 3 steps",
         )
         self.assertEqual(two[1].stdout, "")
         weights, expected = self.weights(folder / "two"), self.weights(folder / "one")

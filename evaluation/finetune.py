@@ -1,0 +1,186 @@
+"""Trains on top of a run's encoder, as the papers do to compare encoders: prints the accuracy and writes `finetune_PROTOCOL.json`.
+
+python -m semppl.evaluation.finetune --workdir=runs/digits --protocol=linear
+"""
+
+import dataclasses
+import json
+import math
+import pathlib
+import sys
+import warnings
+from collections.abc import Sequence
+
+from semppl.configs import quiet  # before TensorFlow
+
+# isort: split
+import numpy as np
+import tensorflow as tf
+from absl import app, flags
+
+from semppl.configs import run_flags
+from semppl.configs.hyperparameters import Hyperparameters
+from semppl.data.images import NO_LABEL, Source
+from semppl.data.label_split import labels_of_run
+from semppl.data.splits import load_data
+from semppl.evaluation.protocols import PROTOCOLS, TRANSFER, Report, Task, train_classifier, transfer_features
+from semppl.trainers import checkpoints
+
+_PROTOCOL = flags.DEFINE_enum(
+    "protocol",
+    None,
+    [*PROTOCOLS, TRANSFER],
+    "linear: a classifier on the frozen encoder, from all labels. semi_supervised: all weights, on the labelled images of the "
+    "run. transfer: logistic regression on frozen features, from all labels.",
+)
+_LEARNING_RATES = flags.DEFINE_list("learning_rates", [], "To try, in place of the protocol's.")
+_EPOCH_COUNTS = flags.DEFINE_list("epoch_counts", [], "Lengths of training to try, in place of the protocol's.")
+_IMAGES_PER_BATCH = flags.DEFINE_integer("images_per_batch", 1024, "At most; fewer where there are fewer.")
+_HELD_OUT_SHARE = flags.DEFINE_float(
+    "held_out_share", 0.2, "Share of the training images that settings are chosen on, in (0, 1)."
+)
+_DRAW_SEED = flags.DEFINE_integer("draw_seed", 0, "Of the images held out, of batches and of crops.")
+_TARGET_DATA = flags.DEFINE_string("target_data", "", "Other images than the run's, as --data of the pre-training.")
+_TARGET_TEST = flags.DEFINE_string("target_test", "", "Images to judge by, with --target_data: as --test there.")
+_TARGET_DATA_DIR = flags.DEFINE_string("target_data_dir", "", "Folder of prepared data; empty: the run's.")
+
+
+def finetune(
+    workdir: str | pathlib.Path,
+    protocol: str,
+    *,
+    learning_rates: Sequence[float] = (),
+    epochs: Sequence[float] = (),
+    batch_size: int = 1024,
+    held_out_share: float = 0.2,
+    seed: int = 0,
+    target_data: str = "",
+    target_test: str = "",
+    target_data_dir: str = "",
+) -> Report:
+    """Judges the latest checkpoint of a run by a protocol, and writes `finetune_PROTOCOL.json` beside it.
+
+    Args:
+        workdir: of the run.
+        protocol: a key of PROTOCOLS, or transfer.
+        learning_rates: to try, in place of the protocol's.
+        epochs: lengths to try, in place of the protocol's.
+        batch_size: images a step, at most.
+        held_out_share: of the training images, to choose settings on, in (0, 1).
+        seed: of what is held out, of batches and of crops.
+        target_data: other images than the run's, for protocols that use all labels.
+        target_test: images to judge by, with them.
+        target_data_dir: folder of prepared data; empty: the run's.
+
+    Returns:
+        The report: the accuracy in 0..1 on the test images, the settings that were chosen, and how each did on held-out training
+        images.
+
+    Raises:
+        ValueError: if there is no run, or something that is asked for is not there.
+    """
+    if not 0 < held_out_share < 1:
+        raise ValueError(f"--held_out_share must be in (0, 1). Received: {held_out_share}")
+    hyperparameters, network, step = checkpoints.load_online(workdir)
+    source, labels = _load(hyperparameters, protocol, target_data, target_test, target_data_dir)
+    test = source.held_out("test")
+    judged = test.select(np.flatnonzero(test.labels != NO_LABEL))
+    if not len(judged):
+        raise ValueError(f"--test must have labels to judge by. Received: {len(test)} images, none with a label")
+    images = source.train.select(np.flatnonzero(labels != NO_LABEL))
+    classes = len(source.class_names)
+    task = Task(hyperparameters, network, images, judged, classes, batch_size, held_out_share, seed)
+    if protocol == TRANSFER:
+        result = transfer_features(task)
+    else:
+        papers = PROTOCOLS[protocol]
+        rates, lengths = tuple(learning_rates) or papers.learning_rates, tuple(epochs) or papers.epochs
+        result = train_classifier(task, dataclasses.replace(papers, learning_rates=rates, epochs=lengths))
+    told = {"protocol": protocol, "data": target_data or hyperparameters.data, "step": step, "seed": seed}
+    report = told | {"train_images": len(images), "test_images": len(judged)} | result
+    path = pathlib.Path(workdir) / f"finetune_{protocol}.json"
+    checkpoints.write_atomically(path, json.dumps(report, indent=2) + "\n")
+    return report
+
+
+def _load(
+    hyperparameters: Hyperparameters, protocol: str, data: str, test: str, data_dir: str
+) -> tuple[Source, np.ndarray]:
+    """Loads the images and the labels that a protocol may use."""
+    if not data:
+        source = load_data(hyperparameters)
+        own = protocol == "semi_supervised"
+        return source, labels_of_run(source, hyperparameters) if own else source.train.labels
+    if protocol == "semi_supervised":
+        raise ValueError(
+            f"--target_data must be empty: {protocol} uses the labelled images of the run. Received: {data}"
+        )
+    source = load_data(
+        dataclasses.replace(
+            hyperparameters,
+            data=data,
+            test=test,
+            validation="",
+            data_dir=data_dir or hyperparameters.data_dir,
+            labels_per_class=0,
+            label_fraction=1.0,
+            label_list="",
+            mask_feature="",
+        )
+    )
+    if source.train.channels != hyperparameters.channels:
+        allowed = f"of {hyperparameters.channels} channels, as the run's images"
+        raise ValueError(f"--target_data must be {allowed}. Received: {data}, of {source.train.channels}")
+    return source, source.train.labels
+
+
+def _numbers(flag: flags.FlagHolder) -> list[float]:
+    try:
+        numbers = [float(part) for part in flag.value]
+    except ValueError:
+        numbers = [math.nan]
+    if not all(math.isfinite(number) and number > 0 for number in numbers):
+        raise ValueError(
+            f"--{flag.name} must be positive numbers with commas between. Received: {','.join(flag.value)}"
+        )
+    return numbers
+
+
+def main(argv: list[str]) -> int:
+    """Runs from flags; returns the exit code."""
+    del argv
+    quiet.hush()
+    tf.config.experimental.enable_op_determinism()
+    warnings.filterwarnings("ignore", "lbfgs failed to converge")  # where hardly anything is held back
+    try:
+        if _IMAGES_PER_BATCH.value < 2:
+            raise ValueError(f"--images_per_batch must be 2 or more. Received: {_IMAGES_PER_BATCH.value}")
+        report = finetune(
+            run_flags.WORKDIR.value,
+            str(_PROTOCOL.value),
+            learning_rates=_numbers(_LEARNING_RATES),
+            epochs=_numbers(_EPOCH_COUNTS),
+            batch_size=_IMAGES_PER_BATCH.value,
+            held_out_share=_HELD_OUT_SHARE.value,
+            seed=_DRAW_SEED.value,
+            target_data=_TARGET_DATA.value,
+            target_test=_TARGET_TEST.value,
+            target_data_dir=_TARGET_DATA_DIR.value,
+        )
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    chosen = ", ".join(f"{name} {value:g}" for name, value in report["chosen"].items())
+    trained, tested = report["train_images"], report["test_images"]
+    print(f"{report['protocol']}: {report['accuracy']:.4f} on {tested} test images, from {trained} labels ({chosen})")
+    return 0
+
+
+def run() -> None:
+    """Is the console script."""
+    flags.mark_flag_as_required("protocol")
+    app.run(main, flags_parser=run_flags.parse)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,179 @@
+"""Tests of semppl.evaluation.finetune and of the protocols that it runs."""
+
+import contextlib
+import dataclasses
+import io
+import json
+import pathlib
+from unittest import mock
+
+import numpy as np
+import tensorflow as tf
+from absl.testing import flagsaver, parameterized
+
+from semppl.configs import run_flags
+from semppl.configs.hyperparameters import Hyperparameters
+from semppl.data.label_split import visible_labels
+from semppl.data.sources import NO_LABEL, ImageSet, Source, load_source
+from semppl.evaluation import finetune as program
+from semppl.evaluation import protocols, transfer
+from semppl.evaluation.finetune import finetune
+from semppl.layers.networks import OnlineNetwork
+from semppl.tests import testing, tiny  # noqa: F401  (testing marks the flags as parsed)
+
+
+def _few_digits(num_classes=3):
+    """The first digits of few classes."""
+    source = load_source("digits")
+    parts = []
+    for images, count in ((source.train, 120), (source.test, 40)):
+        ids = np.flatnonzero(images.labels < num_classes)[:count]
+        parts.append(ImageSet(images.images[ids], images.labels[ids]))
+    return Source(*parts, source.class_names[:num_classes])
+
+
+def _strangers(source):
+    """The same images, but every test label is wrong."""
+    return dataclasses.replace(
+        source, test=dataclasses.replace(source.test, labels=(source.test.labels + 1) % len(source.class_names))
+    )
+
+
+class FinetuneTest(tf.test.TestCase, parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.source = _few_digits()
+        self.load = self.enterContext(mock.patch.object(program, "load_data", side_effect=lambda _: self.source))
+        self.errors = self.enterContext(contextlib.redirect_stderr(io.StringIO()))
+        self.workdir = self.run_folder()
+
+    def run_folder(self, **changes):
+        """Writes a run with random weights."""
+        settings = Hyperparameters(**tiny.settings(**{"labels_per_class": 4, "width": 0.25} | changes))
+        workdir = pathlib.Path(self.create_tempdir().full_path)
+        (workdir / "hyperparameters.json").write_text(settings.to_json())
+        tf.keras.utils.set_random_seed(1)
+        online = OnlineNetwork(**settings.network, name="online")
+        online.build([None, settings.large_size, settings.large_size, settings.channels])
+        checkpoint = tf.train.Checkpoint(model=tf.train.Checkpoint(online=online))
+        manager = tf.train.CheckpointManager(
+            checkpoint, str(workdir / "checkpoints"), max_to_keep=1, checkpoint_name="step"
+        )
+        manager.save(checkpoint_number=7)
+        return workdir
+
+    def test_the_protocols_are_those_of_the_papers(self):
+        linear, semi = protocols.PROTOCOLS["linear"], protocols.PROTOCOLS["semi_supervised"]
+        self.assertEqual(
+            (linear.frozen, linear.learning_rates, linear.epochs, linear.scaled), (True, (0.3,), (100,), True)
+        )
+        self.assertEqual((semi.frozen, semi.scaled), (False, False))
+        self.assertEqual((semi.learning_rates, semi.epochs), ((0.005, 0.01, 0.02, 0.05, 0.1), (30, 50)))
+
+    def test_a_linear_classifier_learns_from_all_labels_and_the_report_is_written(self):
+        with mock.patch.object(protocols.ClassifierTraining, "fit", autospec=True, side_effect=_Fit()) as fit:
+            report = finetune(self.workdir, "linear", learning_rates=[20.0], epochs=[6], batch_size=30)
+        self.assertGreater(report["accuracy"], 0.6)
+        told = {"protocol": "linear", "data": "digits", "step": 7, "seed": 0, "train_images": 120, "test_images": 40}
+        chosen = {"learning_rate": 20.0, "epochs": 6}
+        self.assertEqual(report, told | {"accuracy": report["accuracy"], "chosen": chosen, "held_out": []})
+        self.assertEqual(json.loads((self.workdir / "finetune_linear.json").read_text()), report)
+        (call,) = fit.call_args_list
+        self.assertEqual(call.kwargs["steps"], 24)  # 6 epochs of 120 images, 30 at a time
+        self.assertAlmostEqual(call.kwargs["learning_rate"], 20 * 30 / 256)
+
+    def test_all_weights_learn_from_the_runs_own_labels_with_settings_chosen_among_them(self):
+        seen = _Fit()
+        with mock.patch.object(protocols.ClassifierTraining, "fit", autospec=True, side_effect=seen):
+            report = finetune(
+                self.workdir, "semi_supervised", learning_rates=[1e-9, 0.05], epochs=[1, 20], batch_size=6
+            )
+        self.assertEqual(report["train_images"], 12)
+        cells = [(cell["learning_rate"], cell["epochs"]) for cell in report["held_out"]]
+        self.assertEqual(cells, [(1e-9, 1), (1e-9, 20), (0.05, 1), (0.05, 20)])
+        best = max(report["held_out"], key=lambda cell: cell["accuracy"])
+        self.assertEqual(report["chosen"], {name: best[name] for name in ("learning_rate", "epochs")})
+        labelled = visible_labels(self.source.train, labels_per_class=4, seed=0)
+        expected = np.bincount(labelled[labelled != NO_LABEL])
+        self.assertAllEqual(expected, [4, 4, 4])
+        # Of the 4 images of a class one is held out while settings are tried; then all are trained on.
+        self.assertEqual([len(ids) for ids in seen.ids], [9, 9, 9, 9, 12])
+        self.assertEqual(seen.labels[:-1], [{0, 1, 2}] * 4)
+
+    @parameterized.parameters("semi_supervised", "transfer")
+    def test_test_images_have_no_part_in_the_choice(self, protocol):
+        few = {"learning_rates": [0.02, 0.1], "epochs": [2]} if protocol == "semi_supervised" else {}
+        with mock.patch.object(transfer, "L2_STRENGTHS", np.array([1e-3, 1.0, 1e5])):
+            report = finetune(self.workdir, protocol, **few)
+            self.source = _strangers(self.source)
+            other = finetune(self.workdir, protocol, **few)
+        self.assertEqual((report["chosen"], report["held_out"]), (other["chosen"], other["held_out"]))
+        self.assertNotEqual(report["accuracy"], other["accuracy"])
+
+    def test_transfer_chooses_a_strength_and_tells_how_each_did(self):
+        report = finetune(self.workdir, "transfer", target_data="tfds:other", target_data_dir="there")
+        (asked,) = self.load.call_args.args
+        self.assertEqual(
+            (asked.data, asked.data_dir, asked.label_fraction, asked.labels_per_class), ("tfds:other", "there", 1.0, 0)
+        )
+        self.assertGreater(report["accuracy"], 0.8)
+        scores = {cell["l2_strength"]: cell["accuracy"] for cell in report["held_out"]}
+        self.assertLen(scores, 45)
+        self.assertEqual(scores[report["chosen"]["l2_strength"]], max(scores.values()))
+
+    @parameterized.parameters(
+        ({"target_data": "digits"}, "--target_data must be empty: semi_supervised uses .* Received: digits"),
+        ({"held_out_share": 1.0}, r"--held_out_share must be in \(0, 1\)\. Received: 1\.0"),
+    )
+    def test_what_does_not_go_together_is_refused(self, options, message):
+        with self.assertRaisesRegex(ValueError, f"^{message}$"):
+            finetune(self.workdir, "semi_supervised", **options)
+
+    def test_one_label_a_class_leaves_nothing_to_choose_by(self):
+        workdir = self.run_folder(labels_per_class=1)
+        with self.assertRaisesRegex(ValueError, "^--held_out_share must leave images .* Received: 0.2 of 3 images$"):
+            finetune(workdir, "semi_supervised")
+        report = finetune(workdir, "semi_supervised", learning_rates=[0.02], epochs=[2])
+        self.assertEqual((report["train_images"], report["held_out"]), (3, []))
+
+    def test_images_of_other_channels_are_refused(self):
+        coloured = ImageSet(np.zeros((2, 8, 8, 3), np.uint8), np.zeros(2, np.int32))
+        self.source = dataclasses.replace(self.source, train=coloured)
+        with self.assertRaisesRegex(ValueError, "^--target_data must be of 1 channels.* Received: tfds:other, of 3$"):
+            finetune(self.workdir, "linear", target_data="tfds:other")
+
+    def test_the_command_prints_one_line(self):
+        line = [f"--workdir={self.workdir}", "--protocol=linear", "--epoch_counts=1", "--images_per_batch=60"]
+        code, printed = self.main(*line)
+        self.assertEqual(code, 0)
+        self.assertRegex(
+            printed, r"^linear: 0\.\d{4} on 40 test images, from 120 labels \(learning_rate 0\.3, epochs 1\)\n$"
+        )
+        for wrong in ("--learning_rates=fast", "--epoch_counts=-1", "--images_per_batch=1"):
+            code, _ = self.main(*line, wrong)
+            self.assertEqual(code, 2)
+            self.assertRegex(self.errors.getvalue().splitlines()[-1], f"^error: {wrong.partition('=')[0]} must be ")
+
+    def main(self, *arguments):
+        with flagsaver.flagsaver(), contextlib.redirect_stdout(io.StringIO()) as printed:
+            run_flags.parse(["x", *arguments])
+            return program.main(["x"]), printed.getvalue()
+
+
+class _Fit:
+    """Fits as `fit` does, and keeps which images and labels it was given."""
+
+    def __init__(self):
+        self.ids, self.labels = [], []
+        self._fit = protocols.ClassifierTraining.fit
+
+    def __call__(self, training, batches, *, steps, learning_rate):
+        given = list(batches)
+        images = np.concatenate([batch["images"].numpy() for batch in given])
+        self.ids.append({image.tobytes() for image in images})
+        self.labels.append({int(label) for batch in given for label in batch["labels"]})
+        return self._fit(training, given, steps=steps, learning_rate=learning_rate)
+
+
+if __name__ == "__main__":
+    tf.test.main()

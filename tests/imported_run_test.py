@@ -1,0 +1,79 @@
+"""An official checkpoint, all the way: imported, pretrained from, evaluated, exported and served."""
+
+import os
+import pathlib
+import pickle
+from unittest import mock
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from semppl.configs.hyperparameters import Hyperparameters
+from semppl.evaluation.evaluate import evaluate
+from semppl.export.export_model import export
+from semppl.export.import_checkpoint import import_checkpoint
+from semppl.layers.preprocessing import test_view
+from semppl.tests import testing
+from semppl.tests.export import foreign_networks
+from semppl.trainers import checkpoints
+from semppl.trainers.pretrain import pretrain
+
+_SHARED = {"recipe": "cifar", "large_size": 32, "head_width": 16, "embedding_width": 8}
+_RUN = {
+    "encoder": "resnet18",
+    "width": 0.125,
+    "labels_per_class": 3,
+    "test": "0.3",
+    "large_views": 1,
+    "small_views": 0,
+    "negatives": 3,
+    "batch_size": 8,
+    "labelled_batch_size": 4,
+    "queue_size": 16,
+    "optimiser": "adamw",
+    "learning_rate": 0.032,  # a peak of 1e-3: no weight moves further in a step
+    "steps": 2,
+    "warmup_steps": 0,
+}
+
+
+@testing.slow
+class ImportedRunTest(tf.test.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(self.create_tempdir().full_path)
+        self.enterContext(mock.patch.dict(os.environ, {"XDG_CACHE_HOME": str(self.folder / "user")}))
+        rng = np.random.default_rng(0)
+        for name, level in (("dark", 0), ("light", 128)):
+            (self.folder / "pictures" / name).mkdir(parents=True)
+            for number in range(20):
+                pixels = rng.integers(level, level + 128, (32, 32, 3)).astype(np.uint8)
+                Image.fromarray(pixels).save(self.folder / "pictures" / name / f"{number}.png")
+
+    def test_an_official_checkpoint_is_imported_trained_from_evaluated_and_served(self):
+        shapes = foreign_networks.official_shapes(channels=8, module="res_net18")
+        tree = foreign_networks.official_tree(shapes)
+        (self.folder / "official.pkl").write_bytes(pickle.dumps(tree, protocol=2))
+        data = f"folder:{self.folder}/pictures?labels=folders"
+        imported, run = self.folder / "imported", self.folder / "run"
+        import_checkpoint(self.folder / "official.pkl", imported, data=data, **_SHARED)
+
+        settings = Hyperparameters(data=data, initial_run=str(imported), **_SHARED, **_RUN)
+        pretrain(settings, run, strategy_name="default")
+        _, network, step = checkpoints.load_online(run)
+        self.assertEqual(step, 2)
+        official = tree["experiment_state"]["online_params"]["res_net18/~/initial_conv"]["w"]
+        self.assertBetween(np.abs(network.encoder.stem_convolutions[0].kernel - official).max(), 1e-5, 2.1e-3)
+
+        metrics = evaluate(run)
+        self.assertEqual(set(metrics), {"features", "projections"})
+        export(run, self.folder / "served" / "1")
+        served = tf.saved_model.load(str(self.folder / "served" / "1")).signatures["embed_bytes"]
+        picture = (self.folder / "pictures" / "light" / "1.png").read_bytes()
+        expected = network.project(test_view("cifar", 32)(tf.io.decode_png(picture)[tf.newaxis]))
+        self.assertAllClose(served(bytes=[picture])["embedding"], expected, atol=1e-5)
+
+
+if __name__ == "__main__":
+    tf.test.main()
