@@ -31,8 +31,7 @@ class TransferTest(absltest.TestCase):
         features = np.array([[-2.0, 0], [-1, 0], [1, 0], [2, 0], [-0.5, 9]])
         labels, held_out = np.array([0, 0, 1, 1, 1]), np.array([[-0.5, 9.0], [-1.5, 0], [1.5, 0]])
         with mock.patch.object(transfer, "L2_STRENGTHS", np.array([1e-6, 30.0, 1e9])):
-            _, accuracies = transfer.choose_strength(features, labels, held_out, np.array([1, 0, 1]))
-            best, _ = transfer.choose_strength(features, labels, held_out, np.array([1, 0, 1]))
+            best, accuracies = transfer.choose_strength(features, labels, held_out, np.array([1, 0, 1]))
         self.assertLen(accuracies, 3)
         self.assertEqual((best, max(accuracies)), (1e-6, 1.0))
         self.assertLess(accuracies[2], 1.0)
