@@ -1,23 +1,21 @@
-"""The pictures of a `--data`, as what an exported model takes: in order, a few at a time, broken ones among them."""
+"""The pictures of a `--data` as files that an exported model decodes: in order, a few at a time, broken ones among them."""
 
 import concurrent.futures
 import dataclasses
-from collections.abc import Callable, Sequence
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.data.decoding import Decoding, Unusable, decodable
+from semppl.data.decoding import Decoding, Unusable, decodable, encode
 from semppl.data.folder import Folder, list_folder
 from semppl.data.images import NO_LABEL, ImageSet
 from semppl.data.recorded_pictures import list_records
 from semppl.data.sources import load_source
 from semppl.data.splits import decoding_of, split_specs
 from semppl.data.streaming import StreamedImageSet
-
-Inputs = dict[str, np.ndarray]
-"""`{"bytes": [b] objects}`, files that the model decodes, or `{"images": [b, H, W, C] float32 in 0..1}`."""
 
 _READERS = 8
 
@@ -29,14 +27,12 @@ class Collection:
     Attributes:
         paths: what each is called, in its source; empty where it has no name.
         truths: the classes that the source tells, by name; empty where it tells none.
-        read: gives pictures by their numbers `[b]`; a file that has gone, or that nothing can decode, is empty bytes.
-        folder: where the paths start from, if these are files.
+        read: gives pictures by their numbers, as files that TensorFlow decodes; empty where there is no such file.
     """
 
     paths: tuple[str, ...]
     truths: tuple[str, ...]
-    read: Callable[[Sequence[int]], Inputs]
-    folder: str = ""
+    read: Callable[[Sequence[int]], list[bytes]]
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -54,11 +50,32 @@ def open_collections(hyperparameters: Hyperparameters) -> list[Collection]:
     return [_open(spec, hyperparameters) for spec in split_specs(hyperparameters.data)]
 
 
+def pictures_of(collections: Sequence[Collection], ids: Sequence[int]) -> Iterator[bytes]:
+    """Yields single pictures of collections that are numbered through."""
+    firsts = np.cumsum([0, *map(len, collections)])
+    for number in ids:
+        which = int(np.searchsorted(firsts, number, side="right")) - 1
+        yield from collections[which].read([number - int(firsts[which])])
+
+
+def read_picture(path: str | pathlib.Path, hyperparameters: Hyperparameters) -> bytes:
+    """Reads a picture file as those of a collection are read.
+
+    Raises:
+        ValueError: if nothing can decode it.
+        OSError: if it cannot be read.
+    """
+    try:
+        return decodable(pathlib.Path(path).read_bytes(), decoding_of(hyperparameters))
+    except Unusable as error:
+        raise ValueError(f"--picture must be a picture. Received: {path}: {error}") from error
+
+
 def _open(spec: str, hyperparameters: Hyperparameters) -> Collection:
     key, _, argument = spec.partition(":")
     if key == "folder":
         folder = list_folder(argument)
-        return _files(folder, decoding_of(hyperparameters), str(folder.root))
+        return _files(folder, decoding_of(hyperparameters))
     if key == "tfrecord":
         image, label, name = (getattr(hyperparameters, f"{part}_feature") for part in ("image", "label", "name"))
         records = list_records(argument, image=image, label=label, name=name)
@@ -76,25 +93,25 @@ def _open(spec: str, hyperparameters: Hyperparameters) -> Collection:
     )
 
 
-def _files(files: Folder, decoding: Decoding, folder: str = "") -> Collection:
+def _files(files: Folder, decoding: Decoding) -> Collection:
     def read_one(number: int) -> bytes:
         try:
             return decodable(files.read(number), decoding)
         except (OSError, Unusable):
             return b""
 
-    def read(numbers: Sequence[int]) -> Inputs:
+    def read(numbers: Sequence[int]) -> list[bytes]:
         with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
-            return {"bytes": np.array([*pool.map(read_one, numbers)], object)}
+            return list(pool.map(read_one, numbers))
 
-    return Collection(files.paths, tuple(row.label for row in files.rows), read, folder)
+    return Collection(files.paths, tuple(row.label for row in files.rows), read)
 
 
-def _reader(images: ImageSet | StreamedImageSet) -> Callable[[Sequence[int]], Inputs]:
-    def read(numbers: Sequence[int]) -> Inputs:
+def _reader(images: ImageSet | StreamedImageSet) -> Callable[[Sequence[int]], list[bytes]]:
+    def read(numbers: Sequence[int]) -> list[bytes]:
         if isinstance(images, StreamedImageSet):
-            return {"bytes": images.encoded(tf.constant(numbers, tf.int64))["image"].numpy()}
+            return images.encoded(tf.constant(numbers, tf.int64))["image"].numpy().tolist()
         some = images.images[np.asarray(numbers)]
-        return {"images": some.astype(np.float32) / (255 if some.dtype == np.uint8 else 1)}
+        return [encode(image if image.dtype == np.uint8 else np.round(image * 255).astype(np.uint8)) for image in some]
 
     return read

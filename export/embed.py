@@ -5,7 +5,6 @@ python -m semppl.export.embed --model=served/digits/1 --data=folder:pictures --o
 
 import concurrent.futures
 import dataclasses
-import hashlib
 import json
 import os
 import pathlib
@@ -21,16 +20,14 @@ import pyarrow.parquet as pq
 import tqdm
 from absl import app, flags, logging
 
-from semppl.configs import hyperparameter_flags, model_flags  # noqa: F401  (how data are read is a run's flags)
+from semppl.configs import model_flags
+from semppl.configs.hyperparameter_flags import data_from_flags
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.export.collection import Collection, Inputs, open_collections
+from semppl.export.collection import Collection, open_collections
+from semppl.export.embeddings import MANIFEST, describe
 from semppl.export.rows import Answerer, make_table, read_card
 from semppl.trainers.checkpoints import write_atomically
 
-MANIFEST = "manifest.json"
-"""What a folder of embeddings was made of: the model, how the data were read, and where each source begins."""
-
-_READING = ("data", "data_dir", "image_feature", "label_feature", "name_feature", "max_pixels")
 _IDENTITY = ("pictures", "pictures_sha256", "model_card_sha256", "shard_size")
 
 _PICTURES_AT_A_TIME = flags.DEFINE_integer(
@@ -87,10 +84,11 @@ def embed(
         ValueError: if there is no model or no picture, or `out` was begun by another command.
     """
     card, target = read_card(model), pathlib.Path(out)
-    collections = open_collections(reading_settings(card, reading))
+    settings = dataclasses.replace(Hyperparameters.from_dict(card["hyperparameters"]), **reading)
+    collections = open_collections(settings)
     shards = plan_shards(collections, target, shard_size)
     target.mkdir(parents=True, exist_ok=True)
-    _compare_or_write(target, describe(model, card, reading, collections) | {"shard_size": shard_size})
+    _compare_or_write(target, describe(model, card, settings, collections) | {"shard_size": shard_size})
     missing = [shard for shard in shards if not shard.path.exists()]
     total = sum(map(len, collections))
     done = total - sum(shard.last - shard.first for shard in missing)
@@ -100,20 +98,15 @@ def embed(
     answer = Answerer(model)
     for shard in missing:
         tables = []
-        for numbers, inputs in _read_ahead(shard, batch_size):
+        for numbers, pictures in _read_ahead(shard, batch_size):
             ids = [shard.offset + number for number in numbers]
             paths, truths = shard.collection.paths, shard.collection.truths
             named = [paths[number] for number in numbers], [truths[number] for number in numbers]
-            tables.append(make_table(ids, *named, answer(inputs)))
+            tables.append(make_table(ids, *named, answer(pictures)))
             done += len(numbers)
             say(done, total)
         _write_whole(shard.path, pa.concat_tables(tables))
     return total
-
-
-def reading_settings(card: dict[str, Any], reading: dict[str, Any]) -> Hyperparameters:
-    """Returns the settings of a model's run, but for what is read and how."""
-    return dataclasses.replace(Hyperparameters.from_dict(card["hyperparameters"]), **reading)
 
 
 def plan_shards(collections: Sequence[Collection], target: pathlib.Path, shard_size: int) -> list[Shard]:
@@ -126,32 +119,6 @@ def plan_shards(collections: Sequence[Collection], target: pathlib.Path, shard_s
             shards.append(Shard(path, collection, first, min(first + shard_size, len(collection)), offset))
         offset += len(collection)
     return shards
-
-
-def describe(
-    model: str | pathlib.Path, card: dict[str, Any], reading: dict[str, Any], collections: Sequence[Collection]
-) -> dict[str, Any]:
-    """Says what embeddings are made of."""
-    told = json.dumps([[collection.paths, collection.truths] for collection in collections])
-    return {
-        "pictures": sum(map(len, collections)),
-        "pictures_sha256": hashlib.sha256(told.encode()).hexdigest(),
-        "model_card_sha256": hashlib.sha256(json.dumps(card).encode()).hexdigest(),
-        "model": str(model),
-        "reading": reading,
-    }
-
-
-def reading_from_flags() -> dict[str, Any]:
-    """Returns the settings on the command line that say what is read and how.
-
-    Raises:
-        ValueError: if nothing says what.
-    """
-    given = {name: flags.FLAGS[name].value for name in _READING if flags.FLAGS[name].present}
-    if "data" not in given:
-        raise ValueError("--data must name pictures, as in training: folder:PATH, tfds:NAME … Received: none")
-    return given
 
 
 def _compare_or_write(target: pathlib.Path, manifest: dict[str, Any]) -> None:
@@ -168,7 +135,7 @@ def _compare_or_write(target: pathlib.Path, manifest: dict[str, Any]) -> None:
         write_atomically(path, json.dumps(manifest, indent=2) + "\n")
 
 
-def _read_ahead(shard: Shard, batch_size: int) -> Iterator[tuple[range, Inputs]]:
+def _read_ahead(shard: Shard, batch_size: int) -> Iterator[tuple[range, list[bytes]]]:
     """Yields numbers and their pictures, read a batch ahead of whoever asks."""
     firsts = range(shard.first, shard.last, batch_size)
     batches = [range(first, min(first + batch_size, shard.last)) for first in firsts]
@@ -211,7 +178,7 @@ def main(argv: list[str]) -> int:
     try:
         count = embed(
             str(model_flags.MODEL.value),
-            reading_from_flags(),
+            data_from_flags(),
             str(model_flags.OUT.value),
             batch_size=_PICTURES_AT_A_TIME.value,
             shard_size=_SHARD_SIZE.value,

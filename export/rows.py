@@ -11,8 +11,6 @@ import tensorflow as tf
 
 from semppl.export.assets import MODEL_CARD
 
-_CLASSIFIED = ("label", "class_name", "probability", "abstain")
-
 
 def read_card(model: str | pathlib.Path) -> dict[str, Any]:
     """Reads the card of an exported model.
@@ -35,23 +33,12 @@ class Answerer:
     """
 
     def __init__(self, model: str | pathlib.Path) -> None:
-        self._model = tf.saved_model.load(str(model))  # its signatures need it alive
-        self._signatures = self._model.signatures
+        self._model = tf.saved_model.load(str(model))  # the signature needs it alive
+        self._answer = self._model.signatures["serving_default"]
 
-    def __call__(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Returns the outputs of `serving_default`, `[b, …]` each.
-
-        Args:
-            inputs: `{"bytes": [b]}`, or `{"images": [b, H, W, C]}`, of which nothing need be encoded.
-        """
-        if "bytes" in inputs:
-            outputs = self._signatures["serving_default"](bytes=tf.constant(inputs["bytes"]))
-        else:
-            outputs = self._signatures["embed_images"](images=tf.constant(inputs["images"]))
-            if "ood" in self._signatures:
-                classified = self._signatures["classify_embeddings"](embedding=outputs["embedding"])
-                outputs |= {name: classified[name] for name in _CLASSIFIED}
-                outputs["ood"] = self._signatures["ood"](embedding=outputs["embedding"])["ood"]
+    def __call__(self, pictures: Sequence[bytes]) -> dict[str, np.ndarray]:
+        """Returns the outputs of `serving_default` for b files, `[b, …]` each."""
+        outputs = self._answer(bytes=tf.constant(pictures))
         return {name: tensor.numpy() for name, tensor in outputs.items()}
 
 

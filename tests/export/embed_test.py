@@ -1,6 +1,5 @@
 """Tests of semppl.export.embed."""
 
-import dataclasses
 import json
 import os
 import pathlib
@@ -17,10 +16,11 @@ import tensorflow as tf
 from PIL import Image
 
 import semppl
+from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.sources import load_source
 from semppl.export import embed, export_model
 from semppl.export.collection import open_collections
-from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
+from semppl.tests import testing, tiny  # noqa: F401  (before TensorFlow runs anything)
 from semppl.tests.export.random_runs import write_run
 
 _PICTURES = 23
@@ -88,29 +88,24 @@ class EmbedTest(tf.test.TestCase):
         self.assertAllClose(np.stack(self._rows()["embedding"].to_numpy()), expected["embedding"], atol=1e-5)
         self.assertTrue(all(self._rows()["valid"].to_pylist()))
 
-    def test_images_in_memory_are_answered_without_being_encoded(self):
+    def test_images_in_memory_are_answered_as_files_of_their_pixels_are(self):
         self.assertEqual(self._embed(f"folder:{self.data},digits", batch_size=500, shard_size=1000), _PICTURES + 1500)
         rows = self._rows().slice(_PICTURES)
         source = load_source("digits")
         self.assertEqual(rows["id"].to_pylist(), list(range(_PICTURES, _PICTURES + 1500)))
         self.assertEqual(rows["truth"].to_pylist(), [source.class_names[label] for label in source.train.labels])
-        signatures = tf.saved_model.load(str(self.model)).signatures
-        embedding = signatures["embed_images"](images=tf.constant(source.train.images[:9]))["embedding"]
-        expected = signatures["classify_embeddings"](embedding=embedding) | signatures["ood"](embedding=embedding)
-        self.assertEqual(rows.column_names, self._rows().slice(0, 1).column_names)
-        self.assertAllClose(np.stack(rows["embedding"].to_numpy()[:9]), embedding, atol=1e-5)
-        for name in ("label", "probability", "abstain"):
-            self.assertAllClose(rows[name].to_numpy()[:9], expected[name], atol=1e-4)
-        # These very images are the reference: by rounding, one in 1,480 more or fewer is nearer.
-        self.assertAllClose(rows["ood"].to_numpy()[:9], expected["ood"], atol=0.1)
+        images = np.round(source.train.images[:9] * 255).astype(np.uint8)
+        files = tf.constant([tf.io.encode_png(image).numpy() for image in images])
+        expected = tf.saved_model.load(str(self.model)).signatures["serving_default"](bytes=files)
+        self.assertAllClose(np.stack(rows["embedding"].to_numpy()[:9]), expected["embedding"], atol=1e-5)
+        self.assertAllEqual(rows["label"].to_numpy()[:9], expected["label"])
 
     def test_images_of_another_kind_than_the_models_are_refused(self):
-        card = json.loads((self.model / "assets" / "model_card.json").read_text())
-        settings = embed.reading_settings(card, {"data": "digits", "data_dir": ""})
+        settings = Hyperparameters(**tiny.settings(data="digits", pixel_mean=(0.5,) * 3, pixel_stddev=(0.5,) * 3))
         with self.assertRaisesRegex(
             ValueError, "--data must be images of 3 channels, as the model's. Received: digits"
         ):
-            open_collections(dataclasses.replace(settings, pixel_mean=(0.5,) * 3, pixel_stddev=(0.5,) * 3))
+            open_collections(settings)
 
     def test_files_hold_as_many_rows_as_they_should(self):
         told = []
