@@ -56,7 +56,7 @@ def convert(
         What is written as `conversion.json`: of each signature its file and largest difference, or why it is left out.
 
     Raises:
-        ValueError: if the extra `convert` is missing, a path is wrong, or a converted signature differs by more than TOLERANCE.
+        ValueError: if the extra `convert` is missing, a path is wrong, or a converted signature fails or gives other numbers.
     """
     if into == "onnx":
         require_extra("convert", "tf2onnx", "onnx", "onnxruntime")
@@ -117,7 +117,11 @@ def _checked(name: str, function: Any, content: bytes, inputs: Sequence[np.ndarr
     difference = 0.0
     for value in inputs:
         expected = {key: tensor.numpy() for key, tensor in function(**{given: tf.constant(value)}).items()}
-        difference = max(difference, runtimes.largest_difference(run(value), expected))
+        try:
+            answer = run(value)
+        except Exception as error:  # whatever the runtime meets
+            raise ValueError(f"{name} must run in {into}. Received: {str(error).strip().splitlines()[0]}") from error
+        difference = max(difference, runtimes.largest_difference(answer, expected))
     if difference > TOLERANCE:
         raise ValueError(
             f"{name} must give the model's numbers to {TOLERANCE} in {into}. Received: {difference:.3g} off"

@@ -70,6 +70,33 @@ class ConvertTest(tf.test.TestCase, parameterized.TestCase):
         if "ood" in self._without_decoding():
             self.assertIn("UpperBound", told["left_out"]["ood"])
 
+    @unittest.skipUnless(_HAS_ONNX, 'the extra "convert" is not installed')
+    def test_onnx_crops_colour_pictures_too(self):
+        pictures = self.folder / "colours"
+        pictures.mkdir()
+        rng = np.random.default_rng(0)
+        for number, (height, width) in enumerate([(57, 43), (40, 80), (30, 21)]):
+            pixels = rng.integers(0, 256, (height, width, 3), np.uint8)
+            (pictures / f"{number}.png").write_bytes(tf.io.encode_png(pixels).numpy())
+        mean = {"pixel_mean": (0.5,) * 3, "pixel_stddev": (0.25,) * 3}
+        write_run(self.folder / "colour_run", queue=False, recipe="imagenet", large_size=16, **mean)
+        export_model.export(self.folder / "colour_run", self.folder / "2")
+        told = convert.convert(
+            self.folder / "2", "onnx", self.folder / "colour", reading={"data": f"folder:{pictures}"}
+        )
+        self.assertEqual(told["pictures_compared"], 3)
+        self.assertLess(told["signatures"]["embed_images"]["largest_difference"], 1e-4)
+
+    def test_a_signature_that_fails_is_refused(self):
+        def run(value):
+            raise RuntimeError("no such kernel\nat a place")
+
+        with (
+            mock.patch.object(runtimes, "run_tflite", return_value=run),
+            self.assertRaisesRegex(ValueError, "must run in tflite. Received: no such kernel$"),
+        ):
+            convert.convert(self.model, "tflite", self.folder / "failed")
+
     def test_tflite_gives_the_same_numbers_as_the_model(self):
         out = self.folder / "tflite"
         told = convert.convert(self.model, "tflite", out)
