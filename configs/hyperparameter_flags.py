@@ -15,6 +15,9 @@ _DEFINE: dict[type, Callable[..., Any]] = {
 }
 
 
+_READING = ("data", "data_dir", "image_feature", "label_feature", "name_feature", "max_pixels")
+
+
 def _define_hyperparameter_flags() -> None:
     """Defines one flag per hyper-parameter, listed by group under --helpfull."""
     for field in dataclasses.fields(Hyperparameters):
@@ -47,3 +50,15 @@ def hyperparameters_from_flags() -> Hyperparameters:
                 ) from None
         values[field.name] = value
     return Hyperparameters(**values)
+
+
+def data_from_flags() -> dict[str, Any]:
+    """Returns the settings on the command line that say what pictures are read, and how.
+
+    Raises:
+        ValueError: if nothing says what pictures.
+    """
+    given = {name: flags.FLAGS[name].value for name in _READING if flags.FLAGS[name].present}
+    if "data" not in given:
+        raise ValueError("--data must name pictures, as in training: folder:PATH, tfds:NAME:SPLIT … Received: none")
+    return given

@@ -92,6 +92,19 @@ def decode_file(data: bytes, decoding: Decoding, *, truncated: bool = False) -> 
         return shrink(_by_pillow(image, decoding.channels, decoding.paper), decoding.shrink), False
 
 
+def decodable(data: bytes, decoding: Decoding) -> bytes:
+    """Returns a file that TensorFlow decodes right, but for a JPEG's orientation: itself, unless Pillow must decode it.
+
+    Raises:
+        Unusable: if it is no picture, or one that Pillow must decode and cannot.
+    """
+    with _named_errors():
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        if _has_plain_pixels(image):
+            return data
+    return encode(decode_file(data, decoding)[0])
+
+
 def encode(pixels: np.ndarray) -> bytes:
     """Writes `[H, W, 1 or 3]` uint8 as a PNG file, quickly."""
     file = io.BytesIO()
@@ -163,13 +176,14 @@ def _lenient() -> Iterator[None]:
 
 
 def _is_plain(image: Image.Image) -> bool:
-    """Tells whether TensorFlow decodes a file right: no palette, no CMYK, no 16-bit grey, no alpha, not turned."""
-    return (
-        image.format in ("JPEG", "MPO", "PNG")
-        and image.mode in ("L", "RGB")
-        and "transparency" not in image.info
-        and _orientation(image) == 1
-    )
+    """Tells whether TensorFlow decodes a file right."""
+    return _has_plain_pixels(image) and _orientation(image) == 1
+
+
+def _has_plain_pixels(image: Image.Image) -> bool:
+    """Tells whether TensorFlow decodes a file's pixels right: no palette, no CMYK, no 16-bit grey, no alpha."""
+    plain = image.format in ("JPEG", "MPO", "PNG") and image.mode in ("L", "RGB")
+    return plain and "transparency" not in image.info
 
 
 def _orientation(image: Image.Image) -> int:

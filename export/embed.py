@@ -1,15 +1,14 @@
-"""Embeds a folder of pictures with an exported model into Parquet files; killed at any moment, it goes on.
+"""Embeds many pictures with an exported model into Parquet files; killed at any moment, it goes on.
 
-python -m semppl.export.embed --model=served/digits/1 --pictures=pictures --out=embeddings
+python -m semppl.export.embed --model=served/digits/1 --data=folder:pictures --out=embeddings
 """
 
 import concurrent.futures
-import hashlib
+import dataclasses
 import json
 import os
 import pathlib
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -17,47 +16,67 @@ from semppl.configs import quiet  # before TensorFlow
 
 # isort: split
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import tensorflow as tf
+import tqdm
 from absl import app, flags
 
 from semppl.configs import model_flags
-from semppl.export.assets import MODEL_CARD
+from semppl.configs.hyperparameter_flags import data_from_flags
+from semppl.configs.hyperparameters import Hyperparameters
+from semppl.export.collection import Collection, open_collections
+from semppl.export.embeddings import MANIFEST, describe
+from semppl.export.rows import Answerer, make_table, read_card
 from semppl.trainers.checkpoints import write_atomically
 
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp"}
-_MANIFEST = "manifest.json"
-_READERS = 8
+_IDENTITY = ("pictures", "pictures_sha256", "model_card_sha256", "shard_size")
 
-_PICTURES = flags.DEFINE_string("pictures", None, "Folder of pictures, at any depth: .jpg, .jpeg, .png, .bmp.")
 _PICTURES_AT_A_TIME = flags.DEFINE_integer(
     "pictures_at_a_time", 64, "Pictures that are embedded at a time.", lower_bound=1
 )
 _SHARD_SIZE = flags.DEFINE_integer("shard_size", 10_000, "Pictures in a file.", lower_bound=1)
 
 
-def embed_folder(
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """One file to write.
+
+    Attributes:
+        path: of it.
+        collection: that its pictures are of.
+        first: number, in the collection, of the first of them.
+        last: of the one after the last of them.
+        offset: id of the collection's first picture.
+    """
+
+    path: pathlib.Path
+    collection: Collection
+    first: int
+    last: int
+    offset: int
+
+
+def embed(
     model: str | pathlib.Path,
-    data: str | pathlib.Path,
+    reading: dict[str, Any],
     out: str | pathlib.Path,
     *,
     batch_size: int = 64,
     shard_size: int = 10_000,
     say: Callable[[int, int], None] = lambda done, total: None,
 ) -> int:
-    """Writes `part-00000.parquet` and so on, each when it is whole, in the order of the pictures' paths.
+    """Writes `part-00000.parquet` and so on, each when it is whole, in the order of the data.
 
-    The columns are id (position), path (in the folder), and the outputs of the model's `serving_default`, a row a picture.
+    The columns are id (position), path (or name), truth (the class that the data tell, by name), and the outputs of the model's
+    `serving_default`, a row a picture; a file holds pictures of one source.
 
     Args:
         model: folder of an exported model.
-        data: folder of pictures.
+        reading: `data`, and other settings of a run that say how it is read; by default they are those of the model's run.
         out: folder to write, new or of the same command.
         batch_size: pictures at a time.
         shard_size: pictures in a file.
-        say: is told how many pictures are done, and of how many.
+        say: is told how many pictures are done, and of how many: those of whole files at first, then after each batch.
 
     Returns:
         How many pictures there are.
@@ -65,50 +84,49 @@ def embed_folder(
     Raises:
         ValueError: if there is no model or no picture, or `out` was begun by another command.
     """
-    card = pathlib.Path(model) / "assets" / MODEL_CARD
-    if not card.is_file():
-        raise ValueError(f"--model must be the folder of an exported model. Received: {model}")
-    folder, target = pathlib.Path(data), pathlib.Path(out)
-    paths = list_pictures(folder)
-    if not paths:
-        raise ValueError(f"--pictures must be a folder with pictures, {', '.join(sorted(_SUFFIXES))}. Received: {data}")
+    card, target = read_card(model), pathlib.Path(out)
+    settings = dataclasses.replace(Hyperparameters.from_dict(card["hyperparameters"]), **reading)
+    collections = open_collections(settings)
+    shards = plan_shards(collections, target, shard_size)
     target.mkdir(parents=True, exist_ok=True)
-    _compare_or_write(
-        target,
-        {
-            "pictures": len(paths),
-            "paths_sha256": hashlib.sha256("\n".join(paths).encode(errors="surrogateescape")).hexdigest(),
-            "model_card_sha256": hashlib.sha256(card.read_bytes()).hexdigest(),
-            "shard_size": shard_size,
-        },
-    )
-    answer = tf.saved_model.load(str(model)).signatures["serving_default"]
-    for number, first in enumerate(range(0, len(paths), shard_size)):
-        part = target / f"part-{number:05d}.parquet"
-        last = min(first + shard_size, len(paths))
-        if not part.exists():
-            batches = _read(folder, paths[first:last], batch_size)
-            tables = []
-            for some, files in batches:
-                tables.append(_table(first, some, answer(bytes=tf.constant(files))))
-                first += len(some)
-                say(first, len(paths))
-            _write_whole(part, pa.concat_tables(tables))
-        say(last, len(paths))
-    return len(paths)
+    _compare_or_write(target, describe(model, card, settings, collections) | {"shard_size": shard_size})
+    missing = [shard for shard in shards if not shard.path.exists()]
+    total = sum(map(len, collections))
+    done = total - sum(shard.last - shard.first for shard in missing)
+    say(done, total)
+    if not missing:
+        return total
+    answer = Answerer(model)
+    for shard in missing:
+        tables = []
+        for numbers, pictures in _read_ahead(shard, batch_size):
+            ids = [shard.offset + number for number in numbers]
+            paths, truths = shard.collection.paths, shard.collection.truths
+            named = [paths[number] for number in numbers], [truths[number] for number in numbers]
+            tables.append(make_table(ids, *named, answer(pictures)))
+            done += len(numbers)
+            say(done, total)
+        _write_whole(shard.path, pa.concat_tables(tables))
+    return total
 
 
-def list_pictures(folder: pathlib.Path) -> list[str]:
-    """Lists the pictures of a folder, at any depth: paths in it, sorted."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
-    return sorted(path.relative_to(folder).as_posix() for path in found)
+def plan_shards(collections: Sequence[Collection], target: pathlib.Path, shard_size: int) -> list[Shard]:
+    """Cuts collections into files."""
+    shards: list[Shard] = []
+    offset = 0
+    for collection in collections:
+        for first in range(0, len(collection), shard_size):
+            path = target / f"part-{len(shards):05d}.parquet"
+            shards.append(Shard(path, collection, first, min(first + shard_size, len(collection)), offset))
+        offset += len(collection)
+    return shards
 
 
 def _compare_or_write(target: pathlib.Path, manifest: dict[str, Any]) -> None:
-    path = target / _MANIFEST
+    path = target / MANIFEST
     if path.exists():
         begun = json.loads(path.read_text())
-        differing = sorted(name for name in manifest if begun.get(name) != manifest[name])
+        differing = [name for name in _IDENTITY if begun.get(name) != manifest[name]]
         if differing:
             raise ValueError(
                 f"--out must be a new folder, or one that the same command began. Received: {target}, which differs in "
@@ -118,34 +136,17 @@ def _compare_or_write(target: pathlib.Path, manifest: dict[str, Any]) -> None:
         write_atomically(path, json.dumps(manifest, indent=2) + "\n")
 
 
-def _read(folder: pathlib.Path, paths: Sequence[str], batch_size: int) -> Iterator[tuple[Sequence[str], list[bytes]]]:
-    """Yields paths and the bytes of their files, a batch ahead of whoever asks."""
-    batches = [paths[first : first + batch_size] for first in range(0, len(paths), batch_size)]
-    with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
-        ahead = [pool.submit(_bytes_of, folder / path) for path in batches[0]]
-        for number, some in enumerate(batches):
-            now, following = ahead, batches[number + 1] if number + 1 < len(batches) else []
-            ahead = [pool.submit(_bytes_of, folder / path) for path in following]
-            yield some, [reading.result() for reading in now]
-
-
-def _bytes_of(path: pathlib.Path) -> bytes:
-    """A file that has gone, or may not be read, is a broken picture."""
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
-
-
-def _table(first: int, paths: Sequence[str], outputs: dict[str, tf.Tensor]) -> pa.Table:
-    columns = {"id": pa.array(np.arange(first, first + len(paths))), "path": pa.array(paths)}
-    for name, tensor in sorted(outputs.items()):
-        values = tensor.numpy()
-        if values.ndim == 2:
-            columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
-        else:
-            columns[name] = pa.array([v.decode() for v in values] if values.dtype == object else values)
-    return pa.table(columns)
+def _read_ahead(shard: Shard, batch_size: int) -> Iterator[tuple[range, list[bytes]]]:
+    """Yields numbers and their pictures, read a batch ahead of whoever asks."""
+    firsts = range(shard.first, shard.last, batch_size)
+    batches = [range(first, min(first + batch_size, shard.last)) for first in firsts]
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        ahead = pool.submit(shard.collection.read, batches[0])
+        for number, batch in enumerate(batches):
+            now = ahead
+            if number + 1 < len(batches):
+                ahead = pool.submit(shard.collection.read, batches[number + 1])
+            yield batch, now.result()
 
 
 def _write_whole(part: pathlib.Path, table: pa.Table) -> None:
@@ -158,20 +159,15 @@ def _write_whole(part: pathlib.Path, table: pa.Table) -> None:
 
 
 def _progress() -> Callable[[int, int], None]:
-    """Tells on one line how far it is, and how fast."""
-    start = time.monotonic()
-    already: list[int] = []  # what was done before the first report is not its own speed
+    """Tells on one line how far it is, how fast, and how long it will take."""
+    bars: list[tqdm.tqdm] = []
 
     def say(done: int, total: int) -> None:
-        already.append(done)
-        speed = (done - already[0]) / max(time.monotonic() - start, 1e-9)
-        filled = 30 * done // total
-        print(
-            f"\r[{'#' * filled}{' ' * (30 - filled)}] {done}/{total}  {speed:.0f}/s ",
-            end="",
-            file=sys.stderr,
-            flush=True,
-        )
+        if not bars:  # what was done before is not its own speed
+            bars.append(tqdm.tqdm(total=total, initial=done, unit=" pictures", mininterval=0.5))
+        bars[0].update(done - bars[0].n)
+        if done == total:
+            bars[0].close()
 
     return say
 
@@ -181,9 +177,9 @@ def main(argv: list[str]) -> int:
     del argv
     quiet.hush()
     try:
-        count = embed_folder(
+        count = embed(
             str(model_flags.MODEL.value),
-            str(_PICTURES.value),
+            data_from_flags(),
             str(model_flags.OUT.value),
             batch_size=_PICTURES_AT_A_TIME.value,
             shard_size=_SHARD_SIZE.value,
@@ -192,13 +188,13 @@ def main(argv: list[str]) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"\n{count} pictures embedded in {model_flags.OUT.value}")
+    print(f"{count} pictures embedded in {model_flags.OUT.value}")
     return 0
 
 
 def run() -> None:
     """Is the console script."""
-    flags.mark_flags_as_required(["model", "pictures", "out"])
+    flags.mark_flags_as_required(["model", "out"])
     app.run(main)
 
 

@@ -48,7 +48,8 @@ class Embedder(tf.Module):
     def from_images(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Embeds `[B, H, W, C]` float32 in 0..1; returns `[B, width]`, and whether every number was finite `[B]`."""
         prepared = self.prepare(images)
-        return self.embed(prepared), tf.reduce_all(tf.math.is_finite(prepared), axis=[1, 2, 3])
+        # Of the sum, for ONNX Runtime: a test of every number has a layout of its own there, in which cubic resizing fails.
+        return self.embed(prepared), tf.math.is_finite(tf.reduce_sum(prepared, axis=[1, 2, 3]))
 
     def from_bytes(self, encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Embeds `[B]` files; returns `[B, width]`, and whether each could be decoded `[B]`."""

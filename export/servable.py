@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from semppl.export.embedder import Embedder
 from semppl.export.memory import LabelledMemory, mask_invalid
+from semppl.export.reusable import Reusable
 from semppl.layers.networks import unit_norm
 
 Signatures = dict[str, tf.types.experimental.ConcreteFunction]
@@ -15,7 +16,7 @@ _ENCODED = tf.TensorSpec([None], tf.string, name="bytes")
 _DEFAULT_ANSWER = ("label", "class_name", "probability", "abstain", "ood")
 
 
-class Servable(tf.Module):
+class Servable(Reusable):
     """Embeds pictures.
 
     Args:
@@ -24,10 +25,9 @@ class Servable(tf.Module):
     """
 
     def __init__(self, embedder: Embedder, assets: Sequence[pathlib.Path] = ()) -> None:
-        super().__init__(name="servable")
+        super().__init__(embedder, name="servable")
         self.weights = embedder.weights
         self.files = [tf.saved_model.Asset(str(path)) for path in assets]
-        self._embedder = embedder
 
     def signatures(self) -> Signatures:
         """Returns the named signatures, each with a free batch size."""

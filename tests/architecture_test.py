@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "evaluation.evaluate": {"configs", "data", "evaluation", "layers", CHECKPOINT_READER},  # its input is a run
     "evaluation.finetune": {"configs", "data", "evaluation", "layers", CHECKPOINT_READER},
     "export.run_evidence": {"configs", "data", "export"},  # a model remembers the run's labelled images
+    "export.collection": {"configs", "data", "export"},  # many pictures are embedded from what training reads
 }
 COLLECTIVES = "layers/collectives.py"
 # What several entry points define, once.
@@ -291,6 +292,7 @@ class RulesCanBeBrokenTest(parameterized.TestCase):
         (imports_go_one_way, "export/a.py", "from semppl.trainers.checkpoints import restore"),
         (imports_go_one_way, "evaluation/evaluate.py", "from semppl.trainers import checkpoints"),
         (imports_go_one_way, "export/run_evidence.py", "from semppl.data.sources import load_source"),
+        (imports_go_one_way, "export/collection.py", "from semppl.data.folder import list_folder"),
         (imports_go_one_way, "layers/a.py", "import semppl\nimport tensorflow as tf\nfrom semppl.layers import queue"),
         (imports_go_one_way, "tests/export/a_test.py", "from semppl.trainers import semppl"),
         (imports_name_semppl, "layers/a.py", "from semppl.losses import contrastive\nimport dataclasses"),

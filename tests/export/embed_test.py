@@ -13,17 +13,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
+from PIL import Image
 
 import semppl
+from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.sources import load_source
 from semppl.export import embed, export_model
-from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
+from semppl.export.collection import open_collections
+from semppl.tests import testing, tiny  # noqa: F401  (before TensorFlow runs anything)
 from semppl.tests.export.random_runs import write_run
 
 _PICTURES = 23
 
 
-class EmbedFolderTest(tf.test.TestCase):
+class EmbedTest(tf.test.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
@@ -43,8 +46,9 @@ class EmbedFolderTest(tf.test.TestCase):
             path.write_bytes(tf.io.encode_png(image).numpy() if number != 4 else b"rubbish")
         (self.data / "notes.txt").write_text("no picture")
 
-    def _embed(self, **settings):
-        return embed.embed_folder(self.model, self.data, self.out, **{"batch_size": 4, "shard_size": 10} | settings)
+    def _embed(self, data="", **settings):
+        reading = {"data": data or f"folder:{self.data}"}
+        return embed.embed(self.model, reading, self.out, **{"batch_size": 4, "shard_size": 10} | settings)
 
     def _rows(self, out=None):
         parts = sorted((out or self.out).glob("*.parquet"))
@@ -54,23 +58,64 @@ class EmbedFolderTest(tf.test.TestCase):
         self.assertEqual(self._embed(), _PICTURES)
         rows = self._rows()
         paths = rows["path"].to_pylist()
-        self.assertEqual(paths, embed.list_pictures(self.data))
+        self.assertEqual(paths, sorted(f"{number % 3}/{number:02d} ü.PNG" for number in range(_PICTURES)))
         self.assertEqual(rows["id"].to_pylist(), list(range(_PICTURES)))
         files = tf.constant([(self.data / path).read_bytes() for path in paths])
         expected = tf.saved_model.load(str(self.model)).signatures["serving_default"](bytes=files)
-        self.assertEqual(set(rows.column_names), {"id", "path", *expected})
+        self.assertEqual(set(rows.column_names), {"id", "path", "truth", *expected})
         self.assertAllClose(np.stack(rows["embedding"].to_numpy()), expected["embedding"], atol=1e-5)
         self.assertEqual(rows["class_name"].to_pylist(), [name.decode() for name in expected["class_name"].numpy()])
         for name in ("label", "probability", "ood", "valid", "abstain"):
             self.assertAllClose(rows[name].to_numpy(), expected[name], atol=1e-4)
         self.assertEqual(rows["valid"].to_pylist().count(False), 1)
 
+    def test_what_the_data_tell_is_kept_beside_what_the_model_answers(self):
+        (self.data / "labels.csv").write_text("path,label\n1/01 ü.PNG,seven\n")
+        self._embed(f"folder:{self.data}?labels=labels.csv")
+        told = dict(zip(self._rows()["path"].to_pylist(), self._rows()["truth"].to_pylist(), strict=True))
+        self.assertEqual({path: truth for path, truth in told.items() if truth}, {"1/01 ü.PNG": "seven"})
+
+    def test_pictures_that_only_pillow_decodes_are_answered_as_their_pixels_are(self):
+        pixels = np.round(load_source("digits").test.images[:3, ..., 0] * 255).astype(np.uint8)
+        folder = self.folder / "kinds"
+        folder.mkdir()
+        for kind, image in zip(("webp", "gif", "tiff"), pixels, strict=True):
+            Image.fromarray(image).save(folder / f"{kind}.{kind}", **({"lossless": True} if kind == "webp" else {}))
+        self._embed(f"folder:{folder}")
+        self.assertEqual(self._rows()["path"].to_pylist(), ["gif.gif", "tiff.tiff", "webp.webp"])
+        files = tf.constant([tf.io.encode_png(image[..., np.newaxis]).numpy() for image in pixels[[1, 2, 0]]])
+        expected = tf.saved_model.load(str(self.model)).signatures["serving_default"](bytes=files)
+        self.assertAllClose(np.stack(self._rows()["embedding"].to_numpy()), expected["embedding"], atol=1e-5)
+        self.assertTrue(all(self._rows()["valid"].to_pylist()))
+
+    def test_images_in_memory_are_answered_as_files_of_their_pixels_are(self):
+        self.assertEqual(self._embed(f"folder:{self.data},digits", batch_size=500, shard_size=1000), _PICTURES + 1500)
+        rows = self._rows().slice(_PICTURES)
+        source = load_source("digits")
+        self.assertEqual(rows["id"].to_pylist(), list(range(_PICTURES, _PICTURES + 1500)))
+        self.assertEqual(rows["truth"].to_pylist(), [source.class_names[label] for label in source.train.labels])
+        images = np.round(source.train.images[:9] * 255).astype(np.uint8)
+        files = tf.constant([tf.io.encode_png(image).numpy() for image in images])
+        expected = tf.saved_model.load(str(self.model)).signatures["serving_default"](bytes=files)
+        self.assertAllClose(np.stack(rows["embedding"].to_numpy()[:9]), expected["embedding"], atol=1e-5)
+        self.assertAllEqual(rows["label"].to_numpy()[:9], expected["label"])
+
+    def test_images_of_another_kind_than_the_models_are_refused(self):
+        settings = Hyperparameters(**tiny.settings(data="digits", pixel_mean=(0.5,) * 3, pixel_stddev=(0.5,) * 3))
+        with self.assertRaisesRegex(
+            ValueError, "--data must be images of 3 channels, as the model's. Received: digits"
+        ):
+            open_collections(settings)
+
     def test_files_hold_as_many_rows_as_they_should(self):
         told = []
         self._embed(say=lambda done, total: told.append((done, total)))
         self.assertEqual([pq.read_metadata(part).num_rows for part in sorted(self.out.glob("*.parquet"))], [10, 10, 3])
-        self.assertEqual(told[-1], (_PICTURES, _PICTURES))
-        self.assertEqual(sorted(told), told)
+        self.assertEqual(told, [(done, _PICTURES) for done in (0, 4, 8, 10, 14, 18, 20, 23)])
+        (self.out / "part-00001.parquet").unlink()
+        told.clear()
+        self._embed(say=lambda done, total: told.append((done, total)))
+        self.assertEqual(told, [(done, _PICTURES) for done in (13, 17, 21, 23)])
 
     def test_what_is_there_is_not_made_again_and_what_is_missing_is(self):
         self._embed()
@@ -83,7 +128,7 @@ class EmbedFolderTest(tf.test.TestCase):
         self.assertEqual({name: again[name] for name in times}, times)
 
     def test_killed_and_started_again_it_leaves_no_gap_and_no_duplicate(self):
-        command = [sys.executable, "-m", "semppl.export.embed", f"--model={self.model}", f"--pictures={self.data}"]
+        command = [sys.executable, "-m", "semppl.export.embed", f"--model={self.model}", f"--data=folder:{self.data}"]
         command += [f"--out={self.out}", "--pictures_at_a_time=1", "--shard_size=3"]
         root = str(pathlib.Path(semppl.__file__).parents[1])
         killed = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": root}, stderr=subprocess.DEVNULL)
@@ -105,17 +150,17 @@ class EmbedFolderTest(tf.test.TestCase):
         with self.assertRaisesRegex(ValueError, "--out must be a new folder.*differs in shard_size"):
             self._embed(shard_size=5)
         (self.data / "one more.jpg").touch()
-        with self.assertRaisesRegex(ValueError, "differs in paths_sha256, pictures"):
+        with self.assertRaisesRegex(ValueError, "differs in pictures, pictures_sha256"):
             self._embed()
         card = json.loads((self.out / "manifest.json").read_text())
         self.assertEqual(card["pictures"], _PICTURES)
 
     def test_what_is_missing_is_told(self):
         with self.assertRaisesRegex(ValueError, "--model must be the folder of an exported model"):
-            embed.embed_folder(self.folder, self.data, self.out)
+            embed.embed(self.folder, {"data": f"folder:{self.data}"}, self.out)
         (self.folder / "empty").mkdir()
-        with self.assertRaisesRegex(ValueError, "--pictures must be a folder with pictures"):
-            embed.embed_folder(self.model, self.folder / "empty", self.out)
+        with self.assertRaisesRegex(ValueError, "--data must be a folder with a picture in it"):
+            self._embed(f"folder:{self.folder / 'empty'}")
         self.assertFalse(self.out.exists())
 
 

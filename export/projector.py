@@ -1,0 +1,65 @@
+"""A folder in which TensorBoard's projector shows embeddings, with names and thumbnails."""
+
+import math
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+from tensorboard.plugins import projector
+
+_MAX_SPRITE = 8192  # pixels: browsers draw no larger texture everywhere
+_SIDES = (64, 48, 32, 16)
+
+
+def write_projector(
+    folder: pathlib.Path,
+    vectors: np.ndarray,
+    metadata: dict[str, Sequence[str]],
+    thumbnails: Sequence[Image.Image] = (),
+) -> None:
+    """Writes tensors, metadata, sprite and configuration.
+
+    Args:
+        folder: to write, new.
+        vectors: `[n, D]` float32.
+        metadata: texts by column, n each.
+        thumbnails: n squares of one size; none: points are shown as points.
+    """
+    folder.mkdir(parents=True)
+    np.savetxt(folder / "tensors.tsv", vectors, fmt="%.6g", delimiter="\t")
+    names = list(metadata)
+    lines = ["\t".join(names), *("\t".join(map(_cell, row)) for row in zip(*metadata.values(), strict=True))]
+    if len(names) == 1:  # the projector wants no header then
+        lines = lines[1:]
+    (folder / "metadata.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    config = projector.ProjectorConfig()
+    embedding = config.embeddings.add(
+        tensor_name="embedding", tensor_path="tensors.tsv", metadata_path="metadata.tsv", tensor_shape=vectors.shape
+    )
+    if thumbnails:
+        _sprite(thumbnails).save(folder / "sprite.png")
+        embedding.sprite.image_path = "sprite.png"
+        embedding.sprite.single_image_dim.extend(thumbnails[0].size)
+    projector.visualize_embeddings(str(folder), config)
+    with tf.summary.create_file_writer(str(folder)).as_default():  # the projector lists only folders with an event file
+        tf.summary.text("embeddings", f"{len(vectors)} pictures", step=0)
+
+
+def side_of_thumbnails(count: int) -> int:
+    """Returns the largest side, in pixels, of which `count` thumbnails fit on one sprite."""
+    return next((side for side in _SIDES if math.ceil(math.sqrt(count)) * side <= _MAX_SPRITE), _SIDES[-1])
+
+
+def _sprite(thumbnails: Sequence[Image.Image]) -> Image.Image:
+    """Lays thumbnails out in rows of a square, as the projector cuts it."""
+    columns, (width, height) = math.ceil(math.sqrt(len(thumbnails))), thumbnails[0].size
+    sprite = Image.new("RGB", (columns * width, columns * height))
+    for number, image in enumerate(thumbnails):
+        sprite.paste(image, (number % columns * width, number // columns * height))
+    return sprite
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split())

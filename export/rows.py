@@ -1,0 +1,60 @@
+"""What an exported model answers to pictures, as rows of a table."""
+
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import tensorflow as tf
+
+from semppl.export.assets import MODEL_CARD
+
+
+def read_card(model: str | pathlib.Path) -> dict[str, Any]:
+    """Reads the card of an exported model.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    path = pathlib.Path(model) / "assets" / MODEL_CARD
+    if not path.is_file():
+        raise ValueError(f"--model must be the folder of an exported model. Received: {model}")
+    card: dict[str, Any] = json.loads(path.read_text())
+    return card
+
+
+class Answerer:
+    """Asks an exported model.
+
+    Args:
+        model: its folder.
+    """
+
+    def __init__(self, model: str | pathlib.Path) -> None:
+        self._model = tf.saved_model.load(str(model))  # the signature needs it alive
+        self._answer = self._model.signatures["serving_default"]
+
+    def __call__(self, pictures: Sequence[bytes]) -> dict[str, np.ndarray]:
+        """Returns the outputs of `serving_default` for b files, `[b, …]` each."""
+        outputs = self._answer(bytes=tf.constant(pictures))
+        return {name: tensor.numpy() for name, tensor in outputs.items()}
+
+
+def make_table(
+    ids: Sequence[int], paths: Sequence[str], truths: Sequence[str], answers: dict[str, np.ndarray]
+) -> pa.Table:
+    """Makes a row per picture: id, path, truth, and the answers by name, `[b]` or `[b, D]` each."""
+    columns = {"id": pa.array(ids, pa.int64()), "path": _texts(paths), "truth": _texts(truths)}
+    for name, values in sorted(answers.items()):
+        if values.ndim == 2:
+            columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
+        else:
+            columns[name] = _texts([value.decode() for value in values]) if values.dtype == object else pa.array(values)
+    return pa.table(columns)
+
+
+def _texts(values: Sequence[str]) -> pa.Array:
+    """Names of files need not be UTF-8; bytes that are not are spelt out."""
+    return pa.array([value.encode("utf-8", "backslashreplace").decode() for value in values], pa.string())

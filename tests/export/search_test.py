@@ -1,0 +1,195 @@
+"""Tests of semppl.export.index, search and what they stand on."""
+
+import json
+import pathlib
+import re
+import tempfile
+import unittest
+from importlib import util
+from unittest import mock
+
+import numpy as np
+import tensorflow as tf
+from absl.testing import absltest
+from google.protobuf import text_format
+from PIL import Image
+from tensorboard.plugins.projector import projector_config_pb2
+
+from semppl.data.decoding import encode
+from semppl.data.sources import load_source
+from semppl.export import embed, export_model, extras, index, nearest, search
+from semppl.export.collection import read_picture
+from semppl.export.embeddings import read_embeddings
+from semppl.export.thumbnails import thumbnail
+from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
+from semppl.tests.export.random_runs import write_run
+
+_PICTURES = 30
+_HAS_FAISS = util.find_spec("faiss") is not None
+
+
+def _unit(rng, shape):
+    vectors = rng.normal(size=shape).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+@unittest.skipUnless(_HAS_FAISS, 'the extra "search" is not installed')
+class NearestTest(tf.test.TestCase):
+    def test_few_are_compared_exactly(self):
+        vectors = _unit(np.random.default_rng(0), (200, 16))
+        built = nearest.build(vectors)
+        similarities, places = built.search(vectors[:5], 7)
+        expected = vectors[:5] @ vectors.T
+        self.assertEqual((built.kind, built.recall), ("exact", 1.0))
+        self.assertAllEqual(places, np.argsort(-expected, axis=1)[:, :7])
+        self.assertAllClose(similarities, -np.sort(-expected, axis=1)[:, :7], atol=1e-6)
+
+    def test_more_than_there_are_cannot_be_found(self):
+        self.assertEqual(
+            nearest.build(_unit(np.random.default_rng(0), (3, 4))).search(np.ones([1, 4]), 9)[1].shape, (1, 3)
+        )
+
+    def test_so_many_cells_are_searched_as_the_recall_takes(self):
+        vectors = _unit(np.random.default_rng(1), (4000, 16))
+        low, high = (nearest.build(vectors, kind="cells", min_recall=recall) for recall in (0.3, 0.98))
+        self.assertLess(low.cells_searched, high.cells_searched)
+        self.assertLess(low.recall, high.recall)
+        self.assertGreaterEqual(high.recall, 0.98)
+        queries = vectors[np.unique(np.linspace(0, 3999, 256).astype(int))]
+        best = np.argsort(-(queries @ vectors.T), axis=1)[:, 1:11]
+        found = low.search(queries, 11)[1]
+        shares = [len(set(some) & set(those)) / 10 for some, those in zip(found, best, strict=True)]
+        self.assertAllClose(low.recall, np.mean(shares), atol=1e-3)
+
+    def test_recall_counts_the_others_that_are_as_near(self):
+        best = np.array([[1.0, 0.9, 0.8], [1.0, 0.5, 0.4]])
+        found = np.array([[1.0, 0.9, 0.7], [1.0, 0.5, -np.inf]])
+        self.assertEqual(nearest.recall(found, best), 0.5)
+        self.assertEqual(nearest.recall(best, best), 1.0)
+
+    def test_an_unknown_kind_is_refused(self):
+        with self.assertRaisesRegex(ValueError, "--kind must be one of auto, exact, cells. Received: tree"):
+            nearest.build(np.eye(2, dtype=np.float32), kind="tree")
+
+
+class ThumbnailTest(tf.test.TestCase):
+    def test_a_wide_picture_stands_in_the_middle_on_white(self):
+        pixels = np.asarray(thumbnail(encode(np.zeros([2, 4, 1], np.uint8)), 8))
+        self.assertEqual(pixels.shape, (8, 8, 3))
+        self.assertAllEqual(pixels[:2], np.full([2, 8, 3], 255))
+        self.assertAllEqual(pixels[2:6], np.zeros([4, 8, 3]))
+
+    def test_what_is_no_picture_is_blank(self):
+        self.assertAllEqual(np.asarray(thumbnail(b"rubbish", 4)), np.full([4, 4, 3], 255))
+
+
+class ExtrasTest(absltest.TestCase):
+    def test_a_missing_extra_is_told_with_how_to_get_it(self):
+        with self.assertRaisesRegex(ValueError, r'This needs the extra "search": pip install "semppl\[search\]"'):
+            extras.require_extra("search", "json", "no_such_package")
+        extras.require_extra("search", "json")
+
+
+@unittest.skipUnless(_HAS_FAISS, 'the extra "search" is not installed')
+class SearchTest(tf.test.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.folder = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        write_run(cls.folder / "run")
+        cls.model, cls.pictures = cls.folder / "1", cls.folder / "pictures"
+        export_model.export(cls.folder / "run", cls.model)
+        images = np.round(load_source("digits").test.images[:_PICTURES] * 255).astype(np.uint8)
+        for number, image in enumerate(images):
+            path = cls.pictures / "abc"[number % 3] / f"<{number:02d}>.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(tf.io.encode_png(image).numpy() if number != 4 else b"rubbish")
+        reading = {"data": f"folder:{cls.pictures}?labels=folders"}
+        embed.embed(cls.model, reading, cls.folder / "embeddings", shard_size=12)
+        cls.told = index.build_index(cls.folder / "embeddings", cls.folder / "index")
+        cls.search = search.Search(cls.folder / "index")
+
+    def _query(self, name):
+        return read_picture(self.pictures / name, self.search.hyperparameters)
+
+    def test_the_index_says_what_it_is(self):
+        self.assertEqual(json.loads((self.folder / "index" / "index.json").read_text()), self.told)
+        self.assertEqual((self.told["pictures"], self.told["not_readable"], self.told["width"]), (_PICTURES - 1, 1, 8))
+        self.assertEqual((self.told["kind"], self.told["recall_at_10"]), ("exact", 1.0))
+
+    def test_a_picture_is_most_like_itself_and_then_like_its_nearest(self):
+        (found,) = self.search.like([self._query("a/<03>.png")], 5)
+        embedded = read_embeddings(self.folder / "embeddings")
+        paths = embedded.rows["path"].to_pylist()
+        similarities = embedded.vectors @ embedded.vectors[paths.index("a/<03>.png")]
+        self.assertEqual(found[0].path, "a/<03>.png")
+        self.assertAllClose([one.similarity for one in found], -np.sort(-similarities)[:5], atol=1e-5)
+        self.assertEqual([one.truth for one in found], [one.path[0] for one in found])
+        self.assertNotIn("b/<04>.png", paths)
+
+    def test_the_page_shows_every_result_and_needs_nothing_else(self):
+        pictures = [self._query("a/<03>.png"), self._query("b/<01>.png")]
+        page = self.search.page(["<query>", "other"], pictures, self.search.like(pictures, 4))
+        self.assertLen(re.findall("<figure>", page), 8)
+        sources = re.findall('src="(.*?)"', page)
+        self.assertLen(sources, 10)
+        self.assertTrue(all(source.startswith("data:image/png;base64,") for source in sources))
+        self.assertEqual(sources[0], sources[1])  # the query, and itself as the first result
+        self.assertIn("More like &lt;query&gt;", page)
+        self.assertIn("a/&lt;03&gt;.png", page)
+        self.assertNotIn("<query>", page)
+        self.assertNotRegex(page, "https?://")
+
+    def test_a_page_is_written_without_thumbnails_where_the_pictures_have_gone(self):
+        picture = self._query("a/<03>.png")
+        found = self.search.like([picture], 3)
+        with mock.patch.object(search, "open_collections", side_effect=ValueError("gone")):
+            page = self.search.page(["query"], [picture], found)
+        self.assertLen(re.findall("<figure>", page), 3)
+
+    def test_the_projector_finds_tensors_metadata_sprite_and_an_event_file(self):
+        folder = self.folder / "index" / "projector"
+        config = text_format.Parse(
+            (folder / "projector_config.pbtxt").read_text(), projector_config_pb2.ProjectorConfig()
+        )
+        (embedding,) = config.embeddings
+        embedded = read_embeddings(self.folder / "embeddings")
+        self.assertAllClose(np.loadtxt(folder / embedding.tensor_path), embedded.vectors, atol=1e-5)
+        header, *rows = (folder / embedding.metadata_path).read_text().splitlines()
+        self.assertEqual(header.split("\t"), ["name", "truth", "class_name"])
+        self.assertEqual([row.split("\t")[0] for row in rows], embedded.rows["path"].to_pylist())
+        sprite = Image.open(folder / embedding.sprite.image_path)
+        side = embedding.sprite.single_image_dim[0]
+        self.assertEqual(sprite.size, (6 * side, 6 * side))  # 29 pictures
+        eighth = np.asarray(sprite.crop((side, side, 2 * side, 2 * side)))  # second row, second column
+        expected = thumbnail(self._query(rows[7].split("\t")[0]), side)
+        self.assertAllEqual(eighth, np.asarray(expected))
+        self.assertLen(list(folder.glob("events.out.tfevents.*")), 1)
+
+    def test_what_is_wrong_is_told_in_a_line(self):
+        for message, wrong in {
+            "--embeddings must be a folder that semppl.export.embed wrote": lambda: index.build_index(
+                self.folder, self.folder / "other"
+            ),
+            "--out must be a new folder": lambda: index.build_index(self.folder / "embeddings", self.folder / "index"),
+            "--index must be a folder that semppl.export.index wrote": lambda: search.Search(self.folder),
+            "--model must be the folder of an exported model": lambda: search.Search(
+                self.folder / "index", str(self.folder)
+            ),
+            "--picture must be a picture. Received: .*04>.png: of no known format": lambda: self._query("b/<04>.png"),
+        }.items():
+            with self.assertRaisesRegex(ValueError, message):
+                wrong()
+
+    def test_embeddings_that_are_not_whole_are_refused(self):
+        part = self.folder / "embeddings" / "part-00001.parquet"
+        part.rename(part.with_suffix(".away"))
+        try:
+            with self.assertRaisesRegex(ValueError, "--embeddings must be whole.*18 of 30 pictures"):
+                read_embeddings(self.folder / "embeddings")
+        finally:
+            part.with_suffix(".away").rename(part)
+
+
+if __name__ == "__main__":
+    tf.test.main()
