@@ -1,26 +1,32 @@
 """What the method itself costs, beside the networks, as the queue and the batch grow: it should be linear in both.
 
     python -m semppl.benchmarks.machinery_cost --workdir=unused --batch_sizes=64,256,1024
+    python -m semppl.benchmarks.machinery_cost --workdir=unused --jax_python=.venv-tpu/bin/python --topologies=v5e:2x2
 
-Gather, enqueue, vote, draws, losses and their gradient, on random embeddings and a full queue, in one graph without XLA; medians.
+Gather, enqueue, vote, draws, losses and their gradient, on random embeddings and a full queue, in one graph. Timed on this
+machine, without XLA, medians; or, with --jax_python, counted by a TPU's compiler, for one of --replicas that share the batch.
 Sizes whose similarities would not fit into --gigabytes are left out.
 """
 
+import sys
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
+from semppl.benchmarks import hlo
 from semppl.benchmarks.step_share import ROUNDS, machinery, medians
+from semppl.benchmarks.tpu_compile import JAX_PYTHON, REPLICAS, TOPOLOGIES
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.layers.labels import NO_LABEL
 from semppl.layers.networks import unit_norm
 from semppl.trainers import pretrain, semppl
 
 _QUEUE_SIZES = flags.DEFINE_list("queue_sizes", ["1000", "10000", "100000", "1000000"], "Q, with commas between.")
-_BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["64", "256", "1024", "4096"], "B, with commas between.")
-_GIGABYTES = flags.DEFINE_float("gigabytes", 8.0, "Memory for the similarities of a batch to the queues.")
+_BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["64", "256", "1024", "4096"], "N, with commas between.")
+_GIGABYTES = flags.DEFINE_float("gigabytes", 8.0, "Memory for the similarities of a replica's images to one queue.")
+_AVERAGED = flags.DEFINE_string("averaged", "", "Encoder whose moving average is counted too; empty: none.")
 
 _NUM_CLASSES = 100
 _SETTINGS: dict[str, Any] = {
@@ -35,15 +41,22 @@ _SETTINGS: dict[str, Any] = {
 }
 
 
-def similarities_in_gigabytes(settings: Hyperparameters) -> float:
-    """Returns the memory of the largest tensor, `[L, B, L, Q]`."""
-    return 4e-9 * settings.large_views**2 * settings.batch_size * settings.queue_size
+def similarities_in_gigabytes(settings: Hyperparameters, replicas: int = 1) -> float:
+    """Returns the memory of the largest tensor, `[L, B, Q]`."""
+    return 4e-9 * settings.large_views * (settings.batch_size // replicas) * settings.queue_size
 
 
-def settings_of(queue_size: int, batch_size: int) -> Hyperparameters:
-    """Returns those of a step at ImageNet's number of views and width, one image in eight labelled."""
+def settings_of(queue_size: int, batch_size: int, averaged: str = "") -> Hyperparameters:
+    """Returns those of a step at ImageNet's number of views and width, one image in eight labelled.
+
+    Args:
+        queue_size: Q.
+        batch_size: N.
+        averaged: encoder of networks of real size, or nothing: networks too small to count.
+    """
     sizes: dict[str, Any] = {"batch_size": batch_size, "labelled_batch_size": batch_size // 8, "queue_size": queue_size}
-    return Hyperparameters(**_SETTINGS, **sizes)
+    networks = {"encoder": averaged, "width": 1.0, "head_width": 4096} if averaged else {}
+    return Hyperparameters(**{**_SETTINGS, **networks, **sizes})
 
 
 def model_and_inputs(
@@ -67,32 +80,63 @@ def model_and_inputs(
     return model, embeddings(views, batch_size), embeddings(settings.large_views, batch_size), batch
 
 
+def program(settings: Hyperparameters, replicas: int) -> hlo.hlo_pb2.HloModuleProto:
+    """Lowers what the method does in a step of one of several replicas; with the moving average, of networks of real size."""
+    rows, width = settings.batch_size // replicas, settings.embedding_width
+    with hlo.one_of(replicas):
+        model = pretrain.build_model(settings, _NUM_CLASSES, jit_compile=True)
+
+        def step(anchors: tf.Tensor, targets: tf.Tensor, labels: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
+            gradient = machinery(model, anchors, targets, {"labels": labels, "ids": ids})
+            if settings.encoder != _SETTINGS["encoder"]:
+                model.move_target(tf.convert_to_tensor(model.optimizer.iterations))
+            return gradient
+
+        return hlo.lower(
+            step,
+            tf.TensorSpec([settings.views, rows, width]),
+            tf.TensorSpec([settings.large_views, rows, width]),
+            tf.TensorSpec([rows], tf.int32),
+            tf.TensorSpec([rows], tf.int64),
+        )
+
+
 def milliseconds(settings: Hyperparameters, rounds: int) -> float:
     """Returns the median time of what the method does in a step."""
     inputs = model_and_inputs(settings)
     return 1e3 * medians({"machinery": tf.function(lambda: machinery(*inputs))}, rounds)["machinery"]
 
 
-def main(argv: list[str]) -> None:
-    """Prints a Markdown table: a row for each Q, a column for each B."""
+def _cell(settings: Hyperparameters) -> str:
+    """Measures one size: a time, or a TPU's counts."""
+    if similarities_in_gigabytes(settings, REPLICAS.value) > _GIGABYTES.value:
+        return "–"
+    if not JAX_PYTHON.value:
+        time = milliseconds(settings, ROUNDS.value)
+        return f"{time:.1f} ({1e6 * time / (settings.batch_size * settings.queue_size):.2f})"
+    (cost,) = hlo.compile_ahead(program(settings, REPLICAS.value), TOPOLOGIES.value[:1], JAX_PYTHON.value)
+    return f"{cost.flops / 1e9:.2f} · {cost.accessed / 1e9:.2f} · {cost.temporaries / 2**30:.2f}"
+
+
+def main(argv: list[str]) -> int:
+    """Prints a Markdown table: a row for each Q, a column for each N. Exit code 2: not compiled."""
     del argv
-    batch_sizes = [int(size) for size in _BATCH_SIZES.value]
-    print(
-        "| ms, of which per image and 1,000 entries in µs | "
-        + " | ".join(f"B = {size:,}" for size in batch_sizes)
-        + " |"
+    counted = (
+        "GFLOP · GB accessed · GiB of temporaries"
+        if JAX_PYTHON.value
+        else "ms, of which per image and 1,000 entries in µs"
     )
+    batch_sizes = [int(size) for size in _BATCH_SIZES.value]
+    print(f"| {counted} | " + " | ".join(f"N = {size:,}" for size in batch_sizes) + " |")
     print("|---|" + "---|" * len(batch_sizes))
-    for queue_size in (int(size) for size in _QUEUE_SIZES.value):
-        cells = []
-        for batch_size in batch_sizes:
-            settings = settings_of(queue_size, batch_size)
-            if similarities_in_gigabytes(settings) > _GIGABYTES.value:
-                cells.append("–")
-                continue
-            time = milliseconds(settings, ROUNDS.value)
-            cells.append(f"{time:.1f} ({1e6 * time / (batch_size * queue_size):.2f})")
-        print(f"| Q = {queue_size:,} | " + " | ".join(cells) + " |", flush=True)
+    try:
+        for queue_size in (int(size) for size in _QUEUE_SIZES.value):
+            cells = [_cell(settings_of(queue_size, batch_size, _AVERAGED.value)) for batch_size in batch_sizes]
+            print(f"| Q = {queue_size:,} | " + " | ".join(cells) + " |", flush=True)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":

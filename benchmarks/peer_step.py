@@ -1,11 +1,14 @@
 """How much SimCLR's work costs with our layers, losses and optimiser, beside the bare network's forward and backward.
 
-    python -m semppl.benchmarks.peer_step
+    python -m semppl.benchmarks.peer_step --torch_python=.venv-torch/bin/python
 
 ResNet-18 with the CIFAR stem, two views of 32×32, in-batch negatives, no target network, LARS; no XLA. The bare network does the
-forward and backward of the same views and nothing else. Both are timed in turns; medians.
+forward and backward of the same views and nothing else. With --torch_python, lightly takes its own step of SimCLR in a process
+beside. All are timed in turns, one at a time; medians.
 """
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
+from semppl.benchmarks import lightly_step
 from semppl.benchmarks.step_share import ROUNDS, medians
 from semppl.layers.networks import TargetNetwork
 from semppl.layers.precision import PRECISIONS, computing_in
@@ -22,7 +26,15 @@ from semppl.trainers.optimisers import make_optimiser
 _BATCH_SIZE = flags.DEFINE_integer("images", 64, "Images in a batch; each has two views.", lower_bound=2)
 _ENCODER = flags.DEFINE_string("network", "resnet18_cifar", "Name of the encoder.")
 
+_TORCH_PYTHON = flags.DEFINE_string(
+    "torch_python", "", "The Python of an environment with torch and lightly; empty: without."
+)
+
 _SIZE = 32
+_HOW_TO = (
+    "python3.11 -m venv .venv-torch && .venv-torch/bin/pip install "
+    f"{' '.join(f'{name}=={version}' for name, version in lightly_step.PINS.items())}"
+)
 _NETWORK: dict[str, Any] = {
     "width": 1.0,
     "norm": "batch",
@@ -84,16 +96,82 @@ def steps(encoder: str, batch_size: int, precision: str) -> dict[str, Callable[[
     return {"ours": tf.function(simclr), "bare": tf.function(forward_and_backward)}
 
 
-def main(argv: list[str]) -> None:
-    """Prints a Markdown table."""
+class Peer:
+    """lightly's step, in a process of its own that waits between steps.
+
+    Args:
+        python: of an environment with torch and lightly.
+        encoder: of ours; its depth is what counts.
+        batch_size: images.
+        precision: float32 or bfloat16.
+
+    Raises:
+        ValueError: if the process does not come up.
+    """
+
+    def __init__(self, python: str, encoder: str, batch_size: int, precision: str) -> None:
+        command = [python, lightly_step.__file__, encoder.removesuffix("_cifar"), str(batch_size), precision]
+        try:
+            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            self._answer("")
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"--torch_python must be the Python of an environment with torch and lightly. Received: {python}. "
+                f"To make one: {_HOW_TO}"
+            ) from error
+
+    def __call__(self) -> str:
+        """Takes a step; returns the seconds that the process measured."""
+        return self._answer("step\n")
+
+    def close(self) -> None:
+        """Ends the process."""
+        self.process.communicate()
+
+    def _answer(self, request: str) -> str:
+        if self.process.stdin is None or self.process.stdout is None:
+            raise ValueError("The process must have been started with pipes. Received: none")
+        self.process.stdin.write(request)
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline().strip()
+        if not answer:
+            raise ValueError(f"The process must answer. Received: nothing, exit code {self.process.wait()}")
+        return answer
+
+
+def main(argv: list[str]) -> int:
+    """Prints a Markdown table. Exit code 2: no lightly."""
     del argv
-    print(
-        f"| {_ENCODER.value}, {_BATCH_SIZE.value} × 2 views | SimCLR's step, s | bare network, s | ratio |\n|---|---|---|---|"
-    )
+    with_peer = bool(_TORCH_PYTHON.value)
+    size = f"{_ENCODER.value}, {_BATCH_SIZE.value} × 2 views"
+    columns = [
+        size,
+        "SimCLR's step, s",
+        "bare network, s",
+        "ratio",
+        *["lightly's step, s", "ours / lightly"] * with_peer,
+    ]
+    print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|", flush=True)
     for precision in PRECISIONS:
-        seconds = medians(steps(_ENCODER.value, _BATCH_SIZE.value, precision), ROUNDS.value)
-        ratio = seconds["ours"] / seconds["bare"]
-        print(f"| {precision} | {seconds['ours']:.3f} | {seconds['bare']:.3f} | {ratio:.3f} |", flush=True)
+        timed = steps(_ENCODER.value, _BATCH_SIZE.value, precision)
+        if with_peer:
+            try:
+                timed["lightly"] = Peer(_TORCH_PYTHON.value, _ENCODER.value, _BATCH_SIZE.value, precision)
+            except ValueError as error:
+                print(f"error: {error}", file=sys.stderr, flush=True)
+                return 2
+        seconds = medians(timed, ROUNDS.value)
+        cells = [
+            precision,
+            f"{seconds['ours']:.3f}",
+            f"{seconds['bare']:.3f}",
+            f"{seconds['ours'] / seconds['bare']:.3f}",
+        ]
+        if with_peer:
+            timed["lightly"].close()  # type: ignore[attr-defined]
+            cells += [f"{seconds['lightly']:.3f}", f"{seconds['ours'] / seconds['lightly']:.3f}"]
+        print("| " + " | ".join(cells) + " |", flush=True)
+    return 0
 
 
 if __name__ == "__main__":

@@ -49,9 +49,10 @@ def parts(model: semppl.SemPPL, batch: dict[str, tf.Tensor]) -> dict[str, Callab
 
 def machinery(model: semppl.SemPPL, anchors: tf.Tensor, targets: tf.Tensor, batch: semppl.Batch) -> tf.Tensor:
     """Does all of a step but the networks and the moving average; returns the gradient by the anchors."""
-    labels, ids, step = batch["labels"], batch["ids"], tf.convert_to_tensor(model.optimizer.iterations)
+    step = tf.convert_to_tensor(model.optimizer.iterations)
+    targets, labels, ids = model.gather(targets, batch["labels"], batch["ids"])
     model.enqueue(targets, labels, ids)
-    classes = tf.where(labels != NO_LABEL, labels, model.vote(anchors, ids).classes)
+    classes = tf.where(batch["labels"] != NO_LABEL, batch["labels"], model.vote(anchors, batch["ids"]).classes)
     drawn = model.draw_negatives(ids, step), model.draw_semantic_positives(classes, step)
     with tf.GradientTape() as tape:
         tape.watch(anchors)

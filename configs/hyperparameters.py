@@ -140,6 +140,17 @@ class Hyperparameters:
         "Of the networks: float32 (which GPUs multiply as TF32 and TPUs in passes of bfloat16, as TensorFlow does by default), "
         "or bfloat16 between float32 variables.",
     )
+    accumulate_steps: int = setting(
+        "optimisation",
+        1,
+        "k: micro-batches that a replica's images go through the networks in, for small memory; the objective sees the whole "
+        "batch, batch norm a micro-batch of all replicas.",
+    )
+    gradient_checkpointing: bool = setting(
+        "optimisation",
+        False,
+        "Whether a ResNet computes the activations within its blocks again for the gradient instead of keeping them.",
+    )
     seed: int = setting("optimisation", 0, "Of initial weights, batches, augmentations and draws.")
 
     def __post_init__(self) -> None:
@@ -204,6 +215,12 @@ class Hyperparameters:
                 f"a multiple of the {replicas} replicas, say {max(1, round(size / replicas)) * replicas}",
                 size,
             )
+        _require(
+            self.batch_size // replicas % self.accumulate_steps == 0,
+            "accumulate_steps",
+            f"a divisor of the {self.batch_size // replicas} images of a replica",
+            self.accumulate_steps,
+        )
         steps = self.steps or max(1, int(self.epochs * num_images / self.batch_size))
         warmup = self.warmup_steps if self.warmup_steps >= 0 else int(self.warmup_epochs * num_images / self.batch_size)
         _require(
@@ -293,6 +310,11 @@ class Hyperparameters:
         _require(
             0 <= self.labelled_batch_size <= self.batch_size, "labelled_batch_size", below, self.labelled_batch_size
         )
+        divides = f"a divisor of batch_size={self.batch_size}"
+        steps = self.accumulate_steps
+        _require(steps >= 1 and self.batch_size % steps == 0, "accumulate_steps", divides, steps)
+        has_blocks = "resnet" in self.encoder or not self.gradient_checkpointing
+        _require(has_blocks, "gradient_checkpointing", "false with an encoder that is no ResNet", self.encoder)
         holds = f"at least the labelled images of a batch, {self.labelled_batch_size}"
         _require(self.capacity >= self.labelled_batch_size, "queue_size", holds, self.capacity)
 
@@ -379,6 +401,7 @@ MAX_PIXELS = 178_956_970  # where Pillow gives up
 _OWN_LABELS = ("folder", "tfrecord")  # sources of which the user said himself what has a label
 _LABEL_CHOICES = ("labels_per_class", "label_fraction", "label_list")
 _KINDS: dict[type, tuple[Callable[[Any], bool], str]] = {
+    bool: (lambda value: isinstance(value, bool), "true or false"),
     int: (_is_whole, "a whole number"),
     float: (_is_finite, "a finite number"),
     str: (lambda value: isinstance(value, str), "a text"),

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from semppl.layers import collectives
 from semppl.layers.initialisers import fan_in_normal
+from semppl.layers.recomputation import moves_averages
 
 _SPATIAL_CHANNELS_PER_GROUP = 2
 _VECTOR_CHANNELS_PER_GROUP = 16
@@ -111,7 +112,7 @@ class BatchNorm(_Affine):
         self.moving_variance = self._channel_weight("moving_variance", input_shape[-1], "ones", **options)
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Normalises `[..., C]`; in training mode also moves the averages."""
+        """Normalises `[..., C]`; in training mode also moves the averages, unless called in `keeping_averages`."""
         gain, offset = self._gain_and_offset(inputs.shape[-1])
         if not training:
             return _normalise(inputs, self.moving_mean, self.moving_variance, gain, offset, self.epsilon)
@@ -120,8 +121,9 @@ class BatchNorm(_Affine):
         else:
             mean, variance = _replicated_moments(tf.cast(inputs, self.statistics_dtype), self.moving_mean)
             outputs = _normalise(inputs, mean, variance, gain, offset, self.epsilon)
-        self._move(self.moving_mean, mean)
-        self._move(self.moving_variance, variance)
+        if moves_averages():
+            self._move(self.moving_mean, mean)
+            self._move(self.moving_variance, variance)
         return outputs
 
     def _move(self, average: tf.Variable, value: tf.Tensor) -> None:

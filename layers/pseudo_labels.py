@@ -54,9 +54,18 @@ def _ballot(
     similarities = tf.matmul(tf.reshape(anchors, [num_views * batch, width]), queue, transpose_b=True)
     similarities = tf.reshape(similarities, [num_views, batch, queue.shape[0]])  # [L,B,Q]
     similarities = tf.where(barred, tf.constant(-math.inf, similarities.dtype), similarities)
-    nearest, slots = tf.math.top_k(similarities, k=k)  # [L,B,K]
+    nearest, slots = _largest(similarities, k)  # [L,B,K]
     labels = tf.where(tf.math.is_finite(nearest), tf.gather(queue_labels, slots), NO_LABEL)
     return _votes_per_image(labels), _votes_per_image(nearest)
+
+
+def _largest(similarities: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """The k largest of `[..., Q]`, and where they are, the first of equal ones first. One is found without sorting."""
+    if k > 1:
+        largest: tuple[tf.Tensor, tf.Tensor] = tf.math.top_k(similarities, k=k)
+        return largest
+    places = tf.argmax(similarities, axis=-1, output_type=tf.int32)
+    return tf.reduce_max(similarities, axis=-1, keepdims=True), places[..., tf.newaxis]
 
 
 def abstain(votes: Votes, *, min_share: float) -> Votes:

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from semppl.layers.normalisation import convolution, normalisation
 from semppl.layers.pooling import spatial_mean
+from semppl.layers.recomputation import checkpointed
 from semppl.layers.selective_kernel import SelectiveKernel
 
 BLOCKS_PER_GROUP: dict[int, tuple[int, int, int, int]] = {
@@ -269,7 +270,7 @@ class ResNet(tf.keras.layers.Layer):
         for index, group in enumerate(self.block_groups):
             with tf.name_scope(f"block_group_{index}"):
                 for block in group:
-                    features = block(features, training=training)
+                    features = checkpointed(block, features, training=training)
         if self.version == 2:
             features = tf.nn.relu(self.final_norm(features, training=training))
         return spatial_mean(features)

@@ -15,8 +15,9 @@ from semppl.layers.networks import OnlineNetwork, TargetNetwork
 from semppl.layers.precision import computing_in
 from semppl.layers.pseudo_labels import Votes, abstain, nearest_neighbour_vote
 from semppl.layers.randomness import random_integers
+from semppl.layers.recomputation import recomputing
 from semppl.layers.semantic_positives import SemanticPositives, draw_semantic_positives
-from semppl.trainers import monitors, objective, schedules
+from semppl.trainers import micro_batches, monitors, objective, schedules
 from semppl.trainers.clocked_model import ClockedModel
 
 Batch = dict[str, tf.Tensor]
@@ -58,25 +59,36 @@ class SemPPL(ClockedModel):
         """
         batch = finish_views(batch, recipe=self.hyperparameters.recipe)
         step = tf.convert_to_tensor(self.optimizer.iterations)  # its value now, before the update
+        anchors, backpropagate = self.predict(batch)  # [V,B,D]
+        targets = self.project(batch)  # [L,B,D]
+        targets, labels, ids = self.gather(targets, batch["labels"], batch["ids"])  # [L,N,D], [N], [N]
+        self.enqueue(targets, labels, ids)
+        votes = self.vote(anchors, batch["ids"])
+        classes = tf.where(batch["labels"] != NO_LABEL, batch["labels"], votes.classes)  # [B]
+        negatives = self.draw_negatives(ids, step)  # [B,L,M]
+        positives = self.draw_semantic_positives(classes, step)  # [B,L,R]
         with tf.GradientTape() as tape:
-            anchors = self.predict_views(batch)  # [V,B,D]
-            targets = self.project_views(batch)  # [L,B,D]
-            targets, labels, ids = self.gather(targets, batch["labels"], batch["ids"])  # [L,N,D], [N], [N]
-            self.enqueue(targets, labels, ids)
-            votes = self.vote(anchors, batch["ids"])
-            classes = tf.where(batch["labels"] != NO_LABEL, batch["labels"], votes.classes)  # [B]
-            negatives = self.draw_negatives(ids, step)  # [B,L,M]
-            positives = self.draw_semantic_positives(classes, step)  # [B,L,R]
+            tape.watch(anchors)
             terms = self.compare(anchors, targets, negatives, positives)
             loss = self.weigh(terms)
-        gradient_norm = self.descend(tape, loss)
+        gradient_norm = self.descend(backpropagate(tape.gradient(loss, anchors)))
         decay = self.move_target(step)
         return self.report(batch, anchors, terms, loss, votes, positives, gradient_norm, decay)
+
+    def predict(self, batch: Batch) -> tuple[tf.Tensor, micro_batches.Backward]:
+        """Returns the online predictions of a batch, in its micro-batches, and how a gradient by them goes back to f, g and h."""
+        variables, parts = self.online.trainable_variables, self.hyperparameters.accumulate_steps
+        return micro_batches.forward(self.predict_views, _views(batch), variables, parts=parts)
+
+    def project(self, batch: Batch) -> tf.Tensor:
+        """Returns the target projections of a batch, in its micro-batches: `[L, B, D]`, without gradient."""
+        return micro_batches.in_parts(self.project_views, _views(batch), parts=self.hyperparameters.accumulate_steps)
 
     def predict_views(self, batch: Batch) -> tf.Tensor:
         """Returns the online predictions of all views, large ones first: `[V, B, D]`; every view is normalised by itself."""
         views = [*tf.unstack(batch["large"]), *tf.unstack(batch["small"])]
-        return tf.stack([self.online(view, training=True) for view in views])
+        with recomputing(self.hyperparameters.gradient_checkpointing):
+            return tf.stack([self.online(view, training=True) for view in views])
 
     def project_views(self, batch: Batch) -> tf.Tensor:
         """Returns the target projections of the large views: `[L, B, D]`, without gradient."""
@@ -137,10 +149,10 @@ class SemPPL(ClockedModel):
         invariance = terms.invariance_augmentation + terms.invariance_semantic
         return settings.contrastive_weight * contrast + settings.invariance_weight * invariance
 
-    def descend(self, tape: tf.GradientTape, loss: tf.Tensor) -> tf.Tensor:
+    def descend(self, gradients: list[tf.Tensor]) -> tf.Tensor:
         """Updates f, g and h with the gradient summed over replicas; returns its norm."""
         variables = self.online.trainable_variables
-        gradients = [collectives.all_reduce_sum(gradient) for gradient in tape.gradient(loss, variables)]
+        gradients = [collectives.all_reduce_sum(gradient) for gradient in gradients]
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True), skip_gradients_aggregation=True)
         return tf.linalg.global_norm(gradients)
 
@@ -189,3 +201,7 @@ class SemPPL(ClockedModel):
         """Returns the variables that the optimiser updates."""
         variables: list[tf.Variable] = self.online.trainable_variables
         return variables
+
+
+def _views(batch: Batch) -> Batch:
+    return {name: batch[name] for name in ("large", "small")}

@@ -9,6 +9,8 @@ from semppl.data.views import finish_views
 from semppl.layers import collectives
 from semppl.layers.networks import OnlineNetwork
 from semppl.layers.precision import computing_in
+from semppl.layers.recomputation import recomputing
+from semppl.trainers import micro_batches
 from semppl.trainers.clocked_model import ClockedModel
 from semppl.trainers.semppl import Batch
 
@@ -41,18 +43,25 @@ class Supervised(ClockedModel):
         """Takes one step on all views of this replica's labelled images; returns scalars to report."""
         batch = finish_views(batch, recipe=self.hyperparameters.recipe)
         variables = self.trained_variables()
+        views, parts = {name: batch[name] for name in ("large", "small")}, self.hyperparameters.accumulate_steps
+        logits, backpropagate = micro_batches.forward(self.classify_views, views, variables, parts=parts)  # [V,B,C]
         with tf.GradientTape() as tape:
-            views = [*tf.unstack(batch["large"]), *tf.unstack(batch["small"])]
-            logits = tf.stack([self.classifier(self.online.features(view, training=True)) for view in views])  # [V,B,C]
+            tape.watch(logits)
             labels = tf.broadcast_to(batch["labels"], tf.shape(logits)[:2])
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)  # [V,B]
             loss = tf.reduce_mean(losses) / collectives.num_replicas()
-        gradients = [collectives.all_reduce_sum(gradient) for gradient in tape.gradient(loss, variables)]
+        gradients = [collectives.all_reduce_sum(g) for g in backpropagate(tape.gradient(loss, logits))]
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True), skip_gradients_aggregation=True)
         right = tf.cast(tf.argmax(logits, -1, labels.dtype) == labels, loss.dtype)
         shares = tf.stack([loss, tf.reduce_mean(right) / collectives.num_replicas()])
         loss, accuracy = tf.unstack(collectives.all_reduce_sum(shares))
         return {"loss": loss, "train_accuracy": accuracy, "gradient_norm": tf.linalg.global_norm(gradients)}
+
+    def classify_views(self, views: Batch) -> tf.Tensor:
+        """Returns the logits of all views: `[V, B, C]`."""
+        with recomputing(self.hyperparameters.gradient_checkpointing):
+            features = [self.online.features(view, training=True) for name in views for view in tf.unstack(views[name])]
+        return tf.stack([self.classifier(of_view) for of_view in features])
 
     def trained_variables(self) -> list[tf.Variable]:
         """Returns the variables that the optimiser updates: projector and predictor have no part here."""

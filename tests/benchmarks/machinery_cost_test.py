@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from semppl.benchmarks import machinery_cost, step_share
+from semppl.benchmarks import hlo, machinery_cost, step_share
 from semppl.tests import testing
 
 
@@ -20,10 +20,17 @@ class MachineryCostTest(tf.test.TestCase):
         self.assertAllEqual(model.queue.pointer, 2)  # the labelled eighth came in
 
     def test_the_largest_tensor_is_known(self):
-        # Four queues and four views: 16 · 4096 · 10⁶ numbers of four bytes.
-        self.assertAlmostEqual(
-            machinery_cost.similarities_in_gigabytes(machinery_cost.settings_of(10**6, 4096)), 262.1, 1
-        )
+        # Four views of 256 images against 10⁶ entries of a queue, of four bytes.
+        settings = machinery_cost.settings_of(10**6, 4096)
+        self.assertAlmostEqual(machinery_cost.similarities_in_gigabytes(settings, 16), 4.1, 1)
+        self.assertAlmostEqual(machinery_cost.similarities_in_gigabytes(settings), 65.5, 1)
+
+    def test_a_replica_compares_its_own_images_and_draws_from_all(self):
+        module = machinery_cost.program(machinery_cost.settings_of(64, 32), replicas=4)
+        self.assertEqual(hlo.problems(module), [])
+        shapes = {tuple(i.shape.dimensions) for computation in module.computations for i in computation.instructions}
+        self.assertContainsSubset({(4 * 8, 64), (4, 32, 256)}, shapes)  # [L·B,Q] similarities, [L,N,D] gathered targets
+        self.assertNotIn((32, 32), shapes)  # no [N,N]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Tests of semppl.benchmarks.peer_step."""
 
 import math
+import pathlib
 
 import numpy as np
 import tensorflow as tf
@@ -25,6 +26,20 @@ class PeerStepTest(tf.test.TestCase, parameterized.TestCase):
         steps = peer_step.steps("convnet", 4, precision)
         first, _ = steps["ours"](), steps["bare"]()
         self.assertLess(steps["ours"](), first)
+
+    def test_a_peer_answers_each_request_with_seconds(self):
+        script = pathlib.Path(self.create_tempdir().full_path) / "python"
+        script.write_text("#!/bin/sh\necho ready\nwhile read line; do echo 0.25; done\n")
+        script.chmod(0o755)
+        peer = peer_step.Peer(str(script), "resnet18_cifar", 4, "float32")
+        self.assertEqual([peer(), peer()], ["0.25", "0.25"])
+        peer.close()
+        self.assertEqual(peer.process.returncode, 0)
+
+    @parameterized.parameters("/bin/false", "nowhere/python")
+    def test_without_torch_one_is_told_how_to_get_it(self, python):
+        with self.assertRaisesRegex(ValueError, "--torch_python must be .*pip install torch==.* lightly=="):
+            peer_step.Peer(python, "resnet18_cifar", 4, "float32")
 
 
 if __name__ == "__main__":

@@ -84,6 +84,9 @@ class ValidationTest(parameterized.TestCase):
         ("batch_size", 10, "at least negatives + 1 = 11"),
         ("labelled_batch_size", 4097, "in 0..batch_size=4096"),
         ("labelled_batch_size", -1, "in 0..batch_size=4096"),
+        ("accumulate_steps", 0, "a divisor of batch_size=4096"),
+        ("accumulate_steps", 3, "a divisor of batch_size=4096"),
+        ("gradient_checkpointing", 1, "true or false"),
         ("steps", -1, "positive, or 0 with epochs > 0"),
         ("warmup_epochs", -1.0, "0 or more"),
         ("warmup_steps", -2, "-1 or more"),
@@ -123,6 +126,12 @@ class ValidationTest(parameterized.TestCase):
         self.assertIn(allowed, message)
         self.assertEndsWith(message, f" Received: {value}")
         self.assertNotIn("\n", message)
+
+    def test_checkpointing_needs_blocks(self):
+        message = "--gradient_checkpointing must be false with an encoder that is no ResNet. Received: convnet"
+        with self.assertRaisesRegex(ValueError, f"^{message}$"):
+            _make(encoder="convnet", gradient_checkpointing=True)
+        self.assertTrue(_make(encoder="sk_resnet50", gradient_checkpointing=True).gradient_checkpointing)
 
     @parameterized.parameters(
         ("batch_size", 11),
@@ -234,6 +243,7 @@ class ResolvedTest(parameterized.TestCase):
     @parameterized.parameters(
         ({"batch_size": 33}, "--batch_size must be a multiple of the 2 replicas, say 32. Received: 33"),
         ({"labelled_batch_size": 5}, "--labelled_batch_size must be a multiple of the 2 replicas, say 4. Received: 5"),
+        ({"accumulate_steps": 32}, "--accumulate_steps must be a divisor of the 16 images of a replica. Received: 32"),
         ({"warmup_steps": 5}, "--warmup_steps must be below the 5 steps. Received: 5"),
         ({"warmup_steps": -1, "warmup_epochs": 1.0}, "--warmup_epochs must be below the 5 steps. Received: 46"),
     )
@@ -272,7 +282,9 @@ class JsonTest(parameterized.TestCase):
 
     def test_a_setting_of_another_release_is_named(self):
         values = {**dataclasses.asdict(_make()), "warp": 9}
-        with self.assertRaisesRegex(ValueError, "^Unknown hyper-parameters: warp. This release knows batch_size, "):
+        with self.assertRaisesRegex(
+            ValueError, "^Unknown hyper-parameters: warp. This release knows accumulate_steps, batch_size, "
+        ):
             Hyperparameters.from_json(json.dumps(values))
 
     def test_a_value_that_is_not_allowed_is_refused_when_read(self):

@@ -1,10 +1,16 @@
 """Tests of --precision=bfloat16 in whole steps: it agrees with float32, and nothing else is rounded."""
 
+import pathlib
+
 import numpy as np
 import tensorflow as tf
-from absl.testing import parameterized
+from absl import flags
+from absl.testing import flagsaver, parameterized
 
+from semppl import configs
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.evaluation.evaluate import evaluate
+from semppl.layers.precision import PRECISIONS
 from semppl.tests import testing, tiny
 from semppl.trainers import pretrain
 
@@ -65,6 +71,27 @@ class StepTest(tf.test.TestCase, parameterized.TestCase):
             step = tf.function(lambda batch, model=model, strategy=strategy: strategy.run(model.train_step, (batch,)))
             reports.append(strategy.experimental_local_results(step(batch)["loss"])[0])
         self.assertAllClose(*reports, rtol=0.02, atol=0)
+
+
+@testing.slow
+class TrainingTest(tf.test.TestCase):
+    def test_digits_are_learnt_as_well_as_in_float32(self):
+        # The mean over three draws of the labels must not differ by more than these draws do among themselves.
+        accuracies = {precision: [self._accuracy(precision, seed) for seed in range(3)] for precision in PRECISIONS}
+        spread = max(accuracies["float32"]) - min(accuracies["float32"])
+        self.assertAllClose(
+            np.mean(accuracies["bfloat16"]), np.mean(accuracies["float32"]), rtol=0, atol=spread, msg=f"{accuracies}"
+        )
+        self.assertGreater(min(accuracies["bfloat16"]), 0.8)
+
+    def _accuracy(self, precision, seed):
+        workdir = pathlib.Path(self.create_tempdir().full_path) / "run"
+        preset = pathlib.Path(configs.__file__).parent / "digits.flags"
+        changes = [f"--precision={precision}", f"--seed={seed}", f"--label_seed={seed}"]
+        with flagsaver.flagsaver():
+            flags.FLAGS(["pretrain", f"--workdir={workdir}", f"--flagfile={preset}", *changes])
+            pretrain.pretrain(pretrain.hyperparameters_from_flags(), workdir, strategy_name="default")
+        return evaluate(workdir)["projections"]["nearest_neighbours"]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,141 @@
+"""A TensorFlow function as XLA sees it: lowered to HLO, examined, and compiled for TPUs of which none is there.
+
+The compiler for TPUs comes with jax, which needs another numpy than TensorFlow 2.15 does: it runs in an environment of its own,
+`semppl.benchmarks.aot_compiler` in a process of its own.
+"""
+
+import contextlib
+import json
+import pathlib
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+from unittest import mock
+
+import tensorflow as tf
+from tensorflow.compiler.xla.service import hlo_pb2
+
+from semppl.benchmarks import aot_compiler
+from semppl.layers import collectives
+
+HOW_TO = (
+    "python3.11 -m venv .venv-tpu && .venv-tpu/bin/pip install "
+    f"{' '.join(f'{name}=={version}' for name, version in aot_compiler.PINS.items())}"
+)
+_ON_THE_HOST = ("infeed", "outfeed", "send", "recv", "send-done", "recv-done")
+
+
+class Cost(NamedTuple):
+    """What the compiler counts of a program; all but `flops` in bytes.
+
+    Attributes:
+        topology: the TPU it is for.
+        flops: floating-point operations of a call.
+        accessed: read and written by its operations.
+        arguments: variables and inputs; the variables' new values take their place.
+        temporaries: beside them, at the peak.
+        code: of the program.
+    """
+
+    topology: str
+    flops: float
+    accessed: float
+    arguments: int
+    temporaries: int
+    code: int
+
+
+class CompilationError(ValueError):
+    """A program that is not for TPUs, or no compiler for them."""
+
+
+@contextlib.contextmanager
+def one_of(replicas: int) -> Iterator[None]:
+    """Lets what is traced in the block be the program of one of several replicas, which hears nothing from the others."""
+    with mock.patch.object(collectives, "num_replicas", return_value=replicas):
+        yield
+
+
+def lower(function: Callable[..., Any], *inputs: tf.TensorSpec) -> hlo_pb2.HloModuleProto:
+    """Traces a function of tensors of static shapes, and lowers it to HLO; nothing runs."""
+    compiled = tf.function(function, jit_compile=True)
+    serialised = compiled.experimental_get_compiler_ir(*inputs)(stage="hlo_serialized")
+    return hlo_pb2.HloModuleProto.FromString(serialised)
+
+
+def problems(module: hlo_pb2.HloModuleProto) -> list[str]:
+    """Returns what would keep a program from running on a TPU by itself: calls to the host, and dynamic shapes."""
+    found = []
+    for instruction in _instructions(module):
+        where = f"{instruction.metadata.op_type} {instruction.metadata.op_name}".strip() or instruction.name
+        if instruction.opcode in _ON_THE_HOST:
+            found.append(f"{instruction.opcode} of {where} talks to the host")
+        if instruction.opcode == "custom-call":
+            found.append(f"custom call {instruction.custom_call_target} of {where}")
+        if any(instruction.shape.is_dynamic_dimension):
+            found.append(f"{instruction.opcode} of {where} has a dynamic shape")
+    return found
+
+
+def elide_copies(module: hlo_pb2.HloModuleProto) -> None:
+    """Lets every user of a copy use the original, in place: StableHLO has no copies."""
+    for computation in module.computations:
+        original = {i.id: i.operand_ids[0] for i in computation.instructions if i.opcode == "copy"}
+
+        def resolve(number: int, original: dict[int, int] = original) -> int:
+            while number in original:
+                number = original[number]
+            return number
+
+        for instruction in computation.instructions:
+            instruction.operand_ids[:] = [resolve(number) for number in instruction.operand_ids]
+        computation.root_id = resolve(computation.root_id)
+        kept = [instruction for instruction in computation.instructions if instruction.opcode != "copy"]
+        del computation.instructions[:]
+        computation.instructions.extend(kept)
+
+
+def compile_ahead(module: hlo_pb2.HloModuleProto, topologies: Sequence[str], python: str) -> Iterator[Cost]:
+    """Compiles a program for each TPU, in another process.
+
+    Args:
+        module: the program.
+        topologies: as in `v5e:2x2`; the program is that of one core.
+        python: of an environment with jax and libtpu.
+
+    Yields:
+        What the compiler counted, for each TPU.
+
+    Raises:
+        CompilationError: if the program has problems, there is no such environment, or the compiler rejects the program.
+    """
+    if found := problems(module):
+        raise CompilationError(f"A program for TPUs must not call the host or have open shapes. Received: {found[0]}")
+    if not python or subprocess.run([python, "-c", "import jax, libtpu"], capture_output=True, check=False).returncode:
+        raise CompilationError(
+            f"--jax_python must be the Python of an environment with jax and libtpu. Received: {python or 'none'}. "
+            f"To make one: {HOW_TO}"
+        )
+    elide_copies(module)
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "program.hlo"
+        path.write_bytes(module.SerializeToString())
+        for topology in topologies:
+            yield _compiled(path, topology, python)
+
+
+def _compiled(path: pathlib.Path, topology: str, python: str) -> Cost:
+    finished = subprocess.run(
+        [python, aot_compiler.__file__, str(path), topology], capture_output=True, text=True, check=False
+    )
+    answer = json.loads(finished.stdout.splitlines()[-1]) if finished.returncode == 0 else {}
+    if "rejected" in answer or not answer:
+        reason = answer.get("rejected") or finished.stderr.strip().splitlines()[-1:]
+        raise CompilationError(f"--topologies must be TPUs that can run the program. Received: {topology}, {reason}")
+    return Cost(topology, **answer)
+
+
+def _instructions(module: hlo_pb2.HloModuleProto) -> Iterator[Any]:
+    for computation in module.computations:
+        yield from computation.instructions
