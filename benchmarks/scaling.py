@@ -21,7 +21,7 @@ _IMAGES = flags.DEFINE_integer(
 )
 _TFLOP = flags.DEFINE_float("tflop", None, "Its floating-point operations, in 10¹².", required=True)
 _GIGABYTES = flags.DEFINE_float("gigabytes", None, "What it accesses, in GB.", required=True)
-_PARAMETERS = flags.DEFINE_integer("parameters", 36_102_464, "Trainable ones; ResNet-50 with projector and predictor.")
+_PARAMETERS = flags.DEFINE_integer("parameters", 35_066_944, "Trainable ones; ResNet-50 with projector and predictor.")
 _NORM_LAYERS = flags.DEFINE_integer("norm_layers", 54, "Batch norms of encoder and projector.")
 
 CORES = (8, 16, 32, 64, 128, 256, 512)
