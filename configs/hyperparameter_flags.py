@@ -9,6 +9,7 @@ from absl import flags
 from semppl.configs.hyperparameters import Hyperparameters
 
 _DEFINE: dict[type, Callable[..., Any]] = {
+    bool: flags.DEFINE_boolean,
     int: flags.DEFINE_integer,
     float: flags.DEFINE_float,
     str: flags.DEFINE_string,

@@ -49,6 +49,11 @@ class Hyperparameters:
     )
     label_list: str = setting("data", "", "File with the labelled images, one index or file name a line.")
     label_seed: int = setting("data", 0, "Seed of the draw of the labelled images.")
+    class_balance: bool = setting(
+        "data",
+        False,
+        "Draw labelled images so that every class comes equally often, into batches and so into the queue.",
+    )
     shrink: int = setting(
         "data",
         0,
@@ -100,6 +105,14 @@ class Hyperparameters:
         "objective", 0.0, "Share of its votes that an unlabelled image's class needs, in 0..1; with less it gets none."
     )
     queue_size: int = setting("objective", 0, "Q: labelled entries per queue; 0: 20 global batches.")
+    queue_quotas: bool = setting(
+        "objective",
+        False,
+        "Give every class Q / classes slots of its own in a queue: frequent ones push no rare ones out.",
+    )
+    prior_corrected_votes: bool = setting(
+        "objective", False, "Weigh each vote by the inverse of its class's share of the filled queue."
+    )
     contrastive_weight: float = setting("objective", 0.3, "c: weight of the contrastive terms.")
     semantic_weight: float = setting(
         "objective", 0.2, "α: weight of the semantic positives within the contrastive terms."
@@ -373,6 +386,7 @@ MAX_PIXELS = 178_956_970  # where Pillow gives up
 _OWN_LABELS = ("folder", "tfrecord")  # sources of which the user said himself what has a label
 _LABEL_CHOICES = ("labels_per_class", "label_fraction", "label_list")
 _KINDS: dict[type, tuple[Callable[[Any], bool], str]] = {
+    bool: (lambda value: isinstance(value, bool), "true or false"),
     int: (_is_whole, "a whole number"),
     float: (_is_finite, "a finite number"),
     str: (lambda value: isinstance(value, str), "a text"),

@@ -87,7 +87,7 @@ class OwnPicturesTest(tf.test.TestCase):
         done = [json.loads((self.folder / run / "done.json").read_text()) for run in ("whole", "stopped")]
         self.assertEqual(*done)
 
-        metrics = evaluate(self.folder / "stopped")
+        metrics = evaluate(self.folder / "stopped")["accuracy"]
         self.assertEqual(set(metrics), {"features", "projections"})
         report = json.loads((self.folder / "stopped" / "metrics.json").read_text())
         self.assertEqual((report["test_images"], report["labelled"]), (12, 6))
@@ -113,7 +113,7 @@ class OwnPicturesTest(tf.test.TestCase):
     def test_the_labels_alone_are_a_baseline_on_the_same_folder(self):
         run = self.folder / "supervised"
         pretrain(self.settings("--method=supervised", "--labelled_batch_size=0"), run, strategy_name="default")
-        self.assertIn("classifier", evaluate(run))
+        self.assertIn("classifier", evaluate(run)["accuracy"])
 
 
 if __name__ == "__main__":

@@ -49,7 +49,8 @@ _SETTINGS = {
 _LOSSES = ("contrastive_augmentation", "contrastive_semantic", "invariance_augmentation", "invariance_semantic")
 _TAGS = {
     *(f"loss/{name}" for name in ("loss", *_LOSSES)),
-    *(f"pseudo_labels/{name}" for name in ("pseudo_label_accuracy", "pseudo_label_coverage", "vote_confidence")),
+    *(f"pseudo_labels/pseudo_label_{name}" for name in ("accuracy", "balanced_accuracy", "coverage")),
+    "pseudo_labels/vote_confidence",
     "pseudo_labels/with_semantic_positive",
     *(f"optimisation/{name}" for name in ("learning_rate", "target_decay", "gradient_norm")),
     *("embedding_spread", "queue/filled", "queue/fewest_of_a_class"),
