@@ -54,6 +54,9 @@ class Hyperparameters:
         False,
         "Draw labelled images so that every class comes equally often, into batches and so into the queue.",
     )
+    channels: int = setting(
+        "data", 0, "C: 1 grey, 3 red, green and blue, or more of anything; 0: as many as --pixel_mean has values."
+    )
     shrink: int = setting(
         "data",
         0,
@@ -160,6 +163,7 @@ class Hyperparameters:
             self._check_length,
         ):
             rule()
+        object.__setattr__(self, "channels", len(self.pixel_mean))
 
     @property
     def views(self) -> int:
@@ -181,11 +185,6 @@ class Hyperparameters:
         """The arguments of the networks."""
         names = ("encoder", "width", "norm", "head_width", "embedding_width", "pixel_mean", "pixel_stddev")
         return {name: getattr(self, name) for name in names}
-
-    @property
-    def channels(self) -> int:
-        """Channels of an image."""
-        return len(self.pixel_mean)
 
     @property
     def peak_learning_rate(self) -> float:
@@ -271,6 +270,9 @@ class Hyperparameters:
         _require(self.norm in ("batch", "group"), "norm", "batch or group", self.norm)
         _require(self.head_width >= 1, "head_width", "1 or more", self.head_width)
         _require(self.embedding_width >= 1, "embedding_width", "1 or more", self.embedding_width)
+        _require(self.channels >= 0, "channels", "0 or more", self.channels)
+        per_channel = f"a value per channel, {self.channels}"
+        _require(self.channels in (0, len(self.pixel_mean)), "pixel_mean", per_channel, self.pixel_mean)
         allowed = f"as many values as pixel_mean, {len(self.pixel_mean)}, all positive"
         fits = len(self.pixel_stddev) == len(self.pixel_mean) and all(value > 0 for value in self.pixel_stddev)
         _require(fits, "pixel_stddev", allowed, self.pixel_stddev)

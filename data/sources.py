@@ -119,8 +119,7 @@ def _examined(folder: Folder, request: Request) -> Source:
     """Leaves pictures where they are, but for those that cannot be used."""
     reading = request.reading
     if reading.decoding.channels not in (1, 3):
-        allowed = "have a value per channel, 1 or 3, to decode picture files"
-        raise ValueError(f"--pixel_mean must {allowed}. Received: {reading.decoding.channels} values")
+        raise ValueError(f"--channels must be 1 or 3 to decode picture files. Received: {reading.decoding.channels}")
     inspection = inspect_folder(folder, reading.decoding, cache_dir=reading.cache_dir)
     require_few_bad(folder, inspection, reading.max_bad_fraction, flag=request.flag)
     files = PictureFiles(folder, inspection, reading.decoding)

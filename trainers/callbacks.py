@@ -188,7 +188,8 @@ def _step(model: tf.keras.Model) -> int:
 
 
 def grid(views: np.ndarray) -> np.ndarray:
-    """Lays views out: `[V, B, H, W, C]` gives one picture `[B·H, V·W, channels]`."""
+    """Lays views out: `[V, B, H, W, C]` gives one picture `[B·H, V·W, 1 or 3]`; of other channels those that can be shown."""
+    views = views[..., : 3 if views.shape[-1] >= 3 else 1]
     count, batch, height, width, channels = views.shape
     return views.transpose(1, 2, 0, 3, 4).reshape(batch * height, count * width, channels)
 

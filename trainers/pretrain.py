@@ -188,8 +188,8 @@ def prepare_data(hyperparameters: Hyperparameters, replicas: int) -> tuple[Sourc
     """Loads the images, hides labels, and fills in the hyper-parameters that depend on both."""
     source = load_data(hyperparameters)
     if source.train.channels != hyperparameters.channels:
-        allowed = f"have a value per channel, {source.train.channels}"
-        raise ValueError(f"--pixel_mean must {allowed}. Received: {hyperparameters.pixel_mean}")
+        allowed = f"{source.train.channels}, with --pixel_mean and --pixel_stddev to match, for these images"
+        raise ValueError(f"--channels must be {allowed}. Received: {hyperparameters.channels}")
     if isinstance(source.train, StreamedImageSet):
         boxes_of(hyperparameters.recipe)
     labels = labels_of_run(source.train, hyperparameters)

@@ -140,7 +140,7 @@ class FolderSourceTest(_FolderTest):
         self.assertEqual(source.train.channels, 1)
         plain, other = _pictures(source)
         self.assertAllClose(plain, other, atol=2)
-        self.assertRefused("^--pixel_mean must have a value per channel, 1 or 3, .* Received: 4 values$", channels=4)
+        self.assertRefused("^--channels must be 1 or 3 to decode picture files. Received: 4$", channels=4)
 
 
 class BadFilesTest(_FolderTest):

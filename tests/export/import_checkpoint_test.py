@@ -317,6 +317,15 @@ class OfficialTest(_TestCase):
         self._assert_refused("--large_size must be 8 or more pixels. Received: 4", large_size=4)
 
 
+class ChannelsTest(_TestCase):
+    def test_grey_pictures_are_refused_by_name(self):
+        _pickled(self._source, foreign_networks.official_tree(foreign_networks.official_shapes(**_TINY)))
+        with self.assertRaisesRegex(
+            ValueError, "^--pixel_mean must have a value per channel of the checkpoint, 3. Rec"
+        ):
+            import_checkpoint.import_checkpoint(self._source, self._workdir, pixel_mean=(0.5,), pixel_stddev=(0.5,))
+
+
 class CommandTest(_TestCase):
     def _start(self, *arguments):
         command = [sys.executable, "-m", "semppl.export.import_checkpoint", f"--workdir={self._workdir}", *arguments]

@@ -263,7 +263,7 @@ class WrongFlagsTest(parameterized.TestCase):
         ("--queue_size=7", "--queue_size must be at least the labelled images of a batch, 8. Received: 7"),
         (
             "--pixel_mean=1,2,3 --pixel_stddev=1,2,3",
-            r"--pixel_mean must have a value per channel, 1. Received: \(1.0, .*",
+            "--channels must be 1, with --pixel_mean and --pixel_stddev to match, for these images. Received: 3",
         ),
         ("--pixel_mean=red", "--pixel_mean must be numbers with commas between. Received: red"),
         ("--warmup_steps=40", "--warmup_steps must be below the 40 steps. Received: 40"),
