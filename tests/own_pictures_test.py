@@ -14,11 +14,14 @@ from absl.testing import flagsaver
 from PIL import Image
 
 from semppl import configs
+from semppl.data import pipeline
+from semppl.data.lost_pictures import PictureLost
 from semppl.evaluation.evaluate import evaluate
 from semppl.export.export_model import export
 from semppl.layers.preprocessing import test_view
 from semppl.tests import testing  # noqa: F401  (marks the flags as parsed)
 from semppl.trainers import callbacks, checkpoints
+from semppl.trainers import pretrain as pretrain_module
 from semppl.trainers.pretrain import hyperparameters_from_flags, pretrain
 from semppl.trainers.termination import Termination
 
@@ -114,6 +117,24 @@ class OwnPicturesTest(tf.test.TestCase):
         run = self.folder / "supervised"
         pretrain(self.settings("--method=supervised", "--labelled_batch_size=0"), run, strategy_name="default")
         self.assertIn("classifier", evaluate(run)["accuracy"])
+
+    def test_a_picture_that_is_deleted_under_way_ends_the_run_in_one_line_and_leaves_it_usable(self):
+        lost, kept = self.folder / "train" / "disc" / "3.jpg", self.folder / "3.jpg"
+
+        def losing(*arguments):
+            lost.rename(kept)
+            return pipeline.Pipeline(*arguments)
+
+        with (
+            mock.patch.object(pretrain_module, "Pipeline", losing),
+            self.assertRaisesRegex(
+                PictureLost, r"\A\S* must keep its pictures .* Received: disc/3.jpg: No such file[^\n]*\Z"
+            ),
+        ):
+            pretrain(self.settings(), self.folder / "run", strategy_name="default")
+        kept.rename(lost)
+        pretrain(self.settings(), self.folder / "run", strategy_name="default")
+        self.assertTrue((self.folder / "run" / "done.json").is_file())
 
 
 if __name__ == "__main__":

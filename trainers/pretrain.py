@@ -24,6 +24,7 @@ from semppl.configs.hyperparameter_flags import hyperparameters_from_flags
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.images import NO_LABEL, Source
 from semppl.data.label_split import labels_of_run
+from semppl.data.lost_pictures import naming_lost_pictures
 from semppl.data.pipeline import Pipeline
 from semppl.data.splits import load_data
 from semppl.data.streaming import StreamedImageSet, boxes_of
@@ -95,6 +96,7 @@ def pretrain(
         ValueError: before the first step, if something that was asked for cannot be.
         NotFinite: if a term or a weight is no longer a number.
         WorkerLost: if another worker does not answer.
+        PictureLost: if a picture is gone or damaged when it is needed.
         NotWritten: if the disk is full.
         Terminated: when asked to stop, after saving.
     """
@@ -110,6 +112,7 @@ def pretrain(
     chief = workers.is_chief(devices)
     with (
         workers.noticing_losses(devices),
+        naming_lost_pictures(),
         checkpoints.open_run(workdir, hyperparameters) if chief else contextlib.nullcontext(),
         contextlib.ExitStack() as afterwards,
     ):
