@@ -7,13 +7,12 @@ are timed in turns. The second rate, per second of processor time, is the one to
 """
 
 import os
-import statistics
-import time
 
 import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
+from semppl.benchmarks.rates import rates
 from semppl.data import views
 
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 256, "Images in a batch.", lower_bound=1)
@@ -72,24 +71,6 @@ def plain(images: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
 
     made = images.map(make, num_parallel_calls=tf.data.AUTOTUNE)
     return made.batch(batch_size, drop_remainder=True).prefetch(2)
-
-
-def rates(datasets: dict[str, tf.data.Dataset], count: int, rounds: int) -> dict[str, tuple[float, float]]:
-    """Returns each dataset's median images per second, and per second of processor time, timed in turns after one warm-up."""
-    measured: dict[str, list[tuple[float, float]]] = {name: [] for name in datasets}
-    for turn in range(rounds + 1):
-        for name, dataset in datasets.items():
-            clock, processor = time.perf_counter(), time.process_time()
-            for _ in dataset:
-                pass
-            if turn:
-                measured[name].append(
-                    (count / (time.perf_counter() - clock), count / (time.process_time() - processor))
-                )
-    return {
-        name: (statistics.median(wall for wall, _ in pairs), statistics.median(used for _, used in pairs))
-        for name, pairs in measured.items()
-    }
 
 
 def main(argv: list[str]) -> None:

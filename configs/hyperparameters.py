@@ -49,6 +49,14 @@ class Hyperparameters:
     )
     label_list: str = setting("data", "", "File with the labelled images, one index or file name a line.")
     label_seed: int = setting("data", 0, "Seed of the draw of the labelled images.")
+    class_balance: bool = setting(
+        "data",
+        False,
+        "Draw labelled images so that every class comes equally often, into batches and so into the queue.",
+    )
+    channels: int = setting(
+        "data", 0, "C: 1 grey, 3 red, green and blue, or more of anything; 0: as many as --pixel_mean has values."
+    )
     shrink: int = setting(
         "data",
         0,
@@ -106,6 +114,14 @@ class Hyperparameters:
         "objective", 0.0, "Share of its votes that an unlabelled image's class needs, in 0..1; with less it gets none."
     )
     queue_size: int = setting("objective", 0, "Q: labelled entries per queue; 0: 20 global batches.")
+    queue_quotas: bool = setting(
+        "objective",
+        False,
+        "Give every class Q / classes slots of its own in a queue: frequent ones push no rare ones out.",
+    )
+    prior_corrected_votes: bool = setting(
+        "objective", False, "Weigh each vote by the inverse of its class's share of the filled queue."
+    )
     contrastive_weight: float = setting("objective", 0.3, "c: weight of the contrastive terms.")
     semantic_weight: float = setting(
         "objective", 0.2, "α: weight of the semantic positives within the contrastive terms."
@@ -164,6 +180,7 @@ class Hyperparameters:
             self._check_length,
         ):
             rule()
+        object.__setattr__(self, "channels", len(self.pixel_mean))
 
     @property
     def views(self) -> int:
@@ -185,11 +202,6 @@ class Hyperparameters:
         """The arguments of the networks."""
         names = ("encoder", "width", "norm", "head_width", "embedding_width", "pixel_mean", "pixel_stddev")
         return {name: getattr(self, name) for name in names}
-
-    @property
-    def channels(self) -> int:
-        """Channels of an image."""
-        return len(self.pixel_mean)
 
     @property
     def peak_learning_rate(self) -> float:
@@ -281,6 +293,9 @@ class Hyperparameters:
         _require(self.norm in ("batch", "group"), "norm", "batch or group", self.norm)
         _require(self.head_width >= 1, "head_width", "1 or more", self.head_width)
         _require(self.embedding_width >= 1, "embedding_width", "1 or more", self.embedding_width)
+        _require(self.channels >= 0, "channels", "0 or more", self.channels)
+        per_channel = f"a value per channel, {self.channels}"
+        _require(self.channels in (0, len(self.pixel_mean)), "pixel_mean", per_channel, self.pixel_mean)
         allowed = f"as many values as pixel_mean, {len(self.pixel_mean)}, all positive"
         fits = len(self.pixel_stddev) == len(self.pixel_mean) and all(value > 0 for value in self.pixel_stddev)
         _require(fits, "pixel_stddev", allowed, self.pixel_stddev)

@@ -1,7 +1,8 @@
 """Photometric operations on batches of images, each image with its own strengths.
 
 They compute what the official code computes (tests/goldens/image_ops.md), as functions of given strengths: nothing here
-is random. Images are `[B, H, W, C]` float32; `C = 3` is red, green, blue, and `C = 1` has no hue and no saturation.
+is random. Images are `[B, H, W, C]` float32; `C = 3` is red, green, blue; any other number has no hue, no saturation
+and no grey: there each channel is lit by itself.
 
 Reference: Grill et al. 2020, arXiv 2006.07733, appendix B; Mitrovic et al. 2021, arXiv 2010.07922, on which
 Bošnjak et al. 2023, arXiv 2301.05158, is built.
@@ -36,8 +37,8 @@ def adjust_hue(images: tf.Tensor, delta: tf.Tensor) -> tf.Tensor:
 
 
 def to_grayscale(images: tf.Tensor) -> tf.Tensor:
-    """Replaces the colours by their luma (ITU-R BT.601), in as many equal channels."""
-    if images.shape[-1] == 1:
+    """Replaces the colours by their luma (ITU-R BT.601), in as many equal channels; what has no colours stays as it is."""
+    if images.shape[-1] != 3:
         return images
     red, green, blue = tf.unstack(images, axis=-1)
     luma = _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
@@ -128,8 +129,8 @@ def hue_chroma_value(planes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor
 
 
 def _adjust_colour(planes: tf.Tensor, hue_delta: tf.Tensor, saturation_factor: tf.Tensor) -> tf.Tensor:
-    """Turns hues and scales saturations at the same value: `[C, B, H, W]`; a single plane stays as it is."""
-    if planes.shape[0] == 1:
+    """Turns hues and scales saturations at the same value: `[C, B, H, W]`; what has no colours stays as it is."""
+    if planes.shape[0] != 3:
         return planes
     hue, chroma, value = hue_chroma_value(planes)
     hue += 6.0 * hue_delta[:, tf.newaxis, tf.newaxis]

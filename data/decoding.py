@@ -131,8 +131,12 @@ def decode_mask(data: bytes, decoding: Decoding) -> np.ndarray:
     """
     plain = dataclasses.replace(decoding, channels=1, shrink=0, paper=0)
     pixels, _ = decode_file(data, plain)
-    shown = shrink(np.where(pixels > 0, np.uint8(255), np.uint8(0)), decoding.shrink)
-    return np.where(shown >= 128, np.uint8(255), np.uint8(0))
+    return shrink_mask(np.where(pixels > 0, np.uint8(255), np.uint8(0)), decoding.shrink)
+
+
+def shrink_mask(mask: np.ndarray, side: int) -> np.ndarray:
+    """Shrinks `[H, W, 1]` uint8, 0 or 255, as `shrink` does its picture; what is half shown is shown."""
+    return np.where(shrink(mask, side) >= 128, np.uint8(255), np.uint8(0))
 
 
 def size_of(data: bytes) -> tuple[int, int] | None:

@@ -19,11 +19,16 @@ _UNLABELLED = 24
 _PAIRS = 40
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 70em; margin: 2em auto; padding: 0 1em; color: #222; }
-table { border-collapse: collapse; } td, th { padding: .2em .8em; text-align: left; border-bottom: 1px solid #ddd; }
-td.n { text-align: right; } figure { display: inline-block; margin: 0 .6em .6em 0; } figcaption { font-size: 11px; max-width: 96px;
-overflow-wrap: anywhere; } img { max-width: 96px; max-height: 96px; } .stops { color: #b00; font-weight: bold; } .pair {
-display: inline-block; border: 1px solid #ddd; margin: .3em; padding: .3em; } code { background: #f3f3f3; padding: .1em .3em; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 70em; margin: 2em auto; padding: 0 1em; color: #222; background: #fff; }
+table { border-collapse: collapse; display: block; overflow-x: auto; }
+td, th { padding: .2em .8em; text-align: left; vertical-align: bottom; border-bottom: 1px solid #ddd; }
+.n { text-align: right; }
+figure { display: inline-block; vertical-align: top; width: 96px; margin: 0 .6em .6em 0; }
+figcaption { font-size: 11px; line-height: 1.3; max-height: 2.6em; overflow: hidden; overflow-wrap: anywhere; }
+img { width: 96px; height: 96px; object-fit: contain; background: #f3f3f3; }
+.stops { color: #b00; font-weight: bold; }
+.pair { display: inline-block; border: 1px solid #ddd; margin: .3em; padding: .3em; }
+code { background: #f3f3f3; padding: .1em .3em; overflow-wrap: anywhere; }
 """
 
 
@@ -121,7 +126,8 @@ def _figures(images: Images, positions: np.ndarray, caption: str = "") -> str:
         under = caption or (images.names[position] if images.names else str(position))
         shown = under.encode("utf-8", "backslashreplace").decode()
         label = "" if images.labels[position] == NO_LABEL else f' data-label="{images.labels[position]}"'
-        text += f'<figure{label}><img alt="" src="{_data_url(batch[0].numpy())}"><figcaption>{escape(shown)}</figcaption></figure>'
+        picture = f'<img alt="" src="{_data_url(batch[0].numpy())}">'
+        text += f'<figure{label} title="{escape(shown)}">{picture}<figcaption>{escape(shown)}</figcaption></figure>'
     return text
 
 
@@ -145,9 +151,13 @@ def _spread(count: int, wanted: int) -> np.ndarray:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    head = f"<tr>{''.join(f'<th>{escape(name)}</th>' for name in header)}</tr>" if header else ""
-    cells = [
-        "".join(f'<td class="{"n" if isinstance(cell, int | float) else ""}">{escape(str(cell))}</td>' for cell in row)
-        for row in rows
-    ]
-    return f"<table>{head}{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
+    """Lays rows out; numbers, and what stands above those of the first row, stand on the right."""
+    kinds = [*rows[0], *header[len(rows[0]) :]] if rows else header
+    head = f"<tr>{_cells('th', header, kinds)}</tr>" if header else ""
+    body = "".join(f"<tr>{_cells('td', row, row)}</tr>" for row in rows)
+    return f"<table>{head}{body}</table>"
+
+
+def _cells(tag: str, cells: Sequence[Any], kinds: Sequence[Any]) -> str:
+    sides = [' class="n"' if isinstance(kind, int | float) else "" for kind in kinds]
+    return "".join(f"<{tag}{side}>{escape(str(cell))}</{tag}>" for cell, side in zip(cells, sides, strict=False))

@@ -17,7 +17,7 @@ class ImageSet:
     """Images of one split; an image's id is its position.
 
     Attributes:
-        images: `[n, H, W, C]` uint8, or float32 in 0..1.
+        images: `[n, H, W, C]` uint8 or uint16, their whole range, or float32 in 0..1.
         labels: `[n]` int32, NO_LABEL where unknown.
         names: `[n]` strings to find images by in a label list; empty where the source has none.
         masks: `[n, H, W]` uint8, 0 for background, or None.

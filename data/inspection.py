@@ -7,6 +7,7 @@ import os
 import pathlib
 import sys
 from collections import Counter
+from typing import Protocol
 
 import numpy as np
 
@@ -51,22 +52,40 @@ class _Look:
     plain: bool = False
     truncated: bool = False
     digests: bytes = bytes(16)
+    prepared: bytes = b""
 
 
-def inspect_folder(folder: Folder, decoding: Decoding, *, cache_dir: str = "") -> Inspection:
+class Sink(Protocol):
+    """Takes the usable pictures of a folder while they are looked at."""
+
+    def prepare(self, path: str, pixels: np.ndarray, mask: np.ndarray | None) -> bytes:
+        """Makes of a picture `[H, W, C]`, and its mask `[H, W, 1]`, what is to be added; many threads call it at once."""
+
+    def add(self, prepared: bytes) -> None:
+        """Adds a picture, in the order of the paths."""
+
+
+def place_of(folder: Folder, decoding: Decoding, cache_dir: str) -> pathlib.Path:
+    """Returns where the inspection of a folder is kept; without `cache_dir` in the user's cache folder."""
+    return pathlib.Path(cache_dir or kept.user_folder()) / f"inspection-{_state(folder, decoding)}.npz"
+
+
+def inspect_folder(folder: Folder, decoding: Decoding, *, cache_dir: str = "", sink: Sink | None = None) -> Inspection:
     """Decodes every picture of a folder, in parallel; what comes out is kept for as long as files keep their sizes and times.
 
     Args:
         folder: which pictures.
         decoding: how; the same file may be of use in one way and not in another.
         cache_dir: where to keep it; empty: in the user's cache folder.
+        sink: takes the pictures too, if they are decoded now; not where truncated ones are kept, which come out of turn.
     """
-    place = pathlib.Path(cache_dir or kept.user_folder()) / f"inspection-{_state(folder, decoding)}.npz"
+    place = place_of(folder, decoding, cache_dir)
     names = [field.name for field in dataclasses.fields(Inspection)]
     known = kept.load(place, names)
     if known is not None:
         return Inspection(**known)
-    inspection = Inspection(**_columns(_look_at_all(folder, decoding)))
+    looks = _look_at_all(folder, decoding, None if decoding.keep_truncated else sink)
+    inspection = Inspection(**_columns(looks))
     if not kept.save(place, {name: getattr(inspection, name) for name in names}):
         _say(f"not kept for the next time: {place.parent} cannot be written")
     return inspection
@@ -102,20 +121,21 @@ def summary(folder: Folder, inspection: Inspection) -> list[str]:
     lines = []
     for reason, count in sorted(Counter(inspection.reasons[~inspection.usable].tolist()).items()):
         first = folder.paths[int(np.flatnonzero(inspection.reasons == reason)[0])]
-        lines.append(f"{count} skipped, {reason}: {_shown(first, count)}")
+        lines.append(f"{count} skipped, {reason}: {shown(first, count)}")
     if inspection.truncated.any():
         first = folder.paths[int(np.flatnonzero(inspection.truncated)[0])]
-        lines.append(f"{inspection.truncated.sum()} used as far as they go, truncated: {_shown(first, 2)}")
+        lines.append(f"{inspection.truncated.sum()} used as far as they go, truncated: {shown(first, 2)}")
     for problem, what in (
         ("in the CSV, and not there", folder.rows_without_file),
         ("that cannot be opened", folder.unreadable),
     ):
         if what:
-            lines.append(f"{len(what)} {problem}: {_shown(what[0], len(what))}")
+            lines.append(f"{len(what)} {problem}: {shown(what[0], len(what))}")
     return lines
 
 
-def _shown(first: str, count: int) -> str:
+def shown(first: str, count: int = 1) -> str:
+    """Returns a path that any terminal can show, with an ellipsis where it stands for several."""
     name = first.encode("utf-8", "backslashreplace").decode()
     return f"{name} …" if count > 1 else name
 
@@ -129,13 +149,16 @@ def _state(folder: Folder, decoding: Decoding) -> str:
     return digest.hexdigest()
 
 
-def _look_at_all(folder: Folder, decoding: Decoding) -> list[_Look]:
+def _look_at_all(folder: Folder, decoding: Decoding, sink: Sink | None) -> list[_Look]:
     """Looks at files in parallel; then once more, one by one, at those that end too early: Pillow's leave is for all threads."""
     _say(f"looking at {len(folder.paths)} pictures in {folder.root}, once")
     looks = []
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for look in pool.map(lambda number: _look(folder, number, decoding), range(len(folder.paths))):
+        for look in pool.map(lambda number: _look(folder, number, decoding, sink=sink), range(len(folder.paths))):
             looks.append(look)
+            if sink is not None and not look.reasons:
+                sink.add(look.prepared)
+                look.prepared = b""
             if len(looks) % _REPORT_EVERY == 0:
                 _say(f"{len(looks)} of {len(folder.paths)}")
     if decoding.keep_truncated:
@@ -145,16 +168,21 @@ def _look_at_all(folder: Folder, decoding: Decoding) -> list[_Look]:
     return looks
 
 
-def _look(folder: Folder, number: int, decoding: Decoding, *, truncated: bool = False) -> _Look:
+def _look(
+    folder: Folder, number: int, decoding: Decoding, *, truncated: bool = False, sink: Sink | None = None
+) -> _Look:
     look, row = _Look(truncated=truncated), folder.rows[number]
     try:
         data = folder.read(number)
-        look.digests = hashlib.blake2b(data, digest_size=16).digest()
+        look.digests = digest(data)
         pixels, look.plain = decode_file(data, dataclasses.replace(decoding, shrink=0), truncated=truncated)
         look.sizes = (pixels.shape[0], pixels.shape[1])
+        mask = None
         if row.mask:
-            mask = _mask_bytes(folder, number, look.sizes, decoding)
-            look.digests = hashlib.blake2b(data + mask, digest_size=16).digest()
+            mask_data, mask = _mask(folder, number, look.sizes, decoding)
+            look.digests = digest(data, mask_data)
+        if sink is not None:
+            look.prepared = sink.prepare(folder.paths[number], pixels, mask)
     except Unusable as error:
         look.reasons, look.truncated = error.reason.value, False
     except OSError as error:
@@ -162,8 +190,13 @@ def _look(folder: Folder, number: int, decoding: Decoding, *, truncated: bool = 
     return look
 
 
-def _mask_bytes(folder: Folder, number: int, size: tuple[int, int], decoding: Decoding) -> bytes:
-    """Reads a mask, and makes sure that it is one, of its picture's size."""
+def digest(data: bytes, mask: bytes = b"") -> bytes:
+    """Returns 16 bytes that tell a picture file, and its mask, from others."""
+    return hashlib.blake2b(data + mask, digest_size=16).digest()
+
+
+def _mask(folder: Folder, number: int, size: tuple[int, int], decoding: Decoding) -> tuple[bytes, np.ndarray]:
+    """Reads a mask, the file and `[H, W, 1]`, and makes sure that it is one, of its picture's size."""
     try:
         data = folder.mask(number)
         mask = decode_mask(data, dataclasses.replace(decoding, shrink=0))
@@ -171,7 +204,7 @@ def _mask_bytes(folder: Folder, number: int, size: tuple[int, int], decoding: De
         raise Unusable(Reason.MASK, str(error)) from error
     if mask.shape[:2] != size:
         raise Unusable(Reason.MASK, f"{mask.shape[:2]} for a picture of {size}")
-    return data
+    return data, mask
 
 
 def _columns(looks: list[_Look]) -> dict[str, np.ndarray]:

@@ -12,11 +12,15 @@ import pathlib
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import numpy as np
 import tensorflow as tf
 
-from semppl.data.decoding import encode
+from semppl.data.decoding import Decoding, encode, shrink, shrink_mask
+from semppl.data.folder import Folder
+from semppl.data.inspection import Inspection, inspect_folder, place_of
+from semppl.data.lost_pictures import PictureLost
 from semppl.data.picture_files import PictureFiles
 from semppl.data.record_pictures import read_records
 from semppl.data.records import index_records
@@ -27,7 +31,83 @@ _PICTURES_A_FILE = 1000
 _REPORT_EVERY = 5000
 
 
-def cached_encoded(files: PictureFiles, cache_dir: str) -> Encoded:
+class NotCached(OSError):
+    """A cache that cannot be written."""
+
+
+class Spool:
+    """Pictures that are decoded for the inspection, written on the way, so that the cache need not decode them again.
+
+    Args:
+        folder: to write in; it is made with the first picture.
+        decoding: how the pictures were decoded.
+    """
+
+    def __init__(self, folder: pathlib.Path, decoding: Decoding) -> None:
+        self.folder = folder
+        self._decoding = decoding
+        self._count = 0
+        self._writer: tf.io.TFRecordWriter | None = None
+
+    def prepare(self, path: str, pixels: np.ndarray, mask: np.ndarray | None) -> bytes:
+        """Shrinks and encodes: see `inspection.Sink`."""
+        side = self._decoding.shrink
+        return _example(path, shrink(pixels, side), b"" if mask is None else encode(shrink_mask(mask, side)))
+
+    def add(self, prepared: bytes) -> None:
+        """Writes: see `inspection.Sink`."""
+        if self._count % _PICTURES_A_FILE == 0:
+            self.close()
+            self.folder.mkdir(exist_ok=True)
+            self._writer = tf.io.TFRecordWriter(str(self.folder / f"{self._count // _PICTURES_A_FILE:06}.tfrecord"))
+        if self._writer is not None:
+            self._writer.write(prepared)
+        self._count += 1
+
+    def close(self) -> None:
+        """Ends the file that is being written."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def become(self, folder: pathlib.Path, count: int) -> bool:
+        """Renames what was written to a cache of `count` pictures; tells whether these are it."""
+        self.close()
+        if not count or self._count != count:
+            return False
+        _finish(self.folder, folder, self._decoding)
+        return True
+
+
+def inspected_and_cached(
+    folder: Folder, decoding: Decoding, cache_dir: str, *, check: Callable[[Inspection], None]
+) -> tuple[PictureFiles, Encoded]:
+    """Looks at the pictures of a folder and caches them: each is decoded once.
+
+    Args:
+        folder: which pictures.
+        decoding: how.
+        cache_dir: folder of caches.
+        check: raises if so many pictures are of no use that nothing is to be cached.
+
+    Returns:
+        The usable pictures, and what reads them from the cache: see `cached_encoded`.
+
+    Raises:
+        NotCached: if it cannot be written, naming the flag.
+    """
+    place = place_of(folder, decoding, cache_dir)
+    aside = place.with_name(f".{place.stem}-spool")
+    spool = Spool(aside, decoding)
+    with _written(place.parent), _locked(place), _removed(aside):
+        inspection = inspect_folder(folder, decoding, cache_dir=cache_dir, sink=spool)
+        spool.close()
+        check(inspection)
+        files = PictureFiles(folder, inspection, decoding)
+        return files, cached_encoded(files, cache_dir, spool)
+
+
+def cached_encoded(files: PictureFiles, cache_dir: str, spool: Spool | None = None) -> Encoded:
     """Returns what reads the usable pictures, as `picture_files.read_encoded`, from a cache that is filled if need be.
 
     The cache is a folder named after the pictures' contents and how they are decoded: other pictures, or other settings, make
@@ -36,14 +116,15 @@ def cached_encoded(files: PictureFiles, cache_dir: str) -> Encoded:
     Args:
         files: which pictures.
         cache_dir: folder of caches.
+        spool: pictures that were decoded already; if they are all, they are the cache.
 
     Raises:
-        OSError: if it cannot be written, naming the flag.
+        NotCached: if it cannot be written, naming the flag.
     """
     folder = pathlib.Path(cache_dir) / f"pictures-{_key(files)}"
     if not folder.is_dir():
         with _written(pathlib.Path(cache_dir)), _locked(folder):
-            if not folder.is_dir():
+            if not folder.is_dir() and not (spool and spool.become(folder, len(files.positions))):
                 _fill(folder, files)
     paths = sorted(str(path) for path in folder.glob("*.tfrecord"))
     return read_records(index_records(paths), "image", "mask" if files.have_masks else "")
@@ -69,25 +150,45 @@ def _fill(folder: pathlib.Path, files: PictureFiles) -> None:
             for first in range(0, len(positions), _PICTURES_A_FILE):
                 some = positions[first : first + _PICTURES_A_FILE]
                 with tf.io.TFRecordWriter(str(aside / f"{first // _PICTURES_A_FILE:06}.tfrecord")) as writer:
-                    for example in pool.map(lambda position: _example(files, position), some):
+                    for example in pool.map(lambda position: _decoded_example(files, position), some):
                         writer.write(example)
                 if first and first % _REPORT_EVERY == 0:
                     print(f"{first} of {len(positions)}", file=sys.stderr, flush=True)
-        (aside / "settings.json").write_text(json.dumps(dataclasses.asdict(files.decoding), indent=2) + "\n")
-        aside.chmod(0o755)
-        aside.rename(folder)
+        _finish(aside, folder, files.decoding)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
 
 
-def _example(files: PictureFiles, position: int) -> bytes:
+def _finish(aside: pathlib.Path, folder: pathlib.Path, decoding: Decoding) -> None:
+    """Makes a cache of what was written aside."""
+    (aside / "settings.json").write_text(json.dumps(dataclasses.asdict(decoding), indent=2) + "\n")
+    aside.chmod(0o755)
+    aside.rename(folder)
+
+
+def _decoded_example(files: PictureFiles, position: int) -> bytes:
+    picture = files.read(position)
+    pixels = decode_picture(tf.constant(picture["image"]), files.decoding.channels).numpy()
+    return _example(files.folder.paths[position], pixels, picture["mask"])
+
+
+def _example(path: str, pixels: np.ndarray, mask: bytes) -> bytes:
     """A picture as a PNG file, whatever it was, with its mask and its path."""
-    pixels = decode_picture(tf.constant(files.image(position)), files.decoding.channels).numpy()
-    values = {"image": encode(pixels), "mask": files.mask(position), "path": os.fsencode(files.folder.paths[position])}
+    values = {"image": encode(pixels), "mask": mask, "path": os.fsencode(path)}
     features = {name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[v])) for name, v in values.items()}
     example: bytes = tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
     return example
+
+
+@contextlib.contextmanager
+def _removed(aside: pathlib.Path) -> Iterator[None]:
+    """Removes what a killed run left, and in the end what is left of this one."""
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        yield
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -95,14 +196,16 @@ def _written(cache_dir: pathlib.Path) -> Iterator[None]:
     """Puts what goes wrong with the disk into one line.
 
     Raises:
-        OSError: naming the flag, the folder and what to do.
+        NotCached: naming the flag, the folder and what to do.
     """
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
         yield
+    except (PictureLost, NotCached):
+        raise
     except (OSError, tf.errors.OpError) as error:
         reason = str(error.strerror if isinstance(error, OSError) else error.message).splitlines()[0]
-        raise OSError(
+        raise NotCached(
             f"--cache_dir must be a folder that can be written, with room for the pictures. Received: {cache_dir} "
             f"({reason.rpartition('; ')[2]}); make room, choose another, or do without"
         ) from error

@@ -8,7 +8,8 @@ import tensorflow as tf
 from semppl.data.decoding import Decoding, decode_file, decode_mask, encode
 from semppl.data.folder import Folder
 from semppl.data.images import NO_LABEL
-from semppl.data.inspection import Inspection
+from semppl.data.inspection import Inspection, digest, shown
+from semppl.data.lost_pictures import PictureLost
 from semppl.data.streaming import Encoded, StreamedImageSet
 
 
@@ -36,29 +37,44 @@ class PictureFiles:
         """Whether any of them has a mask."""
         return any(self.folder.rows[position].mask for position in self.positions)
 
-    def image(self, position: int) -> bytes:
+    def read(self, position: int) -> dict[str, bytes]:
         """Reads a picture; any number of threads may read at once.
 
         Args:
             position: place in the folder.
 
         Returns:
-            The file itself, where TensorFlow decodes it right and it need not be shrunk; else a PNG file of its pixels.
+            image: the file itself, where TensorFlow decodes it right and it need not be shrunk; else a PNG file of its pixels.
+            mask: the same of its mask; empty where there is none.
 
         Raises:
-            Unusable: if the file is not what it was when it was inspected.
+            PictureLost: if the file is not what it was when it was looked at.
         """
-        data = self.folder.read(position)
+        data, mask = self._unchanged(position)
         small = not self.decoding.shrink or min(self.inspection.sizes[position]) <= self.decoding.shrink
-        if self.inspection.plain[position] and small:
-            return data
-        pixels, _ = decode_file(data, self.decoding, truncated=bool(self.inspection.truncated[position]))
-        return encode(pixels)
+        if not (self.inspection.plain[position] and small):
+            pixels, _ = decode_file(data, self.decoding, truncated=bool(self.inspection.truncated[position]))
+            data = encode(pixels)
+        return {"image": data, "mask": encode(decode_mask(mask, self.decoding)) if mask else b""}
 
-    def mask(self, position: int) -> bytes:
-        """Reads the mask of a picture as a PNG file; empty where there is none."""
-        data = self.folder.mask(position)
-        return encode(decode_mask(data, self.decoding)) if data else b""
+    def _unchanged(self, position: int) -> tuple[bytes, bytes]:
+        """Reads the files of a picture and of its mask, and compares them with what was looked at."""
+        try:
+            data, mask = self.folder.read(position), self.folder.mask(position)
+        except (OSError, ValueError) as error:
+            raise self._lost(
+                position, (error.strerror if isinstance(error, OSError) else None) or str(error)
+            ) from error
+        if digest(data, mask) != self.inspection.digests[position].tobytes():
+            raise self._lost(position, "other contents")
+        return data, mask
+
+    def _lost(self, position: int, received: str) -> PictureLost:
+        path = shown(self.folder.paths[position])
+        return PictureLost(
+            f"{self.folder.root} must keep its pictures while they are read. Received: {path}: {received}; put it back, or start "
+            "with a new --workdir"
+        )
 
 
 def read_encoded(files: PictureFiles) -> Encoded:
@@ -66,7 +82,8 @@ def read_encoded(files: PictureFiles) -> Encoded:
     positions, columns = files.positions, ("image", "mask") if files.have_masks else ("image",)
 
     def read(ids: np.ndarray) -> list[np.ndarray]:
-        return [np.array([getattr(files, name)(positions[i]) for i in ids], object) for name in columns]
+        pictures = [files.read(positions[i]) for i in ids]
+        return [np.array([picture[name] for picture in pictures], object) for name in columns]
 
     def encoded(ids: tf.Tensor) -> dict[str, tf.Tensor]:
         # Not stateful: else tf.data would call it from one thread only.

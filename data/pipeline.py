@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data import views
+from semppl.data.balance import BalancedOrder
 from semppl.data.images import NO_LABEL, Images, ImageSet
 from semppl.data.streaming import StreamedImageSet, crop_picture
 
@@ -74,7 +75,11 @@ class Pipeline:
     ) -> tf.data.Dataset:
         """Deals positions and images of one stream: `rows` a step, `rows / num_replicas` a replica."""
         first = first_step * rows
-        order = epochs_of(members, first=first, seed=self.hyperparameters.seed * 2 + stream)
+        seed = self.hyperparameters.seed * 2 + stream
+        if stream == LABELLED and self.hyperparameters.class_balance:
+            order = balanced_epochs_of(members, self.labels[members], first=first, seed=seed)
+        else:
+            order = epochs_of(members, first=first, seed=seed)
         positions = tf.data.Dataset.range(first, np.iinfo(np.int64).max)
         dealt = tf.data.Dataset.zip((order, positions)).batch(rows // num_replicas, drop_remainder=True)
         turns = tf.data.Dataset.range(num_replicas).repeat()
@@ -157,15 +162,29 @@ def epochs_of(members: np.ndarray, *, first: int, seed: int) -> tf.data.Dataset:
     Returns:
         Endless dataset of scalars, int64.
     """
-    first_epoch, skipped = divmod(first, len(members))
 
-    def epoch_order(epoch: tf.Tensor) -> tf.data.Dataset:
-        order = tf.random.experimental.stateless_shuffle(
+    def order_of(epoch: tf.Tensor) -> tf.Tensor:
+        return tf.random.experimental.stateless_shuffle(
             tf.constant(members, tf.int64), seed=[tf.constant(seed, tf.int64), epoch]
         )
-        return tf.data.Dataset.from_tensor_slices(order[tf.where(epoch == first_epoch, skipped, 0) :])
 
-    return tf.data.Dataset.range(first_epoch, _LAST_EPOCH).flat_map(epoch_order)
+    return _epochs(order_of, len(members), first)
+
+
+def balanced_epochs_of(members: np.ndarray, labels: np.ndarray, *, first: int, seed: int) -> tf.data.Dataset:
+    """Does what `epochs_of` does, but every class comes equally often: see `BalancedOrder`; `labels` are `[n]`."""
+    balanced = BalancedOrder(members, labels)
+    return _epochs(functools.partial(balanced.of_epoch, seed=seed), len(balanced), first)
+
+
+def _epochs(order_of: Callable[[tf.Tensor], tf.Tensor], length: int, first: int) -> tf.data.Dataset:
+    """Strings the orders of epochs together, from position `first` on."""
+    first_epoch, skipped = divmod(first, length)
+
+    def rest(epoch: tf.Tensor) -> tf.data.Dataset:
+        return tf.data.Dataset.from_tensor_slices(order_of(epoch)[tf.where(epoch == first_epoch, skipped, 0) :])
+
+    return tf.data.Dataset.range(first_epoch, _LAST_EPOCH).flat_map(rest)
 
 
 def _join(*parts: tf.Tensor) -> tf.Tensor:

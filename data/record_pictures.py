@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from semppl.data.lost_pictures import PictureLost
 from semppl.data.records import RecordFiles
 from semppl.data.streaming import Encoded
 
@@ -22,10 +23,16 @@ def read_records(records: RecordFiles, image: str, mask: str = "", *, may_lack: 
         for name, feature in columns.items()
     }
 
+    def read(ids: np.ndarray) -> np.ndarray:
+        try:
+            return np.array(records.read(ids), object)
+        except (OSError, ValueError) as error:
+            raise PictureLost(str(error)) from error
+
     def encoded(ids: tf.Tensor) -> dict[str, tf.Tensor]:
         # Not stateful: else tf.data would call it from one thread only.
-        read = tf.numpy_function(lambda ids: np.array(records.read(ids), object), [ids], tf.string, stateful=False)
-        parsed = tf.io.parse_example(tf.ensure_shape(read, ids.shape), features)
+        examples = tf.numpy_function(read, [ids], tf.string, stateful=False)
+        parsed = tf.io.parse_example(tf.ensure_shape(examples, ids.shape), features)
         return {name: parsed[feature] for name, feature in columns.items()}
 
     return encoded

@@ -15,7 +15,7 @@ from semppl.data.decoding import Decoding
 from semppl.data.folder import Folder, list_folder
 from semppl.data.images import NO_LABEL, ImageSet, Source
 from semppl.data.inspection import inspect_folder, require_few_bad
-from semppl.data.picture_cache import cached_encoded
+from semppl.data.picture_cache import inspected_and_cached
 from semppl.data.picture_files import PictureFiles, open_pictures, read_encoded
 from semppl.data.record_pictures import read_records
 from semppl.data.recorded_pictures import list_records
@@ -122,12 +122,14 @@ def _examined(folder: Folder, request: Request) -> Source:
     """Leaves pictures where they are, but for those that cannot be used."""
     reading = request.reading
     if reading.decoding.channels not in (1, 3):
-        allowed = "have a value per channel, 1 or 3, to decode picture files"
-        raise ValueError(f"--pixel_mean must {allowed}. Received: {reading.decoding.channels} values")
-    inspection = inspect_folder(folder, reading.decoding, cache_dir=reading.cache_dir)
-    require_few_bad(folder, inspection, reading.max_bad_fraction, flag=request.flag)
-    files = PictureFiles(folder, inspection, reading.decoding)
-    encoded = cached_encoded(files, reading.cache_dir) if reading.cache_dir else read_encoded(files)
+        raise ValueError(f"--channels must be 1 or 3 to decode picture files. Received: {reading.decoding.channels}")
+    check = functools.partial(require_few_bad, folder, limit=reading.max_bad_fraction, flag=request.flag)
+    if reading.cache_dir:
+        files, encoded = inspected_and_cached(folder, reading.decoding, reading.cache_dir, check=check)
+    else:
+        files = PictureFiles(folder, inspect_folder(folder, reading.decoding), reading.decoding)
+        check(files.inspection)
+        encoded = read_encoded(files)
     pictures, class_names = open_pictures(files, encoded)
     return Source(pictures, None, class_names)
 

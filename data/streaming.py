@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from semppl.data import randomness, views
+from semppl.data.lost_pictures import naming_lost_pictures
 
 _READ_AT_ONCE = 8
 Row = dict[str, tf.Tensor]
@@ -60,10 +61,14 @@ class StreamedImageSet:
             prepare: maps `[1, H, W, C]` uint8 to `[1, h, w, C]`, of one size.
             batch_size: pictures at a time.
             ids: `[k]` of those wanted; None means all.
+
+        Raises:
+            PictureLost: if one is gone or damaged, naming it.
         """
         rows = tf.data.Dataset.from_tensor_slices({"ids": np.arange(len(self)) if ids is None else ids})
         prepared = self.map_pictures(rows, lambda row: prepare(row["image"][tf.newaxis])[0])
-        yield from prepared.batch(batch_size).prefetch(1)
+        with naming_lost_pictures():
+            yield from prepared.batch(batch_size).prefetch(1)
 
     def select(self, ids: np.ndarray) -> "StreamedImageSet":
         """Returns some of the pictures, in the order of `ids`."""

@@ -99,7 +99,7 @@ def make_views(
     Large views are numbers 0 to L - 1 of an image's views, small views the numbers after them.
 
     Args:
-        images: `[B, H, W, C]` uint8, or float32 in [0, 1].
+        images: `[B, H, W, C]` uint8 or uint16, their whole range, or float32 in [0, 1].
         seed: `[B, 2]` int32 or int64, one per image and step.
         recipe: a key of `RECIPES`.
         large_views: L.
@@ -145,9 +145,9 @@ def crop_views(
 ) -> dict[str, tf.Tensor]:
     """Does the first stage of `make_views`, for images of one size; takes what it takes, returns crops of its shapes."""
     stages = find_recipe(recipe)
-    if images.dtype not in (tf.uint8, tf.float32) or images.shape.rank != 4:
+    if images.dtype not in (tf.uint8, tf.uint16, tf.float32) or images.shape.rank != 4:
         raise ValueError(
-            f"`images` must be uint8 or float32 of shape [B, H, W, C]. Received: {images.dtype.name} {images.shape}"
+            f"`images` must be uint8, uint16 or float32 of shape [B, H, W, C]. Received: {images.dtype.name} {images.shape}"
         )
     if masks is not None and masks.shape != images.shape[:3]:
         raise ValueError(

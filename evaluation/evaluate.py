@@ -28,6 +28,8 @@ from semppl.layers.preprocessing import test_view
 from semppl.trainers import checkpoints
 
 Function = Callable[[tf.Tensor], tf.Tensor]
+Measured = dict[str, dict[str, float]]
+"""Representation → evaluator → a measure in 0..1."""
 
 _NEIGHBOURS = flags.DEFINE_integer("k", 1, "Neighbours that vote.", lower_bound=1)
 _EVALUATORS = flags.DEFINE_list("evaluators", None, "Which to run, with commas between; by default all.")
@@ -42,8 +44,7 @@ class Task:
         train: `[n, D]` representations of training images: the labelled ones at least.
         train_labels: `[n]` their true labels, NO_LABEL where nobody knows.
         labelled: `[m]` positions of the images that were labelled in training.
-        test: `[t, D]`.
-        test_labels: `[t]`.
+        test: `[t, D]`, of the images to classify.
         k: neighbours that vote.
     """
 
@@ -51,36 +52,47 @@ class Task:
     train_labels: np.ndarray
     labelled: np.ndarray
     test: np.ndarray
-    test_labels: np.ndarray
     k: int
 
 
-def _nearest_neighbours(task: Task) -> float:
+def _nearest_neighbours(task: Task) -> np.ndarray:
     memory, labels = task.train[task.labelled], task.train_labels[task.labelled]
-    classes = nearest_neighbour_classes(task.test, memory, labels, k=min(task.k, len(memory)))
-    return float(np.mean(classes == task.test_labels))
+    return nearest_neighbour_classes(task.test, memory, labels, k=min(task.k, len(memory)))
 
 
-def _logistic_regression(task: Task) -> float:
+def _logistic_regression(task: Task) -> np.ndarray:
     features, labels = task.train[task.labelled], task.train_labels[task.labelled]
-    return float(np.mean(logistic_regression_classes(features, labels, task.test) == task.test_labels))
+    return logistic_regression_classes(features, labels, task.test)
 
 
-def _logistic_regression_on_all_labels(task: Task) -> float:
+def _logistic_regression_on_all_labels(task: Task) -> np.ndarray:
     everything = np.flatnonzero(task.train_labels != NO_LABEL)
     return _logistic_regression(dataclasses.replace(task, labelled=everything))
 
 
-EVALUATORS: dict[str, Callable[[Task], float]] = {
+EVALUATORS: dict[str, Callable[[Task], np.ndarray]] = {
     "nearest_neighbours": _nearest_neighbours,
     "logistic_regression": _logistic_regression,
     "logistic_regression_all_labels": _logistic_regression_on_all_labels,
 }
 
 
+def accuracy(classes: np.ndarray, truth: np.ndarray) -> float:
+    """Returns the share of `classes` `[t]` that are right."""
+    return float(np.mean(classes == truth))
+
+
+def balanced_accuracy(classes: np.ndarray, truth: np.ndarray) -> float:
+    """Returns the mean over the classes in `truth` `[t]` of the share of their images whose `classes` `[t]` are right."""
+    return float(np.mean([np.mean(classes[truth == label] == label) for label in np.unique(truth)]))
+
+
+MEASURES = {"accuracy": accuracy, "balanced_accuracy": balanced_accuracy}
+
+
 def evaluate(
     workdir: str | pathlib.Path, *, k: int = 1, evaluators: Sequence[str] = tuple(EVALUATORS), split: str = "test"
-) -> dict[str, dict[str, float]]:
+) -> dict[str, Measured]:
     """Evaluates the latest checkpoint of a run on images held out, and writes `metrics.json` (or `metrics_validation.json`).
 
     Args:
@@ -90,8 +102,9 @@ def evaluate(
         split: test or validation; those of its images that have a label.
 
     Returns:
-        Accuracies in 0..1: representation → evaluator → accuracy. Representations are the raw pixels, the encoder's features and
-        the projections; a supervised run has no projections, but its own classifier. Pictures of many sizes have no raw pixels.
+        Accuracy and balanced accuracy (the mean over classes): measure → representation → evaluator → value in 0..1.
+        Representations are the raw pixels, the encoder's features and the projections; a supervised run has no projections, but
+        its own classifier. Pictures of many sizes have no raw pixels.
 
     Raises:
         ValueError: if there is no run, no checkpoint, no such evaluator, or no image to judge by.
@@ -125,18 +138,22 @@ def evaluate(
         if "logistic_regression_all_labels" not in evaluators
         else np.flatnonzero(source.train.labels != NO_LABEL)
     )
-    metrics: dict[str, dict[str, float]] = {}
+    classes: dict[str, dict[str, np.ndarray]] = {}
     for name, (prepared, function) in representations.items():
         print(f"evaluating {name} …", file=sys.stderr, flush=True)
         train = embed(function, source.train, prepare=prepared, ids=needed)
         test = embed(function, held_out, prepare=prepared, ids=judged)
         positions = np.searchsorted(needed, labelled)
-        task = Task(train, source.train.labels[needed], positions, test, truth, k)
-        metrics[name] = {evaluator: EVALUATORS[evaluator](task) for evaluator in evaluators}
+        task = Task(train, source.train.labels[needed], positions, test, k)
+        classes[name] = {evaluator: EVALUATORS[evaluator](task) for evaluator in evaluators}
         if classifier is not None and name == "features":
             kernel, bias = classifier
-            metrics["classifier"] = {"own": float(np.mean(np.argmax(test @ kernel + bias, -1) == truth))}
-    report = {"step": step, "k": k, f"{split}_images": len(judged), "labelled": len(labelled), "accuracy": metrics}
+            classes["classifier"] = {"own": np.argmax(test @ kernel + bias, -1)}
+    metrics = {
+        measure: {name: {how: function(found, truth) for how, found in row.items()} for name, row in classes.items()}
+        for measure, function in MEASURES.items()
+    }
+    report = {"step": step, "k": k, f"{split}_images": len(judged), "labelled": len(labelled), **metrics}
     name = "metrics.json" if split == "test" else f"metrics_{split}.json"
     checkpoints.write_atomically(pathlib.Path(workdir) / name, json.dumps(report, indent=2) + "\n")
     return metrics
@@ -150,12 +167,12 @@ def _flat_pixels(images: tf.Tensor) -> tf.Tensor:
     return tf.reshape(tf.image.convert_image_dtype(images, tf.float32), [tf.shape(images)[0], -1])
 
 
-def table(metrics: dict[str, dict[str, float]]) -> str:
-    """Lays the accuracies out: a representation a row, an evaluator a column."""
-    columns = list(dict.fromkeys(evaluator for row in metrics.values() for evaluator in row))
-    width = max(len(name) for name in metrics) + 2
-    lines = [" " * width + "".join(f"{column:>32}" for column in columns)]
-    for name, row in metrics.items():
+def table(measured: Measured, title: str) -> str:
+    """Lays a measure out under its title: a representation a row, an evaluator a column."""
+    columns = list(dict.fromkeys(evaluator for row in measured.values() for evaluator in row))
+    width = max(len(name) for name in (*measured, title)) + 2
+    lines = [f"{title:<{width}}" + "".join(f"{column:>32}" for column in columns)]
+    for name, row in measured.items():
         lines.append(f"{name:<{width}}" + "".join(f"{row[c]:>32.4f}" if c in row else f"{'–':>32}" for c in columns))
     return "\n".join(lines)
 
@@ -165,16 +182,13 @@ def main(argv: list[str]) -> int:
     del argv
     quiet.hush()
     try:
-        print(
-            table(
-                evaluate(
-                    run_flags.WORKDIR.value,
-                    k=_NEIGHBOURS.value,
-                    evaluators=_EVALUATORS.value or tuple(EVALUATORS),
-                    split=_SPLIT.value,
-                )
-            )
+        metrics = evaluate(
+            run_flags.WORKDIR.value,
+            k=_NEIGHBOURS.value,
+            evaluators=_EVALUATORS.value or tuple(EVALUATORS),
+            split=_SPLIT.value,
         )
+        print("\n\n".join(table(measured, name) for name, measured in metrics.items()))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

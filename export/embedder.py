@@ -22,7 +22,7 @@ class Embedder(tf.Module):
         dims: how many numbers of an embedding are kept, from the first on; 0 keeps all.
 
     Raises:
-        ValueError: if the embedding is unknown, or narrower than `dims`.
+        ValueError: if the embedding is unknown, or narrower than `dims`; if the images are none that picture files hold.
     """
 
     def __init__(
@@ -31,6 +31,9 @@ class Embedder(tf.Module):
         super().__init__(name="embedder")
         if embedding not in EMBEDDINGS:
             raise ValueError(f"--embedding must be one of {', '.join(EMBEDDINGS)}. Received: {embedding}")
+        if hyperparameters.channels not in (1, 3):
+            allowed = "1 or 3 to export: a served model takes picture files"
+            raise ValueError(f"--channels must be {allowed}. Received: {hyperparameters.channels}")
         self.weights = network.weights
         self.prepare = test_view(hyperparameters.recipe, hyperparameters.large_size, shrink=hyperparameters.shrink)
         self.size = hyperparameters.large_size

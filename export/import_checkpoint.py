@@ -33,6 +33,7 @@ _SOURCE = flags.DEFINE_string(
     "or weights of a Keras Applications ResNet (.h5, .keras).",
 )
 _DEFAULTS: dict[str, Any] = {"data": "tfds:imagenet2012", "recipe": "imagenet", "large_size": 224}
+_COLOURS = 3  # all of them were trained on colour pictures
 _LABELS = ("labels_per_class", "label_fraction", "label_list")
 _SETTINGS = {
     "data": "by default tfds:imagenet2012",
@@ -71,6 +72,9 @@ def import_checkpoint(source: str | pathlib.Path, workdir: str | pathlib.Path, *
     checkpoint = read(source)
     labels = {} if any(settings.get(name) for name in _LABELS) else {"label_fraction": 1.0}
     hyperparameters = Hyperparameters(**_DEFAULTS | labels | checkpoint.settings | settings)
+    if hyperparameters.channels != _COLOURS:
+        given = hyperparameters.pixel_mean
+        raise ValueError(f"--pixel_mean must have a value per channel of the checkpoint, {_COLOURS}. Received: {given}")
     network = _build(hyperparameters)
     checkpoint.fill(network)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -15,25 +15,35 @@ class EmbeddingQueue(tf.keras.layers.Layer):
     the global batch: every replica enqueues the same gathered rows into a copy of its own, so the copies stay equal without
     a word between replicas.
 
-    That only labelled images are queued, and Q = 20·N, is second-hand (docs/method.md).
+    That only labelled images are queued, and Q = 20·N, is second-hand; quotas are decided here (docs/method.md).
 
-    Variables: embeddings `[L, Q, D]`; labels `[Q]` int32, NO_LABEL where empty; ids `[Q]` int64; pointer, the next slot.
+    Variables: embeddings `[L, Q, D]`; labels `[Q]` int32, NO_LABEL where empty; ids `[Q]` int64; pointer, the next slot: a
+    scalar, or with quotas `[C]`, each within its class's slots.
 
     Args:
         num_queues: L, one per large view.
         capacity: Q, slots per queue.
         width: D of the embeddings.
+        num_quotas: C, classes of which each has its own Q // C slots, a queue within the queue; 0: all share all slots.
+
+    Raises:
+        ValueError: if there are fewer slots than quotas.
     """
 
-    def __init__(self, num_queues: int, capacity: int, width: int, **kwargs: Any) -> None:
+    def __init__(self, num_queues: int, capacity: int, width: int, num_quotas: int = 0, **kwargs: Any) -> None:
+        if not 0 <= num_quotas <= capacity:
+            raise ValueError(
+                f"--queue_size must be at least the {num_quotas} classes with quotas. Received: {capacity}"
+            )
         super().__init__(trainable=False, dtype="float32", **kwargs)
         self.num_queues = num_queues
         self.capacity = capacity
         self.width = width
+        self.num_quotas = num_quotas
         self.embeddings = self._state("embeddings", [num_queues, capacity, width], tf.float32, 0)
         self.labels = self._state("labels", [capacity], tf.int32, NO_LABEL)
         self.ids = self._state("ids", [capacity], tf.int64, -1)
-        self.pointer = self._state("pointer", [], tf.int32, 0)
+        self.pointer = self._state("pointer", [num_quotas] if num_quotas else [], tf.int32, 0)
 
     def _state(self, name: str, shape: list[int], dtype: tf.DType, fill: int) -> tf.Variable:
         return self.add_weight(
@@ -58,18 +68,51 @@ class EmbeddingQueue(tf.keras.layers.Layer):
         count = labels.shape[0]
         if count > self.capacity:
             raise ValueError(f"A batch must fit the queue: at most capacity={self.capacity} rows. Received: {count}")
+        if count == 0:
+            return
+        embeddings = tf.stop_gradient(tf.cast(embeddings, self.embeddings.dtype))
+        if self.num_quotas:
+            self._replace_by_quota(embeddings, labels, ids)
+            return
         slots = (self.pointer + tf.range(count)) % self.capacity  # [n]
         queues, places = tf.meshgrid(tf.range(self.num_queues), slots, indexing="ij")
-        embeddings = tf.stop_gradient(tf.cast(embeddings, self.embeddings.dtype))
         self.embeddings.assign(tf.tensor_scatter_nd_update(self.embeddings, tf.stack([queues, places], -1), embeddings))
         self.labels.assign(tf.tensor_scatter_nd_update(self.labels, slots[:, tf.newaxis], labels))
         self.ids.assign(tf.tensor_scatter_nd_update(self.ids, slots[:, tf.newaxis], ids))
         self.pointer.assign((self.pointer + count) % self.capacity)
 
+    def _replace_by_quota(self, embeddings: tf.Tensor, labels: tf.Tensor, ids: tf.Tensor) -> None:
+        """Adds rows, each over the oldest entry of its class."""
+        slots, pointers = quota_slots(labels, self.pointer, quota=self.capacity // self.num_quotas)
+        rows = tf.range(labels.shape[0])
+        latest = tf.math.unsorted_segment_max(rows, slots, self.capacity)  # [Q]; negative where none comes
+        replaced, rows = latest >= 0, tf.maximum(latest, 0)
+        self.embeddings.assign(tf.where(replaced[:, tf.newaxis], tf.gather(embeddings, rows, axis=1), self.embeddings))
+        self.labels.assign(tf.where(replaced, tf.gather(labels, rows), self.labels))
+        self.ids.assign(tf.where(replaced, tf.gather(ids, rows), self.ids))
+        self.pointer.assign(pointers)
+
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments that make the same layer."""
         config: dict[str, Any] = super().get_config()
-        config.update(num_queues=self.num_queues, capacity=self.capacity, width=self.width)
+        config.update(num_queues=self.num_queues, capacity=self.capacity, width=self.width, num_quotas=self.num_quotas)
         config.pop("trainable", None)
         config.pop("dtype", None)
         return config
+
+
+def quota_slots(labels: tf.Tensor, pointers: tf.Tensor, *, quota: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Says where the rows of a batch go: class c's slots are `c · quota` and the following, taken in turn.
+
+    Args:
+        labels: `[n]` int32 classes, in 0..C−1.
+        pointers: `[C]` int32, how far into its slots each class is.
+        quota: slots per class.
+
+    Returns:
+        `[n]` int32 slots, of which one can come twice: the later row is then the one to keep; and the new pointers.
+    """
+    ones = tf.one_hot(labels, pointers.shape[0], dtype=tf.int32)  # [n,C]
+    earlier = tf.reduce_sum(tf.cumsum(ones, axis=0, exclusive=True) * ones, axis=1)  # [n], rows of its class before it
+    slots = labels * quota + (tf.gather(pointers, labels) + earlier) % quota
+    return slots, (pointers + tf.reduce_sum(ones, axis=0)) % quota

@@ -27,7 +27,7 @@ def prepare(images: tf.Tensor, *, size: int, crop: float, shrink: int = 0) -> tf
     """Shrinks the images without aliasing, cuts the centre out and resizes it, bicubic.
 
     Args:
-        images: `[B, H, W, C]` uint8, or float32 in 0..1.
+        images: `[B, H, W, C]` integers, their whole range, or float32 in 0..1.
         size: side of the result, in pixels.
         crop: side of the central square as a share of the shorter side; 1 takes the whole image, whatever its shape.
         shrink: shorter side that larger images are shrunk to first; 0 leaves them as they are.

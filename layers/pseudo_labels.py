@@ -23,6 +23,7 @@ def nearest_neighbour_vote(
     queue_ids: tf.Tensor,
     *,
     k: int,
+    prior_corrected: bool = False,
 ) -> Votes:
     """Lets the `k` nearest entries of every queue vote on each image, once per large view: L·L·k votes.
 
@@ -33,9 +34,10 @@ def nearest_neighbour_vote(
         queue_labels: `[Q]` int32, NO_LABEL where the slot is empty; empty slots never vote.
         queue_ids: `[Q]` int64.
         k: votes per (view, queue) pair, in 1..Q.
+        prior_corrected: whether a vote weighs the inverse of its class's share of the filled queue.
 
     Returns:
-        The commonest class; ties go to the larger summed similarity, then to the smaller class.
+        The class with the most votes, by weight; ties go to the larger summed similarity, then to the smaller class.
 
     Reference: SemPPL, arXiv 2301.05158: k-NN over a queue of projected labelled data; K = 1, the exclusion of own ids and the
     ties: docs/method.md.
@@ -43,7 +45,14 @@ def nearest_neighbour_vote(
     barred = (queue_labels == NO_LABEL)[tf.newaxis, :] | (ids[:, tf.newaxis] == queue_ids[tf.newaxis, :])  # [B,Q]
     ballots = [_ballot(anchors, queue, queue_labels, barred, k) for queue in tf.unstack(queue_embeddings)]
     labels, nearness = (tf.concat(parts, axis=-1) for parts in zip(*ballots, strict=True))  # [B,L·L·K]
-    return tally(labels, nearness)
+    return tally(labels, nearness, entries_of(labels, queue_labels) if prior_corrected else None)
+
+
+def entries_of(labels: tf.Tensor, queue_labels: tf.Tensor) -> tf.Tensor:
+    """Counts the queue's entries of each label, `[...]` int32, among `[Q]`: `[...]` int32."""
+    ordered, flat = tf.sort(queue_labels), tf.reshape(labels, [-1])
+    counts = tf.searchsorted(ordered, flat, side="right") - tf.searchsorted(ordered, flat, side="left")
+    return tf.reshape(counts, tf.shape(labels))
 
 
 def _ballot(
@@ -89,12 +98,14 @@ def _votes_per_image(votes: tf.Tensor) -> tf.Tensor:
     return tf.reshape(tf.transpose(votes, [1, 0, 2]), [votes.shape[1], -1])
 
 
-def tally(labels: tf.Tensor, similarities: tf.Tensor) -> Votes:
+def tally(labels: tf.Tensor, similarities: tf.Tensor, entries: tf.Tensor | None = None) -> Votes:
     """Counts votes: the commonest class, then the larger summed similarity, then the smaller class.
 
     Args:
         labels: `[B, U]` int32 class each vote is for; NO_LABEL is no vote.
         similarities: `[B, U]` how near each voter was.
+        entries: `[B, U]` int32, 1 or more: a vote counts as much as its class has few of these, equal for votes of one class; None:
+            all votes count 1.
 
     Returns:
         The winners; NO_LABEL with confidence 0 where nothing voted.
@@ -103,11 +114,15 @@ def tally(labels: tf.Tensor, similarities: tf.Tensor) -> Votes:
     agree = (labels[:, :, tf.newaxis] == labels[:, tf.newaxis, :]) & cast[:, tf.newaxis, :] & cast[:, :, tf.newaxis]
     counts = tf.reduce_sum(tf.cast(agree, tf.int32), axis=-1)  # [B,U]
     nearness = tf.reduce_sum(tf.where(agree, similarities[:, tf.newaxis, :], 0.0), axis=-1)
+    weights = tf.cast(cast, tf.int32)  # [B,U]
+    if entries is not None:
+        each = tf.cast(tf.maximum(entries, 1), tf.float32)
+        counts, weights = tf.cast(counts, tf.float32) / each, tf.cast(weights, tf.float32) / each
     leading = cast & (counts == tf.reduce_max(counts, axis=-1, keepdims=True))
     nearness = tf.where(leading, nearness, nearness.dtype.min)
     leading &= nearness == tf.reduce_max(nearness, axis=-1, keepdims=True)
     winner = tf.reduce_min(tf.where(leading, labels, labels.dtype.max), axis=-1)
-    num_votes = tf.reduce_sum(tf.cast(cast, tf.int32), axis=-1)
+    num_votes = tf.reduce_sum(weights, axis=-1)
     classes = tf.where(num_votes > 0, winner, NO_LABEL)
-    confidence = tf.reduce_max(counts, axis=-1) / tf.maximum(num_votes, 1)
+    confidence = tf.reduce_max(counts, axis=-1) / tf.where(num_votes > 0, num_votes, 1)
     return Votes(classes, tf.cast(confidence, tf.float32))

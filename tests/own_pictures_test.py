@@ -14,11 +14,14 @@ from absl.testing import flagsaver
 from PIL import Image
 
 from semppl import configs
+from semppl.data import pipeline
+from semppl.data.lost_pictures import PictureLost
 from semppl.evaluation.evaluate import evaluate
 from semppl.export.export_model import export
 from semppl.layers.preprocessing import test_view
 from semppl.tests import testing  # noqa: F401  (marks the flags as parsed)
 from semppl.trainers import callbacks, checkpoints
+from semppl.trainers import pretrain as pretrain_module
 from semppl.trainers.pretrain import hyperparameters_from_flags, pretrain
 from semppl.trainers.termination import Termination
 
@@ -87,7 +90,7 @@ class OwnPicturesTest(tf.test.TestCase):
         done = [json.loads((self.folder / run / "done.json").read_text()) for run in ("whole", "stopped")]
         self.assertEqual(*done)
 
-        metrics = evaluate(self.folder / "stopped")
+        metrics = evaluate(self.folder / "stopped")["accuracy"]
         self.assertEqual(set(metrics), {"features", "projections"})
         report = json.loads((self.folder / "stopped" / "metrics.json").read_text())
         self.assertEqual((report["test_images"], report["labelled"]), (12, 6))
@@ -113,7 +116,25 @@ class OwnPicturesTest(tf.test.TestCase):
     def test_the_labels_alone_are_a_baseline_on_the_same_folder(self):
         run = self.folder / "supervised"
         pretrain(self.settings("--method=supervised", "--labelled_batch_size=0"), run, strategy_name="default")
-        self.assertIn("classifier", evaluate(run))
+        self.assertIn("classifier", evaluate(run)["accuracy"])
+
+    def test_a_picture_that_is_deleted_under_way_ends_the_run_in_one_line_and_leaves_it_usable(self):
+        lost, kept = self.folder / "train" / "disc" / "3.jpg", self.folder / "3.jpg"
+
+        def losing(*arguments):
+            lost.rename(kept)
+            return pipeline.Pipeline(*arguments)
+
+        with (
+            mock.patch.object(pretrain_module, "Pipeline", losing),
+            self.assertRaisesRegex(
+                PictureLost, r"\A\S* must keep its pictures .* Received: disc/3.jpg: No such file[^\n]*\Z"
+            ),
+        ):
+            pretrain(self.settings(), self.folder / "run", strategy_name="default")
+        kept.rename(lost)
+        pretrain(self.settings(), self.folder / "run", strategy_name="default")
+        self.assertTrue((self.folder / "run" / "done.json").is_file())
 
 
 if __name__ == "__main__":

@@ -115,9 +115,13 @@ class Summaries(tf.keras.callbacks.Callback):
 _GROUPS = {
     **{name: f"loss/{name}" for name in ("loss", *(f"contrastive_{kind}" for kind in ("augmentation", "semantic")))},
     **{name: f"loss/{name}" for name in ("invariance_augmentation", "invariance_semantic")},
-    **{name: f"pseudo_labels/{name}" for name in ("pseudo_label_accuracy", "pseudo_label_coverage", "vote_confidence")},
-    "pseudo_labels_judged": "pseudo_labels/pseudo_labels_judged",
-    "with_semantic_positive": "pseudo_labels/with_semantic_positive",
+    **{
+        name: f"pseudo_labels/{name}"
+        for name in (
+            *(f"pseudo_label_{measure}" for measure in ("accuracy", "balanced_accuracy", "coverage")),
+            *("pseudo_labels_judged", "vote_confidence", "with_semantic_positive"),
+        )
+    },
     **{name: f"optimisation/{name}" for name in ("learning_rate", "target_decay", "gradient_norm")},
 }
 
@@ -184,7 +188,8 @@ def _step(model: tf.keras.Model) -> int:
 
 
 def grid(views: np.ndarray) -> np.ndarray:
-    """Lays views out: `[V, B, H, W, C]` gives one picture `[B·H, V·W, C]`."""
+    """Lays views out: `[V, B, H, W, C]` gives one picture `[B·H, V·W, 1 or 3]`; of other channels those that can be shown."""
+    views = views[..., : 3 if views.shape[-1] >= 3 else 1]
     count, batch, height, width, channels = views.shape
     return views.transpose(1, 2, 0, 3, 4).reshape(batch * height, count * width, channels)
 

@@ -10,18 +10,20 @@ from semppl.layers.labels import NO_LABEL
 from semppl.layers.pseudo_labels import Votes
 
 
-def vote_report(votes: Votes, labels: tf.Tensor, truth: tf.Tensor) -> dict[str, tf.Tensor]:
+def vote_report(votes: Votes, labels: tf.Tensor, truth: tf.Tensor, *, num_classes: int) -> dict[str, tf.Tensor]:
     """Reports on the pseudo-labels of the unlabelled images of the global batch.
 
     Args:
         votes: of this replica's images, `[B]`.
         labels: `[B]` int32, NO_LABEL where hidden.
         truth: `[B]` int32, NO_LABEL where nobody knows.
+        num_classes: C.
 
     Returns:
         pseudo_label_coverage: share of unlabelled images that got a class; pseudo_label_accuracy: share of those, of known
-        truth, whose class is right; vote_confidence: mean share of votes that their class got. All in 0..1, and 0 where
-        there is no such image. pseudo_labels_judged: the images that the accuracy is of; see `known_numbers`.
+        truth, whose class is right; pseudo_label_balanced_accuracy: the mean of that share over true classes;
+        vote_confidence: mean share of votes that their class got. All in 0..1, and 0 where there is no such image.
+        pseudo_labels_judged: the images that the accuracies are of; see `known_numbers`.
     """
     unlabelled = labels == NO_LABEL
     voted = unlabelled & (votes.classes != NO_LABEL)
@@ -34,6 +36,7 @@ def vote_report(votes: Votes, labels: tf.Tensor, truth: tf.Tensor) -> dict[str, 
     return {
         "pseudo_labels_judged": num_known,
         "pseudo_label_accuracy": tf.math.divide_no_nan(num_right, num_known),
+        "pseudo_label_balanced_accuracy": _balanced_accuracy(known, votes.classes, truth, num_classes),
         "pseudo_label_coverage": tf.math.divide_no_nan(num_voted, num_unlabelled),
         "vote_confidence": tf.math.divide_no_nan(confidence, num_voted),
     }
@@ -43,8 +46,18 @@ def known_numbers(report: Mapping[str, Any]) -> dict[str, float]:
     """Returns the numbers of a step's report that mean something: an accuracy of no image at all does not."""
     numbers = {name: float(value) for name, value in report.items()}
     if numbers.get("pseudo_labels_judged") == 0:
-        del numbers["pseudo_label_accuracy"]
+        return {name: number for name, number in numbers.items() if not name.endswith("accuracy")}
     return numbers
+
+
+def _balanced_accuracy(known: tf.Tensor, classes: tf.Tensor, truth: tf.Tensor, num_classes: int) -> tf.Tensor:
+    """Means the share of right classes over the true classes that occur among known images of the global batch; else 0."""
+    of_class = known[:, tf.newaxis] & (truth[:, tf.newaxis] == tf.range(num_classes))  # [B,C]
+    right = of_class & (classes == truth)[:, tf.newaxis]
+    counts = tf.reduce_sum(tf.cast(tf.stack([of_class, right]), tf.float32), axis=1)  # [2,C]
+    num_known, num_right = tf.unstack(collectives.all_reduce_sum(counts))
+    occurring = tf.reduce_sum(tf.cast(num_known > 0, tf.float32))
+    return tf.math.divide_no_nan(tf.reduce_sum(tf.math.divide_no_nan(num_right, num_known)), occurring)
 
 
 def share(chosen: tf.Tensor) -> tf.Tensor:

@@ -25,6 +25,7 @@ from semppl.configs.hyperparameter_flags import hyperparameters_from_flags
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.images import NO_LABEL, Source
 from semppl.data.label_split import labels_of_run
+from semppl.data.lost_pictures import naming_lost_pictures
 from semppl.data.pipeline import Pipeline
 from semppl.data.splits import load_data
 from semppl.data.streaming import StreamedImageSet, boxes_of
@@ -99,6 +100,7 @@ def pretrain(
         ValueError: before the first step, if something that was asked for cannot be.
         NotFinite: if a term or a weight is no longer a number.
         WorkerLost: if another worker does not answer.
+        PictureLost: if a picture is gone or damaged when it is needed.
         NotWritten: if the disk is full.
         Terminated: when asked to stop, after saving.
     """
@@ -114,6 +116,7 @@ def pretrain(
     chief = workers.is_chief(devices)
     with (
         workers.noticing_losses(devices),
+        naming_lost_pictures(),
         checkpoints.open_run(workdir, hyperparameters) if chief else contextlib.nullcontext(),
         contextlib.ExitStack() as afterwards,
     ):
@@ -193,8 +196,8 @@ def prepare_data(hyperparameters: Hyperparameters, replicas: int) -> tuple[Sourc
     """Loads the images, hides labels, and fills in the hyper-parameters that depend on both."""
     source = load_data(hyperparameters)
     if source.train.channels != hyperparameters.channels:
-        allowed = f"have a value per channel, {source.train.channels}"
-        raise ValueError(f"--pixel_mean must {allowed}. Received: {hyperparameters.pixel_mean}")
+        allowed = f"{source.train.channels}, with --pixel_mean and --pixel_stddev to match, for these images"
+        raise ValueError(f"--channels must be {allowed}. Received: {hyperparameters.channels}")
     if isinstance(source.train, StreamedImageSet):
         boxes_of(hyperparameters.recipe)
     labels = labels_of_run(source, hyperparameters)

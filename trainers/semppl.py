@@ -28,7 +28,7 @@ class SemPPL(ClockedModel):
 
     Args:
         hyperparameters: resolved.
-        num_classes: C, for the reports.
+        num_classes: C, for the reports and the queue's quotas.
 
     Reference: Bošnjak et al. 2023, arXiv 2301.05158; docs/method.md maps its symbols to these names.
     """
@@ -44,7 +44,11 @@ class SemPPL(ClockedModel):
             self.online.build(shape)
             self.target.build(shape)
         self.queue = EmbeddingQueue(
-            hyperparameters.large_views, hyperparameters.capacity, hyperparameters.embedding_width, name="queue"
+            hyperparameters.large_views,
+            hyperparameters.capacity,
+            hyperparameters.embedding_width,
+            num_quotas=num_classes if hyperparameters.queue_quotas else 0,
+            name="queue",
         )
 
     def train_step(self, batch: Batch) -> dict[str, tf.Tensor]:
@@ -117,6 +121,7 @@ class SemPPL(ClockedModel):
             self.queue.labels,
             self.queue.ids,
             k=self.hyperparameters.neighbours,
+            prior_corrected=self.hyperparameters.prior_corrected_votes,
         )
         return abstain(votes, min_share=self.hyperparameters.min_vote_share)
 
@@ -178,7 +183,7 @@ class SemPPL(ClockedModel):
         losses = collectives.all_reduce_sum(tf.stack([loss, *terms]))
         return {
             **dict(zip(("loss", *objective.Terms._fields), tf.unstack(losses), strict=True)),
-            **monitors.vote_report(votes, batch["labels"], batch["truth"]),
+            **monitors.vote_report(votes, batch["labels"], batch["truth"], num_classes=self.num_classes),
             "with_semantic_positive": monitors.share(positives.present),
             "embedding_spread": monitors.spread(anchors),
             "gradient_norm": gradient_norm,

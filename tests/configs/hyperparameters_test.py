@@ -43,6 +43,14 @@ class RecordTest(parameterized.TestCase):
     def test_the_number_of_channels_is_that_of_the_means(self):
         self.assertEqual(_make(pixel_mean=(0.5,), pixel_stddev=(0.2,)).channels, 1)
         self.assertEqual(_make().channels, 3)
+        self.assertEqual(_make(pixel_mean=(0.5,) * 7, pixel_stddev=(0.2,) * 7, channels=7).channels, 7)
+        self.assertEqual(Hyperparameters.from_json(_make(pixel_mean=(0.5,), pixel_stddev=(0.2,)).to_json()).channels, 1)
+
+    def test_channels_that_the_means_do_not_fit_are_refused(self):
+        with self.assertRaisesRegex(
+            ValueError, r"^--pixel_mean must be a value per channel, 1. Received: \(0.485, .*\)$"
+        ):
+            _make(channels=1)
 
     def test_the_networks_get_their_own_settings_only(self):
         names = ("encoder", "width", "norm", "head_width", "embedding_width", "pixel_mean", "pixel_stddev")

@@ -113,9 +113,9 @@ class AdjustmentsTest(tf.test.TestCase, parameterized.TestCase):
             result = _OPERATIONS[name](tf.constant(levels), _strengths(strength))
             self.assertAllClose(result[0], _in_loops(name, levels[0], strength), rtol=0, atol=1e-6)
 
-    @parameterized.parameters("saturation", "hue")
-    def test_grey_images_of_one_channel_have_no_colour(self, name):
-        images = _images(2, channels=1)
+    @parameterized.product(name=["saturation", "hue"], channels=[1, 2, 4, 7])
+    def test_only_three_channels_have_a_colour(self, name, channels):
+        images = _images(2, channels=channels)
         self.assertAllEqual(_OPERATIONS[name](images, _strengths(0.3, 1.3)), images)
         self.assertAllEqual(augmentations.to_grayscale(tf.constant(images)), images)
 
@@ -186,8 +186,9 @@ class ColourJitterTest(tf.test.TestCase, parameterized.TestCase):
         )
         self.assertAllClose(result, self.images, rtol=0, atol=1e-6)
 
-    def test_grey_images_of_one_channel_get_brightness_and_contrast_in_their_order(self):
-        images = self.images[..., :1]
+    @parameterized.parameters(1, 5)
+    def test_channels_without_colour_get_brightness_and_contrast_each_by_itself_in_their_order(self, channels):
+        images = np.tile(self.images, [1, 1, 1, 2])[..., :channels]
         result = augmentations.colour_jitter(images, **self.arguments)
         for index, order in enumerate(self.orders):
             expected = images[index]

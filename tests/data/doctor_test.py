@@ -113,6 +113,8 @@ class DoctorTest(tf.test.TestCase):
         self.save("train/<script>alert(1)</x.png", 50)
         page = self.call()[3]
         self.assertEmpty(re.findall(r"""(?:src|href)=["'](?!data:)""", page))
+        own = re.sub(r'src="data:image/(?:png|jpeg);base64,[A-Za-z0-9+/=]*"', "", page)
+        self.assertNotRegex(own, r"(?i)https?:|src|href|url\(|@import|<link|<iframe|<object|<embed|data:image")
         self.assertNotIn("<script", page)
         self.assertNotIn("<b>owl", page)
         self.assertIn("&lt;b&gt;owl", page)

@@ -13,9 +13,10 @@ import tensorflow as tf
 from absl.testing import parameterized
 from PIL import Image
 
-from semppl.data import decoding, inspection, picture_cache
+from semppl.data import decoding, inspection, picture_cache, picture_files
 from semppl.data.decoding import Decoding
 from semppl.data.images import NO_LABEL
+from semppl.data.lost_pictures import PictureLost
 from semppl.data.sources import Reading, load_source
 from semppl.tests import testing
 
@@ -140,7 +141,73 @@ class FolderSourceTest(_FolderTest):
         self.assertEqual(source.train.channels, 1)
         plain, other = _pictures(source)
         self.assertAllClose(plain, other, atol=2)
-        self.assertRefused("^--pixel_mean must have a value per channel, 1 or 3, .* Received: 4 values$", channels=4)
+        self.assertRefused("^--channels must be 1 or 3 to decode picture files. Received: 4$", channels=4)
+
+
+class LostPicturesTest(_FolderTest):
+    """A picture that goes away, or changes, after it was looked at."""
+
+    def assertLost(self, message, source):
+        with self.assertRaises(PictureLost) as caught:
+            _pictures(source)
+        self.assertRegex(str(caught.exception), message)
+        self.assertNotIn("\n", str(caught.exception))
+
+    @parameterized.product(name=["a.png", "a.bmp", "a.tif"], shrink=[0, 10])
+    def test_a_picture_that_was_deleted_is_named(self, name, shrink):
+        path = self.save(f"some where/{name}", 0)
+        source = self.load(shrink=shrink)
+        path.unlink()
+        message = rf"must keep its pictures .*\. Received: some where/{name}: No such file or directory; put it back"
+        self.assertLost(message, source)
+
+    @parameterized.parameters(b"", b"no picture", None)
+    def test_a_picture_that_changed_is_named(self, content):
+        path = self.save("a.png", 0)
+        source = self.load()
+        if content is None:
+            self.save("a.png", 1)  # as good a picture, but not the one that has the label
+        else:
+            path.write_bytes(content)
+        self.assertLost("Received: a.png: other contents; put it back, or start with a new --workdir", source)
+
+    def test_a_mask_that_was_deleted_is_named_with_its_picture(self):
+        self.save("a.png", 0)
+        Image.fromarray(np.full((20, 30), 255, np.uint8)).save(self.root / "m.gif")
+        (self.root / "l.csv").write_text("path,label,mask\na.png,x,m.gif\nm.gif,,\n")
+        source = self.load("?labels=l.csv")
+        (self.root / "m.gif").unlink()
+        self.assertLost("Received: a.png: No such file", source)
+
+    def test_a_picture_that_goes_while_the_cache_is_filled_is_named_and_not_the_cache(self):
+        path, example = self.save("a.png", 0), picture_cache._decoded_example
+        self.load(cache_dir=str(self.cache), shrink=5)  # it is looked at, so that another cache decodes it anew
+
+        def late(*arguments):
+            path.unlink()
+            return example(*arguments)
+
+        with (
+            mock.patch.object(picture_cache, "_decoded_example", late),
+            self.assertRaisesRegex(PictureLost, "Received: a.png: No"),
+        ):
+            self.load(cache_dir=str(self.cache))
+        self.assertLen(list(self.cache.glob("pictures-*/")), 1)
+
+    @parameterized.parameters("deleted", "emptied", "overwritten")
+    def test_a_cache_that_is_damaged_under_way_is_one_line(self, how):
+        self.save("a.png", 0)
+        source = self.load(cache_dir=str(self.cache))
+        (file,) = self.cache.glob("pictures-*/*.tfrecord")
+        if how == "deleted":
+            file.unlink()
+        elif how == "emptied":
+            file.write_bytes(b"")
+        else:
+            data = bytearray(file.read_bytes())
+            data[12:-4] = bytes(len(data) - 16)
+            file.write_bytes(data)
+        self.assertLost("No such file|must stay as it is while it is read|must stay as they are", source)
 
 
 class BadFilesTest(_FolderTest):
@@ -255,6 +322,37 @@ class CacheTest(_FolderTest):
                 _pictures(self.cached(shrink=shrink)), _pictures(self.load(shrink=shrink)), strict=True
             ):
                 self.assertAllEqual(cached, fresh)
+
+    @parameterized.parameters(0, 10)
+    def test_the_first_start_decodes_each_picture_once(self, shrink):
+        (self.root / "bad.png").write_bytes(b"no picture")
+        Image.fromarray(np.full((20, 30), 255, np.uint8)).save(self.root / "m.gif")
+        (self.root / "l.csv").write_text("path,label,mask\n0.jpg,x,m.gif\n")
+        settings = {"cache_dir": str(self.cache), "shrink": shrink, "max_bad_fraction": 0.5}
+        with (
+            mock.patch.object(inspection, "decode_file", wraps=decoding.decode_file) as looked,
+            mock.patch.object(picture_files, "decode_file", side_effect=AssertionError("decoded again")),
+            mock.patch.object(picture_cache, "_fill", side_effect=AssertionError("filled")),
+        ):
+            source = self.load("?labels=l.csv", **settings)
+        self.assertEqual(looked.call_count, 7)  # the mask, which is a picture too, as such; and one that is of no use
+        self.assertEqual([path.name for path in self.cache.glob(".*")], [])
+        rows = tf.data.Dataset.range(6).map(lambda number: {"ids": number})
+        cached, fresh = (
+            list(images.map_pictures(rows, lambda row: row).as_numpy_iterator())
+            for images in (source.train, self.load("?labels=l.csv", shrink=shrink, max_bad_fraction=0.5).train)
+        )
+        for one, other in zip(cached, fresh, strict=True):
+            self.assertAllEqual(one["image"], other["image"])
+            self.assertAllEqual(one["mask"], other["mask"])
+
+    def test_where_truncated_pictures_are_kept_the_cache_has_them_in_their_place(self):
+        whole = self.save("3a.jpg", 1, (200, 200)).read_bytes()
+        (self.root / "3a.jpg").write_bytes(whole[: len(whole) * 4 // 5])
+        cached = _pictures(self.cached(keep_truncated=True))
+        for one, other in zip(cached, _pictures(self.load(keep_truncated=True, shrink=10)), strict=True):
+            self.assertAllEqual(one, other)
+        self.assertLen(cached, 6)
 
     def test_a_warm_cache_needs_no_picture_file(self):
         expected = _pictures(self.cached())

@@ -196,6 +196,30 @@ class EpochsTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(list(epochs_of(np.array([8]), first=3, seed=0).take(4).as_numpy_iterator()), [8] * 4)
 
 
+class ClassBalanceTest(tf.test.TestCase, parameterized.TestCase):
+    _RARE = (0, 1, 3, 6, 9, 13)  # classes 0, 1, 0, 0, 0, 1
+
+    def test_labelled_rows_hold_every_class_equally_often(self):
+        batches = _batches(_pipeline(labelled=self._RARE, class_balance=True))
+        plain = _batches(_pipeline(labelled=self._RARE))
+        labels = np.concatenate([batch["labels"][:4] for batch in batches])
+        self.assertEqual(np.bincount(labels).tolist(), [80, 80])
+        for batch, other in zip(batches, plain, strict=True):
+            self.assertEqual(np.bincount(batch["labels"][:4]).tolist(), [2, 2])
+            np.testing.assert_array_equal(batch["ids"][4:], other["ids"][4:])  # unlabelled rows know no class
+
+    def test_balanced_batches_start_at_any_step_and_are_shared_by_any_number_of_replicas(self):
+        pipeline = _pipeline(labelled=self._RARE, class_balance=True, steps=14)
+        whole = _batches(pipeline)
+        for first_step in (1, 7, 13):
+            np.testing.assert_array_equal(
+                _ids(_batches(pipeline, first_step=first_step), slice(None)), _ids(whole[first_step:], slice(None))
+            )
+        shares = _batches(pipeline, num_replicas=2, replicas=(0, 1))
+        for number, batch in enumerate(whole):
+            np.testing.assert_array_equal(_global_batch(shares[2 * number : 2 * number + 2], 2)["ids"], batch["ids"])
+
+
 class PureFunctionTest(tf.test.TestCase, parameterized.TestCase):
     """A batch follows from the seed and the step."""
 

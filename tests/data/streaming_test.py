@@ -279,6 +279,35 @@ class StreamedPipelineTest(tf.test.TestCase, parameterized.TestCase):
                 joined = np.concatenate([parts[0][0], parts[1][0], parts[0][1], parts[1][1]], axis)
                 self.assertAllClose(joined, whole[name], rtol=0, atol=1e-5)
 
+    @parameterized.parameters((1, 1, True), (2, 0, False), (2, 1, False), (4, 1, True))
+    def test_any_number_of_input_shards_feeds_the_same_batches_also_after_a_resume(
+        self, shards, first_step, class_balance
+    ):
+        # Four replicas, fed by one, two or four pipelines; what each replica gets in each step is the same to the last bit.
+        made = self.pipeline(steps=2, class_balance=class_balance, recipe="cifar")
+        expected = _batches(made, num_replicas=4, replicas=range(4))[4 * first_step :]
+        fed = [
+            _batches(made, first_step=first_step, num_replicas=4, replicas=replicas.tolist())
+            for replicas in np.split(np.arange(4), shards)
+        ]
+        per_step = 4 // shards
+        dealt = [
+            batch
+            for step in range(2 - first_step)
+            for own in fed
+            for batch in own[step * per_step : (step + 1) * per_step]
+        ]
+        self.assertSame(dealt, expected)
+
+    @parameterized.parameters(1, 2, 7)
+    def test_the_number_of_threads_changes_nothing(self, threads):
+        options = tf.data.Options()
+        options.threading.private_threadpool_size = threads
+        options.autotune.enabled = threads != 2
+        made = self.pipeline(steps=2, recipe="cifar")
+        batches = list(made.batches(first_step=0).with_options(options).as_numpy_iterator())
+        self.assertSame(batches, _batches(made))
+
     @parameterized.parameters(True, False)
     def test_crops_and_seeds_are_handed_on_where_the_device_finishes_views(self, streamed):
         finished = self.pipeline() if streamed else self.in_memory()

@@ -65,7 +65,13 @@ def _largest_gap(sample, low, high):
 
 
 class MakeViewsTest(tf.test.TestCase, parameterized.TestCase):
-    @parameterized.product(recipe=sorted(views.RECIPES), channels=(1, 3), small_views=(0, 2))
+    def test_sixteen_bits_are_taken_over_their_whole_range(self):
+        levels = np.random.default_rng(0).integers(0, 65536, (16, 12, 10, 1)).astype(np.uint16)
+        shares = tf.constant(levels.astype(np.float64) / 65535, tf.float32)
+        one, other = (_make(images, _seeds(16), "imagenet")["large"] for images in (tf.constant(levels), shares))
+        self.assertAllClose(one, other, rtol=0, atol=1e-6)
+
+    @parameterized.product(recipe=sorted(views.RECIPES), channels=(1, 3, 5), small_views=(0, 2))
     def test_views_have_static_shapes_and_stay_between_0_and_1(self, recipe, channels, small_views):
         made = _make(_images(16, channels=channels), _seeds(16), recipe, large_views=3, small_views=small_views)
         self.assertEqual(made["large"].shape, (3, 16, 12, 12, channels))
@@ -141,7 +147,7 @@ class MakeViewsTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(((2, 8, 8), tf.float32), ((2, 8, 8, 3), tf.int32))
     def test_images_of_another_shape_or_type_are_refused(self, shape, dtype):
         with self.assertRaisesRegex(
-            ValueError, r"`images` must be uint8 or float32 of shape \[B, H, W, C\]\. Received: "
+            ValueError, r"`images` must be uint8, uint16 or float32 of shape \[B, H, W, C\]\. Received: "
         ):
             _make(tf.zeros(shape, dtype), _seeds(2), "cifar")
 

@@ -47,6 +47,10 @@ class _Run(tf.Module):
             self.classifier.bias.assign(100 * tf.one_hot(7, 10))  # it says seven, whatever it sees
 
 
+def _accuracy(*arguments, **more):
+    return evaluation.evaluate(*arguments, **more)["accuracy"]
+
+
 class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
     def setUp(self):
         super().setUp()
@@ -67,7 +71,7 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_every_representation_is_measured_in_every_way(self):
         workdir, settings, run = self._run()
-        metrics = evaluation.evaluate(workdir, k=3)
+        metrics = _accuracy(workdir, k=3)
         self.assertEqual(list(metrics), ["raw_pixels", "features", "projections"])
         for row in metrics.values():
             self.assertEqual(list(row), list(evaluation.EVALUATORS))
@@ -89,19 +93,32 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
             )
 
     def test_all_labels_tell_more_than_few(self):
-        pixels = evaluation.evaluate(self._run()[0])["raw_pixels"]
+        pixels = _accuracy(self._run()[0])["raw_pixels"]
         self.assertGreater(pixels["logistic_regression_all_labels"], pixels["logistic_regression"] + 0.1)
         self.assertGreater(pixels["logistic_regression_all_labels"], 0.8)
 
     def test_the_metrics_are_written(self):
         workdir, _, _ = self._run()
         metrics = evaluation.evaluate(workdir, k=3)
+        self.assertEqual(list(metrics), ["accuracy", "balanced_accuracy"])
         report = json.loads((workdir / "metrics.json").read_text())
-        self.assertEqual(report, {"step": 7, "k": 3, "test_images": 60, "labelled": 20, "accuracy": metrics})
+        self.assertEqual(report, {"step": 7, "k": 3, "test_images": 60, "labelled": 20, **metrics})
+
+    def test_balanced_accuracy_is_the_mean_over_the_classes_that_occur(self):
+        # Class 2: 1 of 4; class 0: 1 of 1; class 5: 0 of 1. Nobody is of class 1.
+        truth, classes = np.array([2, 2, 0, 2, 2, 5]), np.array([2, 0, 0, 1, 1, 1])
+        self.assertAlmostEqual(evaluation.balanced_accuracy(classes, truth), (1 / 4 + 1 + 0) / 3, delta=1e-12)
+        self.assertAlmostEqual(evaluation.accuracy(classes, truth), 2 / 6, delta=1e-12)
+
+    def test_whoever_names_one_class_only_is_right_in_one_class_of_all(self):
+        workdir, _, _ = self._run(classifier=True, method="supervised", labelled_batch_size=16, queue_size=16)
+        metrics = evaluation.evaluate(workdir, evaluators=["nearest_neighbours"])
+        share = 1 / len(np.unique(_few_digits().test.labels))
+        self.assertAlmostEqual(metrics["balanced_accuracy"]["classifier"]["own"], share, delta=1e-12)
 
     def test_a_supervised_run_has_its_own_classifier_and_no_projections(self):
         workdir, _, run = self._run(classifier=True, method="supervised", labelled_batch_size=16, queue_size=16)
-        metrics = evaluation.evaluate(workdir, evaluators=["nearest_neighbours"])
+        metrics = _accuracy(workdir, evaluators=["nearest_neighbours"])
         self.assertEqual(list(metrics), ["raw_pixels", "features", "classifier"])
         test = _few_digits().test
         logits = run.classifier(run.online.features(test.images)).numpy()
@@ -114,52 +131,54 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
         half_known = dataclasses.replace(source, validation=dataclasses.replace(source.test, labels=labels))
         known = dataclasses.replace(source, test=source.test.select(np.arange(10)))
         with mock.patch.object(evaluation, "load_data", return_value=half_known):
-            metrics = evaluation.evaluate(workdir, split="validation")
+            metrics = _accuracy(workdir, split="validation")
         with mock.patch.object(evaluation, "load_data", return_value=known):
-            self.assertEqual(evaluation.evaluate(workdir), metrics)
+            self.assertEqual(_accuracy(workdir), metrics)
         report = json.loads((workdir / "metrics_validation.json").read_text())
         self.assertEqual((report["validation_images"], report["accuracy"]), (10, metrics))
 
     def test_without_images_or_labels_there_is_nothing_to_judge_by(self):
         source, (workdir, _, _) = _few_digits(), self._run()
         with self.assertRaisesRegex(ValueError, "^--validation must give images to judge by"):
-            evaluation.evaluate(workdir, split="validation")
+            _accuracy(workdir, split="validation")
         unknown = dataclasses.replace(source.test, labels=np.full(60, NO_LABEL, np.int32))
         with (
             mock.patch.object(evaluation, "load_data", return_value=dataclasses.replace(source, test=unknown)),
             self.assertRaisesRegex(ValueError, "^--test must have labels to judge by. Received: 60 images, none with"),
         ):
-            evaluation.evaluate(workdir)
+            _accuracy(workdir)
 
     def test_images_without_a_known_label_take_no_part_in_all_labels(self):
         source, (workdir, _, _) = _few_digits(), self._run()
         train = dataclasses.replace(source.train, labels=np.where(np.arange(200) % 2, source.train.labels, NO_LABEL))
         with mock.patch.object(evaluation, "load_data", return_value=dataclasses.replace(source, train=train)):
-            some = evaluation.evaluate(workdir)
+            some = _accuracy(workdir)
         half = dataclasses.replace(source, train=source.train.select(np.arange(1, 200, 2)))
         with mock.patch.object(evaluation, "load_data", return_value=half):
-            other = evaluation.evaluate(workdir)
+            other = _accuracy(workdir)
         name = "logistic_regression_all_labels"
         self.assertEqual(some["raw_pixels"][name], other["raw_pixels"][name])
 
     def test_only_what_is_asked_for_is_measured(self):
         workdir, _, _ = self._run()
-        everything = evaluation.evaluate(workdir)
+        everything = _accuracy(workdir)
         for name in ("nearest_neighbours", "logistic_regression"):  # neither needs the other images' features
-            some = evaluation.evaluate(workdir, evaluators=[name])
+            some = _accuracy(workdir, evaluators=[name])
             self.assertEqual(some, {representation: {name: row[name]} for representation, row in everything.items()})
 
     def test_more_neighbours_than_labelled_images_are_all_of_them(self):
         workdir, _, _ = self._run()
-        metrics = [evaluation.evaluate(workdir, k=k, evaluators=["nearest_neighbours"]) for k in (20, 500)]
+        metrics = [_accuracy(workdir, k=k, evaluators=["nearest_neighbours"]) for k in (20, 500)]
         self.assertEqual(*metrics)
 
     def test_the_table_has_a_row_per_representation(self):
-        rows = evaluation.table({"features": {"a": 0.5, "b": 1.0}, "classifier": {"own": 0.25}}).splitlines()
+        rows = evaluation.table(
+            {"features": {"a": 0.5, "b": 1.0}, "classifier": {"own": 0.25}}, "balanced_accuracy"
+        ).splitlines()
         self.assertEqual(
             [row.split() for row in rows],
             [
-                ["a", "b", "own"],
+                ["balanced_accuracy", "a", "b", "own"],
                 ["features", "0.5000", "1.0000", "–"],
                 ["classifier", "–", "–", "0.2500"],
             ],

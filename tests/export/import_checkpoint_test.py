@@ -212,7 +212,7 @@ class OfficialTest(_TestCase):
         split = sources.ImageSet(_images(32, 6), np.arange(6, dtype=np.int32) % 2)
         pictures = {"pictures": lambda request: sources.Source(split, split, ("a", "b"))}
         with mock.patch.dict(sources.SOURCES, pictures):
-            metrics = evaluate.evaluate(self._workdir, evaluators=["nearest_neighbours"])
+            metrics = evaluate.evaluate(self._workdir, evaluators=["nearest_neighbours"])["accuracy"]
         self.assertEqual(metrics["features"]["nearest_neighbours"], 1.0)
         self.assertEqual(json.loads((self._workdir / "metrics.json").read_text())["labelled"], 6)
 
@@ -315,6 +315,15 @@ class OfficialTest(_TestCase):
     def test_wrong_settings_are_refused(self):
         self._official()
         self._assert_refused("--large_size must be 8 or more pixels. Received: 4", large_size=4)
+
+
+class ChannelsTest(_TestCase):
+    def test_grey_pictures_are_refused_by_name(self):
+        _pickled(self._source, foreign_networks.official_tree(foreign_networks.official_shapes(**_TINY)))
+        with self.assertRaisesRegex(
+            ValueError, "^--pixel_mean must have a value per channel of the checkpoint, 3. Rec"
+        ):
+            import_checkpoint.import_checkpoint(self._source, self._workdir, pixel_mean=(0.5,), pixel_stddev=(0.5,))
 
 
 class CommandTest(_TestCase):

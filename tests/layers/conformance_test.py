@@ -82,6 +82,9 @@ CASES = {
         (64,),
     ),
     "embedding_queue": Case(embedding_queue.EmbeddingQueue, {"num_queues": 2, "capacity": 5, "width": 3}),
+    "embedding_queue_quotas": Case(
+        embedding_queue.EmbeddingQueue, {"num_queues": 2, "capacity": 5, "width": 3, "num_quotas": 2}
+    ),
     "target_network": Case(networks.TargetNetwork, _NETWORK, (8, 8, 2), (6,)),
     "online_network": Case(networks.OnlineNetwork, _NETWORK, (8, 8, 2), (6,)),
 }

@@ -61,15 +61,50 @@ class EmbeddingQueueTest(tf.test.TestCase, parameterized.TestCase):
             self._assert_equal(queue, expected)
             self.assertLess(int(queue.pointer), capacity)  # else it overflows in a long run
 
-    @parameterized.parameters(False, True)
-    def test_graph_and_xla_fill_as_eager_does(self, jit_compile):
-        eager, compiled = embedding_queue.EmbeddingQueue(2, 5, 3), embedding_queue.EmbeddingQueue(2, 5, 3)
+    @parameterized.product(jit_compile=[False, True], num_quotas=[0, 5])
+    def test_graph_and_xla_fill_as_eager_does(self, jit_compile, num_quotas):
+        eager, compiled = (embedding_queue.EmbeddingQueue(2, 5, 3, num_quotas) for _ in range(2))
         enqueue = tf.function(compiled.enqueue, jit_compile=jit_compile)
         for batch in _batches((2, 2, 2, 2)):
             eager.enqueue(*map(tf.constant, batch))
             enqueue(*map(tf.constant, batch))
         for its, expected in zip(compiled.variables, eager.variables, strict=True):
             self.assertAllEqual(its, expected)
+
+    @parameterized.parameters((10, (3, 1, 5, 7, 2, 6, 0, 4)), (5, (5, 5, 5)), (17, (16, 9, 9)))
+    def test_with_quotas_the_oldest_of_the_same_class_leave_first(self, capacity, sizes):
+        # Five classes, each with a queue of its own of a fifth of the slots.
+        queue, quota = embedding_queue.EmbeddingQueue(2, capacity, 3, num_quotas=5), capacity // 5
+        expected = {(view, label): [] for view in range(2) for label in range(5)}
+        for embeddings, labels, ids in _batches(sizes):
+            queue.enqueue(tf.constant(embeddings), tf.constant(labels), tf.constant(ids))
+            for view, label in expected:
+                chosen = labels == label
+                entries = embeddings[view][chosen], labels[chosen], ids[chosen]
+                expected[view, label] = numpy_method.enqueue(expected[view, label], *entries, capacity=quota)
+            for (view, label), entries in expected.items():
+                block = [label * quota + (int(queue.pointer[label]) + age) % quota for age in range(quota)]
+                filled = [slot for slot in block if queue.labels[slot] != NO_LABEL]
+                self.assertAllEqual([queue.ids[slot] for slot in filled], [entry.image_id for entry in entries])
+                self.assertAllEqual([queue.labels[slot] for slot in filled], [label] * len(entries))
+                if entries:
+                    found = np.stack([queue.embeddings[view, slot] for slot in filled])
+                    self.assertAllEqual(found, np.stack([entry.embedding for entry in entries]))
+        self.assertAllEqual(queue.labels[5 * quota :], [NO_LABEL] * (capacity - 5 * quota))
+
+    def test_a_rare_class_keeps_its_entries_whatever_comes(self):
+        queue = embedding_queue.EmbeddingQueue(1, 6, 2, num_quotas=2)
+        queue.enqueue(tf.ones([1, 1, 2]), tf.constant([1]), tf.constant([77], tf.int64))
+        for number in range(5):
+            queue.enqueue(tf.zeros([1, 6, 2]), tf.zeros([6], tf.int32), tf.range(6, dtype=tf.int64) + 6 * number)
+        self.assertAllEqual(queue.ids[3:], [77, -1, -1])
+        self.assertCountEqual(queue.ids[:3].numpy(), [27, 28, 29])
+
+    def test_fewer_slots_than_classes_are_refused(self):
+        with self.assertRaisesRegex(
+            ValueError, "^--queue_size must be at least the 5 classes with quotas. Received: 4"
+        ):
+            embedding_queue.EmbeddingQueue(2, 4, 3, num_quotas=5)
 
     def test_a_batch_larger_than_the_queue_is_refused_before_anything_changes(self):
         queue = embedding_queue.EmbeddingQueue(2, 5, 3)
@@ -100,12 +135,12 @@ class EmbeddingQueueTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(queue.embeddings.dtype, tf.float32)
         self.assertAllEqual(queue.embeddings[0, 0], [0.5, -0.25])
 
-    @parameterized.parameters(2, 4)
-    def test_every_replica_holds_the_same_queue(self, replicas):
+    @parameterized.parameters((2, 0), (4, 0), (2, 5))
+    def test_every_replica_holds_the_same_queue(self, replicas, num_quotas):
         strategy = testing.replicas(replicas)
         with strategy.scope():
-            queue = embedding_queue.EmbeddingQueue(2, 5, 3)
-        alone = embedding_queue.EmbeddingQueue(2, 5, 3)
+            queue = embedding_queue.EmbeddingQueue(2, 5, 3, num_quotas)
+        alone = embedding_queue.EmbeddingQueue(2, 5, 3, num_quotas)
         step = tf.function(lambda *batch: strategy.run(queue.enqueue, args=batch))
         for batch in _batches((2, 2, 2, 2)):
             step(*map(tf.constant, batch))
@@ -115,9 +150,10 @@ class EmbeddingQueueTest(tf.test.TestCase, parameterized.TestCase):
             for copy in strategy.experimental_local_results(variable):
                 self.assertAllEqual(copy, expected)
 
-    def test_a_queue_goes_on_from_its_checkpoint(self):
+    @parameterized.parameters(0, 5)
+    def test_a_queue_goes_on_from_its_checkpoint(self, num_quotas):
         first, *rest = _batches((2, 2, 2))
-        queue, resumed = embedding_queue.EmbeddingQueue(2, 5, 3), embedding_queue.EmbeddingQueue(2, 5, 3)
+        queue, resumed = (embedding_queue.EmbeddingQueue(2, 5, 3, num_quotas) for _ in range(2))
         queue.enqueue(*map(tf.constant, first))
         path = tf.train.Checkpoint(queue=queue).save(self.create_tempdir().full_path + "/queue")
         tf.train.Checkpoint(queue=resumed).restore(path).assert_consumed()

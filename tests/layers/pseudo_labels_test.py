@@ -65,6 +65,41 @@ class NearestNeighbourVoteTest(tf.test.TestCase, parameterized.TestCase):
             self.assertEqual(classes[b], expected_class)
             self.assertAllClose(confidence[b], expected_confidence, rtol=1e-6, atol=1e-6)
 
+    @parameterized.parameters((1, 1), (2, 3), (3, 2))
+    def test_prior_corrected_votes_match_plain_loops(self, num_views, k):
+        # A vote for c weighs F / n_c: of the F filled slots n_c hold c.
+        rng, capacity, decided = np.random.default_rng(10 * num_views + k), 12, 0
+        labels = np.array([0] * 6 + [1] * 3 + [2] + [NO_LABEL] * 2)
+        for _ in range(6):
+            anchors, queues = _vectors(rng, num_views, 8, 3), _vectors(rng, num_views, capacity, 3)
+            arguments = [tf.constant(anchors), tf.range(100, 108, dtype=tf.int64), tf.constant(queues)]
+            arguments += [tf.constant(labels, tf.int32), tf.range(capacity, dtype=tf.int64)]
+            plain = pseudo_labels.nearest_neighbour_vote(*arguments, k=k)
+            corrected = pseudo_labels.nearest_neighbour_vote(*arguments, k=k, prior_corrected=True)
+            decided += int(np.sum(plain.classes.numpy() != corrected.classes.numpy()))
+            for b in range(8):
+                weight, nearness = dict.fromkeys(range(3), 0.0), dict.fromkeys(range(3), 0.0)
+                entries = _filled(queues, labels, np.arange(capacity))
+                for i, queue in np.ndindex(num_views, num_views):
+                    for label, cosine in numpy_method.neighbours(anchors[i, b], 100 + b, entries[queue], k):
+                        weight[label] += 10 / [6, 3, 1][label]
+                        nearness[label] += cosine
+                winner = min(weight, key=lambda c: (-round(weight[c], 9), -nearness[c], c))
+                self.assertEqual(corrected.classes[b], winner)
+                expected = weight[winner] / sum(weight.values())
+                self.assertAllClose(corrected.confidence[b], expected, rtol=1e-6, atol=0)
+        if num_views > 1:
+            self.assertGreater(decided, 0)  # else the correction decided nothing here
+
+    def test_empty_queues_elect_nobody_with_the_prior_corrected_too(self):
+        anchors = tf.constant(_vectors(np.random.default_rng(0), 2, 3, 4))
+        empty = tf.zeros([2, 5, 4], tf.float64), tf.fill([5], NO_LABEL), tf.fill([5], tf.constant(-1, tf.int64))
+        votes = pseudo_labels.nearest_neighbour_vote(
+            anchors, tf.range(3, dtype=tf.int64), *empty, k=2, prior_corrected=True
+        )
+        self.assertAllEqual(votes.classes, [NO_LABEL] * 3)
+        self.assertAllEqual(votes.confidence, [0.0] * 3)
+
     def test_empty_queues_elect_nobody(self):
         anchors = _vectors(np.random.default_rng(0), 2, 3, 4)
         classes, confidence = _vote(anchors, [1, 2, 3], np.zeros((2, 5, 4)), [NO_LABEL] * 5, [_EMPTY_ID] * 5, k=2)
@@ -172,6 +207,21 @@ class TallyTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_classes_are_numbers_of_any_size(self):
         self._assert_winner([2**31 - 2, 0, 2**31 - 2], [0.0, 1.0, 0.0], 2**31 - 2, 2 / 3)
+
+    def test_a_vote_counts_as_much_as_its_class_is_rare(self):
+        # Class 0: 3 votes / 6 entries = 1/2; class 1: 2 / 3; of 1/2 + 2/3 = 7/6 in all, 4/7.
+        votes = pseudo_labels.tally(
+            tf.constant([[0, 1, 0, 1, 0, NO_LABEL]]), tf.zeros([1, 6]), tf.constant([[6, 3, 6, 3, 6, 9]])
+        )
+        self.assertAllEqual(votes.classes, [1])
+        self.assertAllClose(votes.confidence, [4 / 7], rtol=1e-6, atol=0)
+
+    def test_equal_weights_tie_exactly(self):
+        # 1/7 + … of class 2 and 3/21 of class 5 are equal: the larger summed similarity decides.
+        labels, entries = tf.constant([[2, 5, 5, 5]]), tf.constant([[7, 21, 21, 21]])
+        for own, winner in ((0.5, 2), (0.1, 5)):
+            votes = pseudo_labels.tally(labels, tf.constant([[own, 0.1, 0.1, 0.1]]), entries)
+            self.assertAllEqual(votes.classes, [winner])
 
     def test_the_order_of_the_votes_does_not_matter(self):
         rng = np.random.default_rng(5)

@@ -168,6 +168,12 @@ class SummariesTest(_Case):
             values = [tf.make_ndarray(event.tensor_proto) for event in tensors[tag]]
             self.assertAllClose(values, [line[name] for line in self.lines()], rtol=1e-6)
 
+    @parameterized.parameters((1, 1), (2, 1), (3, 3), (7, 3))
+    def test_channels_are_shown_that_a_picture_can_show(self, channels, shown):
+        views = np.random.default_rng(0).uniform(size=(2, 3, 4, 5, channels))
+        self.assertEqual(callbacks.grid(views).shape, (12, 10, shown))
+        np.testing.assert_array_equal(callbacks.grid(views)[4:8, 5:], views[1, 1, ..., :shown])
+
     def test_views_are_shown_as_a_picture_with_an_image_a_row(self):
         rng = np.random.default_rng(0)
         views = {"large": rng.uniform(size=(3, 12, 4, 4, 1)), "small": np.zeros((0, 12, 2, 2, 1))}

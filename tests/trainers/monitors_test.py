@@ -16,6 +16,10 @@ _CLASSES = np.array([0, 1, 2, 2, -1, 2, 0, 1], np.int32)
 _CONFIDENCE = np.array([1.0, 0.5, 0.25, 0.75, 0.0, 1.0, 1.0, 0.5], np.float32)
 
 
+_MEASURES = ("pseudo_label_accuracy", "pseudo_label_balanced_accuracy", "pseudo_label_coverage", "vote_confidence")
+_NAMES = (*_MEASURES, "pseudo_labels_judged")
+
+
 def _over_replicas(replicas, function, *values):
     """Runs a function on equal shares of `[..., B]` values (the last axis is dealt out); returns each replica's result."""
     strategy = testing.replicas(replicas)
@@ -42,7 +46,7 @@ def _over_replicas(replicas, function, *values):
 
 
 def _report(labels, classes, confidence, truth):
-    return monitors.vote_report(Votes(classes, confidence), labels, truth)
+    return monitors.vote_report(Votes(classes, confidence), labels, truth, num_classes=4)
 
 
 class VoteReportTest(tf.test.TestCase, parameterized.TestCase):
@@ -50,10 +54,11 @@ class VoteReportTest(tf.test.TestCase, parameterized.TestCase):
     def test_unlabelled_images_of_the_global_batch_are_counted(self, replicas):
         # Unlabelled: 6; with a class: 5; of known truth: 4; right: 2. Confidences 0.5, 0.25, 0.75, 1, 0.5: mean 0.6.
         for report in _over_replicas(replicas, _report, _LABELS, _CLASSES, _CONFIDENCE, _TRUTH):
-            names = ["pseudo_labels_judged", "pseudo_label_accuracy", "pseudo_label_coverage", "vote_confidence"]
-            self.assertCountEqual(report, names)
+            self.assertCountEqual(report, _NAMES)
             self.assertAllEqual(report["pseudo_labels_judged"], 4.0)
             self.assertAllClose(report["pseudo_label_accuracy"], 2 / 4, rtol=1e-6, atol=0)
+            # Of known truth and with a class: 1 (right), 0 (wrong), 2 (right), 0 (wrong). Shares 1, 0, 1; class 3 does not occur.
+            self.assertAllClose(report["pseudo_label_balanced_accuracy"], 2 / 3, rtol=1e-6, atol=0)
             self.assertAllClose(report["pseudo_label_coverage"], 5 / 6, rtol=1e-6, atol=0)
             self.assertAllClose(report["vote_confidence"], 0.6, rtol=1e-6, atol=0)
 
@@ -63,13 +68,13 @@ class VoteReportTest(tf.test.TestCase, parameterized.TestCase):
     )
     def test_the_report_is_zero_where_there_is_nothing_to_count(self, labels, classes, truth):
         votes = Votes(tf.constant(classes), tf.constant([0.5, 0.5]))
-        report = monitors.vote_report(votes, tf.constant(labels), tf.constant(truth))
+        report = monitors.vote_report(votes, tf.constant(labels), tf.constant(truth), num_classes=3)
         for value in report.values():
             self.assertAllEqual(value, 0.0)
 
     def test_without_any_truth_only_the_accuracy_is_zero(self):
         votes = Votes(tf.constant([1, NO_LABEL]), tf.constant([0.5, 0.0]))
-        report = monitors.vote_report(votes, tf.constant([NO_LABEL] * 2), tf.constant([NO_LABEL] * 2))
+        report = monitors.vote_report(votes, tf.constant([NO_LABEL] * 2), tf.constant([NO_LABEL] * 2), num_classes=3)
         self.assertAllEqual([report["pseudo_label_accuracy"], report["pseudo_label_coverage"]], [0.0, 0.5])
         self.assertAllEqual(report["vote_confidence"], 0.5)
         self.assertEqual(

@@ -49,8 +49,8 @@ _SETTINGS = {
 _LOSSES = ("contrastive_augmentation", "contrastive_semantic", "invariance_augmentation", "invariance_semantic")
 _TAGS = {
     *(f"loss/{name}" for name in ("loss", *_LOSSES)),
-    *(f"pseudo_labels/{name}" for name in ("pseudo_label_accuracy", "pseudo_label_coverage", "vote_confidence")),
-    *("pseudo_labels/pseudo_labels_judged", "pseudo_labels/with_semantic_positive"),
+    *(f"pseudo_labels/pseudo_label_{name}" for name in ("accuracy", "balanced_accuracy", "coverage")),
+    *(f"pseudo_labels/{name}" for name in ("pseudo_labels_judged", "vote_confidence", "with_semantic_positive")),
     *(f"optimisation/{name}" for name in ("learning_rate", "target_decay", "gradient_norm")),
     *("embedding_spread", "queue/filled", "queue/fewest_of_a_class"),
     *(f"queue/class {digit}" for digit in range(10)),
@@ -266,7 +266,7 @@ class WrongFlagsTest(parameterized.TestCase):
         ("--queue_size=7", "--queue_size must be at least the labelled images of a batch, 8. Received: 7"),
         (
             "--pixel_mean=1,2,3 --pixel_stddev=1,2,3",
-            r"--pixel_mean must have a value per channel, 1. Received: \(1.0, .*",
+            "--channels must be 1, with --pixel_mean and --pixel_stddev to match, for these images. Received: 3",
         ),
         ("--pixel_mean=red", "--pixel_mean must be numbers with commas between. Received: red"),
         ("--warmup_steps=40", "--warmup_steps must be below the 40 steps. Received: 40"),

@@ -193,6 +193,14 @@ class StepTest(tf.test.TestCase, parameterized.TestCase):
         self.assertContainsSubset(set(model.queue.ids.numpy()), labelled)
         self.assertNotIn(NO_LABEL, model.queue.labels.numpy())
 
+    def test_with_quotas_no_class_has_more_than_its_share_of_the_queue(self):
+        settings = tiny.settings(queue_quotas=True, labelled_batch_size=10)
+        model = _model(settings)
+        for number in range(4):
+            model.train_step(_batch(number, settings))
+        counts = np.bincount(model.queue.labels.numpy() + 1, minlength=tiny.NUM_CLASSES + 1)
+        self.assertEqual(counts.tolist(), [1, 3, 3, 3])  # of ten slots one is left over
+
     def test_the_first_batch_votes_already(self):
         report = _model(tiny.settings()).train_step(_batch(0, tiny.settings()))
         self.assertAllEqual([report["pseudo_label_coverage"], report["with_semantic_positive"]], [1.0, 1.0])
@@ -383,13 +391,19 @@ class ReplicasTest(tf.test.TestCase, parameterized.TestCase):
                 for copy in copies:
                     self.assertAllClose(copy, expected, rtol=tolerance, atol=tolerance, msg=name)
 
-    @parameterized.parameters((2, "lars"), (4, "lars"), (2, "adamw"))
-    def test_replicas_take_the_steps_of_one_to_the_last_digits(self, replicas, optimiser):
+    @parameterized.parameters((2, "lars"), (4, "lars"), (2, "adamw"), (2, "lars", True))
+    def test_replicas_take_the_steps_of_one_to_the_last_digits(self, replicas, optimiser, for_rare_classes=False):
         # Four steps, in which the queues wrap, in float64: what differs is not rounding but wrong.
         _use_float64(self)
         rates = {"lars": {}, "adamw": {"learning_rate": 0.05, "weight_decay": 0.1}}
         small_views = 1 if replicas == 2 else 0  # four replicas take long enough to trace
-        settings = tiny.settings(optimiser=optimiser, small_views=small_views, **rates[optimiser])
+        settings = tiny.settings(
+            optimiser=optimiser,
+            small_views=small_views,
+            queue_quotas=for_rare_classes,
+            prior_corrected_votes=for_rare_classes,
+            **rates[optimiser],
+        )
         self._assert_replicas_equal_one(replicas, settings, num_steps=4, tolerance=1e-9)
 
     def test_two_replicas_take_the_step_of_one_in_float32_too(self):

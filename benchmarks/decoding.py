@@ -1,0 +1,77 @@
+"""How many picture files a second become 4 views of 224 pixels and 2 of 96, beside reading and decoding them alone.
+
+    python -m semppl.benchmarks.decoding --picture_folder=PICTURES
+
+Both go through the code that feeds a run, in turns, from a warm page cache; with --picture_cache they come decoded and
+shrunk from there. What a run waits for data, its progress bar says. The second rate, per second of processor
+time, is the one to read on a machine that is not idle.
+"""
+
+import os
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from absl import app, flags
+
+from semppl.benchmarks.rates import rates
+from semppl.configs.hyperparameters import Hyperparameters
+from semppl.data.images import NO_LABEL
+from semppl.data.pipeline import Pipeline
+from semppl.data.splits import load_data
+from semppl.data.streaming import StreamedImageSet
+
+_FOLDER = flags.DEFINE_string("picture_folder", None, "Folder of JPEG files.")
+_CACHE_DIR = flags.DEFINE_string("picture_cache", "", "As --cache_dir of a run; empty: pictures are decoded each time.")
+_SHRINK = flags.DEFINE_integer("picture_shrink", 0, "As --shrink of a run.")
+_BATCH_SIZE = flags.DEFINE_integer("picture_batch", 32, "Pictures in a batch.", lower_bound=1)
+_BATCHES = flags.DEFINE_integer("picture_batches", 8, "Batches in a round.", lower_bound=1)
+_ROUNDS = flags.DEFINE_integer("picture_rounds", 5, "How often each is timed.", lower_bound=1)
+_LONG = 500  # steps: views are compiled, as in any but the shortest runs
+
+
+def settings(**changes: Any) -> Hyperparameters:
+    """Returns hyper-parameters of unlabelled batches with the views of the ImageNet presets."""
+    sizes = {"batch_size": 32, "negatives": 1, "steps": _LONG, "warmup_steps": 0}
+    return Hyperparameters(label_fraction=1.0, **(sizes | changes))
+
+
+def views(pictures: StreamedImageSet, hyperparameters: Hyperparameters, batches: int) -> tf.data.Dataset:
+    """Returns the batches that a run without labels would be fed."""
+    labels = np.full(len(pictures), NO_LABEL, np.int32)
+    return Pipeline(pictures, labels, hyperparameters).batches(first_step=0).take(batches)
+
+
+def decoded(pictures: StreamedImageSet, count: int) -> tf.data.Dataset:
+    """Returns the sizes of `count` pictures, which are read and decoded for it as for a run."""
+    ids = tf.data.Dataset.range(len(pictures)).repeat().take(count).map(lambda number: {"ids": number})
+    return pictures.map_pictures(ids, lambda row: tf.shape(row["image"])).batch(32).prefetch(2)
+
+
+def main(argv: list[str]) -> None:
+    """Prints a Markdown table."""
+    del argv
+    sizes = {"batch_size": _BATCH_SIZE.value, "shrink": _SHRINK.value, "cache_dir": _CACHE_DIR.value}
+    hyperparameters = settings(data=f"folder:{_FOLDER.value or ''}", **sizes)
+    try:
+        pictures = load_data(hyperparameters).train
+    except (ValueError, OSError) as error:
+        raise app.UsageError(str(error)) from error
+    if not isinstance(pictures, StreamedImageSet):
+        raise app.UsageError(f"--picture_folder must hold pictures. Received: {_FOLDER.value}")
+    count = _BATCH_SIZE.value * _BATCHES.value
+    datasets = {
+        "read and decoded": decoded(pictures, count),
+        "six views": views(pictures, hyperparameters, _BATCHES.value),
+    }
+    print(f"{os.cpu_count()} processors, batch {_BATCH_SIZE.value}, load {os.getloadavg()[0]:.1f} before")
+    print("| | images/s | images per processor second |\n|---|---|---|")
+    measured = rates(datasets, count, _ROUNDS.value)
+    for name, (wall, used) in measured.items():
+        print(f"| {name} | {wall:,.1f} | {used:,.1f} |")
+    (limit, limit_used), (wall, used) = measured.values()
+    print(f"| six views, share of the limit | {wall / limit:.0%} | {used / limit_used:.0%} |")
+
+
+if __name__ == "__main__":
+    app.run(main)
