@@ -95,7 +95,7 @@ class ValidationTest(parameterized.TestCase):
         ("accumulate_steps", 0, "a divisor of batch_size=4096"),
         ("accumulate_steps", 3, "a divisor of batch_size=4096"),
         ("gradient_checkpointing", 1, "true or false"),
-        ("steps", -1, "positive, or 0 with epochs > 0"),
+        ("steps", -1, "positive, or 0, which means as many as --epochs (above 0) takes"),
         ("warmup_epochs", -1.0, "0 or more"),
         ("warmup_steps", -2, "-1 or more"),
         ("seed", -1, "in 0..2**32 - 1"),
@@ -168,7 +168,7 @@ class ValidationTest(parameterized.TestCase):
             _make(batch_size=64, labelled_batch_size=16, queue_size=15)
 
     def test_no_length_is_no_run(self):
-        with self.assertRaisesRegex(ValueError, "^--steps must be positive, or 0 with epochs > 0"):
+        with self.assertRaisesRegex(ValueError, "^--steps must be positive, or 0, which means"):
             _make(steps=0, epochs=0.0)
 
     @parameterized.parameters(
