@@ -43,14 +43,22 @@ class Embedder(tf.Module):
 
     def embed(self, prepared: tf.Tensor) -> tf.Tensor:
         """Embeds `[B, size, size, C]` in 0..1: `[B, width]`, unit-norm."""
-        return unit_norm(self._network(prepared)[:, : self.width])
+        filled = tf.ensure_shape(_filled(prepared), [None, self.size, self.size, self.channels])
+        return unit_norm(self._network(filled)[:, : self.width])[: tf.shape(prepared)[0]]
 
     def from_images(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Embeds `[B, H, W, C]` float32 in 0..1; returns `[B, width]`, and whether every number was finite `[B]`."""
-        prepared = self.prepare(images)
-        return self.embed(prepared), tf.reduce_all(tf.math.is_finite(prepared), axis=[1, 2, 3])
+        """Embeds `[B, H, W, C]` float32 in 0..1; returns `[B, width]`, and whether each has pixels, all of them finite `[B]`."""
+        prepared = self.prepare(_filled(images))[: tf.shape(images)[0]]
+        valid = tf.reduce_all(tf.math.is_finite(prepared), axis=[1, 2, 3]) & (tf.size(images) > 0)
+        return self.embed(prepared), valid
 
     def from_bytes(self, encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Embeds `[B]` files; returns `[B, width]`, and whether each could be decoded `[B]`."""
         prepared, valid = decode_rows(encoded, self.prepare, size=self.size, channels=self.channels)
         return self.embed(prepared), valid
+
+
+def _filled(images: tf.Tensor) -> tf.Tensor:
+    """Adds a black row, line or column to `[B, H, W, C]` where there is none: convolution and resizing fail on nothing."""
+    missing = tf.maximum(1 - tf.shape(images)[:3], 0)
+    return tf.pad(images, [[0, missing[0]], [0, missing[1]], [0, missing[2]], [0, 0]])

@@ -8,7 +8,9 @@ import socketserver
 import threading
 from typing import Any
 
+import numpy as np
 from google.protobuf import json_format
+from tensorflow.core.protobuf import meta_graph_pb2
 
 from semppl.export.serving import grpc_service
 from semppl.export.serving.json_tensors import BadRequest, decode_request, encode_response, read_object
@@ -81,6 +83,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if signature not in version.signatures:
             raise BadRequest(f"Serving signature name {signature!r} not found; there are {sorted(version.signatures)}")
         inputs, by_rows = decode_request(body, input_dtypes(version.signatures[signature]))
+        inputs = {
+            name: _with_width(value, version.signatures[signature].inputs[name]) for name, value in inputs.items()
+        }
         return encode_response(self.predictor.predict(version, signature, inputs), by_rows=by_rows)
 
     def _body(self) -> bytes:
@@ -140,6 +145,12 @@ def start(predictor: Predictor, port: int) -> Server:
 
 def _number(text: str | None) -> int | None:
     return None if text is None else int(text)
+
+
+def _with_width(values: np.ndarray, expected: meta_graph_pb2.TensorInfo) -> np.ndarray:
+    """Gives an empty list the shape that is expected of it: it does not say how wide its rows would be."""
+    sides = [max(side.size, 0) for side in expected.tensor_shape.dim]
+    return values.reshape(0, *sides[1:]) if values.shape == (0,) else values
 
 
 def _error(error: Exception) -> bytes:

@@ -89,6 +89,12 @@ class CRuntimeTest(tf.test.TestCase):
         names = ("serving_default", "embed_bytes", "embed_images", "classify_embeddings", "neighbours", "ood")
         self._assert_equal_to_python(self.folder / "1", names)
 
+    def test_no_rows_are_answered_by_no_rows(self):
+        nothing = {"serving_default": [], "embed_images": np.zeros([0, 8, 8, 1], np.float32)}
+        for signature, value in (nothing | {"classify_embeddings": np.zeros([0, 8], np.float32)}).items():
+            answer = self._run(self.folder / "1", signature, value)
+            self.assertEqual({len(values) for values in answer.values()}, {0}, signature)
+
     def test_so_does_a_model_with_more_labels(self):
         (self.folder / "new.csv").write_text(f"path,label\n{self.paths[0]},stripes\n{self.paths[1]},7\n")
         update_memory.update_memory(self.folder / "1", self.folder / "new.csv", self.folder / "2")

@@ -130,6 +130,22 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         )
         self.assertEqual(outputs["ood"], {"distance": (tf.float32, row), "ood": (tf.float32, row)})
 
+    def test_no_rows_are_answered_by_no_rows(self):
+        for name, function in tf.saved_model.load(str(self._export())).signatures.items():
+            ((key, spec),) = function.structured_input_signature[1].items()
+            answer = function(**{key: tf.zeros([0, *(side or 9 for side in spec.shape[1:])], spec.dtype)})
+            for output, values in answer.items():
+                whole = function.structured_outputs[output].shape
+                self.assertTrue(whole.is_compatible_with(values.shape), (name, output, values.shape))
+                self.assertEqual(values.shape[0], 0, (name, output))
+
+    def test_images_without_pixels_are_not_valid(self):
+        embed = tf.saved_model.load(str(self._export(memory=False))).signatures["embed_images"]
+        for height, width in ((0, 0), (0, 3), (3, 0)):
+            answer = embed(images=tf.zeros([2, height, width, 1]))
+            self.assertAllEqual(answer["valid"], [False, False])
+            self.assertAllEqual(answer["embedding"], np.zeros([2, 8]))
+
     def test_images_that_are_no_numbers_are_not_valid(self):
         served = tf.saved_model.load(str(self._export(memory=False)))
         images = load_source("digits").test.images[:3].copy()

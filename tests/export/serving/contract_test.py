@@ -123,6 +123,17 @@ class ContractTest(tf.test.TestCase):
                 expected = self.signatures[signature](**{name: tf.constant(value) for name, value in values.items()})
                 self._assert_equal(asked.predict(signature, values), expected)
 
+    def test_no_rows_are_answered_by_no_rows(self):
+        for signature, function in self.signatures.items():
+            ((name, spec),) = function.structured_input_signature[1].items()
+            nothing = np.zeros([0, *(side or 8 for side in spec.shape[1:])], spec.dtype.as_numpy_dtype)
+            for address in (f"http://localhost:{self.rest_port}", f"grpc://localhost:{self.grpc_port}"):
+                answer = client.connect(address, "digits", seconds=60, attempts=2).predict(signature, {name: nothing})
+                self.assertEqual(set(answer), set(function.structured_outputs))
+                self.assertEqual({len(values) for values in answer.values()}, {0})
+            body = {"signature_name": signature, "instances": []}
+            self.assertEqual(self._ask("/v1/models/digits:predict", body), (200, {"predictions": []}))
+
     def test_rows_are_answered_by_rows(self):
         expected = self.signatures["serving_default"](bytes=tf.constant([_picture(2)]))
         encoded = {"b64": base64.b64encode(_picture(2)).decode()}
@@ -153,7 +164,6 @@ class ContractTest(tf.test.TestCase):
         wrong = [
             b"{",
             {},
-            {"instances": []},
             {"instances": [3.5]},
             {"inputs": {"pixels": [1]}},
             {"signature_name": "no_such", "instances": [{"b64": ""}]},
