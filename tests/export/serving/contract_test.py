@@ -57,8 +57,9 @@ class ContractTest(tf.test.TestCase):
         inputs = {
             "serving_default": {"bytes": pictures},
             "embed_bytes": {"bytes": pictures},
+            "ood": {"bytes": pictures},
             "embed_images": {"images": images},
-            **{name: {"embedding": embedding} for name in ("classify_embeddings", "neighbours", "ood")},
+            **{name: {"embedding": embedding} for name in ("classify_embeddings", "neighbours")},
         }
         self.assertEqual(set(inputs), set(self.signatures))
         for address in (self.server.rest, self.server.grpc):
