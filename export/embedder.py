@@ -1,32 +1,49 @@
 """From pictures to embeddings, prepared as evaluation prepares them, with nothing but TensorFlow inside."""
 
+import contextlib
+from collections.abc import Callable
+
 import tensorflow as tf
+from tensorflow.python.framework import convert_to_constants  # it has no public name
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export.decoding import decode_rows
+from semppl.export.inference_network import DTYPES, Int8Kernels, fold_batch_norms, in_half
 from semppl.layers.networks import OnlineNetwork, unit_norm
 from semppl.layers.preprocessing import test_view
 
 EMBEDDINGS = ("projections", "features")
 
+_Function = Callable[[tf.Tensor], tf.Tensor]
+
 
 class Embedder(tf.Module):
     """Prepares pictures and embeds them.
 
-    Of the network only the weights are saved, not its Keras objects: a reader needs no class of ours.
+    Keras objects are not saved: a reader needs no class of ours.
 
     Args:
-        network: the trained online network.
+        network: the trained online network; it cannot be trained afterwards, if it is folded.
         hyperparameters: of its run.
         embedding: projections (g∘f, D wide: what the labels shaped) or features (f: wider, more general).
         dims: how many numbers of an embedding are kept, from the first on; 0 keeps all.
+        fold: whether batch norms become part of the layers before them.
+        dtype: bfloat16 or float16: kernels and arithmetic in 16 bits; int8: kernels in 8, made float32 again before use.
 
     Raises:
-        ValueError: if the embedding is unknown, or narrower than `dims`; if the images are none that picture files hold.
+        ValueError: if the embedding is unknown, or narrower than `dims`, or the type is unknown; if the images are none that
+            picture files hold.
     """
 
     def __init__(
-        self, network: OnlineNetwork, hyperparameters: Hyperparameters, *, embedding: str, dims: int = 0
+        self,
+        network: OnlineNetwork,
+        hyperparameters: Hyperparameters,
+        *,
+        embedding: str,
+        dims: int = 0,
+        dtype: str = "float32",
+        fold: bool = True,
     ) -> None:
         super().__init__(name="embedder")
         if embedding not in EMBEDDINGS:
@@ -34,27 +51,72 @@ class Embedder(tf.Module):
         if hyperparameters.channels not in (1, 3):
             allowed = "1 or 3 to export: a served model takes picture files"
             raise ValueError(f"--channels must be {allowed}. Received: {hyperparameters.channels}")
+        if dtype not in DTYPES:
+            raise ValueError(f"--dtype must be one of {', '.join(DTYPES)}. Received: {dtype}")
+        if fold:
+            fold_batch_norms(network)
+        if dtype in ("bfloat16", "float16"):
+            network = in_half(network, hyperparameters, dtype)
+        self._int8 = Int8Kernels(network) if dtype == "int8" else None
         self.weights = network.weights
         self.prepare = test_view(hyperparameters.recipe, hyperparameters.large_size, shrink=hyperparameters.shrink)
         self.size = hyperparameters.large_size
         self.channels = hyperparameters.channels
-        self._network = network.project if embedding == "projections" else network.features
-        whole = int(self._network(tf.zeros([1, self.size, self.size, self.channels])).shape[-1])
+        # Methods, for a network would be saved with this module.
+        self._encode: _Function = network.features
+        self._project: _Function = network.projector.__call__ if embedding == "projections" else tf.identity
+        whole = int(self._project(self.features(tf.zeros([1, self.size, self.size, self.channels]))).shape[-1])
         if not 0 <= dims <= whole:
             raise ValueError(f"--embedding_dims must be in 0..{whole}. Received: {dims}")
         self.width = dims or whole
 
+    def features(self, prepared: tf.Tensor) -> tf.Tensor:
+        """Encodes `[B, size, size, C]` in 0..1: `[B, F]`, of any length."""
+        filled = tf.ensure_shape(_filled(prepared), [None, self.size, self.size, self.channels])
+        with self._kernels():
+            return self._encode(filled)[: tf.shape(prepared)[0]]
+
+    def embed_features(self, features: tf.Tensor) -> tf.Tensor:
+        """Embeds `[B, F]`: `[B, width]`, unit-norm."""
+        with self._kernels():
+            return unit_norm(self._project(features)[:, : self.width])
+
     def embed(self, prepared: tf.Tensor) -> tf.Tensor:
         """Embeds `[B, size, size, C]` in 0..1: `[B, width]`, unit-norm."""
-        return unit_norm(self._network(prepared)[:, : self.width])
+        return self.embed_features(self.features(prepared))
 
-    def from_images(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Embeds `[B, H, W, C]` float32 in 0..1; returns `[B, width]`, and whether every number was finite `[B]`."""
-        prepared = self.prepare(images)
+    def read_images(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Prepares `[B, H, W, C]` float32 in 0..1: `[B, size, size, C]`, and whether each has pixels, all of them finite `[B]`."""
+        prepared = self.prepare(_filled(images))[: tf.shape(images)[0]]
         # Of the sum, for ONNX Runtime: a test of every number has a layout of its own there, in which cubic resizing fails.
-        return self.embed(prepared), tf.math.is_finite(tf.reduce_sum(prepared, axis=[1, 2, 3]))
+        return prepared, tf.math.is_finite(tf.reduce_sum(prepared, axis=[1, 2, 3])) & (tf.size(images) > 0)
 
-    def from_bytes(self, encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Embeds `[B]` files; returns `[B, width]`, and whether each could be decoded `[B]`."""
-        prepared, valid = decode_rows(encoded, self.prepare, size=self.size, channels=self.channels)
-        return self.embed(prepared), valid
+    def read_bytes(self, encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Prepares `[B]` files: `[B, size, size, C]`, and whether each could be decoded `[B]`."""
+        return decode_rows(encoded, self.prepare, size=self.size, channels=self.channels)
+
+    def freeze(self) -> None:
+        """Makes constants of the weights: what cannot change, oneDNN lays out once, and not for every request."""
+        side = [None, self.size, self.size, self.channels]
+        width = self.features(tf.zeros([1, *side[1:]])).shape[-1]
+        self._encode = self._frozen(self._encode, side)
+        self._project = self._frozen(self._project, [None, width])
+        self._int8, self.weights = None, []
+
+    def _frozen(self, function: _Function, shape: list[int | None]) -> _Function:
+        def with_kernels(inputs: tf.Tensor) -> tf.Tensor:
+            with self._kernels():
+                return function(inputs)
+
+        traced = tf.function(with_kernels).get_concrete_function(tf.TensorSpec(shape, tf.float32))
+        constant = convert_to_constants.convert_variables_to_constants_v2(traced, lower_control_flow=False)
+        return lambda inputs: tf.ensure_shape(constant(inputs)[0], traced.outputs[0].shape)
+
+    def _kernels(self) -> contextlib.AbstractContextManager[None]:
+        return self._int8.in_use() if self._int8 else contextlib.nullcontext()
+
+
+def _filled(images: tf.Tensor) -> tf.Tensor:
+    """Adds a black row, line or column to `[B, H, W, C]` where there is none: convolution and resizing fail on nothing."""
+    missing = tf.maximum(1 - tf.shape(images)[:3], 0)
+    return tf.pad(images, [[0, missing[0]], [0, missing[1]], [0, missing[2]], [0, 0]])

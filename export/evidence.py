@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from semppl.export import calibration
-from semppl.export.memory import Answers, LabelledMemory, class_probabilities, nearest_distances
+from semppl.export.memory import Answers, LabelledMemory, class_probabilities
 
 CALIBRATIONS = ("held_out", "memory", "nothing")
 _ROWS = 1024
@@ -21,7 +21,7 @@ class Embedded:
 
     Attributes:
         embeddings: `[n, D]` float32, unit-norm.
-        labels: `[n]` int32, NO_LABEL where unknown, which only reference images may be.
+        labels: `[n]` int32.
         ids: `[n]` int64, -1 for images that are not of the training set.
     """
 
@@ -82,7 +82,6 @@ class Evidence:
     Attributes:
         memory: labelled images, which vote.
         held_out: labelled images that training did not see.
-        reference: training images, to tell how far from the memory is far.
         class_names: `[C]`.
         temperature: used where none can be fitted.
         trust: how answers are to be trusted.
@@ -90,7 +89,6 @@ class Evidence:
 
     memory: Embedded
     held_out: Embedded
-    reference: Embedded
     class_names: tuple[str, ...]
     temperature: float
     trust: Trust
@@ -115,12 +113,12 @@ class Evidence:
     def load(cls, path: pathlib.Path) -> "Evidence":
         """Reads what `save` wrote."""
         with np.load(path, allow_pickle=False) as kept:
-            memory, held_out, reference = (
+            memory, held_out = (
                 Embedded(*(kept[f"{part}_{field.name}"] for field in dataclasses.fields(Embedded))) for part in _PARTS
             )
             trust = Trust(**{field.name: kept[f"trust_{field.name}"].item() for field in dataclasses.fields(Trust)})
             names = tuple(str(name) for name in kept["class_names"])
-            return cls(memory, held_out, reference, names, float(kept["temperature"]), trust)
+            return cls(memory, held_out, names, float(kept["temperature"]), trust)
 
     def build(self) -> tuple[LabelledMemory, dict[str, Any]]:
         """Fits what can be fitted.
@@ -139,11 +137,7 @@ class Evidence:
             temperature = calibration.fit_temperature(fit, agree)
             answers = self._fit_thresholds(self._probabilities(fit, temperature), truth, temperature)
         checked = self._probabilities(self._similarities(checks), answers.temperature)
-        distances = nearest_distances(self._similarities(self.reference))
-        strangeness = nearest_distances(self._similarities(checks))
-        memory = LabelledMemory(
-            self.memory.embeddings, self.memory.labels, self.memory.ids, self.class_names, answers, distances
-        )
+        memory = LabelledMemory(self.memory.embeddings, self.memory.labels, self.memory.ids, self.class_names, answers)
         report = {
             "labelled": len(self.memory),
             "classes": len(self.class_names),
@@ -153,10 +147,28 @@ class Evidence:
             "checked_on": len(checks),
             "measured": _measure(checked, checks.labels, answers),
         }
-        if len(checks) and len(distances):
-            beyond = np.searchsorted(distances, strangeness, side="right") / len(distances) > 0.95
-            report["measured"]["ood_above_95"] = float(np.mean(beyond))
         return memory, report
+
+    def compare(self, exact: "Evidence") -> dict[str, float]:
+        """Tells what coarser weights cost.
+
+        Args:
+            exact: the same images as the network embeds them in float32.
+
+        Returns:
+            Mean and least similarity of the held-out images' embeddings to the exact ones, and, on those that were not used to fit
+            anything, the accuracy of the exact network; nothing where there are none.
+        """
+        if not len(self.held_out):
+            return {}
+        similarities = np.sum(self.held_out.embeddings * exact.held_out.embeddings, axis=1)
+        accuracies = [evidence.build()[1]["measured"]["accuracy"] for evidence in (self, exact)]
+        return {
+            "mean_similarity": float(similarities.mean()),
+            "least_similarity": float(similarities.min()),
+            "accuracy_in_float32": accuracies[1],
+            "loss_of_accuracy": accuracies[1] - accuracies[0],
+        }
 
     def _parts(self) -> tuple[Embedded, Embedded]:
         """Returns the images to fit on, and those to check on."""
@@ -197,7 +209,7 @@ class Evidence:
         return Answers(temperature, threshold, calibration.set_threshold(true_probabilities, self.trust.set_coverage))
 
 
-_PARTS = ("memory", "held_out", "reference")
+_PARTS = ("memory", "held_out")
 
 
 def _measure(probabilities: np.ndarray, truth: np.ndarray, answers: Answers) -> dict[str, float]:

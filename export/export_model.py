@@ -24,11 +24,13 @@ from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export.assets import EVIDENCE, write_assets
 from semppl.export.embedder import Embedder
 from semppl.export.evidence import CALIBRATIONS, Evidence, Trust, summary
-from semppl.export.run_evidence import read_evidence
+from semppl.export.inference_network import DTYPES
+from semppl.export.run_evidence import RunImages
 from semppl.export.servable import AnsweringServable, Servable
 from semppl.export.serving.extra import MISSING, has_serving
 from semppl.export.versions import new_version
 from semppl.export.warmup import write_warmup
+from semppl.layers.networks import OnlineNetwork
 from semppl.trainers import checkpoints
 
 _EXPORT_DIR = flags.DEFINE_string(
@@ -36,6 +38,12 @@ _EXPORT_DIR = flags.DEFINE_string(
 )
 _EMBEDDING = flags.DEFINE_string("embedding", "projections", "What is served: projections, or features.")
 _EMBEDDING_DIMS = flags.DEFINE_integer("embedding_dims", 0, "How many numbers of it, from the first on; 0: all.")
+_DTYPE = flags.DEFINE_enum(
+    "dtype",
+    "float32",
+    DTYPES,
+    "Of the encoder: bfloat16 or float16, kernels and arithmetic in 16 bits; int8, kernels in 8 bits, arithmetic in float32.",
+)
 _MEMORY = flags.DEFINE_boolean(
     "memory",
     None,
@@ -55,6 +63,12 @@ _TARGET_RISK = flags.DEFINE_float("target_risk", None, "Share of wrong answers a
 _TARGET_COVERAGE = flags.DEFINE_float("target_coverage", None, "Share of pictures that get an answer, in place of it.")
 _SET_COVERAGE = flags.DEFINE_float("set_coverage", 0.9, "Share of prediction sets that hold the true class.")
 
+_FINE_TUNABLE = flags.DEFINE_boolean(
+    "fine_tunable",
+    True,
+    "Whether the weights are kept a second time, as variables that a hub.KerasLayer trains; with --dtype=float32 only.",
+)
+
 
 def export(
     workdir: str | pathlib.Path,
@@ -62,9 +76,11 @@ def export(
     *,
     embedding: str = "projections",
     embedding_dims: int = 0,
+    dtype: str = "float32",
     memory: bool | None = None,
     num_neighbours: int = 10,
     trust: Trust | None = None,
+    fine_tunable: bool = True,
     command: str = "",
 ) -> dict[str, Any]:
     """Writes the latest checkpoint of a run as a SavedModel.
@@ -74,9 +90,11 @@ def export(
         export_dir: folder to write; appears when it is whole.
         embedding: projections or features.
         embedding_dims: how many numbers of it are kept; 0 keeps all.
+        dtype: of the encoder.
         memory: whether the labelled images are remembered; None means, if the run was trained with labels here.
         num_neighbours: remembered images that the signature `neighbours` returns.
         trust: how answers are to be trusted.
+        fine_tunable: whether the weights are kept a second time, as variables that a `hub.KerasLayer` trains; of float32 only.
         command: for the model card.
 
     Returns:
@@ -88,19 +106,34 @@ def export(
     """
     with new_version(export_dir, flag="--export_dir") as folder, tempfile.TemporaryDirectory() as scratch:
         hyperparameters, network, step = checkpoints.load_online(workdir)
-        embedder = Embedder(network, hyperparameters, embedding=embedding, dims=embedding_dims)
+
+        def embedder_of(network: OnlineNetwork, dtype: str, *, fold: bool = True) -> Embedder:
+            return Embedder(network, hyperparameters, embedding=embedding, dims=embedding_dims, dtype=dtype, fold=fold)
+
+        embedder = embedder_of(network, dtype)
         card = _describe(workdir, hyperparameters, step) | {
             "command": command,
-            "embedding": {"kind": embedding, "width": embedder.width},
+            "embedding": {"kind": embedding, "width": embedder.width, "dtype": dtype},
         }
         evidence: Evidence | None = None
         if checkpoints.has_labelled_queue(workdir) if memory is None else memory:
-            evidence = read_evidence(hyperparameters, embedder.embed, embedder.prepare, trust or Trust())
+            images = RunImages(hyperparameters, embedder.prepare)
+            evidence = images.evidence(embedder.embed, trust or Trust())
             remembered, card["memory"] = evidence.build()
+            strangeness, card["ood"] = images.strangeness(embedder.features)
+            if dtype != "float32":
+                exact = embedder_of(checkpoints.load_online(workdir)[1], "float32")
+                card["embedding"]["against_float32"] = evidence.compare(images.evidence(exact.embed, evidence.trust))
         assets = write_assets(pathlib.Path(scratch), card, evidence)
-        servable = Servable(embedder, assets)
-        if evidence is not None:
-            servable = AnsweringServable(embedder, remembered, num_neighbours=num_neighbours, assets=assets)
+        trained = None
+        if fine_tunable and dtype == "float32":
+            trained = embedder_of(checkpoints.load_online(workdir)[1], dtype, fold=False)
+        if evidence is None:
+            servable = Servable(embedder, assets, trained=trained)
+        else:
+            servable = AnsweringServable(
+                embedder, remembered, strangeness, num_neighbours=num_neighbours, assets=assets, trained=trained
+            )
         signatures = servable.signatures()
         tf.saved_model.save(servable, str(folder), signatures=signatures)
         (folder / EVIDENCE).parent.mkdir()
@@ -151,9 +184,11 @@ def main(argv: list[str]) -> int:
             str(_EXPORT_DIR.value),
             embedding=_EMBEDDING.value,
             embedding_dims=_EMBEDDING_DIMS.value,
+            dtype=_DTYPE.value,
             memory=_MEMORY.value,
             num_neighbours=_NUM_NEIGHBOURS.value,
             trust=_trust_from_flags(),
+            fine_tunable=_FINE_TUNABLE.value,
             command=command,
         )
     except (ValueError, OSError) as error:

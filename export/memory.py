@@ -1,6 +1,5 @@
-"""The labelled images that a served model remembers: they vote on what a picture shows, and tell how strange it is."""
+"""The labelled images that a served model remembers: they vote on what a picture shows."""
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -35,7 +34,6 @@ class LabelledMemory(tf.Module):
         ids: `[M]` int64.
         class_names: `[C]` texts.
         answers: fitted on other images.
-        distances: `[R]` of reference images to the memory, rising, for `percentile`.
     """
 
     def __init__(
@@ -45,7 +43,6 @@ class LabelledMemory(tf.Module):
         ids: np.ndarray,
         class_names: Sequence[str],
         answers: Answers,
-        distances: np.ndarray,
     ) -> None:
         super().__init__(name="memory")
         self.embeddings = _variable(embeddings, tf.float32, [None, embeddings.shape[1]])
@@ -55,7 +52,6 @@ class LabelledMemory(tf.Module):
         self.temperature = _variable(answers.temperature, tf.float32, [])
         self.threshold = _variable(answers.threshold, tf.float32, [])
         self.set_threshold = _variable(answers.set_threshold, tf.float32, [])
-        self.distances = _variable(distances, tf.float32, [None])
 
     def classify(self, embeddings: tf.Tensor) -> dict[str, tf.Tensor]:
         """Classifies `[B, D]` unit-norm embeddings.
@@ -94,17 +90,6 @@ class LabelledMemory(tf.Module):
             "similarities": similarities,
         }
 
-    def percentile(self, embeddings: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Tells how far from the memory each of `[B, D]` is.
-
-        Returns:
-            distance `[B]` in 0..2, one minus the similarity to the nearest entry; ood `[B]` in 0..100, the share of reference
-            images that are not farther away.
-        """
-        distance = 1 - tf.reduce_max(self._similarities(embeddings), -1)
-        nearer = tf.searchsorted(self.distances, distance, side="right")
-        return {"distance": distance, "ood": 100 * tf.cast(nearer / tf.size(self.distances), tf.float32)}
-
     def _similarities(self, embeddings: tf.Tensor) -> tf.Tensor:
         return tf.matmul(embeddings, self.embeddings, transpose_b=True)  # [B,M]
 
@@ -141,7 +126,7 @@ def mask_invalid(answer: dict[str, tf.Tensor], valid: tf.Tensor) -> dict[str, tf
         "class_name": "",
         "probability": 0.0,
         "abstain": True,
-        "distance": 2.0,
+        "distance": tf.float32.max,
         "ood": 100.0,
         "embedding": 0.0,
     }
@@ -153,9 +138,3 @@ def mask_invalid(answer: dict[str, tf.Tensor], valid: tf.Tensor) -> dict[str, tf
 
 def _variable(value: object, dtype: tf.DType, shape: list[int | None]) -> tf.Variable:
     return tf.Variable(tf.constant(value, dtype), trainable=False, shape=tf.TensorShape(shape))
-
-
-def nearest_distances(similarities: np.ndarray) -> np.ndarray:
-    """One minus the largest of each row of `[n, M]`: rising `[n]`, rows without any left out."""
-    nearest = np.max(similarities, axis=1, initial=-math.inf)
-    return np.sort(1 - nearest[np.isfinite(nearest)]).astype(np.float32)

@@ -17,7 +17,7 @@ class Reusable(tf.Module):
         name: of the module.
 
     Attributes:
-        trainable_variables: those that the embedding depends on.
+        trainable_variables: those that the embedding depends on; none of an embedder whose weights are frozen.
         variables: these, and what is never trained.
     """
 
@@ -26,7 +26,7 @@ class Reusable(tf.Module):
 
     def __init__(self, embedder: Embedder, name: str) -> None:
         super().__init__(name=name)
-        self._embedder = embedder
+        self._layer = embedder
         with tf.GradientTape() as tape:
             embedder.embed(tf.zeros([1, embedder.size, embedder.size, embedder.channels]))
         self.trainable_variables = list(tape.watched_variables())
@@ -36,4 +36,4 @@ class Reusable(tf.Module):
     @tf.function
     def __call__(self, images: tf.Tensor) -> tf.Tensor:
         """Embeds `[B, H, W, C]` float32 in 0..1: `[B, D]`, unit-norm."""
-        return self._embedder.embed(self._embedder.prepare(images))
+        return self._layer.embed(self._layer.prepare(images))

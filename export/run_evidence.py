@@ -1,6 +1,7 @@
 """Reads what a run knows of its data set: the images that it may remember, and images to be judged by."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -10,59 +11,73 @@ from semppl.data.images import NO_LABEL, Images
 from semppl.data.label_split import labels_of_run
 from semppl.data.splits import load_data
 from semppl.export.evidence import Embedded, Evidence, Trust
+from semppl.export.strangeness import Strangeness, fit_strangeness
 
 _MAX_HELD_OUT = 10_000
-_MAX_REFERENCE = 2_000
+_MAX_REFERENCE = 4_000
 _BATCH = 256
 
 
-def read_evidence(
-    hyperparameters: Hyperparameters,
-    embed: Callable[[tf.Tensor], tf.Tensor],
-    prepare: Callable[[tf.Tensor], tf.Tensor],
-    trust: Trust,
-) -> Evidence:
-    """Embeds the labelled images of a run, and a sample of its training images and of those that it held out.
-
-    Held out are its validation images where it has some, else its test images, else none.
+class RunImages:
+    """The images of a run's data set, some of them embedded.
 
     Args:
         hyperparameters: of the run.
-        embed: maps prepared images `[B, h, w, C]` to unit-norm `[B, D]`.
         prepare: maps images as they are to what `embed` takes.
-        trust: how answers are to be trusted.
 
     Raises:
         ValueError: if the data are not where the run found them.
     """
-    source = load_data(hyperparameters)
-    labels = labels_of_run(source, hyperparameters)
-    labelled = np.flatnonzero(labels != NO_LABEL)
-    unlabelled = np.flatnonzero(labels == NO_LABEL)
-    reference = _sample(unlabelled if len(unlabelled) else labelled, _MAX_REFERENCE)
-    function = tf.function(embed, reduce_retracing=True)
 
-    def embedded(images: Images, ids: np.ndarray) -> np.ndarray:
-        parts = images.batches(prepare, batch_size=_BATCH, ids=ids)
-        return np.concatenate([function(part).numpy() for part in parts])
+    def __init__(self, hyperparameters: Hyperparameters, prepare: Callable[[tf.Tensor], tf.Tensor]) -> None:
+        source = load_data(hyperparameters)
+        self._temperature, self._prepare = hyperparameters.temperature, prepare
+        self._train, self._class_names = source.train, source.class_names
+        self._held_out = source.test if source.validation is None else source.validation
+        self._labels = labels_of_run(source, hyperparameters)
 
-    def seen(ids: np.ndarray) -> Embedded:
-        return Embedded(embedded(source.train, ids), labels[ids], ids)
+    def evidence(self, embed: Callable[[tf.Tensor], tf.Tensor], trust: Trust) -> Evidence:
+        """Embeds the labelled images of the run, and a sample of those that it held out.
 
-    memory, held_out = seen(labelled), source.test if source.validation is None else source.validation
-    if held_out is None:
+        Held out are its validation images where it has some, else its test images, else none.
+
+        Args:
+            embed: maps prepared images `[B, h, w, C]` to unit-norm `[B, D]`.
+            trust: how answers are to be trusted.
+        """
+        ids = np.flatnonzero(self._labels != NO_LABEL)
+        memory = Embedded(self._mapped(embed, self._train, ids), self._labels[ids], ids)
         unseen = memory.take(np.zeros(0, int))
-    else:
-        ids = _sample(np.flatnonzero(held_out.labels != NO_LABEL), _MAX_HELD_OUT)
-        unseen = Embedded(embedded(held_out, ids), held_out.labels[ids], np.full(len(ids), -1))
-    return Evidence(
-        memory=memory,
-        held_out=unseen,
-        reference=seen(reference),
-        class_names=source.class_names,
-        temperature=hyperparameters.temperature,
-        trust=trust,
-    )
+        if self._held_out is not None:
+            ids = _sample(np.flatnonzero(self._held_out.labels != NO_LABEL), _MAX_HELD_OUT)
+            rows = self._mapped(embed, self._held_out, ids)
+            unseen = Embedded(rows, self._held_out.labels[ids], np.full(len(ids), -1))
+        return Evidence(memory, unseen, self._class_names, self._temperature, trust)
+
+    def strangeness(self, encode: Callable[[tf.Tensor], tf.Tensor]) -> tuple[Strangeness, dict[str, Any]]:
+        """Fits to a sample of the training images, without labels where there are any.
+
+        Args:
+            encode: maps prepared images `[B, h, w, C]` to features `[B, F]`.
+
+        Returns:
+            The ranking, and what is known of it: how many images it was fitted to, and, where images were held out, the share of
+            them above the 95th percentile.
+        """
+        unlabelled = np.flatnonzero(self._labels == NO_LABEL)
+        ids = _sample(unlabelled if len(unlabelled) > 1 else np.arange(len(self._labels)), _MAX_REFERENCE)
+        strangeness = fit_strangeness(self._mapped(encode, self._train, ids))
+        report: dict[str, Any] = {"fitted_on": len(ids)}
+        if self._held_out is not None:
+            checks = _sample(np.arange(len(self._held_out.labels)), _MAX_REFERENCE)
+            ood = strangeness.percentile(tf.constant(self._mapped(encode, self._held_out, checks)))["ood"]
+            report |= {"checked_on": len(checks), "above_95": float(np.mean(ood.numpy() > 95))}
+        return strangeness, report
+
+    def _mapped(self, function: Callable[[tf.Tensor], tf.Tensor], images: Images, ids: np.ndarray) -> np.ndarray:
+        mapped = tf.function(function, reduce_retracing=True)
+        parts = images.batches(self._prepare, batch_size=_BATCH, ids=ids)
+        return np.concatenate([mapped(part).numpy() for part in parts])
 
 
 def _sample(ids: np.ndarray, count: int) -> np.ndarray:

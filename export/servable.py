@@ -8,6 +8,7 @@ import tensorflow as tf
 from semppl.export.embedder import Embedder
 from semppl.export.memory import LabelledMemory, mask_invalid
 from semppl.export.reusable import Reusable
+from semppl.export.strangeness import Strangeness
 from semppl.layers.networks import unit_norm
 
 Signatures = dict[str, tf.types.experimental.ConcreteFunction]
@@ -20,13 +21,17 @@ class Servable(Reusable):
     """Embeds pictures.
 
     Args:
-        embedder: from pictures to embeddings.
+        embedder: from pictures to embeddings; its weights are frozen.
         assets: files to save with the model.
+        trained: the same with weights that are variables, as they were trained, to be fine-tuned; None: there are no variables.
     """
 
-    def __init__(self, embedder: Embedder, assets: Sequence[pathlib.Path] = ()) -> None:
-        super().__init__(embedder, name="servable")
-        self.weights = embedder.weights
+    def __init__(
+        self, embedder: Embedder, assets: Sequence[pathlib.Path] = (), *, trained: Embedder | None = None
+    ) -> None:
+        embedder.freeze()
+        super().__init__(trained or embedder, name="servable")
+        self._embedder = embedder
         self.files = [tf.saved_model.Asset(str(path)) for path in assets]
 
     def signatures(self) -> Signatures:
@@ -42,12 +47,15 @@ class Servable(Reusable):
     @tf.function
     def embed_images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Embeds `[B, H, W, C]` float32 in 0..1; returns embedding `[B, D]`, unit-norm, and valid `[B]`."""
-        return _masked(*self._embedder.from_images(images))
+        return self._embedded(*self._embedder.read_images(images))
 
     @tf.function
     def embed_bytes(self, encoded: tf.Tensor) -> dict[str, tf.Tensor]:
         """Embeds `[B]` JPEG, PNG or BMP files of any size; returns embedding `[B, D]`, unit-norm, and valid `[B]`."""
-        return _masked(*self._embedder.from_bytes(encoded))
+        return self._embedded(*self._embedder.read_bytes(encoded))
+
+    def _embedded(self, prepared: tf.Tensor, valid: tf.Tensor) -> dict[str, tf.Tensor]:
+        return mask_invalid({"embedding": self._embedder.embed(prepared)}, valid) | {"valid": valid}
 
 
 class AnsweringServable(Servable):
@@ -56,20 +64,30 @@ class AnsweringServable(Servable):
     Args:
         embedder: from pictures to embeddings.
         memory: of labelled images.
+        strangeness: against the training images.
         num_neighbours: how many of them the signature `neighbours` returns.
         assets: files to save with the model.
+        trained: the same with weights that are variables.
 
     Raises:
         ValueError: if `num_neighbours` is not positive.
     """
 
     def __init__(
-        self, embedder: Embedder, memory: LabelledMemory, *, num_neighbours: int, assets: Sequence[pathlib.Path] = ()
+        self,
+        embedder: Embedder,
+        memory: LabelledMemory,
+        strangeness: Strangeness,
+        *,
+        num_neighbours: int,
+        assets: Sequence[pathlib.Path] = (),
+        trained: Embedder | None = None,
     ) -> None:
-        super().__init__(embedder, assets)
+        super().__init__(embedder, assets, trained=trained)
         if num_neighbours < 1:
             raise ValueError(f"--num_neighbours must be 1 or more. Received: {num_neighbours}")
         self.memory = memory
+        self.strangeness = strangeness
         self.num_neighbours = num_neighbours
 
     def signatures(self) -> Signatures:
@@ -79,14 +97,16 @@ class AnsweringServable(Servable):
             "serving_default": self.answer.get_concrete_function(_ENCODED),
             "classify_embeddings": self.classify_embeddings.get_concrete_function(embedding),
             "neighbours": self.neighbours.get_concrete_function(embedding),
-            "ood": self.ood.get_concrete_function(embedding),
+            "ood": self.ood.get_concrete_function(_ENCODED),
         }
 
     @tf.function
     def answer(self, encoded: tf.Tensor) -> dict[str, tf.Tensor]:
         """Classifies `[B]` files; returns what `_DEFAULT_ANSWER` names, embedding and valid."""
-        embedding, valid = self._embedder.from_bytes(encoded)
-        everything = self.memory.classify(embedding) | self.memory.percentile(embedding)
+        prepared, valid = self._embedder.read_bytes(encoded)
+        features = self._embedder.features(prepared)
+        embedding = self._embedder.embed_features(features)
+        everything = self.memory.classify(embedding) | self.strangeness.percentile(features)
         answer = {name: everything[name] for name in _DEFAULT_ANSWER}
         return mask_invalid(answer | {"embedding": embedding}, valid) | {"valid": valid}
 
@@ -101,10 +121,7 @@ class AnsweringServable(Servable):
         return self.memory.neighbours(unit_norm(embedding), k=self.num_neighbours)
 
     @tf.function
-    def ood(self, embedding: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Is `LabelledMemory.percentile`, for `[B, D]` of any length."""
-        return self.memory.percentile(unit_norm(embedding))
-
-
-def _masked(embedding: tf.Tensor, valid: tf.Tensor) -> dict[str, tf.Tensor]:
-    return mask_invalid({"embedding": embedding}, valid) | {"valid": valid}
+    def ood(self, encoded: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Is `Strangeness.percentile`, for `[B]` files; and valid."""
+        prepared, valid = self._embedder.read_bytes(encoded)
+        return mask_invalid(self.strangeness.percentile(self._embedder.features(prepared)), valid) | {"valid": valid}

@@ -52,7 +52,7 @@ def _inputs(signature: str, embedder: Embedder) -> Iterator[tuple[str, np.ndarra
     for rows in _BATCHES:
         if signature == "embed_images":
             yield "images", np.stack([grey] * rows)
-        elif signature in ("serving_default", "embed_bytes"):
+        elif signature in ("serving_default", "embed_bytes", "ood"):
             yield "bytes", np.array([picture] * rows, object)
         else:
             yield "embedding", np.stack([direction] * rows)

@@ -41,6 +41,11 @@ class ConvNet(tf.keras.layers.Layer):
             features = tf.nn.relu(norm(conv(features), training=training))
         return spatial_mean(features)
 
+    @property
+    def normalised(self) -> list[tuple[tf.keras.layers.Layer, tf.keras.layers.Layer]]:
+        """The linear layers whose output goes to a normalisation and nowhere else, each with it."""
+        return list(zip(self.convolutions, self.norms, strict=True))
+
     def get_config(self) -> dict:
         """Returns the arguments that make an equal layer."""
         return {**super().get_config(), "widths": self.widths, "norm": self.norm, "stem_stride": self.stem_stride}

@@ -40,6 +40,11 @@ class MLP(tf.keras.layers.Layer):
         hidden = tf.nn.relu(self.hidden_norm(self.hidden(inputs), training=training))
         return self.outputs(hidden)
 
+    @property
+    def normalised(self) -> list[tuple[tf.keras.layers.Layer, tf.keras.layers.Layer]]:
+        """The linear layers whose output goes to a normalisation and nowhere else, each with it."""
+        return [(self.hidden, self.hidden_norm)]
+
     def get_config(self) -> dict:
         """Returns the arguments that make an equal layer."""
         return {

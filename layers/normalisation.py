@@ -98,6 +98,8 @@ class BatchNorm(_Affine):
         if not 0 <= momentum < 1:
             raise ValueError(f"`momentum` must be in [0, 1). Received: momentum={momentum}")
         self.momentum = momentum
+        self.folded = False
+        """Whether only an offset is left, see `fold_into`."""
 
     def build(self, input_shape: tf.TensorShape) -> None:
         """Makes the variables."""
@@ -114,6 +116,8 @@ class BatchNorm(_Affine):
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Normalises `[..., C]`; in training mode also moves the averages, unless called in `keeping_averages`."""
         gain, offset = self._gain_and_offset(inputs.shape[-1])
+        if self.folded:
+            return tf.nn.bias_add(inputs, tf.cast(offset, inputs.dtype))
         if not training:
             return _normalise(inputs, self.moving_mean, self.moving_variance, gain, offset, self.epsilon)
         if collectives.num_replicas() == 1 and inputs.dtype != tf.float64:
@@ -125,6 +129,28 @@ class BatchNorm(_Affine):
             self._move(self.moving_mean, mean)
             self._move(self.moving_variance, variance)
         return outputs
+
+    def fold_into(self, layer: tf.keras.layers.Layer) -> None:
+        """Moves what inference multiplies by into the linear layer before this one, for good: then nothing can be trained.
+
+        Args:
+            layer: convolution or dense layer whose output this layer gets, and nobody else.
+
+        Raises:
+            ValueError: if this layer has no offset, or is folded already.
+        """
+        if self.folded or not self.center:
+            received = f"folded={self.folded}, center={self.center}"
+            raise ValueError(f"A layer to be folded must have an offset, and not be folded. Received: {received}")
+        gain, offset = self._gain_and_offset(layer.kernel.shape[-1])
+        scale = gain * tf.math.rsqrt(self.moving_variance + self.epsilon)
+        mean = tf.convert_to_tensor(self.moving_mean)
+        if layer.use_bias:
+            mean -= layer.bias
+            layer.bias.assign(tf.zeros_like(layer.bias))
+        layer.kernel.assign(layer.kernel * scale)
+        self.beta.assign(offset - mean * scale)
+        self.folded = True
 
     def _move(self, average: tf.Variable, value: tf.Tensor) -> None:
         average.assign(average * self.momentum + value * (1 - self.momentum))

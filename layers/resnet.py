@@ -137,6 +137,12 @@ class PostActivationBlock(_ResidualBlock):
                 features = self.mixture(features, training=training)
         return tf.nn.relu(features + self._shortcut(inputs, training))
 
+    @property
+    def normalised(self) -> list[tuple[tf.keras.layers.Layer, tf.keras.layers.Layer]]:
+        """The linear layers whose output goes to a normalisation and nowhere else, each with it."""
+        pairs = list(zip(self.convolutions, self.norms, strict=True))
+        return [*pairs, (self.shortcut_conv, self.shortcut_norm)] if self.project else pairs
+
     def _shortcut(self, inputs: tf.Tensor, training: bool) -> tf.Tensor:
         if not self.project:
             return inputs
@@ -169,6 +175,11 @@ class PreActivationBlock(_ResidualBlock):
                 shortcut = self.shortcut_conv(features)
             features = conv(features)
         return features + shortcut
+
+    @property
+    def normalised(self) -> list[tuple[tf.keras.layers.Layer, tf.keras.layers.Layer]]:
+        """The linear layers whose output goes to a normalisation and nowhere else, each with it."""
+        return list(zip(self.convolutions, self.norms[1:], strict=False))
 
 
 @tf.keras.saving.register_keras_serializable(package="semppl")
@@ -274,6 +285,11 @@ class ResNet(tf.keras.layers.Layer):
         if self.version == 2:
             features = tf.nn.relu(self.final_norm(features, training=training))
         return spatial_mean(features)
+
+    @property
+    def normalised(self) -> list[tuple[tf.keras.layers.Layer, tf.keras.layers.Layer]]:
+        """The linear layers whose output goes to a normalisation and nowhere else, each with it."""
+        return list(zip(self.stem_convolutions, self.stem_norms, strict=False))  # version 2 has no norm here
 
     def _apply_stem(self, images: tf.Tensor, training: bool) -> tf.Tensor:
         features = images

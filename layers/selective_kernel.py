@@ -54,6 +54,11 @@ class SelectiveKernel(tf.keras.layers.Layer):
         weights = tf.cast(weights, inputs.dtype)
         return first * weights[0] + second * weights[1]
 
+    @property
+    def normalised(self) -> list[tuple[tf.keras.layers.Layer, tf.keras.layers.Layer]]:
+        """The linear layers whose output goes to a normalisation and nowhere else, each with it."""
+        return [(self.hidden, self.hidden_norm)]
+
     def get_config(self) -> dict:
         """Returns the arguments that make an equal layer."""
         return {**super().get_config(), "ratio": self.ratio, "norm": self.norm}

@@ -1,11 +1,14 @@
 """TensorFlow Serving's gRPC interface: Predict, GetModelMetadata and GetModelStatus."""
 
 import contextlib
+import math
 from collections.abc import Iterator
 from concurrent import futures
 
 import grpc
+import numpy as np
 import tensorflow as tf
+from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -19,6 +22,7 @@ from semppl.export.serving.model_versions import ModelVersions
 from semppl.export.serving.predictor import DEFAULT_SIGNATURE, Busy, NotServed, Predictor
 
 _THREADS = 16
+_MESSAGE = 300  # characters of what NumPy says
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
@@ -39,10 +43,8 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         signature = spec.signature_name or DEFAULT_SIGNATURE
         with _told(context):
             version = self._predictor.find(spec.name, spec.version.value if spec.HasField("version") else None)
-            try:
-                inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
-            except (TypeError, ValueError) as error:
-                raise BadRequest(f"A tensor cannot be read: {str(error).splitlines()[0]}") from error
+            most = self._predictor.limits.request_bytes
+            inputs = {name: _array(name, value, most) for name, value in request.inputs.items()}
             outputs = self._predictor.predict(version, signature, inputs, request.output_filter)
         response = predict_pb2.PredictResponse()
         response.model_spec.name = spec.name
@@ -120,6 +122,18 @@ def start(predictor: Predictor, port: int) -> tuple[grpc.Server, int]:
     bound = server.add_insecure_port(f"localhost:{port}")
     server.start()
     return server, bound
+
+
+def _array(name: str, tensor: tensor_pb2.TensorProto, most: int) -> np.ndarray:
+    """Unpacks a tensor unless it would take more than `most` bytes: a message of one number may say that it is a million."""
+    sides = [side.size for side in tensor.tensor_shape.dim]
+    try:
+        size = math.prod(sides) * np.dtype(tf.as_dtype(tensor.dtype).as_numpy_dtype).itemsize
+        if min(sides, default=0) < 0 or size > most:
+            raise ValueError(f"shape {sides} is impossible, or takes more than {most} bytes")
+        return tf.make_ndarray(tensor)
+    except (TypeError, ValueError, KeyError, OverflowError) as error:  # a KeyError: of a type that NumPy has not
+        raise BadRequest(f"{name} cannot be read: {str(error).splitlines()[0][:_MESSAGE]}") from error
 
 
 @contextlib.contextmanager

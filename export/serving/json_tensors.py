@@ -81,9 +81,9 @@ def encode_request(inputs: dict[str, np.ndarray], signature: str) -> bytes:
 
 
 def _columns_of_rows(rows: Any, names: set[str]) -> Any:
-    if not isinstance(rows, list) or not rows:
-        raise BadRequest('"instances" must be a list that is not empty')
-    if not _has_names(rows[0], names):
+    if not isinstance(rows, list):
+        raise BadRequest('"instances" must be a list')
+    if rows and not _has_names(rows[0], names):
         return rows
     if not all(_has_names(row, names) for row in rows):
         raise BadRequest(f"Every instance must have the inputs {sorted(names)}")

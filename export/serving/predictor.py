@@ -120,8 +120,8 @@ class Predictor:
                 raise BadRequest(
                     f"{name} must be {dtype.name} of shape {shape}. Received: {value.dtype} of shape {value.shape}"
                 )
-            if not 1 <= value.shape[0] <= self.limits.rows:
-                raise BadRequest(f"{name} must have 1..{self.limits.rows} rows. Received: {value.shape[0]}")
+            if value.shape[0] > self.limits.rows:
+                raise BadRequest(f"{name} must have at most {self.limits.rows} rows. Received: {value.shape[0]}")
 
     @contextlib.contextmanager
     def _my_turn(self) -> Iterator[None]:

@@ -8,16 +8,19 @@ import socketserver
 import threading
 from typing import Any
 
+import numpy as np
 from google.protobuf import json_format
+from tensorflow.core.protobuf import meta_graph_pb2
 
 from semppl.export.serving import grpc_service
 from semppl.export.serving.json_tensors import BadRequest, decode_request, encode_response, read_object
 from semppl.export.serving.model_versions import input_dtypes
 from semppl.export.serving.predictor import DEFAULT_SIGNATURE, Busy, NotServed, Predictor
 
-_ROUTE = re.compile(r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+))?(?P<what>:predict|/metadata)?")
+_ROUTE = re.compile(r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d{1,18}))?(?P<what>:predict|/metadata)?")
 _SILENCE_SECONDS = 30.0  # a client that says nothing for so long is cut off
 _CONNECTIONS = 64
+_DIGITS = 18  # of a number; Python refuses to read very long ones
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -47,6 +50,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             code, kind, body = 400, "application/json", _error(error)
         except Busy as error:
             code, kind, body = 503, "application/json", _error(error)
+        except Exception as error:  # whatever it is, the client hears of it
+            code, kind, body = 500, "application/json", _error(f"Internal error: {type(error).__name__}")
         if self.path == "/monitoring/prometheus/metrics":
             kind = "text/plain; version=0.0.4"
         self.send_response(code)
@@ -78,17 +83,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
             raise BadRequest("Only predictions are asked for by POST")
         version = self.predictor.find(route["name"], _number(route["version"]))
         signature = read_object(body).get("signature_name", DEFAULT_SIGNATURE)
-        if signature not in version.signatures:
-            raise BadRequest(f"Serving signature name {signature!r} not found; there are {sorted(version.signatures)}")
+        if not isinstance(signature, str) or signature not in version.signatures:
+            named = repr(signature)[:100]
+            raise BadRequest(f"Serving signature name {named} not found; there are {sorted(version.signatures)}")
         inputs, by_rows = decode_request(body, input_dtypes(version.signatures[signature]))
+        inputs = {
+            name: _with_width(value, version.signatures[signature].inputs[name]) for name, value in inputs.items()
+        }
         return encode_response(self.predictor.predict(version, signature, inputs), by_rows=by_rows)
 
     def _body(self) -> bytes:
         length = self.headers.get("Content-Length", "")
         allowed = self.predictor.limits.request_bytes
-        if not length.isdecimal() or int(length) > allowed:
+        if not length.isdecimal() or len(length) > _DIGITS or int(length) > allowed:
             self.close_connection = True  # its body is not read
-            raise BadRequest(f"Content-Length must be at most {allowed}. Received: {length or 'none'}")
+            raise BadRequest(f"Content-Length must be at most {allowed}. Received: {length[:_DIGITS] or 'none'}")
         return self.rfile.read(int(length))
 
     def _route(self) -> dict[str, Any]:
@@ -142,7 +151,13 @@ def _number(text: str | None) -> int | None:
     return None if text is None else int(text)
 
 
-def _error(error: Exception) -> bytes:
+def _with_width(values: np.ndarray, expected: meta_graph_pb2.TensorInfo) -> np.ndarray:
+    """Gives an empty list the shape that is expected of it: it does not say how wide its rows would be."""
+    sides = [max(side.size, 0) for side in expected.tensor_shape.dim]
+    return values.reshape(0, *sides[1:]) if values.shape == (0,) else values
+
+
+def _error(error: Exception | str) -> bytes:
     return json.dumps({"error": str(error)}).encode()
 
 

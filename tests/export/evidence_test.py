@@ -28,7 +28,6 @@ def _evidence(**changes):
     parts = {
         "memory": _embedded(60, first_id=0, seed=1),
         "held_out": _embedded(400, seed=2),
-        "reference": _embedded(50, first_id=40, seed=3),
         "class_names": ("a", "b", "ç", "d, e"),
         "temperature": 0.3,
         "trust": Trust(target_risk=0.1),
@@ -60,7 +59,7 @@ class EvidenceTest(tf.test.TestCase, parameterized.TestCase):
         path = pathlib.Path(self.create_tempdir().full_path) / "evidence.npz"
         evidence.save(path)
         read = Evidence.load(path)
-        for part in ("memory", "held_out", "reference"):
+        for part in ("memory", "held_out"):
             for field in dataclasses.fields(Embedded):
                 here, there = getattr(getattr(evidence, part), field.name), getattr(getattr(read, part), field.name)
                 self.assertAllEqual(here, there)
@@ -93,8 +92,6 @@ class EvidenceTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAlmostEqual(measured["risk"], np.mean(~right[answered]))
         self.assertAlmostEqual(measured["set_coverage"], np.mean(sets[np.arange(200), checks.labels]))
         self.assertAlmostEqual(measured["set_size"], np.mean(sets.sum(1)))
-        ood = memory.percentile(checks.embeddings)["ood"].numpy()
-        self.assertAlmostEqual(measured["ood_above_95"], np.mean(ood > 95))
         self.assertBetween(measured["set_coverage"], 0.8, 1.0)
         self.assertBetween(measured["risk"], 0.0, 0.2)
 
@@ -130,13 +127,21 @@ class EvidenceTest(tf.test.TestCase, parameterized.TestCase):
         self.assertFalse(answer["abstain"].numpy().any())
         self.assertTrue(answer["prediction_set"].numpy().all())
 
-    def test_a_reference_image_is_not_measured_against_itself(self):
-        evidence = _evidence()
-        again = dataclasses.replace(evidence, reference=evidence.memory)
-        memory, _ = again.build()
-        similarities = evidence.memory.embeddings @ evidence.memory.embeddings.T
-        np.fill_diagonal(similarities, -1)
-        self.assertAllClose(memory.distances, np.sort(1 - similarities.max(1)), atol=1e-6)
+    def test_what_coarser_weights_cost_is_told(self):
+        exact = _evidence()
+        rows = np.round(exact.held_out.embeddings * 2) + 0.01
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        coarse = dataclasses.replace(exact, held_out=dataclasses.replace(exact.held_out, embeddings=rows))
+        cost = coarse.compare(exact)
+        accuracies = [evidence.build()[1]["measured"]["accuracy"] for evidence in (exact, coarse)]
+        self.assertEqual(cost["accuracy_in_float32"], accuracies[0])
+        self.assertAlmostEqual(cost["loss_of_accuracy"], accuracies[0] - accuracies[1])
+        similarities = np.einsum("nd,nd->n", rows, exact.held_out.embeddings)
+        self.assertAllClose(
+            [cost["mean_similarity"], cost["least_similarity"]], [similarities.mean(), similarities.min()]
+        )
+        unseen = exact.held_out.take(np.zeros(0, int))
+        self.assertEqual(dataclasses.replace(exact, held_out=unseen).compare(exact), {})
 
 
 if __name__ == "__main__":

@@ -10,10 +10,12 @@ import unittest
 import numpy as np
 import tensorflow as tf
 from absl.testing import flagsaver, parameterized
+from tensorflow.core.protobuf import saved_model_pb2
 
 from semppl.data.sources import load_source
 from semppl.export import export_model, warmup
 from semppl.export.evidence import Evidence, Trust
+from semppl.export.run_evidence import RunImages
 from semppl.export.serving.extra import has_serving
 from semppl.layers.preprocessing import test_view
 from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
@@ -31,11 +33,20 @@ signatures = tf.saved_model.load(sys.argv[1]).signatures
 pictures = [tf.io.read_file(path) for path in sys.argv[3:]]
 answers = {"serving_default": signatures["serving_default"](bytes=pictures)}
 answers["embed_bytes"] = signatures["embed_bytes"](bytes=pictures)
-for name in ("classify_embeddings", "neighbours", "ood"):
+answers["ood"] = signatures["ood"](bytes=pictures)
+for name in ("classify_embeddings", "neighbours"):
     answers[name] = signatures[name](embedding=3 * answers["embed_bytes"]["embedding"])
 assert not [name for name in sys.modules if name.split(".")[0] == "semppl"]
 np.savez(sys.argv[2], **{f"{name}/{key}": value for name, part in answers.items() for key, value in part.items()})
 """
+
+
+def _constant_bytes(served):
+    """Of what the graph's functions hold: the weights, and little else."""
+    file = saved_model_pb2.SavedModel.FromString((served / "saved_model.pb").read_bytes())
+    functions = file.meta_graphs[0].graph_def.library.function
+    constants = (node.attr["value"].tensor for f in functions for node in f.node_def if node.op == "Const")
+    return sum(tf.make_ndarray(constant).nbytes for constant in constants)
 
 
 class ExportTest(tf.test.TestCase, parameterized.TestCase):
@@ -71,7 +82,6 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         expected = self.network.project(prepared).numpy() * valid[:, np.newaxis]
         memory, report = Evidence.load(served / "assets.extra" / "evidence.npz").build()
         classified = memory.classify(expected)
-        strangeness = memory.percentile(expected)
         nearest = memory.neighbours(expected, k=10)
         for signature in ("serving_default", "embed_bytes"):
             self.assertAllClose(answer[f"{signature}/embedding"], expected, atol=1e-5)
@@ -81,13 +91,21 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllEqual(answer["serving_default/label"][~valid], [-1])
         self.assertAllEqual(answer["serving_default/abstain"][~valid], [True])
         self.assertAllEqual(answer["serving_default/class_name"][valid], classified["class_name"][valid])
-        self.assertAllClose(answer["serving_default/ood"][valid], strangeness["ood"][valid], atol=0.1)
+        self._assert_strange_as_training_images_are(answer, valid, self.network.features(prepared).numpy())
         for name in ("probabilities", "prediction_set", "probability", "label"):
             self.assertAllClose(answer[f"classify_embeddings/{name}"][valid], classified[name][valid], atol=1e-5)
         self.assertAllEqual(answer["neighbours/ids"][valid], nearest["ids"][valid])
         self.assertAllClose(answer["neighbours/similarities"][valid], nearest["similarities"][valid], atol=1e-5)
-        self.assertAllClose(answer["ood/distance"][valid], strangeness["distance"][valid], atol=1e-5)
         self.assertEqual(report, self.card["memory"])
+
+    def _assert_strange_as_training_images_are(self, answer, valid, features):
+        images = RunImages(self.settings, test_view("identity", 8))
+        expected = images.strangeness(self.network.features)[0].percentile(features)
+        self.assertAllClose(answer["ood/distance"][valid], expected["distance"][valid], rtol=1e-3)
+        for signature in ("ood", "serving_default"):
+            self.assertAllClose(answer[f"{signature}/ood"][valid], expected["ood"][valid], atol=0.3)
+            self.assertAllEqual(answer[f"{signature}/ood"][~valid], [100.0])
+            self.assertAllEqual(answer[f"{signature}/valid"], valid)
 
     def test_names_types_and_free_sizes_are_as_documented(self):
         signatures = tf.saved_model.load(str(self._export(num_neighbours=3))).signatures
@@ -103,7 +121,8 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(inputs["serving_default"], encoded)
         self.assertEqual(inputs["embed_bytes"], encoded)
         self.assertEqual(inputs["embed_images"], {"images": (tf.float32, [None, None, None, 1])})
-        for name in ("classify_embeddings", "neighbours", "ood"):
+        self.assertEqual(inputs["ood"], encoded)
+        for name in ("classify_embeddings", "neighbours"):
             self.assertEqual(inputs[name], embedding)
         outputs = {
             name: {key: (spec.dtype, spec.shape.as_list()) for key, spec in function.structured_outputs.items()}
@@ -128,7 +147,25 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
             outputs["neighbours"],
             {"ids": (tf.int64, rows), "labels": (tf.int32, rows), "similarities": (tf.float32, rows)},
         )
-        self.assertEqual(outputs["ood"], {"distance": (tf.float32, row), "ood": (tf.float32, row)})
+        self.assertEqual(
+            outputs["ood"], {"distance": (tf.float32, row), "ood": (tf.float32, row), "valid": (tf.bool, row)}
+        )
+
+    def test_no_rows_are_answered_by_no_rows(self):
+        for name, function in tf.saved_model.load(str(self._export())).signatures.items():
+            ((key, spec),) = function.structured_input_signature[1].items()
+            answer = function(**{key: tf.zeros([0, *(side or 9 for side in spec.shape[1:])], spec.dtype)})
+            for output, values in answer.items():
+                whole = function.structured_outputs[output].shape
+                self.assertTrue(whole.is_compatible_with(values.shape), (name, output, values.shape))
+                self.assertEqual(values.shape[0], 0, (name, output))
+
+    def test_images_without_pixels_are_not_valid(self):
+        embed = tf.saved_model.load(str(self._export(memory=False))).signatures["embed_images"]
+        for height, width in ((0, 0), (0, 3), (3, 0)):
+            answer = embed(images=tf.zeros([2, height, width, 1]))
+            self.assertAllEqual(answer["valid"], [False, False])
+            self.assertAllEqual(answer["embedding"], np.zeros([2, 8]))
 
     def test_images_that_are_no_numbers_are_not_valid(self):
         served = tf.saved_model.load(str(self._export(memory=False)))
@@ -145,9 +182,33 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         first = self.network.project(images).numpy()[:, :3]
         embedding = served.signatures["embed_images"](images=tf.constant(images))["embedding"]
         self.assertAllClose(embedding, first / np.linalg.norm(first, axis=1, keepdims=True), atol=1e-5)
-        self.assertEqual(self.card["embedding"], {"kind": "projections", "width": 3})
+        self.assertEqual(self.card["embedding"], {"kind": "projections", "width": 3, "dtype": "float32"})
         with self.assertRaisesRegex(ValueError, r"--embedding_dims must be in 0\.\.8\. Received: 9"):
             self._export(version="2", embedding_dims=9)
+
+    @parameterized.parameters(
+        ("bfloat16", 2.0, 0.02), ("float16", 2.0, 0.003), ("int8", 2.0, 0.02)
+    )  # small kernels are float32 again
+    def test_weights_in_fewer_bits_take_less_and_say_what_they_cost(self, dtype, smaller, apart):
+        run = {"width": 1.0, "head_width": 128}
+        exact = self._export(run=run)
+        coarse = self._export(run=run, version="2", dtype=dtype)
+        images = tf.constant(load_source("digits").test.images)
+        embedded = [
+            tf.saved_model.load(str(served)).signatures["embed_images"](images=images)["embedding"].numpy()
+            for served in (exact, coarse)
+        ]
+        self.assertAllClose(*embedded, rtol=0, atol=apart)
+        self.assertNotAllClose(*embedded, rtol=0, atol=apart / 1000)
+        self.assertEqual(self.card["embedding"]["dtype"], dtype)
+        told = self.card["embedding"]["against_float32"]
+        similarities = np.einsum("nd,nd->n", *embedded)
+        self.assertAllClose(told["mean_similarity"], similarities.mean(), atol=1e-5)
+        accuracy = self.card["memory"]["measured"]["accuracy"]
+        self.assertAlmostEqual(told["loss_of_accuracy"], told["accuracy_in_float32"] - accuracy)
+        # In int8 the smaller kernels, up to 100 kB, are made float32 again when the graph is written.
+        sizes = [_constant_bytes(served) for served in (exact, coarse)]
+        self.assertGreater(sizes[0] / sizes[1], smaller - 0.2)
 
     @parameterized.named_parameters(
         ("it_was_not_trained_here", {"queue": False}, {}), ("it_is_not_wanted", {}, {"memory": False})

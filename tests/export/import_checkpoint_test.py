@@ -89,7 +89,7 @@ class OfficialTest(_TestCase):
         state = tree["experiment_state"]
         originals = [array for group in state["online_params"].values() for array in group.values()]
         originals += [group["average"] for group in state["online_state"].values()]
-        exported = {variable.numpy().tobytes() for variable in served.weights}
+        exported = {variable.numpy().tobytes() for variable in served.variables}
         self.assertEqual([a.shape for a in originals if a.tobytes() not in exported], [])
 
     def test_an_exported_resnet18_gives_the_recorded_features_and_holds_the_weights_bit_for_bit(self):

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from semppl.export.memory import Answers, LabelledMemory, class_probabilities, mask_invalid, nearest_distances
+from semppl.export.memory import Answers, LabelledMemory, class_probabilities, mask_invalid
 from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
 
 
@@ -18,10 +18,10 @@ def _unit(*shape, seed=0):
 _ANSWERS = Answers(0.5, 0.6, 0.2)
 
 
-def _memory(count=9, *, answers=_ANSWERS, distances=(0.1, 0.2, 0.2, 0.4)):
+def _memory(count=9, *, answers=_ANSWERS):
     labels = np.arange(count) % 3
     ids = 100 + np.arange(count)
-    return LabelledMemory(_unit(count, 5), labels, ids, ("a", "b", "ç"), answers, np.array(distances))
+    return LabelledMemory(_unit(count, 5), labels, ids, ("a", "b", "ç"), answers)
 
 
 def _votes(similarities, labels, num_classes, temperature):
@@ -95,18 +95,6 @@ class LabelledMemoryTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllEqual(found["labels"], order % 3)
         self.assertAllClose(found["similarities"], np.take_along_axis(similarities, order, 1))
 
-    def test_the_percentile_is_the_share_of_reference_images_that_are_not_farther(self):
-        memory = _memory(distances=(0.0, 0.2, 0.2, 0.4))
-        entry = memory.embeddings.numpy()[:1]
-        away = np.eye(5)[np.argmin(np.abs(entry))][np.newaxis].astype(np.float32)
-        queries = np.concatenate([entry, away, -entry])
-        answer = memory.percentile(queries)
-        distances = 1 - (queries @ memory.embeddings.numpy().T).max(1)
-        self.assertAllClose(answer["distance"], distances, atol=1e-6)
-        expected = [100 * np.mean(np.array([0.0, 0.2, 0.2, 0.4]) <= distance) for distance in distances]
-        self.assertAllClose(answer["ood"][1:], expected[1:])
-        self.assertEqual(answer["ood"].dtype, tf.float32)
-
     def test_the_values_can_be_exchanged_for_others_of_another_length(self):
         memory = _memory()
         classify = tf.function(memory.classify, input_signature=[tf.TensorSpec([None, 5])])
@@ -122,7 +110,8 @@ class LabelledMemoryTest(tf.test.TestCase, parameterized.TestCase):
 class MaskInvalidTest(tf.test.TestCase):
     def test_a_picture_that_cannot_be_read_gets_no_class_and_no_trust(self):
         memory, queries = _memory(answers=Answers(0.5, 0.0, 0.0)), _unit(2, 5, seed=3)
-        answer = memory.classify(queries) | memory.percentile(queries) | {"embedding": tf.constant(queries)}
+        strange = {"distance": tf.ones(2), "ood": tf.ones(2)}
+        answer = memory.classify(queries) | strange | {"embedding": tf.constant(queries)}
         del answer["probabilities"], answer["prediction_set"]
         masked = mask_invalid(answer, tf.constant([True, False]))
         self.assertEqual(set(masked), set(answer))
@@ -130,14 +119,9 @@ class MaskInvalidTest(tf.test.TestCase):
             self.assertAllEqual(values[0], answer[name][0])
         nothing = {name: values[1].numpy() for name, values in masked.items()}
         self.assertAllEqual(nothing.pop("embedding"), np.zeros(5))
-        expected = {"label": -1, "class_name": b"", "probability": 0, "abstain": True, "distance": 2, "ood": 100}
+        expected = {"label": -1, "class_name": b"", "probability": 0, "abstain": True, "ood": 100}
+        self.assertEqual(nothing.pop("distance"), np.finfo(np.float32).max)
         self.assertEqual(nothing, expected)
-
-
-class NearestDistancesTest(tf.test.TestCase):
-    def test_distances_rise_and_rows_without_an_entry_are_left_out(self):
-        similarities = np.array([[0.1, 0.5], [-math.inf, -math.inf], [0.9, -math.inf]])
-        self.assertAllClose(nearest_distances(similarities), [0.1, 0.5])
 
 
 if __name__ == "__main__":

@@ -14,11 +14,17 @@ from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything
 from semppl.tests.export.random_runs import write_run
 
 
-class ReadEvidenceTest(tf.test.TestCase):
+class RunImagesTest(tf.test.TestCase):
     def _read(self, **changes):
         settings, network = write_run(pathlib.Path(self.create_tempdir().full_path), **changes)
         prepare = test_view(settings.recipe, settings.large_size)
-        return run_evidence.read_evidence(settings, network.project, prepare, Trust()), settings, network
+        images = run_evidence.RunImages(settings, prepare)
+        return images.evidence(network.project, Trust()), settings, network
+
+    def _strangeness(self, **changes):
+        settings, network = write_run(pathlib.Path(self.create_tempdir().full_path), **changes)
+        images = run_evidence.RunImages(settings, test_view(settings.recipe, settings.large_size))
+        return *images.strangeness(network.features), network
 
     def test_the_memory_is_the_labelled_images_and_no_other(self):
         evidence, settings, network = self._read(labels_per_class=3)
@@ -38,16 +44,23 @@ class ReadEvidenceTest(tf.test.TestCase):
         self.assertAllEqual(evidence.held_out.labels, test.labels)
         self.assertAllEqual(np.unique(evidence.held_out.ids), [-1])
 
-    def test_the_reference_is_of_unlabelled_images_where_there_are_any(self):
-        evidence, _, network = self._read()
-        self.assertLen(evidence.reference, 1480)
-        self.assertEmpty(set(evidence.reference.ids) & set(evidence.memory.ids))
-        images = load_source("digits").train.images[evidence.reference.ids[:9]]
-        self.assertAllClose(evidence.reference.embeddings[:9], network.project(images), atol=1e-5)
+    def test_strangeness_is_fitted_to_unlabelled_images_where_there_are_any(self):
+        strangeness, report, network = self._strangeness()
+        self.assertEqual((report["fitted_on"], report["checked_on"]), (1480, 297))
+        visible = visible_labels(load_source("digits").train, labels_per_class=2, seed=0)
+        unlabelled = load_source("digits").train.images[visible == NO_LABEL]
+        self.assertAllClose(strangeness.mean, network.features(unlabelled[::2]).numpy().mean(0), atol=1e-4)
+        distances = strangeness.percentile(network.features(unlabelled[1::2]))["distance"]
+        self.assertAllClose(strangeness.distances, np.sort(distances), rtol=1e-3)
 
-    def test_where_every_image_has_a_label_the_memory_is_the_reference(self):
-        evidence, _, _ = self._read(labels_per_class=0, label_fraction=1.0)
-        self.assertAllEqual(evidence.reference.ids, evidence.memory.ids)
+    def test_what_is_told_of_strangeness_is_the_share_of_held_out_images_above_the_95th_percentile(self):
+        strangeness, report, network = self._strangeness()
+        ood = strangeness.percentile(network.features(load_source("digits").test.images))["ood"].numpy()
+        self.assertAlmostEqual(report["above_95"], np.mean(ood > 95), delta=0.01)
+
+    def test_where_every_image_has_a_label_strangeness_is_fitted_to_them(self):
+        _, report, _ = self._strangeness(labels_per_class=0, label_fraction=1.0)
+        self.assertEqual(report["fitted_on"], 1500)
 
     def test_samples_are_as_large_as_they_may_be_and_the_same_every_time(self):
         with (
@@ -55,9 +68,10 @@ class ReadEvidenceTest(tf.test.TestCase):
             tf.compat.v1.test.mock.patch.object(run_evidence, "_MAX_REFERENCE", 20),
         ):
             first, second = self._read()[0], self._read()[0]
-        self.assertEqual((len(first.held_out), len(first.reference)), (30, 20))
-        self.assertAllEqual(first.reference.ids, second.reference.ids)
+            strangeness, report, _ = self._strangeness()
+        self.assertLen(first.held_out, 30)
         self.assertAllEqual(first.held_out.embeddings, second.held_out.embeddings)
+        self.assertEqual((report["fitted_on"], report["checked_on"], strangeness.distances.shape[0]), (20, 20, 10))
 
 
 if __name__ == "__main__":

@@ -4,37 +4,21 @@ Every test asks over the wire, and compares with the SavedModel run in this proc
 """
 
 import base64
-import json
 import os
 import pathlib
-import socket
-import subprocess
-import sys
 import tempfile
-import time
 import unittest
-import urllib.error
-import urllib.request
 
 import numpy as np
 import tensorflow as tf
 
-import semppl
 from semppl.data.sources import load_source
 from semppl.export import client, export_model, update_memory
 from semppl.export.serving.extra import has_serving
 from semppl.export.serving.rest_client import RestClient
+from semppl.export.serving.server_process import ServerProcess
 from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
 from semppl.tests.export.random_runs import write_run
-
-_BINARY = os.environ.get("TENSORFLOW_MODEL_SERVER", "")
-_STARTUP_SECONDS = 180
-
-
-def _free_port():
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        return free.getsockname()[1]
 
 
 def _picture(number):
@@ -52,49 +36,9 @@ class ContractTest(tf.test.TestCase):
         cls.base = cls.folder / "digits"
         export_model.export(cls.folder / "run", cls.base / "1")
         cls.signatures = tf.saved_model.load(str(cls.base / "1")).signatures
-        cls.grpc_port, cls.rest_port = _free_port(), _free_port()
-        command = [_BINARY] if _BINARY else [sys.executable, "-m", "semppl.export.serve"]
-        command += ["--model_name=digits", f"--model_base_path={cls.base}", f"--port={cls.grpc_port}"]
-        command += [f"--rest_api_port={cls.rest_port}", "--file_system_poll_wait_seconds=1"]
-        root = str(pathlib.Path(semppl.__file__).parents[1])
-        cls.log = (cls.folder / "log").open("w+")
-        cls.process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": root}, stdout=cls.log, stderr=cls.log)
-        cls.addClassCleanup(cls._stop)
-        cls._wait_until(lambda: cls._versions() == {"1": "AVAILABLE"})
-
-    @classmethod
-    def _stop(cls):
-        cls.process.terminate()
-        cls.process.wait(_STARTUP_SECONDS)
-        cls.log.close()
-
-    @classmethod
-    def _wait_until(cls, holds):
-        deadline = time.monotonic() + _STARTUP_SECONDS
-        while not holds():
-            if cls.process.poll() is not None or time.monotonic() > deadline:
-                cls.log.seek(0)
-                raise AssertionError(f"the server did not get there: {cls.log.read()}")
-            time.sleep(0.2)
-
-    @classmethod
-    def _ask(cls, path, body=None):
-        """Returns the status and the answer of a REST request."""
-        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-        request = urllib.request.Request(f"http://localhost:{cls.rest_port}{path}", data)
-        try:
-            with urllib.request.urlopen(request, timeout=60) as response:
-                return response.status, json.loads(response.read())
-        except urllib.error.HTTPError as error:
-            return error.code, json.loads(error.read())
-
-    @classmethod
-    def _versions(cls):
-        try:
-            _, answer = cls._ask("/v1/models/digits")
-        except OSError:
-            return {}
-        return {entry["version"]: entry["state"] for entry in answer.get("model_version_status", [])}
+        cls.server = ServerProcess(cls.base, cls.folder / "log", binary=os.environ.get("TENSORFLOW_MODEL_SERVER", ""))
+        cls.addClassCleanup(cls.server.stop)
+        cls.server.wait_for_version(1)
 
     def _assert_equal(self, answer, expected):
         self.assertEqual(set(answer), set(expected))
@@ -104,7 +48,7 @@ class ContractTest(tf.test.TestCase):
                 value = np.array([item.decode() for item in value])
                 self.assertAllEqual(answer[name], value)
             else:
-                self.assertAllClose(answer[name], value, atol=1e-5)
+                self.assertAllClose(answer[name], value, atol=1e-5, rtol=1e-5)
 
     def test_every_signature_says_the_same_over_both_interfaces(self):
         pictures = np.array([_picture(0), b"rubbish", _picture(1)], object)
@@ -113,39 +57,51 @@ class ContractTest(tf.test.TestCase):
         inputs = {
             "serving_default": {"bytes": pictures},
             "embed_bytes": {"bytes": pictures},
+            "ood": {"bytes": pictures},
             "embed_images": {"images": images},
-            **{name: {"embedding": embedding} for name in ("classify_embeddings", "neighbours", "ood")},
+            **{name: {"embedding": embedding} for name in ("classify_embeddings", "neighbours")},
         }
         self.assertEqual(set(inputs), set(self.signatures))
-        for address in (f"http://localhost:{self.rest_port}", f"grpc://localhost:{self.grpc_port}"):
+        for address in (self.server.rest, self.server.grpc):
             asked = client.connect(address, "digits", seconds=60, attempts=2)
             for signature, values in inputs.items():
                 expected = self.signatures[signature](**{name: tf.constant(value) for name, value in values.items()})
                 self._assert_equal(asked.predict(signature, values), expected)
 
+    def test_no_rows_are_answered_by_no_rows(self):
+        for signature, function in self.signatures.items():
+            ((name, spec),) = function.structured_input_signature[1].items()
+            nothing = np.zeros([0, *(side or 8 for side in spec.shape[1:])], spec.dtype.as_numpy_dtype)
+            for address in (self.server.rest, self.server.grpc):
+                answer = client.connect(address, "digits", seconds=60, attempts=2).predict(signature, {name: nothing})
+                self.assertEqual(set(answer), set(function.structured_outputs))
+                self.assertEqual({len(values) for values in answer.values()}, {0})
+            body = {"signature_name": signature, "instances": []}
+            self.assertEqual(self.server.ask("/v1/models/digits:predict", body), (200, {"predictions": []}))
+
     def test_rows_are_answered_by_rows(self):
         expected = self.signatures["serving_default"](bytes=tf.constant([_picture(2)]))
         encoded = {"b64": base64.b64encode(_picture(2)).decode()}
         for instance in (encoded, {"bytes": encoded}):
-            status, answer = self._ask("/v1/models/digits:predict", {"instances": [instance]})
+            status, answer = self.server.ask("/v1/models/digits:predict", {"instances": [instance]})
             self.assertEqual(status, 200)
             (row,) = answer["predictions"]
             self._assert_equal({name: [value] for name, value in row.items()}, expected)
 
     def test_metadata_tell_the_signatures(self):
-        status, answer = self._ask("/v1/models/digits/metadata")
+        status, answer = self.server.ask("/v1/models/digits/metadata")
         self.assertEqual(status, 200)
         self.assertEqual(answer["model_spec"]["name"], "digits")
         told = answer["metadata"]["signature_def"]["signature_def"]
         self.assertContainsSubset(set(self.signatures), set(told))
-        self.assertEqual(told["ood"]["inputs"]["embedding"]["dtype"], "DT_FLOAT")
-        sizes = [part["size"] for part in told["ood"]["inputs"]["embedding"]["tensor_shape"]["dim"]]
+        self.assertEqual(told["neighbours"]["inputs"]["embedding"]["dtype"], "DT_FLOAT")
+        sizes = [part["size"] for part in told["neighbours"]["inputs"]["embedding"]["tensor_shape"]["dim"]]
         self.assertEqual(sizes, ["-1", "8"])
 
     def test_what_is_not_there_is_not_found(self):
         for path in ("/v1/models/letters", "/v1/models/digits/versions/9", "/v1/models/letters/metadata"):
-            self.assertEqual(self._ask(path)[0], 404, path)
-        status, answer = self._ask("/v1/models/letters:predict", {"instances": [{"b64": ""}]})
+            self.assertEqual(self.server.ask(path)[0], 404, path)
+        status, answer = self.server.ask("/v1/models/letters:predict", {"instances": [{"b64": ""}]})
         self.assertEqual(status, 404)
         self.assertIn("error", answer)
 
@@ -153,24 +109,23 @@ class ContractTest(tf.test.TestCase):
         wrong = [
             b"{",
             {},
-            {"instances": []},
             {"instances": [3.5]},
             {"inputs": {"pixels": [1]}},
             {"signature_name": "no_such", "instances": [{"b64": ""}]},
-            {"signature_name": "ood", "instances": [[1.0, 2.0]]},
-            {"signature_name": "ood", "instances": ["a"]},
+            {"signature_name": "neighbours", "instances": [[1.0, 2.0]]},
+            {"signature_name": "neighbours", "instances": ["a"]},
             {"signature_name": "embed_images", "inputs": [[1.0]]},
         ]
         for body in wrong:
-            status, answer = self._ask("/v1/models/digits:predict", body)
+            status, answer = self.server.ask("/v1/models/digits:predict", body)
             self.assertBetween(status, 400, 404, body)
             self.assertIn("error", answer)
-        grpc_client = client.connect(f"grpc://localhost:{self.grpc_port}", "digits", seconds=60, attempts=1)
+        grpc_client = client.connect(self.server.grpc, "digits", seconds=60, attempts=1)
         for signature, name, value in (
             ("no_such", "bytes", np.array([b""], object)),
-            ("ood", "embedding", np.zeros([1, 3], np.float32)),
-            ("ood", "embedding", np.zeros([1, 8], np.float64)),
-            ("ood", "pixels", np.zeros([1, 8], np.float32)),
+            ("neighbours", "embedding", np.zeros([1, 3], np.float32)),
+            ("neighbours", "embedding", np.zeros([1, 8], np.float64)),
+            ("neighbours", "pixels", np.zeros([1, 8], np.float32)),
         ):
             with self.assertRaises(ValueError):
                 grpc_client.predict(signature, {name: value})
@@ -178,7 +133,7 @@ class ContractTest(tf.test.TestCase):
 
     def test_no_mutated_picture_fails_its_neighbour(self):
         rng = np.random.default_rng(0)
-        asked = RestClient(f"http://localhost:{self.rest_port}", "digits", seconds=60)
+        asked = RestClient(self.server.rest, "digits", seconds=60)
         jpeg = tf.io.encode_jpeg(np.zeros([9, 11, 1], np.uint8)).numpy()
         expected = self.signatures["embed_bytes"](bytes=tf.constant([_picture(3)]))["embedding"][0]
         for _ in range(25):
@@ -197,7 +152,7 @@ class ContractTest(tf.test.TestCase):
         for number in range(7):
             paths.append(self.folder / f"{number}.png")
             paths[-1].write_bytes(_picture(number))
-        asked = client.connect(f"http://localhost:{self.rest_port}", "digits", seconds=60, attempts=2)
+        asked = client.connect(self.server.rest, "digits", seconds=60, attempts=2)
         answers = list(client.ask(asked, paths, signature="serving_default", batch_size=3))
         expected = self.signatures["serving_default"](bytes=tf.constant([_picture(number) for number in range(7)]))
         self.assertEqual([answer["path"] for answer in answers], [str(path) for path in paths])
@@ -208,8 +163,8 @@ class ContractTest(tf.test.TestCase):
         (self.folder / "new.png").write_bytes(_picture(4))
         (self.folder / "new.csv").write_text("path,label\nnew.png,stripes\n")
         update_memory.update_memory(self.base / "1", self.folder / "new.csv", self.base / "2")
-        self._wait_until(lambda: self._versions().get("2") == "AVAILABLE")
-        asked = RestClient(f"http://localhost:{self.rest_port}", "digits", seconds=60)
+        self.server.wait_for_version(2)
+        asked = RestClient(self.server.rest, "digits", seconds=60)
         embedded = asked.predict("embed_bytes", {"bytes": np.array([_picture(4)], object)})["embedding"]
         nearest = asked.predict("neighbours", {"embedding": embedded.astype(np.float32)})
         self.assertEqual(nearest["labels"][0, 0], 10)

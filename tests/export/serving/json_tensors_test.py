@@ -48,6 +48,11 @@ class RequestTest(parameterized.TestCase):
         np.testing.assert_array_equal(inputs["images"], np.array([[[1, 2]], [[3, 4.5]]], np.float32))
         self.assertEqual(inputs["images"].dtype, np.float32)
 
+    def test_no_rows_are_an_empty_list(self):
+        for request in ({"instances": []}, {"inputs": []}, {"inputs": {"bytes": []}}):
+            inputs, _ = _decode(request, _FILES)
+            self.assertEqual((inputs["bytes"].dtype, inputs["bytes"].shape), (np.dtype(object), (0,)))
+
     def test_several_inputs_come_by_name(self):
         row = {"bytes": _b64(b"a"), "images": [1.0]}
         by_rows, _ = _decode({"instances": [row, row]}, _TWO)
@@ -62,8 +67,7 @@ class RequestTest(parameterized.TestCase):
         ("no_object", b"[1]", _FILES, "must be a JSON object"),
         ("neither", b"{}", _FILES, 'either "instances" or "inputs"'),
         ("both", b'{"instances": [1], "inputs": [1]}', _FILES, 'either "instances" or "inputs"'),
-        ("no_rows", b'{"instances": []}', _FILES, "list that is not empty"),
-        ("rows_that_are_none", b'{"instances": 3}', _FILES, "list that is not empty"),
+        ("rows_that_are_none", b'{"instances": 3}', _FILES, "must be a list"),
         ("rows_of_two_kinds", b'{"instances": [{"bytes": "a"}, "a"]}', _FILES, "Every instance"),
         ("other_names", b'{"inputs": {"a": [1], "b": [2]}}', _TWO, "Inputs must be"),
         ("no_base64", b'{"inputs": [{"b64": "!"}]}', _FILES, "b64 must be base64"),
