@@ -17,7 +17,7 @@ from semppl.data import views
 
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 256, "Images in a batch.", lower_bound=1)
 _BATCHES = flags.DEFINE_integer("batches", 40, "Batches in a round.", lower_bound=1)
-_ROUNDS = flags.DEFINE_integer("rounds", 7, "How often each is timed.", lower_bound=1)
+_ROUNDS = flags.DEFINE_integer("passes", 7, "How often each is timed.", lower_bound=1)
 
 _SIZE = 32
 _SETTINGS = views.CIFAR

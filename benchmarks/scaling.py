@@ -1,9 +1,10 @@
 r"""How a step would scale over TPU v4 slices: on paper, from what the compiler counted for one chip. Nothing is measured.
 
     python -m semppl.benchmarks.scaling --flagfile=configs/imagenet_1_percent_resnet50.flags --workdir=unused \
-      --images_a_chip=32 --tflop=… --gigabytes=…
+      --images_a_chip=32 --tflop=… --gigabytes_accessed=…
 
---tflop and --gigabytes are those of tpu_compile's row for a step of --images_a_chip. The assumptions are `Chip`'s attributes.
+--tflop and --gigabytes_accessed are those of tpu_compile's row for a step of --images_a_chip.
+The assumptions are `Chip`'s attributes.
 """
 
 import dataclasses
@@ -19,8 +20,8 @@ from semppl.configs.hyperparameters import Hyperparameters
 _IMAGES = flags.DEFINE_integer(
     "images_a_chip", 32, "Images a chip of the step that was compiled: as many as fit.", lower_bound=1
 )
-_TFLOP = flags.DEFINE_float("tflop", None, "Its floating-point operations, in 10¹².", required=True)
-_GIGABYTES = flags.DEFINE_float("gigabytes", None, "What it accesses, in GB.", required=True)
+_TFLOP = flags.DEFINE_float("tflop", None, "Its floating-point operations, in 10¹².")
+_GIGABYTES = flags.DEFINE_float("gigabytes_accessed", None, "What it accesses, in GB.")
 _PARAMETERS = flags.DEFINE_integer("parameters", 35_066_944, "Trainable ones; ResNet-50 with projector and predictor.")
 _NORM_LAYERS = flags.DEFINE_integer("norm_layers", 54, "Batch norms of encoder and projector.")
 
@@ -125,8 +126,8 @@ def main(argv: list[str]) -> None:
             settings,
             chips,
             images=_IMAGES.value,
-            flops=_TFLOP.value * 1e12,
-            accessed=_GIGABYTES.value * 1e9,
+            flops=(_TFLOP.value or 0.0) * 1e12,
+            accessed=(_GIGABYTES.value or 0.0) * 1e9,
             parameters=_PARAMETERS.value,
             norm_layers=_NORM_LAYERS.value,
             chip=Chip(),
@@ -140,4 +141,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    flags.mark_flags_as_required(["tflop", "gigabytes_accessed"])
     app.run(main, flags_parser=run_flags.parse)

@@ -27,7 +27,7 @@ from semppl.export.servable import Servable
 from semppl.layers.networks import OnlineNetwork
 
 _MODELS = flags.DEFINE_list("encoders", ["resnet18_cifar:32", "resnet50:224"], "ENCODER:PIXELS each.")
-_BATCHES = flags.DEFINE_list("batches", ["1", "32"], "Pictures of a request.")
+_BATCHES = flags.DEFINE_list("request_sizes", ["1", "32"], "Pictures of a request.")
 
 _OURS, _OTHERS = "SavedModel", ("ONNX Runtime", "OpenVINO")
 _TOLERANCE = 1e-3

@@ -1,6 +1,6 @@
 """A server of an exported model under more load than it can take: answers a second, latency, failures, growth of memory.
 
-    python -m semppl.benchmarks.serving_load --model=served/digits/1 --picture=digit.png --seconds=600
+    python -m semppl.benchmarks.serving_load --model=served/digits/1 --picture_file=digit.png --seconds=600
 
 Starts the stand-in (or `--binary`, TensorFlow Serving's) on the folder above the model, and asks from `--clients` threads, half
 over gRPC and half over REST, each asking again as soon as it has its answer. A failure is any answer but the right one; nothing
@@ -22,7 +22,7 @@ from semppl.configs import model_flags
 from semppl.export.client import connect
 from semppl.export.serving.server_process import ServerProcess
 
-_PICTURE = flags.DEFINE_string("picture", None, "JPEG, PNG or BMP file that every request sends.")
+_PICTURE = flags.DEFINE_string("picture_file", None, "JPEG, PNG or BMP file that every request sends.")
 _BINARY = flags.DEFINE_string("binary", "", "Path of tensorflow_model_server; empty: the stand-in.")
 _SECONDS = flags.DEFINE_float("seconds", 60.0, "How long to ask.")
 _CLIENTS = flags.DEFINE_integer("clients", 8, "Threads that ask.")
@@ -122,5 +122,5 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["model", "picture"])
+    flags.mark_flags_as_required(["model", "picture_file"])
     app.run(main)

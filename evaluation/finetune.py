@@ -86,7 +86,8 @@ def finetune(
     test = source.held_out("test")
     judged = test.select(np.flatnonzero(test.labels != NO_LABEL))
     if not len(judged):
-        raise ValueError(f"--test must have labels to judge by. Received: {len(test)} images, none with a label")
+        flag = "target_test" if target_data else "test"
+        raise ValueError(f"--{flag} must have labels to judge by. Received: {len(test)} images, none with a label")
     images = source.train.select(np.flatnonzero(labels != NO_LABEL))
     classes = len(source.class_names)
     task = Task(hyperparameters, network, images, judged, classes, batch_size, held_out_share, seed)

@@ -109,8 +109,8 @@ def train_classifier(task: Task, protocol: Protocol) -> Report:
     if len(cells) > 1:
         kept, held_out = task.parts()
         for cell in cells:
-            _fit(training, task, kept, *cell, scaled=protocol.scaled)
-            scores[cell] = _accuracy(training, task, held_out)
+            loss = _fit(training, task, kept, *cell, scaled=protocol.scaled)
+            scores[cell] = _accuracy(training, task, held_out) if math.isfinite(loss) else 0.0
             _say(f"learning rate {cell[0]:g}, {cell[1]:g} epochs: {scores[cell]:.4f} on {len(held_out)} held out")
     rate, epochs = max(cells, key=lambda cell: scores.get(cell, 0.0))  # of equals the first
     loss = _fit(training, task, task.images, rate, epochs, scaled=protocol.scaled)

@@ -74,6 +74,13 @@ class Source:
             elif isinstance(node, ast.Call) and "import_module" in ast.unparse(node.func):
                 yield from ((node.lineno, str(a.value)) for a in node.args if isinstance(a, ast.Constant))
 
+    def flags(self) -> Iterator[str]:
+        """Yields the names of the flags that are defined."""
+        for node in self.nodes():
+            defines = isinstance(node, ast.Call) and getattr(node.func, "attr", "").startswith("DEFINE_")
+            if defines and node.args and isinstance(node.args[0], ast.Constant):
+                yield str(node.args[0].value)
+
 
 def imports_go_one_way(source: Source) -> Iterator[str]:
     allowed = MAY_IMPORT.get(source.module, MAY_IMPORT[source.folder] | {source.folder})
@@ -229,6 +236,10 @@ class ArchitectureTest(parameterized.TestCase):
             s.path for s in python_sources() if any(name.startswith("tensorflow_addons") for _, name in s.imports())
         }
         self.assertLessEqual(len({path for path in users if not path.startswith("tests/")}), MAX_ADDONS_FILES, users)
+
+    def test_a_flag_is_defined_once(self):
+        defined = [name for source in python_sources() for name in source.flags()]
+        self.assertEqual(len(defined), len(set(defined)), sorted({name for name in defined if defined.count(name) > 1}))
 
     def test_links_give_every_folder_its_import_name(self):
         self.assertEmpty(list(link_problems(ROOT)))

@@ -100,6 +100,26 @@ class FinetuneTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual([len(ids) for ids in seen.ids], [9, 9, 9, 9, 12])
         self.assertEqual(seen.labels[:-1], [{0, 1, 2}] * 4)
 
+    def test_a_setting_that_ends_in_no_number_is_not_chosen(self):
+        losses = iter((float("nan"), 0.5, 0.5))  # of two settings, and of what is chosen
+        with (
+            mock.patch.object(protocols, "_fit", side_effect=lambda *_, **__: next(losses)),
+            mock.patch.object(protocols, "_accuracy", side_effect=[0.9, 0.1]) as accuracy,
+        ):
+            report = finetune(self.workdir, "semi_supervised", learning_rates=[9.0, 0.05], epochs=[1])
+        self.assertEqual(report["chosen"]["learning_rate"], 0.05)
+        self.assertEqual([len(call.args[2]) for call in accuracy.call_args_list], [3, 40])  # held out, then the test
+
+    def test_transfer_chooses_by_what_was_held_out_and_ends_with_all(self):
+        with (
+            mock.patch.object(transfer, "choose_strength", wraps=transfer.choose_strength) as choose,
+            mock.patch.object(transfer, "classes_of", wraps=transfer.classes_of) as classes,
+            mock.patch.object(transfer, "L2_STRENGTHS", np.array([1e-3, 1.0])),
+        ):
+            finetune(self.workdir, "transfer")
+        self.assertEqual([len(values) for values in choose.call_args.args], [96, 96, 24, 24])
+        self.assertEqual([len(values) for values in classes.call_args.args], [120, 120, 40])
+
     @parameterized.parameters("semi_supervised", "transfer")
     def test_test_images_have_no_part_in_the_choice(self, protocol):
         few = {"learning_rates": [0.02, 0.1], "epochs": [2]} if protocol == "semi_supervised" else {}

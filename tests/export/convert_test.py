@@ -99,7 +99,9 @@ class ConvertTest(tf.test.TestCase, parameterized.TestCase):
         out = self.folder / "tflite"
         told = convert.convert(self.model, "tflite", out)
         self._assert_whole(out, told, runtimes.run_tflite, self._without_decoding())
-        self.assertEqual(told["signatures"]["embed_images"]["needs_tensorflow_kernels"], ["EnsureShape", "ResizeBicubic"])
+        self.assertEqual(
+            told["signatures"]["embed_images"]["needs_tensorflow_kernels"], ["EnsureShape", "ResizeBicubic"]
+        )
         self.assertNotIn("needs_tensorflow_kernels", told["signatures"]["classify_embeddings"])
 
     def test_other_numbers_are_refused_and_nothing_is_left(self):
