@@ -81,7 +81,9 @@ CASES = {
         (8, 8, 3),
         (64,),
     ),
-    "embedding_queue": Case(embedding_queue.EmbeddingQueue, {"num_queues": 2, "capacity": 5, "width": 3}),
+    "embedding_queue": Case(
+        embedding_queue.EmbeddingQueue, {"num_queues": 2, "capacity": 5, "width": 3, "num_quotas": 0}
+    ),
     "embedding_queue_quotas": Case(
         embedding_queue.EmbeddingQueue, {"num_queues": 2, "capacity": 5, "width": 3, "num_quotas": 2}
     ),
