@@ -32,3 +32,16 @@ def write_assets(folder: pathlib.Path, card: dict[str, Any], evidence: Evidence 
                 for number, label in zip(memory.ids.tolist(), memory.labels.tolist(), strict=True)
             )
     return paths
+
+
+def read_card(model: str | pathlib.Path) -> dict[str, Any]:
+    """Reads the card of an exported model.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    path = pathlib.Path(model) / "assets" / MODEL_CARD
+    if not path.is_file():
+        raise ValueError(f"--model must be the folder of an exported model. Received: {model}")
+    card: dict[str, Any] = json.loads(path.read_text())
+    return card

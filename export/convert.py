@@ -8,7 +8,6 @@ import json
 import pathlib
 import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,10 +23,11 @@ from semppl.configs import model_flags
 from semppl.configs.hyperparameter_flags import data_from_flags
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export import runtimes
+from semppl.export.assets import read_card
 from semppl.export.collection import open_collections, pictures_of
 from semppl.export.extras import require_extra
-from semppl.export.rows import read_card
 from semppl.export.thumbnails import decoded
+from semppl.export.versions import written_aside
 
 FORMATS = ("onnx", "tflite")
 DESCRIPTION = "conversion.json"
@@ -66,11 +66,9 @@ def convert(
     settings = dataclasses.replace(Hyperparameters.from_dict(card["hyperparameters"]), **(reading or {}))
     images = sample_images(settings)
     loaded = tf.saved_model.load(str(model))
-    target.parent.mkdir(parents=True, exist_ok=True)
     told: dict[str, Any] = {"format": into, "pictures_compared": len(images), "signatures": {}, "left_out": {}}
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
-        aside = pathlib.Path(scratch, "new")
-        shutil.copytree(pathlib.Path(model) / "assets", aside)
+    with written_aside(target) as aside:
+        shutil.copytree(pathlib.Path(model) / "assets", aside, dirs_exist_ok=True)
         embedded = [loaded.signatures["embed_images"](images=image)["embedding"].numpy() for image in images]
         inputs = {"images": images, "embedding": [np.concatenate(embedded)]}
         for name, function in sorted(loaded.signatures.items()):
@@ -85,7 +83,6 @@ def convert(
             told["signatures"][name] = _checked(name, function, content, inputs[given], into)
             (aside / f"{name}.{into}").write_bytes(content)
         (aside / DESCRIPTION).write_text(json.dumps(told, indent=2) + "\n")
-        aside.rename(target)
     return told
 
 

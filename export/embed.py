@@ -24,9 +24,10 @@ from absl import app, flags
 from semppl.configs import model_flags
 from semppl.configs.hyperparameter_flags import data_from_flags
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.export.assets import read_card
 from semppl.export.collection import Collection, open_collections
 from semppl.export.embeddings import MANIFEST, describe
-from semppl.export.rows import Answerer, make_table, read_card
+from semppl.export.rows import Answerer, make_table
 from semppl.trainers.checkpoints import write_atomically
 
 _IDENTITY = ("pictures", "pictures_sha256", "model_card_sha256", "shard_size")

@@ -21,10 +21,11 @@ from absl import app, flags
 from semppl.configs import model_flags
 from semppl.configs.hyperparameter_flags import data_from_flags
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.export.assets import read_card
 from semppl.export.collection import Collection, open_collections
 from semppl.export.embeddings import MANIFEST, describe
 from semppl.export.extras import require_extra
-from semppl.export.rows import Answerer, make_table, read_card
+from semppl.export.rows import Answerer, make_table
 
 _PICTURES_AT_A_TIME = 64
 _LOCAL = (None, "DirectRunner")

@@ -4,11 +4,8 @@ python -m semppl.export.import_checkpoint --source=resnet_50_1x_1_pct.pkl --work
 """
 
 import dataclasses
-import os
 import pathlib
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +20,7 @@ from semppl.configs import run_flags
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export import haiku_checkpoint, keras_checkpoint, simclr_checkpoint
 from semppl.export.foreign_checkpoint import ForeignCheckpoint
+from semppl.export.versions import written_aside
 from semppl.layers.networks import OnlineNetwork
 from semppl.trainers import checkpoints
 
@@ -77,16 +75,9 @@ def import_checkpoint(source: str | pathlib.Path, workdir: str | pathlib.Path, *
         raise ValueError(f"--pixel_mean must have a value per channel of the checkpoint, {_COLOURS}. Received: {given}")
     network = _build(hyperparameters)
     checkpoint.fill(network)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = pathlib.Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
-    try:
+    with written_aside(target) as aside:
         _write(network, checkpoint.step, aside)
         checkpoints.write_atomically(aside / "hyperparameters.json", hyperparameters.to_json())
-        aside.chmod(0o755)
-        os.rename(aside, target)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
     return checkpoint
 
 

@@ -5,9 +5,7 @@ tensorboard --logdir index
 """
 
 import json
-import os
 import pathlib
-import shutil
 import sys
 from typing import Any
 
@@ -27,6 +25,7 @@ from semppl.export.embeddings import Embeddings, read_embeddings
 from semppl.export.extras import require_extra
 from semppl.export.projector import side_of_thumbnails, write_projector
 from semppl.export.thumbnails import thumbnail
+from semppl.export.versions import written_aside
 
 FAISS, ROWS, DESCRIPTION = "index.faiss", "rows.parquet", "index.json"
 """Files of an index: FAISS's, the pictures in its order, and what it is."""
@@ -80,15 +79,12 @@ def build_index(
         "recall_at_10": built.recall,
         "made_of": embedded.manifest,
     }
-    aside = target.with_name(f".{target.name}-new")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    faiss.write_index(built.index, str(aside / FAISS))
-    pq.write_table(embedded.rows, aside / ROWS)
-    if projector_pictures:
-        description["projector"] = _write_projector(aside / "projector", embedded, projector_pictures)
-    (aside / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
-    os.rename(aside, target)
+    with written_aside(target) as aside:
+        faiss.write_index(built.index, str(aside / FAISS))
+        pq.write_table(embedded.rows, aside / ROWS)
+        if projector_pictures:
+            description["projector"] = _write_projector(aside / "projector", embedded, projector_pictures)
+        (aside / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
     return description
 
 

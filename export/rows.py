@@ -1,28 +1,11 @@
 """What an exported model answers to pictures, as rows of a table."""
 
-import json
 import pathlib
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import tensorflow as tf
-
-from semppl.export.assets import MODEL_CARD
-
-
-def read_card(model: str | pathlib.Path) -> dict[str, Any]:
-    """Reads the card of an exported model.
-
-    Raises:
-        ValueError: if there is none.
-    """
-    path = pathlib.Path(model) / "assets" / MODEL_CARD
-    if not path.is_file():
-        raise ValueError(f"--model must be the folder of an exported model. Received: {model}")
-    card: dict[str, Any] = json.loads(path.read_text())
-    return card
 
 
 class Answerer:

@@ -21,10 +21,11 @@ from absl import app, flags
 from semppl.configs import model_flags
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export import nearest
+from semppl.export.assets import read_card
 from semppl.export.collection import open_collections, pictures_of, read_picture
 from semppl.export.extras import require_extra
 from semppl.export.index import DESCRIPTION, FAISS, ROWS
-from semppl.export.rows import Answerer, read_card
+from semppl.export.rows import Answerer
 from semppl.export.thumbnails import data_url, thumbnail
 from semppl.trainers.checkpoints import write_atomically
 

@@ -4,7 +4,6 @@ python -m semppl.export.update_memory --model=served/digits/1 --labels=new.csv -
 """
 
 import dataclasses
-import json
 import pathlib
 import shlex
 import shutil
@@ -21,7 +20,7 @@ import tensorflow as tf
 from absl import app, flags
 
 from semppl.configs import model_flags
-from semppl.export.assets import EVIDENCE, MODEL_CARD, write_assets
+from semppl.export.assets import EVIDENCE, read_card, write_assets
 from semppl.export.evidence import Embedded, Evidence, summary
 from semppl.export.label_file import LabelledPicture, read_label_file
 from semppl.export.variables import exchange_variables, memory_values
@@ -67,7 +66,7 @@ def update_memory(
         )
         exchange_variables(source, folder, memory_values(memory))
         evidence.save(folder / EVIDENCE)
-        card: dict[str, Any] = json.loads((source / "assets" / MODEL_CARD).read_text())
+        card = read_card(source)
         card |= {"memory": report, "updated_from": card["command"], "command": command}
         write_assets(folder / "assets", card, evidence)
     return card

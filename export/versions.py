@@ -1,4 +1,4 @@
-"""The folder of a served model: `<name>/<version>/`, whole or not there."""
+"""Folders that are whole or not there; of a served model: `<name>/<version>/`."""
 
 import contextlib
 import os
@@ -27,6 +27,20 @@ def new_version(export_dir: str | pathlib.Path, *, flag: str) -> Iterator[pathli
         raise ValueError(f"{flag} must end in a version number, as TensorFlow Serving wants it. Received: {export_dir}")
     if target.exists():
         raise ValueError(f"{flag} must be a new folder; a served version never changes. Received: {export_dir}")
+    with written_aside(target) as folder:
+        yield folder
+
+
+@contextlib.contextmanager
+def written_aside(target: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Makes a folder to write in, and renames it when it is whole.
+
+    Args:
+        target: folder that it becomes; not there, or empty.
+
+    Yields:
+        The folder to write in; it vanishes if something goes wrong, and so do folders around it that were not there before.
+    """
     made = [folder for folder in target.parents if not folder.exists()]
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = pathlib.Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
