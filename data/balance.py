@@ -51,6 +51,6 @@ class BalancedOrder:
             tf.random.stateless_uniform(
                 shape, seed=[tf.constant(2 * seed + purpose, tf.int64), epoch], dtype=tf.float64, alg="philox"
             )
-            for purpose, shape in enumerate(shapes)
+            for purpose, shape in enumerate(shapes, start=2)  # 0 and 1 would be the keys of `epochs_of`, at seed 0
         ]
         return self.order(*keys)

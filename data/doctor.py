@@ -270,6 +270,7 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+@quiet.program
 def main(argv: list[str]) -> int:
     """Runs from flags.
 
@@ -277,18 +278,13 @@ def main(argv: list[str]) -> int:
         The exit code: 0 a run can start; 1 something stops it; 2 wrong flags.
     """
     del argv
-    quiet.hush()
     folder = pathlib.Path(run_flags.WORKDIR.value)
-    try:
-        hyperparameters = hyperparameters_from_flags()
-        folder.mkdir(parents=True, exist_ok=True)
-        report, source = examine(hyperparameters, trial_steps=_TRIAL_STEPS.value)
-        (folder / "doctor.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        parts = _parts(source, labels_of_run(source, hyperparameters)) if source else {}
-        (folder / "doctor.html").write_text(page(report, parts, source.class_names if source else ()), encoding="utf-8")
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    hyperparameters = hyperparameters_from_flags()
+    folder.mkdir(parents=True, exist_ok=True)
+    report, source = examine(hyperparameters, trial_steps=_TRIAL_STEPS.value)
+    (folder / "doctor.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    parts = _parts(source, labels_of_run(source, hyperparameters)) if source else {}
+    (folder / "doctor.html").write_text(page(report, parts, source.class_names if source else ()), encoding="utf-8")
     for problem in report["problems"]:
         print(f"{'stops the run' if problem['stops'] else 'look at'}: {problem['text']}")
     print(f"{len(report['problems'])} findings; {folder / 'doctor.html'}, {folder / 'doctor.json'}")

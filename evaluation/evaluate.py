@@ -177,21 +177,17 @@ def table(measured: Measured, title: str) -> str:
     return "\n".join(lines)
 
 
+@quiet.program
 def main(argv: list[str]) -> int:
     """Runs from flags; returns the exit code."""
     del argv
-    quiet.hush()
-    try:
-        metrics = evaluate(
-            run_flags.WORKDIR.value,
-            k=_NEIGHBOURS.value,
-            evaluators=_EVALUATORS.value or tuple(EVALUATORS),
-            split=_SPLIT.value,
-        )
-        print("\n\n".join(table(measured, name) for name, measured in metrics.items()))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    metrics = evaluate(
+        run_flags.WORKDIR.value,
+        k=_NEIGHBOURS.value,
+        evaluators=_EVALUATORS.value or tuple(EVALUATORS),
+        split=_SPLIT.value,
+    )
+    print("\n\n".join(table(measured, name) for name, measured in metrics.items()))
     return 0
 
 

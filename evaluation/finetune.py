@@ -7,7 +7,6 @@ import dataclasses
 import json
 import math
 import pathlib
-import sys
 import warnings
 from collections.abc import Sequence
 
@@ -147,30 +146,26 @@ def _numbers(flag: flags.FlagHolder) -> list[float]:
     return numbers
 
 
+@quiet.program
 def main(argv: list[str]) -> int:
     """Runs from flags; returns the exit code."""
     del argv
-    quiet.hush()
     tf.config.experimental.enable_op_determinism()
     warnings.filterwarnings("ignore", "lbfgs failed to converge")  # where hardly anything is held back
-    try:
-        if _IMAGES_PER_BATCH.value < 2:
-            raise ValueError(f"--images_per_batch must be 2 or more. Received: {_IMAGES_PER_BATCH.value}")
-        report = finetune(
-            run_flags.WORKDIR.value,
-            str(_PROTOCOL.value),
-            learning_rates=_numbers(_LEARNING_RATES),
-            epochs=_numbers(_EPOCH_COUNTS),
-            batch_size=_IMAGES_PER_BATCH.value,
-            held_out_share=_HELD_OUT_SHARE.value,
-            seed=_DRAW_SEED.value,
-            target_data=_TARGET_DATA.value,
-            target_test=_TARGET_TEST.value,
-            target_data_dir=_TARGET_DATA_DIR.value,
-        )
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if _IMAGES_PER_BATCH.value < 2:
+        raise ValueError(f"--images_per_batch must be 2 or more. Received: {_IMAGES_PER_BATCH.value}")
+    report = finetune(
+        run_flags.WORKDIR.value,
+        str(_PROTOCOL.value),
+        learning_rates=_numbers(_LEARNING_RATES),
+        epochs=_numbers(_EPOCH_COUNTS),
+        batch_size=_IMAGES_PER_BATCH.value,
+        held_out_share=_HELD_OUT_SHARE.value,
+        seed=_DRAW_SEED.value,
+        target_data=_TARGET_DATA.value,
+        target_test=_TARGET_TEST.value,
+        target_data_dir=_TARGET_DATA_DIR.value,
+    )
     chosen = ", ".join(f"{name} {value:g}" for name, value in report["chosen"].items())
     trained, tested = report["train_images"], report["test_images"]
     print(f"{report['protocol']}: {report['accuracy']:.4f} on {tested} test images, from {trained} labels ({chosen})")

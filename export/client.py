@@ -71,12 +71,12 @@ def ask(client: Client, paths: Sequence[pathlib.Path], *, signature: str, batch_
             yield {"path": str(path)} | {name: values[row].tolist() for name, values in outputs.items()}
 
 
+@quiet.program
 def main(argv: list[str]) -> int:
     """Prints a line of JSON per picture; returns the exit code."""
-    quiet.hush()
+    if len(argv) < 2:
+        raise ValueError("The arguments must be pictures. Received: none")
     try:
-        if len(argv) < 2:
-            raise ValueError("The arguments must be pictures. Received: none")
         client = connect(_SERVER.value, model_flags.MODEL_NAME.value, seconds=_SECONDS.value, attempts=_ATTEMPTS.value)
         paths = [pathlib.Path(argument) for argument in argv[1:]]
         for answer in ask(client, paths, signature=_SIGNATURE.value, batch_size=_PICTURES_PER_REQUEST.value):
@@ -84,9 +84,6 @@ def main(argv: list[str]) -> int:
     except Unavailable as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     return 0
 
 

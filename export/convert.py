@@ -7,7 +7,6 @@ import dataclasses
 import json
 import pathlib
 import shutil
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -128,20 +127,16 @@ def _checked(name: str, function: Any, content: bytes, inputs: Sequence[np.ndarr
     return told | ({"needs_tensorflow_kernels": kernels} if kernels else {})
 
 
+@quiet.program
 def main(argv: list[str]) -> int:
     """Runs from flags; returns the exit code."""
     del argv
-    quiet.hush()
-    try:
-        told = convert(
-            str(model_flags.MODEL.value),
-            _FORMAT.value,
-            str(model_flags.OUT.value),
-            reading=data_from_flags() if flags.FLAGS["data"].present else None,
-        )
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    told = convert(
+        str(model_flags.MODEL.value),
+        _FORMAT.value,
+        str(model_flags.OUT.value),
+        reading=data_from_flags() if flags.FLAGS["data"].present else None,
+    )
     for one in told["signatures"].values():
         kernels = ", ".join(one.get("needs_tensorflow_kernels", []))
         needs = f"; needs TensorFlow's kernels (Flex) for {kernels}" if kernels else ""

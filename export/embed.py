@@ -8,7 +8,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -173,22 +172,18 @@ def _progress() -> Callable[[int, int], None]:
     return say
 
 
+@quiet.program
 def main(argv: list[str]) -> int:
     """Runs from flags; returns the exit code."""
     del argv
-    quiet.hush()
-    try:
-        count = embed(
-            str(model_flags.MODEL.value),
-            data_from_flags(),
-            str(model_flags.OUT.value),
-            batch_size=_PICTURES_AT_A_TIME.value,
-            shard_size=_SHARD_SIZE.value,
-            say=_progress(),
-        )
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    count = embed(
+        str(model_flags.MODEL.value),
+        data_from_flags(),
+        str(model_flags.OUT.value),
+        batch_size=_PICTURES_AT_A_TIME.value,
+        shard_size=_SHARD_SIZE.value,
+        say=_progress(),
+    )
     print(f"{count} pictures embedded in {model_flags.OUT.value}")
     return 0
 

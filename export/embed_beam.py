@@ -8,7 +8,6 @@ Flags that are not ours go to Beam.
 import dataclasses
 import json
 import pathlib
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -102,20 +101,16 @@ def plan_spans(collections: Sequence[Collection], batch_size: int) -> list[tuple
     return spans
 
 
+@quiet.program
 def main(argv: list[str]) -> int:
     """Runs from flags; returns the exit code."""
-    quiet.hush()
-    try:
-        count = embed(
-            str(model_flags.MODEL.value),
-            data_from_flags(),
-            str(model_flags.OUT.value),
-            options=argv[1:],
-            files=_FILES.value,
-        )
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    count = embed(
+        str(model_flags.MODEL.value),
+        data_from_flags(),
+        str(model_flags.OUT.value),
+        options=argv[1:],
+        files=_FILES.value,
+    )
     print(f"{count} pictures embedded in {model_flags.OUT.value}")
     return 0
 

@@ -173,27 +173,23 @@ def _trust_from_flags() -> Trust:
     )
 
 
+@quiet.program
 def main(argv: list[str]) -> int:
     """Runs from flags; returns the exit code."""
     del argv
     command = shlex.join(["python", "-m", "semppl.export.export_model", *sys.argv[1:]])
-    quiet.hush()
-    try:
-        card = export(
-            run_flags.WORKDIR.value,
-            str(_EXPORT_DIR.value),
-            embedding=_EMBEDDING.value,
-            embedding_dims=_EMBEDDING_DIMS.value,
-            dtype=_DTYPE.value,
-            memory=_MEMORY.value,
-            num_neighbours=_NUM_NEIGHBOURS.value,
-            trust=_trust_from_flags(),
-            fine_tunable=_FINE_TUNABLE.value,
-            command=command,
-        )
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    card = export(
+        run_flags.WORKDIR.value,
+        str(_EXPORT_DIR.value),
+        embedding=_EMBEDDING.value,
+        embedding_dims=_EMBEDDING_DIMS.value,
+        dtype=_DTYPE.value,
+        memory=_MEMORY.value,
+        num_neighbours=_NUM_NEIGHBOURS.value,
+        trust=_trust_from_flags(),
+        fine_tunable=_FINE_TUNABLE.value,
+        command=command,
+    )
     told = "serving_default = embed_bytes, embed_images"
     if "memory" in card:
         print(summary(card["memory"]))

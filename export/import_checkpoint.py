@@ -5,7 +5,6 @@ python -m semppl.export.import_checkpoint --source=resnet_50_1x_1_pct.pkl --work
 
 import dataclasses
 import pathlib
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -138,15 +137,14 @@ def _settings_from_flags() -> dict[str, Any]:
     return settings
 
 
+@quiet.program
 def main(argv: list[str]) -> int:
     """Runs from flags; returns the exit code."""
     del argv
-    quiet.hush()
     try:
         checkpoint = import_checkpoint(str(_SOURCE.value), run_flags.WORKDIR.value, **_settings_from_flags())
     except (ValueError, OSError, tf.errors.OpError) as error:
-        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
-        return 2
+        raise ValueError(str(error).splitlines()[0]) from error
     network = f"{checkpoint.settings['encoder']}, width {checkpoint.settings['width']:g}, {checkpoint.step} steps"
     print(f"imported to {run_flags.WORKDIR.value}: {checkpoint.origin}, {network}")
     if checkpoint.lacks:

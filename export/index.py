@@ -106,21 +106,17 @@ def _write_projector(folder: pathlib.Path, embedded: Embeddings, count: int) -> 
     return told
 
 
+@quiet.program
 def main(argv: list[str]) -> int:
     """Runs from flags; returns the exit code."""
     del argv
-    quiet.hush()
-    try:
-        told = build_index(
-            str(_EMBEDDINGS.value),
-            str(model_flags.OUT.value),
-            kind=_KIND.value,
-            min_recall=_MIN_RECALL.value,
-            projector_pictures=_PROJECTOR_PICTURES.value,
-        )
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    told = build_index(
+        str(_EMBEDDINGS.value),
+        str(model_flags.OUT.value),
+        kind=_KIND.value,
+        min_recall=_MIN_RECALL.value,
+        projector_pictures=_PROJECTOR_PICTURES.value,
+    )
     how = f"{told['cells_searched']} of {told['cells']} cells are searched" if told["kind"] == "cells" else "exact"
     print(
         f"{told['pictures']} pictures indexed in {model_flags.OUT.value}: {how}, recall@10 {told['recall_at_10']:.3f}"

@@ -6,7 +6,6 @@ python -m semppl.export.search --index=index --picture=a.jpg --out=page.html
 import dataclasses
 import json
 import pathlib
-import sys
 from collections.abc import Sequence
 from html import escape
 
@@ -145,26 +144,22 @@ def _figure(found: Found, picture: bytes) -> str:
     )
 
 
+@quiet.program
 def main(argv: list[str]) -> int:
     """Prints what was found, and writes the page if it is asked for; returns the exit code."""
     del argv
-    quiet.hush()
-    try:
-        if not _PICTURE.value:
-            raise ValueError("--picture must name a picture file. Received: none")
-        search = Search(str(_INDEX.value), model_flags.MODEL.value or "")
-        pictures = [read_picture(path, search.hyperparameters) for path in _PICTURE.value]
-        found = search.like(pictures, _RESULTS.value)
-        for name, some in zip(_PICTURE.value, found, strict=True):
-            print(f"more like {name}:")
-            for one in some:
-                print(f"  {one.describe()}")
-        if model_flags.OUT.value:
-            write_atomically(pathlib.Path(model_flags.OUT.value), search.page(_PICTURE.value, pictures, found))
-            print(f"to look at them: {model_flags.OUT.value}")
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if not _PICTURE.value:
+        raise ValueError("--picture must name a picture file. Received: none")
+    search = Search(str(_INDEX.value), model_flags.MODEL.value or "")
+    pictures = [read_picture(path, search.hyperparameters) for path in _PICTURE.value]
+    found = search.like(pictures, _RESULTS.value)
+    for name, some in zip(_PICTURE.value, found, strict=True):
+        print(f"more like {name}:")
+        for one in some:
+            print(f"  {one.describe()}")
+    if model_flags.OUT.value:
+        write_atomically(pathlib.Path(model_flags.OUT.value), search.page(_PICTURE.value, pictures, found))
+        print(f"to look at them: {model_flags.OUT.value}")
     return 0
 
 

@@ -5,7 +5,6 @@ python -m semppl.export.serve --model_name=digits --model_base_path=served/digit
 
 import pathlib
 import signal
-import sys
 import threading
 
 from semppl.configs import quiet  # before TensorFlow
@@ -29,13 +28,12 @@ _MAX_AT_ONCE = flags.DEFINE_integer("max_at_once", Limits.at_once, "Requests tha
 _WAIT_SECONDS = flags.DEFINE_float("wait_seconds", Limits.seconds, "How long a request may wait for its turn.")
 
 
+@quiet.program
 def main(argv: list[str]) -> int:
     """Runs from flags until SIGTERM or SIGINT; returns the exit code."""
     del argv
-    quiet.hush()
     if not has_serving():
-        print(f"error: {MISSING}", file=sys.stderr)
-        return 2
+        raise ValueError(MISSING)
     from semppl.export.serving import grpc_service, rest_service
 
     try:
@@ -44,9 +42,8 @@ def main(argv: list[str]) -> int:
         predictor = Predictor(versions, limits)
         grpc_server, grpc_port = grpc_service.start(predictor, _PORT.value)
         rest_server = rest_service.start(predictor, _REST_API_PORT.value)
-    except (ValueError, OSError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    except RuntimeError as error:  # gRPC's, for a port that is taken
+        raise ValueError(str(error)) from error
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())

@@ -103,18 +103,12 @@ def _embed(model: pathlib.Path, pictures: Sequence[LabelledPicture]) -> np.ndarr
     return np.concatenate(parts)
 
 
+@quiet.program
 def main(argv: list[str]) -> int:
     """Runs from flags; returns the exit code."""
     del argv
-    quiet.hush()
     command = shlex.join(["python", "-m", "semppl.export.update_memory", *sys.argv[1:]])
-    try:
-        card = update_memory(
-            str(model_flags.MODEL.value), str(_LABELS.value), str(model_flags.OUT.value), command=command
-        )
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    card = update_memory(str(model_flags.MODEL.value), str(_LABELS.value), str(model_flags.OUT.value), command=command)
     print(summary(card["memory"]))
     print(f"written to {model_flags.OUT.value}")
     return 0

@@ -1,5 +1,7 @@
 """Tests of semppl.configs.quiet."""
 
+import contextlib
+import io
 import logging
 import pathlib
 import subprocess
@@ -31,6 +33,28 @@ class QuietTest(absltest.TestCase):
         command = [sys.executable, "-c", _STARTS]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         self.assertEqual((done.stdout, done.stderr), ("9.0\n", ""))
+
+    def test_what_the_user_can_mend_is_a_line_and_exit_code_2(self):
+        for raised in (ValueError("--seed must be 0 or more. Received: -1"), OSError("--workdir is full")):
+
+            @quiet.program
+            def main(argv, raised=raised):
+                raise raised
+
+            told = io.StringIO()
+            with contextlib.redirect_stderr(told):
+                self.assertEqual(main(["program"]), 2)
+            self.assertEqual(told.getvalue(), f"error: {raised}\n")
+
+    def test_other_exit_codes_and_errors_are_the_programs_own(self):
+        self.assertEqual(quiet.program(lambda argv: len(argv))(["program", "a", "b"]), 3)
+
+        @quiet.program
+        def main(argv):
+            raise TypeError("a mistake of ours")
+
+        with self.assertRaisesRegex(TypeError, "a mistake of ours"):
+            main([])
 
 
 if __name__ == "__main__":
