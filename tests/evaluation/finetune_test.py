@@ -100,6 +100,41 @@ class FinetuneTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual([len(ids) for ids in seen.ids], [9, 9, 9, 9, 12])
         self.assertEqual(seen.labels[:-1], [{0, 1, 2}] * 4)
 
+    def test_training_sees_crops_without_photometry_and_with_their_background(self):
+        train, levels = self.source.train, np.arange(50, 170)
+        grey = np.broadcast_to(levels[:, None, None, None], train.images.shape).astype(np.uint8)
+        masks = np.zeros(train.images.shape[:3], np.uint8)  # all is background
+        self.source = dataclasses.replace(self.source, train=ImageSet(grey, train.labels, masks=masks))
+        workdir = self.run_folder(recipe="imagenet", mask_probability=1.0)
+        seen = _Fit()
+        with mock.patch.object(protocols.ClassifierTraining, "fit", autospec=True, side_effect=seen):
+            finetune(workdir, "linear", epochs=[2], batch_size=60)
+        images = 255 * np.stack([np.frombuffer(image, np.float32) for image in seen.ids[0]])
+        self.assertAllClose(images, np.broadcast_to(np.round(images[:, :1]), images.shape), atol=1e-3)
+        self.assertEqual(set(np.round(images[:, 0])), set(levels))
+
+    def test_the_seed_decides_what_is_held_out_and_how_batches_come(self):
+        held_out, orders = [], []
+        for seed in (0, 0, 1):
+            seen = _Fit()
+            with mock.patch.object(protocols.ClassifierTraining, "fit", autospec=True, side_effect=seen):
+                finetune(self.workdir, "linear", learning_rates=[0.1, 0.2], epochs=[1], batch_size=60, seed=seed)
+            held_out.append(seen.ids[0])
+            orders.append(seen.orders[-1])
+        self.assertEqual(held_out[0], held_out[1])
+        self.assertNotEqual(held_out[0], held_out[2])
+        self.assertEqual(orders[0], orders[1])
+        self.assertNotEqual(orders[0], orders[2])
+
+    def test_test_images_are_prepared_as_the_recipe_says(self):
+        settings = Hyperparameters(**tiny.settings(recipe="imagenet", large_size=14))
+        pixels = self.source.test.images.repeat(2, axis=1).repeat(2, axis=2)
+        self.assertEqual(pixels.shape[1:3], (16, 16))
+        test = ImageSet(pixels, self.source.test.labels)
+        task = protocols.Task(settings, None, self.source.train, test, num_classes=3)
+        # 224/256 of 16 pixels are 14; one pixel is cut off at each side, and nothing is left to resize.
+        self.assertAllClose(task.mapped(lambda images: images, test), pixels[:, 1:-1, 1:-1], atol=1e-6)
+
     def test_a_setting_that_ends_in_no_number_is_not_chosen(self):
         losses = iter((float("nan"), 0.5, 0.5))  # of two settings, and of what is chosen
         with (
@@ -184,12 +219,13 @@ class _Fit:
     """Fits as `fit` does, and keeps which images and labels it was given."""
 
     def __init__(self):
-        self.ids, self.labels = [], []
+        self.ids, self.labels, self.orders = [], [], []
         self._fit = protocols.ClassifierTraining.fit
 
     def __call__(self, training, batches, *, steps, learning_rate):
         given = list(batches)
         images = np.concatenate([batch["images"].numpy() for batch in given])
+        self.orders.append([image.tobytes() for image in images])
         self.ids.append({image.tobytes() for image in images})
         self.labels.append({int(label) for batch in given for label in batch["labels"]})
         return self._fit(training, given, steps=steps, learning_rate=learning_rate)
