@@ -35,6 +35,7 @@ def decode_rows(
     """
     count = tf.size(encoded)
 
+    @tf.autograph.experimental.do_not_convert
     def prepared(number: tf.Tensor, file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return number, prepare(decode_upright(file, channels, max_pixels=max_pixels)[tf.newaxis])[0]
 

@@ -108,7 +108,7 @@ class Embedder(tf.Module):
             with self._kernels():
                 return function(inputs)
 
-        traced = tf.function(with_kernels).get_concrete_function(tf.TensorSpec(shape, tf.float32))
+        traced = tf.function(with_kernels, autograph=False).get_concrete_function(tf.TensorSpec(shape, tf.float32))
         constant = convert_to_constants.convert_variables_to_constants_v2(traced, lower_control_flow=False)
         return lambda inputs: tf.ensure_shape(constant(inputs)[0], traced.outputs[0].shape)
 

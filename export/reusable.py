@@ -33,7 +33,7 @@ class Reusable(tf.Module):
         self.variables = [*self.trainable_variables, *(weight for weight in embedder.weights if not weight.trainable)]
         self.__call__.get_concrete_function(tf.TensorSpec([None, None, None, embedder.channels], tf.float32, "images"))
 
-    @tf.function
+    @tf.function(autograph=False)
     def __call__(self, images: tf.Tensor) -> tf.Tensor:
         """Embeds `[B, H, W, C]` float32 in 0..1: `[B, D]`, unit-norm."""
         return self._layer.embed(self._layer.prepare(images))

@@ -75,7 +75,7 @@ class RunImages:
         return strangeness, report
 
     def _mapped(self, function: Callable[[tf.Tensor], tf.Tensor], images: Images, ids: np.ndarray) -> np.ndarray:
-        mapped = tf.function(function, reduce_retracing=True)
+        mapped = tf.function(function, reduce_retracing=True, autograph=False)
         parts = images.batches(self._prepare, batch_size=_BATCH, ids=ids)
         return np.concatenate([mapped(part).numpy() for part in parts])
 

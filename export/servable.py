@@ -1,7 +1,7 @@
 """What is served: named functions from pictures, or embeddings, to embeddings and answers."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -37,19 +37,17 @@ class Servable(Reusable):
     def signatures(self) -> Signatures:
         """Returns the named signatures, each with a free batch size."""
         images = tf.TensorSpec([None, None, None, self._embedder.channels], tf.float32, name="images")
-        embed_bytes = self.embed_bytes.get_concrete_function(_ENCODED)
+        embed_bytes = _traced(self.embed_bytes, _ENCODED)
         return {
             "serving_default": embed_bytes,
             "embed_bytes": embed_bytes,
-            "embed_images": self.embed_images.get_concrete_function(images),
+            "embed_images": _traced(self.embed_images, images),
         }
 
-    @tf.function
     def embed_images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Embeds `[B, H, W, C]` float32 in 0..1; returns embedding `[B, D]`, unit-norm, and valid `[B]`."""
         return self._embedded(*self._embedder.read_images(images))
 
-    @tf.function
     def embed_bytes(self, encoded: tf.Tensor) -> dict[str, tf.Tensor]:
         """Embeds `[B]` JPEG, PNG or BMP files of any size; returns embedding `[B, D]`, unit-norm, and valid `[B]`."""
         return self._embedded(*self._embedder.read_bytes(encoded))
@@ -94,13 +92,12 @@ class AnsweringServable(Servable):
         """Returns the named signatures, each with a free batch size."""
         embedding = tf.TensorSpec([None, self._embedder.width], tf.float32, name="embedding")
         return super().signatures() | {
-            "serving_default": self.answer.get_concrete_function(_ENCODED),
-            "classify_embeddings": self.classify_embeddings.get_concrete_function(embedding),
-            "neighbours": self.neighbours.get_concrete_function(embedding),
-            "ood": self.ood.get_concrete_function(_ENCODED),
+            "serving_default": _traced(self.answer, _ENCODED),
+            "classify_embeddings": _traced(self.classify_embeddings, embedding),
+            "neighbours": _traced(self.neighbours, embedding),
+            "ood": _traced(self.ood, _ENCODED),
         }
 
-    @tf.function
     def answer(self, encoded: tf.Tensor) -> dict[str, tf.Tensor]:
         """Classifies `[B]` files; returns what `_DEFAULT_ANSWER` names, embedding and valid."""
         prepared, valid = self._embedder.read_bytes(encoded)
@@ -110,18 +107,22 @@ class AnsweringServable(Servable):
         answer = {name: everything[name] for name in _DEFAULT_ANSWER}
         return mask_invalid(answer | {"embedding": embedding}, valid) | {"valid": valid}
 
-    @tf.function
     def classify_embeddings(self, embedding: tf.Tensor) -> dict[str, tf.Tensor]:
         """Is `LabelledMemory.classify`, for `[B, D]` of any length."""
         return self.memory.classify(unit_norm(embedding))
 
-    @tf.function
     def neighbours(self, embedding: tf.Tensor) -> dict[str, tf.Tensor]:
         """Is `LabelledMemory.neighbours`, for `[B, D]` of any length."""
         return self.memory.neighbours(unit_norm(embedding), k=self.num_neighbours)
 
-    @tf.function
     def ood(self, encoded: tf.Tensor) -> dict[str, tf.Tensor]:
         """Is `Strangeness.percentile`, for `[B]` files; and valid."""
         prepared, valid = self._embedder.read_bytes(encoded)
         return mask_invalid(self.strangeness.percentile(self._embedder.features(prepared)), valid) | {"valid": valid}
+
+
+def _traced(
+    function: Callable[[tf.Tensor], dict[str, tf.Tensor]], takes: tf.TensorSpec
+) -> tf.types.experimental.ConcreteFunction:
+    """Traces a signature; an attribute that is a `tf.function` would be saved too, and traced once more for it."""
+    return tf.function(function, autograph=False).get_concrete_function(takes)

@@ -143,10 +143,10 @@ def _print_table(
     print('  your own pictures:  README.md, "Your own pictures"')
 
 
+@quiet.program
 def main(argv: list[str]) -> int:
     """Runs from flags; returns the exit code."""
     del argv
-    quiet.hush()
     try:
         quickstart(pathlib.Path(run_flags.WORKDIR.value), [int(seed) for seed in _SEEDS.value])
     except subprocess.CalledProcessError as error:

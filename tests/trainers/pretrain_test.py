@@ -183,7 +183,8 @@ class RunTest(tf.test.TestCase, parameterized.TestCase):
 class DevicesTest(tf.test.TestCase):
     def test_compiled_and_mirrored_runs_report_the_same(self):
         folder = pathlib.Path(self.create_tempdir().full_path)
-        short = {"steps": 5, "warmup_steps": 0, "recipe": "identity", "small_views": 0}
+        # With the first seed two classes are so near in one vote that rounding decides.
+        short = {"steps": 5, "warmup_steps": 0, "recipe": "identity", "small_views": 0, "seed": 1}
         two_replicas = mock.patch.object(strategy, "_mirrored", testing.two_replicas)
         _train(folder / "plain", changes=short, log_every=1)
         _train(folder / "compiled", changes=short, log_every=1, jit_compile="true")
@@ -199,7 +200,7 @@ class DevicesTest(tf.test.TestCase):
                 self.assertEqual(set(line), set(other))
                 for key, value in other.items():
                     self.assertAllClose(
-                        line[key], value, rtol=1e-3, atol=1e-4, msg=f"{name}, step {line['step']}, {key}"
+                        line[key], value, rtol=1e-4, atol=1e-5, msg=f"{name}, step {line['step']}, {key}"
                     )
 
     def test_steps_that_are_taken_several_at_once_are_the_same_steps(self):
