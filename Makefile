@@ -37,7 +37,7 @@ test: $(INSTALLED)  ## the tests, without the slow ones
 	@$(RUN) -m pytest -n 2 --dist worksteal -m "not slow" -q
 
 test-slow: $(INSTALLED)  ## the tests that take minutes each
-	@$(RUN) -m pytest -m slow -v
+	@SEMPPL_SLOW=1 $(RUN) -m pytest -m slow -v
 
 lint: $(INSTALLED)  ## ruff check, ruff format --check, mypy
 	$(BIN)/ruff check .

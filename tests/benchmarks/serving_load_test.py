@@ -9,12 +9,13 @@ import tensorflow as tf
 from semppl.benchmarks import serving_load
 from semppl.export import export_model
 from semppl.export.serving.extra import has_serving
-from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
+from semppl.tests import testing
 from semppl.tests.export.random_runs import write_run
 
 
 @unittest.skipUnless(has_serving(), 'the extra "serving" is not installed')
 class ServingLoadTest(tf.test.TestCase):
+    @testing.slow
     def test_every_request_is_answered_right_and_timed(self):
         folder = pathlib.Path(self.create_tempdir().full_path)
         write_run(folder / "run")

@@ -11,6 +11,7 @@ from semppl.trainers import pretrain
 
 
 class StepTimeTest(tf.test.TestCase):
+    @testing.slow
     def test_every_part_runs_and_takes_time(self):
         settings = tiny.settings()
         model = pretrain.build_model(Hyperparameters(**settings), tiny.NUM_CLASSES, jit_compile=False)

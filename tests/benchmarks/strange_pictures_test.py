@@ -8,7 +8,7 @@ import tensorflow as tf
 from semppl.benchmarks import strange_pictures
 from semppl.data.sources import load_source
 from semppl.export import export_model
-from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
+from semppl.tests import testing
 from semppl.tests.export.random_runs import write_run
 
 
@@ -19,6 +19,7 @@ class StrangePicturesTest(tf.test.TestCase):
         for image in decoded:
             self.assertLess(np.abs(images - image).max((1, 2, 3)).min(), 1 / 255)
 
+    @testing.slow
     def test_noise_is_stranger_than_digits(self):
         folder = pathlib.Path(self.create_tempdir().full_path)
         write_run(folder / "run")
