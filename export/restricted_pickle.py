@@ -12,6 +12,7 @@ import pathlib
 import pickle
 import pickletools
 import re
+import struct
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -78,10 +79,6 @@ class _WholeReads:
         self._left -= count
         return self._file.read(count)
 
-    def readinto(self, buffer: bytearray) -> int:
-        buffer[:] = self.read(len(buffer))
-        return len(buffer)
-
     def readline(self) -> bytes:
         line = self._file.readline()
         self._left -= len(line)
@@ -137,6 +134,19 @@ class _Module:
 
 
 _NDARRAY = object()
+_PLAIN = (str, bytes, int, float, complex, np.generic, type(None))
+
+
+def _keys(keys: Iterable[Any]) -> list[Any]:
+    """Returns keys of dictionaries or members of sets, if they are plain or tuples of plain ones.
+
+    Python hashes a tuple in a tuple by recursion without an end: thousands of levels overflow the machine's stack.
+    """
+    keys = list(keys)
+    for key in keys:
+        if not all(isinstance(part, _PLAIN) for part in (key if type(key) is tuple else (key,))):
+            raise Refused(f"a key that is a {type(key).__name__} of more than numbers and strings")
+    return keys
 
 
 def _empty_array(kind: object, *_shape: object) -> _Array:
@@ -155,6 +165,8 @@ def _whole_array(make: object, arguments: tuple, state: tuple, *_rest: object) -
 
 
 def _array_of_buffer(buffer: bytes | bytearray, kind: _Type, shape: tuple, order: str) -> np.ndarray:
+    if not isinstance(buffer, bytes | bytearray):  # of a number, bytes() makes as many zeros
+        raise _Damaged(f"an array in a {type(buffer).__name__}")
     return np.frombuffer(bytes(buffer), kind.dtype).reshape(shape, order="F" if order == "F" else "C")
 
 
@@ -165,7 +177,11 @@ def _scalar(kind: _Type, raw: bytes) -> np.generic:
 
 def _mapping(*arguments: Any) -> dict:
     """Makes a dictionary of a mapping or of pairs; a default for missing keys is dropped."""
-    return dict(arguments[-1]) if arguments and isinstance(arguments[-1], Mapping | list | tuple) else {}
+    if not arguments or not isinstance(arguments[-1], Mapping | list | tuple):
+        return {}
+    pairs = arguments[-1].items() if isinstance(arguments[-1], Mapping) else arguments[-1]
+    names, values = zip(*pairs, strict=True) if pairs else ((), ())
+    return dict(zip(_keys(names), values, strict=True))
 
 
 def _bytes(*arguments: str) -> bytes:
@@ -194,8 +210,8 @@ _CALLABLES: dict[str, Callable[..., Any]] = {
     "_codecs.encode": _bytes,
     "builtins.bytes": _bytes,
     "builtins.complex": complex,
-    "builtins.set": set,
-    "builtins.frozenset": frozenset,
+    "builtins.set": lambda members=(): set(_keys(members)),
+    "builtins.frozenset": lambda members=(): frozenset(_keys(members)),
     "collections.OrderedDict": _mapping,
     "collections.defaultdict": _mapping,
     **{f"{_HAIKU}.{name}": _mapping for name in ("FlatMapping", "FlatMap", "frozendict")},
@@ -269,6 +285,30 @@ class _Machine(pickle._Unpickler):  # the one in Python: the one in C has no tab
             raise Refused(f"a state for {type(self.stack[-1]).__name__}")
         self.stack[-1].restore(state)
 
+    def load_bytearray8(self) -> None:
+        (count,) = struct.unpack("<Q", self.read(8))
+        self.append(bytearray(self.read(count)))  # not filled in place: first the file must have as many
+
+    def load_setitem(self) -> None:
+        _keys(self.stack[-2:-1])
+        super().load_setitem()
+
+    def load_setitems(self) -> None:
+        _keys(self.stack[::2])
+        super().load_setitems()
+
+    def load_dict(self) -> None:
+        _keys(self.stack[::2])
+        super().load_dict()
+
+    def load_additems(self) -> None:
+        _keys(self.stack)
+        super().load_additems()
+
+    def load_frozenset(self) -> None:
+        _keys(self.stack)
+        super().load_frozenset()
+
 
 _Machine.dispatch.update(
     {getattr(pickle, name)[0]: pickle._Unpickler.dispatch[getattr(pickle, name)[0]] for name in _INSTRUCTIONS}
@@ -278,5 +318,11 @@ _Machine.dispatch.update(
         pickle.REDUCE[0]: _Machine.load_reduce,
         pickle.NEWOBJ[0]: _Machine.load_newobj,
         pickle.BUILD[0]: _Machine.load_build,
+        pickle.BYTEARRAY8[0]: _Machine.load_bytearray8,
+        pickle.SETITEM[0]: _Machine.load_setitem,
+        pickle.SETITEMS[0]: _Machine.load_setitems,
+        pickle.DICT[0]: _Machine.load_dict,
+        pickle.ADDITEMS[0]: _Machine.load_additems,
+        pickle.FROZENSET[0]: _Machine.load_frozenset,
     }
 )

@@ -11,6 +11,7 @@ import pathlib
 import pickle
 import subprocess
 import sys
+import tracemalloc
 import types
 from unittest import mock
 
@@ -319,6 +320,33 @@ class RestrictedPickleTest(parameterized.TestCase):
     def test_a_giant_length_takes_no_memory(self):
         with self.assertRaisesRegex(ValueError, "ends too early"):
             self._load(b"\x80\x04\x8d" + (2**60).to_bytes(8, "little") + b"abc")
+
+    def test_a_giant_bytearray_takes_no_memory(self):
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        with self.assertRaisesRegex(ValueError, "ends too early"):
+            self._load(b"\x80\x05\x96" + (2**28).to_bytes(8, "little") + b"abc")
+        self.assertLess(tracemalloc.get_traced_memory()[1], 2**20)
+
+    def test_a_number_is_no_buffer(self):
+        buffer = self._global("numpy.core.numeric._frombuffer")
+        array = _Call(buffer, 2**20, np.dtype("u1"), (2**20,), "C")
+        with self.assertRaisesRegex(ValueError, "an array in a int"):
+            self._load(pickle.dumps(array, protocol=2))
+
+    @parameterized.parameters(
+        (b"}", b"Ns"),
+        (b"}(", b"Nu"),
+        (b"(", b"Nd"),
+        (b"\x8f(", b"\x90"),
+        (b"(", b"\x91"),
+        (b"c__builtin__\nset\n", b"\x85\x85R"),
+        (b"c__builtin__\nfrozenset\n", b"\x85\x85R"),
+        (b"ccollections\nOrderedDict\n", b"N\x86\x85\x85R"),
+    )
+    def test_keys_of_tuples_in_tuples_are_refused(self, start, end):
+        self.assertIsNotNone(self._load(b"\x80\x04" + start + b"K\x01\x85" + end + b"."))
+        self._assert_refused(b"\x80\x04" + start + b")\x85" + end + b".", "a key that is a tuple of more than ")
 
     def test_a_missing_file_is_named(self):
         with self.assertRaisesRegex(FileNotFoundError, "checkpoint.pkl"):
