@@ -161,6 +161,8 @@ def _fit(
         queue_size=0,
         negatives=1,
         neighbours=1,
+        accumulate_steps=1,
+        class_balance=False,
     )
     crops = Pipeline(images, images.labels, settings, finish_on_device=True).batches(first_step=0)
     batches = crops.map(lambda batch: {"images": batch["large"][0], "labels": batch["labels"]})

@@ -126,6 +126,15 @@ class FinetuneTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(orders[0], orders[1])
         self.assertNotEqual(orders[0], orders[2])
 
+    def test_how_the_run_made_its_batches_does_not_matter(self):
+        orders = []
+        for changes in ({}, {"accumulate_steps": 8, "class_balance": True}):
+            seen = _Fit()
+            with mock.patch.object(protocols.ClassifierTraining, "fit", autospec=True, side_effect=seen):
+                finetune(self.run_folder(**changes), "linear", epochs=[1], batch_size=50)
+            orders.append(seen.orders)
+        self.assertEqual(*orders)
+
     def test_test_images_are_prepared_as_the_recipe_says(self):
         settings = Hyperparameters(**tiny.settings(recipe="imagenet", large_size=14))
         pixels = self.source.test.images.repeat(2, axis=1).repeat(2, axis=2)
