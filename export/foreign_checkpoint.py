@@ -55,6 +55,8 @@ class ForeignCheckpoint:
         array = self.arrays[name]
         if _without_leading_ones(array.shape) != _without_leading_ones(expected):
             raise self._mismatch(f"{name} must have the shape {expected}", array.shape)
+        if array.dtype.kind not in "biuf":
+            raise self._mismatch(f"{name} must hold real numbers", array.dtype)
         if not np.all(np.isfinite(array)):
             raise self._mismatch(f"{name} must be finite", f"{np.sum(~np.isfinite(array))} values that are not")
 

@@ -247,6 +247,16 @@ class OfficialTest(_TestCase):
         self._official(change=spoil)
         self._assert_refused("res_net18/~/initial_conv/w must be finite. Received: 2 values that are not$")
 
+    @parameterized.parameters("S4", "complex64")
+    def test_an_array_of_something_else_is_named(self, kind):
+        def spoil(tree):
+            stem = tree["experiment_state"]["online_params"]["res_net18/~/initial_conv"]
+            stem["w"] = stem["w"].astype(kind)
+            return tree
+
+        self._official(change=spoil)
+        self._assert_refused("res_net18/~/initial_conv/w must hold real numbers. Received: ")
+
     @parameterized.parameters(((1, 1, 1, 1), False), ((2, 2, 2, 2), True), ((3, 4, 6, 4), True))
     def test_an_unknown_architecture_is_described(self, blocks, bottleneck):
         self._official(foreign_networks.official_shapes(blocks, bottleneck=bottleneck, channels=8))
