@@ -53,7 +53,7 @@ def read(path: str | pathlib.Path) -> ForeignCheckpoint:
         settings=settings,
         arrays={n: a for n, a in arrays.items() if any(n.startswith(f"{module}/") for module in modules.values())},
         variables=variables,
-        step=int(np.asarray(tree.get("step", 0)).flat[0]),
+        step=_step(tree.get("step", 0), path),
         lacks=tuple(head for head in HEADS if head not in modules),
     )
 
@@ -72,10 +72,23 @@ def _named_arrays(tree: Any, path: str | pathlib.Path) -> Arrays:
             for name, array in group.items() if isinstance(group, Mapping) else ():
                 if part == "online_params" or name == "average":
                     arrays[f"{module}/{name}"] = np.asarray(array)
+    for name, array in arrays.items():  # a network is built by the shapes of some, before all are compared
+        if not array.size or (name.endswith("/w") and array.ndim < 2):
+            raise ValueError(
+                f"--source must hold arrays of numbers. Received: {path}, {name} of the shape {array.shape}"
+            )
     stems = [name for name in arrays if re.search(r"/initial_conv_\d+/w$", name)]
     if len(stems) == 1:  # Haiku numbers what is made again
         arrays[re.sub(r"_\d+/w$", "/w", stems[0])] = arrays.pop(stems[0])
     return arrays
+
+
+def _step(step: Any, path: str | pathlib.Path) -> int:
+    """Returns the number of steps, of which some checkpoints have one for every device."""
+    counted = np.asarray(step)
+    if counted.dtype.kind not in "iuf" or not counted.size or not np.isfinite(counted).all():
+        raise ValueError(f"--source must hold a number of steps. Received: {path}, {step!r:.50}")
+    return int(counted.flat[0])
 
 
 def _describe(state: Any) -> str:

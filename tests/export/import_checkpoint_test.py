@@ -257,6 +257,20 @@ class OfficialTest(_TestCase):
         self._official(change=spoil)
         self._assert_refused("res_net18/~/initial_conv/w must hold real numbers. Received: ")
 
+    @parameterized.parameters(((7, 7, 0, 10**12),), ((8,),))
+    def test_a_shape_without_numbers_builds_no_giant(self, shape):
+        def spoil(tree):
+            tree["experiment_state"]["online_params"]["res_net18/~/initial_conv"]["w"] = np.zeros(shape, np.float32)
+            return tree
+
+        self._official(change=spoil)
+        self._assert_refused(r"must hold arrays of numbers\. Received: .*res_net18/~/initial_conv/w of the shape \(")
+
+    @parameterized.parameters((None, "None"), ([], r"\[\]"), ("seven", "'seven'"), (float("nan"), "nan"))
+    def test_a_step_that_is_no_number_is_refused(self, step, described):
+        self._official(change=lambda tree: tree | {"step": step})
+        self._assert_refused(f"must hold a number of steps. Received: .*source, {described}$")
+
     @parameterized.parameters(((1, 1, 1, 1), False), ((2, 2, 2, 2), True), ((3, 4, 6, 4), True))
     def test_an_unknown_architecture_is_described(self, blocks, bottleneck):
         self._official(foreign_networks.official_shapes(blocks, bottleneck=bottleneck, channels=8))
