@@ -57,5 +57,8 @@ def _explain(error: flags.Error) -> str:
     if name == WORKDIR.name:
         return _NO_WORKDIR
     flag = flags.FLAGS[name]
-    allowed = "true or false" if flag.boolean else flag.parser.syntactic_help or "given"
+    values = ", ".join(getattr(flag.parser, "enum_values", ()))
+    allowed = (
+        "true or false" if flag.boolean else f"one of {values}" if values else flag.parser.syntactic_help or "given"
+    )
     return f"--{name} must be {allowed}. Received: {received}"

@@ -33,15 +33,17 @@ class Reason(enum.StrEnum):
     TRUNCATED = "truncated"
     BROKEN = "broken"
     DEPTH = "pixels of an unknown range"
-    MASK = "mask missing, broken, or of another size"
+    MASK = "mask missing or broken"
+    MASK_SIZE = "mask of another size"
 
 
 class Unusable(ValueError):
-    """A file that is not used; `reason` is why."""
+    """A file that is not used; `reason` is why, `detail` more of it."""
 
     def __init__(self, reason: Reason, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else str(reason))
         self.reason = reason
+        self.detail = detail
 
 
 @dataclasses.dataclass(frozen=True)

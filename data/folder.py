@@ -22,7 +22,7 @@ class Folder:
         rows_without_file: paths that the CSV names, and that are not there.
         files_without_row: how many pictures the CSV does not name.
         unreadable: folders and links that cannot be followed, with the reason.
-        others: how many files are no pictures, by their names.
+        others: how many files are no pictures, by their names, or because the CSV names them as masks.
     """
 
     root: pathlib.Path
@@ -72,6 +72,9 @@ def list_folder(argument: str, *, flag: str = "data") -> Folder:
         rows = tuple(Row(path, path.split("/")[0] if "/" in path else "") for path in paths)
         return Folder(root, paths, rows, (), 0, unreadable, others)
     known = read_label_file(_label_file(root, labels, flag), root) if labels else {}
+    masks = {canonical(row.mask) for row in known.values() if row.mask} - {canonical(path) for path in known}
+    pictures = tuple(path for path in paths if canonical(path) not in masks)
+    paths, others = pictures, others + len(paths) - len(pictures)
     by_path = {canonical(path): path for path in paths}
     rows = tuple(known.get(canonical(path), Row(path, "")) for path in paths)
     missing = tuple(path for path in known if path not in by_path)

@@ -15,7 +15,7 @@ from semppl.data import kept
 from semppl.data.decoding import Decoding, Reason, Unusable, decode_file, decode_mask
 from semppl.data.folder import Folder
 
-_VERSION = 1  # of what is kept
+_VERSION = 2  # of what is kept
 _REPORT_EVERY = 5000
 
 
@@ -119,9 +119,10 @@ def require_few_bad(folder: Folder, inspection: Inspection, limit: float, *, fla
 def summary(folder: Folder, inspection: Inspection) -> list[str]:
     """Returns a line per kind of problem: how many, and the first of them by name."""
     lines = []
-    for reason, count in sorted(Counter(inspection.reasons[~inspection.usable].tolist()).items()):
-        first = folder.paths[int(np.flatnonzero(inspection.reasons == reason)[0])]
-        lines.append(f"{count} skipped, {reason}: {shown(first, count)}")
+    kinds = np.array([reason.partition(" (")[0] for reason in inspection.reasons.tolist()], str)
+    for kind, count in sorted(Counter(kinds[~inspection.usable].tolist()).items()):
+        first = int(np.flatnonzero(kinds == kind)[0])
+        lines.append(f"{count} skipped, {inspection.reasons[first]}: {shown(folder.paths[first], count)}")
     if inspection.truncated.any():
         first = folder.paths[int(np.flatnonzero(inspection.truncated)[0])]
         lines.append(f"{inspection.truncated.sum()} used as far as they go, truncated: {shown(first, 2)}")
@@ -184,7 +185,8 @@ def _look(
         if sink is not None:
             look.prepared = sink.prepare(folder.paths[number], pixels, mask)
     except Unusable as error:
-        look.reasons, look.truncated = error.reason.value, False
+        reason = f"{error.reason} ({error.detail})" if error.reason == Reason.MASK_SIZE else str(error.reason)
+        look.reasons, look.truncated = reason, False
     except OSError as error:
         look.reasons, look.truncated = f"{Reason.UNREADABLE.value} ({error.strerror})", False
     return look
@@ -203,7 +205,8 @@ def _mask(folder: Folder, number: int, size: tuple[int, int], decoding: Decoding
     except (OSError, Unusable) as error:
         raise Unusable(Reason.MASK, str(error)) from error
     if mask.shape[:2] != size:
-        raise Unusable(Reason.MASK, f"{mask.shape[:2]} for a picture of {size}")
+        sides = [f"{height}×{width}" for height, width in (mask.shape[:2], size)]
+        raise Unusable(Reason.MASK_SIZE, f"{sides[0]} for a picture of {sides[1]}")
     return data, mask
 
 

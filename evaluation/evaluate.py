@@ -113,7 +113,11 @@ def evaluate(
     if unknown:
         raise ValueError(f"--evaluators must be of {', '.join(EVALUATORS)}. Received: {', '.join(sorted(unknown))}")
     hyperparameters, network, step = checkpoints.load_online(workdir)
-    source = load_data(hyperparameters)
+    try:
+        source = load_data(hyperparameters)
+    except ValueError as error:
+        told = f"as {workdir}/hyperparameters.json has it; with other data, train or import into another folder"
+        raise ValueError(f"{error} ({told})") from error
     held_out = source.held_out(split)
     judged = np.flatnonzero(held_out.labels != NO_LABEL)
     if not len(judged):

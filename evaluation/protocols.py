@@ -83,9 +83,9 @@ class Task:
         kept, held_out = hold_out(self.images, self.held_out_share, seed=self.seed, flag="held_out_share")
         if not len(held_out):
             raise ValueError(
-                "--held_out_share must leave images to choose settings by, and no class has two labelled ones; one value each "
-                f"of --learning_rates and --epoch_counts leaves no choice. Received: {self.held_out_share} of "
-                f"{len(self.images)} images"
+                "--held_out_share must leave images to choose settings by, and no class has two labelled ones (with one value "
+                "each of --learning_rates and --epoch_counts there is nothing to choose). Received: "
+                f"{self.held_out_share} of {len(self.images)} images"
             )
         return self.images.select(kept), self.images.select(held_out)
 

@@ -116,9 +116,10 @@ class FolderSourceTest(_FolderTest):
             self.save(f"{name}.png", 0)
         Image.fromarray(np.zeros((30, 20), np.uint8)).save(self.root / "m.bmp")
         (self.root / "l.csv").write_text("path,label,mask\na.png,x,m.bmp\nb.png,x,gone.png\n")
-        source = self.load("?labels=l.csv", max_bad_fraction=0.5)
-        self.assertEqual(source.train.names, ("c.png", "m.bmp"))
-        self.assertIn("2 skipped, mask missing, broken, or of another size: a.png …", self.errors.getvalue())
+        source = self.load("?labels=l.csv", max_bad_fraction=0.7)
+        self.assertEqual(source.train.names, ("c.png",))  # a mask is no picture, unless it has a row of its own
+        self.assertIn("1 skipped, mask missing or broken: b.png", self.errors.getvalue())
+        self.assertIn("1 skipped, mask of another size (30×20 for a picture of 20×30): a.png", self.errors.getvalue())
 
     def test_awkward_files_reach_training_as_the_pictures_they_are(self):
         cases = {"turned.jpg": {"exif": self._turned(), "quality": 95}, "plain.jpg": {"quality": 95}, "tiff.tif": {}}
@@ -335,9 +336,9 @@ class CacheTest(_FolderTest):
             mock.patch.object(picture_cache, "_fill", side_effect=AssertionError("filled")),
         ):
             source = self.load("?labels=l.csv", **settings)
-        self.assertEqual(looked.call_count, 7)  # the mask, which is a picture too, as such; and one that is of no use
+        self.assertEqual(looked.call_count, 6)  # one is of no use
         self.assertEqual([path.name for path in self.cache.glob(".*")], [])
-        rows = tf.data.Dataset.range(6).map(lambda number: {"ids": number})
+        rows = tf.data.Dataset.range(5).map(lambda number: {"ids": number})
         cached, fresh = (
             list(images.map_pictures(rows, lambda row: row).as_numpy_iterator())
             for images in (source.train, self.load("?labels=l.csv", shrink=shrink, max_bad_fraction=0.5).train)
@@ -467,7 +468,10 @@ class RecordedPicturesTest(_FolderTest):
                 self.assertAllEqual(row["mask"] > 0, whole > 0)
         self.assertNotIn("mask", next(iter(self.records().train.map_pictures(rows, lambda row: row))))
         self.write("b.rec", [(picture, 1, "p", decoding.encode(whole[:-1, :, np.newaxis])), (picture, 1, "p")])
-        with self.assertRaisesRegex(ValueError, r"2 of the 3 pictures .*2 skipped, mask missing, .* size: b\.rec#0"):
+        with self.assertRaisesRegex(
+            ValueError,
+            r"2 of the 3 pictures .*1 skipped, mask missing or broken: b\.rec#1; 1 .* another size \(19×30 for .*: b\.rec#0",
+        ):
             self.records(mask_feature="mask")
 
     def test_bad_records_are_counted_and_named(self):
