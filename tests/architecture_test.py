@@ -156,6 +156,14 @@ def errors_are_raised_not_asserted(source: Source) -> Iterator[str]:
         yield from (f"{node.lineno}: `assert` outside tests" for node in source.nodes() if isinstance(node, ast.Assert))
 
 
+def flags_of_tests_are_parsed(source: Source) -> Iterator[str]:
+    """Temporary folders of absl want parsed flags; with pytest alone some other test has parsed them, or not."""
+    if source.path.endswith("_test.py") and re.search(r"self\.create_temp|flagsaver\.", source.text):
+        names = {name for _, name in source.imports()}
+        if not any(name.startswith("semppl.tests.testing") for name in names):
+            yield "0: a test with temporary folders or flags imports semppl.tests.testing"
+
+
 def files_are_named_after_their_idea(source: Source) -> Iterator[str]:
     if re.fullmatch(r"(utils?|helpers?)\.py", source.path.split("/")[-1]):
         yield "0: name a file after its one idea"
@@ -218,6 +226,7 @@ RULES_FOR_CODE: tuple[Callable[[Source], Iterator[str]], ...] = (
     flags_stop_at_entry_points,
     programs_are_quiet,
     errors_are_raised_not_asserted,
+    flags_of_tests_are_parsed,
     files_are_named_after_their_idea,
 )
 
@@ -288,6 +297,7 @@ class RulesCanBeBrokenTest(parameterized.TestCase):
         (programs_are_quiet, "export/a.py", "import tensorflow\ndef main(argv):\n    pass"),
         (programs_are_quiet, "export/a.py", "import tensorflow\nfrom semppl.configs import quiet\n" + _HUSHED),
         (programs_are_quiet, "export/a.py", "from semppl.configs import quiet, run_flags\ndef main(argv):\n    pass"),
+        (flags_of_tests_are_parsed, "tests/a_test.py", "from semppl.tests import tiny\nself." + "create_tempdir()"),
         (errors_are_raised_not_asserted, "benchmarks/a.py", "def f(x):\n    assert x"),
         (files_are_named_after_their_idea, "data/utils.py", ""),
         (files_are_named_after_their_idea, "data/deep/helper.py", ""),

@@ -5,6 +5,7 @@ import pathlib
 from absl.testing import absltest, parameterized
 
 from semppl.export.label_file import read_label_file
+from semppl.tests import testing  # noqa: F401  (marks the flags as parsed)
 
 
 class LabelFileTest(parameterized.TestCase):

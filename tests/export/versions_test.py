@@ -6,6 +6,7 @@ import stat
 from absl.testing import absltest, parameterized
 
 from semppl.export.versions import new_version
+from semppl.tests import testing  # noqa: F401  (marks the flags as parsed)
 
 
 class NewVersionTest(parameterized.TestCase):

@@ -6,6 +6,7 @@ from unittest import mock
 import tensorflow as tf
 from absl.testing import parameterized
 
+from semppl.tests import testing  # noqa: F401  (marks the flags as parsed)
 from semppl.trainers import profiling
 
 
