@@ -125,6 +125,8 @@ def _cell(settings: Hyperparameters) -> str:
 def main(argv: list[str]) -> int:
     """Prints a Markdown table: a row for each Q, a column for each N. Exit code 2: not compiled."""
     del argv
+    if JAX_PYTHON.value:
+        hlo.check_compiler(JAX_PYTHON.value)
     counted = (
         "GFLOP · GB accessed · GiB of temporaries"
         if JAX_PYTHON.value

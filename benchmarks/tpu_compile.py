@@ -75,6 +75,7 @@ def row(cost: hlo.Cost, images: int) -> str:
 def main(argv: list[str]) -> int:
     """Prints a Markdown table, memory in GiB. Exit code 2: not compiled."""
     del argv
+    hlo.check_compiler(JAX_PYTHON.value)
     settings = resolved(hyperparameters_from_flags(), REPLICAS.value)
     module = step_program(settings, REPLICAS.value)
     print("| " + " | ".join(_COLUMNS) + " |\n|" + "---|" * len(_COLUMNS), flush=True)
