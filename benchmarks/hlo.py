@@ -96,27 +96,36 @@ def elide_copies(module: hlo_pb2.HloModuleProto) -> None:
         computation.instructions.extend(kept)
 
 
+def check_compiler(python: str) -> None:
+    """Raises CompilationError if a Python has no jax and libtpu: to be called before minutes of lowering."""
+    imports = [python or "none", "-c", "import jax, libtpu"]
+    try:
+        failed = subprocess.run(imports, capture_output=True, check=False).returncode != 0
+    except OSError:
+        failed = True
+    if failed:
+        raise CompilationError(
+            f"--jax_python must be the Python of an environment with jax and libtpu. Received: {python or 'none'}. "
+            f"To make one: {HOW_TO}"
+        )
+
+
 def compile_ahead(module: hlo_pb2.HloModuleProto, topologies: Sequence[str], python: str) -> Iterator[Cost]:
     """Compiles a program for each TPU, in another process.
 
     Args:
         module: the program.
         topologies: as in `v5e:2x2`; the program is that of one core.
-        python: of an environment with jax and libtpu.
+        python: that passes `check_compiler`.
 
     Yields:
         What the compiler counted, for each TPU.
 
     Raises:
-        CompilationError: if the program has problems, there is no such environment, or the compiler rejects the program.
+        CompilationError: if the program has problems, or the compiler rejects it.
     """
     if found := problems(module):
         raise CompilationError(f"A program for TPUs must not call the host or have open shapes. Received: {found[0]}")
-    if not python or subprocess.run([python, "-c", "import jax, libtpu"], capture_output=True, check=False).returncode:
-        raise CompilationError(
-            f"--jax_python must be the Python of an environment with jax and libtpu. Received: {python or 'none'}. "
-            f"To make one: {HOW_TO}"
-        )
     elide_copies(module)
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "program.hlo"

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from absl import app, flags
 
-from semppl.configs import run_flags
+from semppl.configs import quiet, run_flags
 from semppl.configs.hyperparameter_flags import hyperparameters_from_flags
 from semppl.configs.hyperparameters import Hyperparameters
 
@@ -113,8 +113,9 @@ def view_areas(settings: Hyperparameters) -> float:
     return settings.large_views + settings.small_views * (settings.small_size / settings.large_size) ** 2
 
 
-def main(argv: list[str]) -> None:
-    """Prints a Markdown table."""
+@quiet.program
+def main(argv: list[str]) -> int:
+    """Prints a Markdown table; returns the exit code."""
     del argv
     settings = hyperparameters_from_flags()
     steps = settings.epochs * _NUM_IMAGES / settings.batch_size
@@ -126,8 +127,8 @@ def main(argv: list[str]) -> None:
             settings,
             chips,
             images=_IMAGES.value,
-            flops=(_TFLOP.value or 0.0) * 1e12,
-            accessed=(_GIGABYTES.value or 0.0) * 1e9,
+            flops=flags.FLAGS[_TFLOP.name].value * 1e12,
+            accessed=flags.FLAGS[_GIGABYTES.name].value * 1e9,
             parameters=_PARAMETERS.value,
             norm_layers=_NORM_LAYERS.value,
             chip=Chip(),
@@ -138,8 +139,9 @@ def main(argv: list[str]) -> None:
         cells = [f"v4-{cores}", chips, settings.batch_size // chips, counted.parts, *parts, f"{counted.seconds:.2f}"]
         print("| " + " | ".join([*map(str, cells), f"{rate:,.0f}", f"{efficiency:.0%}"]) + " |")
     print(f"\n{settings.epochs:.0f} epochs are {steps:,.0f} steps.")
+    return 0
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["tflop", "gigabytes_accessed"])
+    flags.mark_flags_as_required([_TFLOP.name, _GIGABYTES.name])
     app.run(main, flags_parser=run_flags.parse)

@@ -8,7 +8,9 @@ from the others is left out. This proves that the step compiles and how much mem
 TPU computes, or how its cores talk to each other. No data are read: a run that names its data by a path needs none here.
 """
 
-import sys
+from semppl.configs import quiet  # before TensorFlow
+
+# isort: split
 
 import tensorflow as tf
 from absl import app, flags
@@ -69,18 +71,16 @@ def row(cost: hlo.Cost, images: int) -> str:
     return "| " + " | ".join([cost.topology, str(images), *gibibytes, *counts]) + " |"
 
 
+@quiet.program
 def main(argv: list[str]) -> int:
     """Prints a Markdown table, memory in GiB. Exit code 2: not compiled."""
     del argv
-    try:
-        settings = resolved(hyperparameters_from_flags(), REPLICAS.value)
-        module = step_program(settings, REPLICAS.value)
-        print("| " + " | ".join(_COLUMNS) + " |\n|" + "---|" * len(_COLUMNS), flush=True)
-        for cost in hlo.compile_ahead(module, TOPOLOGIES.value, JAX_PYTHON.value):
-            print(row(cost, settings.batch_size // REPLICAS.value), flush=True)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        return 2
+    hlo.check_compiler(JAX_PYTHON.value)
+    settings = resolved(hyperparameters_from_flags(), REPLICAS.value)
+    module = step_program(settings, REPLICAS.value)
+    print("| " + " | ".join(_COLUMNS) + " |\n|" + "---|" * len(_COLUMNS), flush=True)
+    for cost in hlo.compile_ahead(module, TOPOLOGIES.value, JAX_PYTHON.value):
+        print(row(cost, settings.batch_size // REPLICAS.value), flush=True)
     return 0
 
 

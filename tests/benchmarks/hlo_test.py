@@ -43,10 +43,10 @@ class ProblemsTest(tf.test.TestCase):
             next(hlo.compile_ahead(hlo.lower(lambda x: tf.where(x > 0), tf.TensorSpec([5])), ["v5e:2x2"], ""))
 
     def test_without_jax_one_is_told_how_to_get_it(self):
-        module = hlo.lower(lambda x: x + 1.0, tf.TensorSpec([2]))
-        for python in ("", "/bin/false"):
+        for python in ("", "/bin/false", "nowhere/python"):
             with self.assertRaisesRegex(hlo.CompilationError, "--jax_python must be .*pip install jax==.* libtpu=="):
-                next(hlo.compile_ahead(module, ["v5e:2x2"], python))
+                hlo.check_compiler(python)
+        hlo.check_compiler("/bin/true")
 
 
 class ElideCopiesTest(tf.test.TestCase):

@@ -1,7 +1,13 @@
 """Tests of semppl.benchmarks.scaling."""
 
+import os
+import pathlib
+import subprocess
+import sys
+
 from absl.testing import absltest
 
+import semppl
 from semppl.benchmarks import scaling
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.tests import testing
@@ -15,6 +21,14 @@ def _step(chips, **changes):
         labels_per_class=1, batch_size=64, large_views=2, small_views=4, large_size=20, small_size=10, embedding_width=4
     )
     return scaling.step(settings, chips, **counts, chip=_CHIP)
+
+
+def _run(*arguments):
+    program = [sys.executable, "-m", "semppl.benchmarks.scaling"]
+    command = [*program, "--workdir=unused", "--labels_per_class=1", *arguments]
+    root = str(pathlib.Path(semppl.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": root, "PYTHONSAFEPATH": "1"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 class ScalingTest(absltest.TestCase):
@@ -39,6 +53,20 @@ class ScalingTest(absltest.TestCase):
 
     def test_one_chip_moves_nothing(self):
         self.assertAlmostEqual(_step(1).gradient, 1e-3)
+
+    def test_the_counts_must_be_given(self):
+        done = _run("--tflop=5")
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        self.assertRegex(done.stderr, "^error: --gigabytes_accessed must be a number. Received: None\n$")
+
+    def test_counts_of_nothing_leave_what_replicas_tell_each_other(self):
+        done = _run("--tflop=0", "--gigabytes_accessed=0", "--batch_size=1024", "--labelled_batch_size=256")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        rows = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith("| v4-")]
+        self.assertEqual([row[0] for row in rows], [f"| v4-{cores}" for cores in (8, 16, 32, 64, 128, 256, 512)])
+        self.assertEqual([row[2] for row in rows], ["256", "128", "64", "32", "16", "8", "4"])
+        self.assertEqual({row[4] for row in rows}, {"0.0"})
+        self.assertNotIn("0.0", {row[6] for row in rows})
 
 
 if __name__ == "__main__":

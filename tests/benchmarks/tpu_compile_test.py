@@ -1,7 +1,10 @@
 """Tests of semppl.benchmarks.tpu_compile: what needs no compiler for TPUs."""
 
+import contextlib
+import io
 import pathlib
 import tomllib
+from unittest import mock
 
 import tensorflow as tf
 from absl import flags
@@ -39,6 +42,15 @@ class TpuCompileTest(tf.test.TestCase):
     def test_the_extra_and_the_advice_name_the_same_versions(self):
         extra = tomllib.loads((_FOLDER.parent / "pyproject.toml").read_text())["project"]["optional-dependencies"]
         self.assertCountEqual(extra["tpu-check"], [f"{name}=={version}" for name, version in aot_compiler.PINS.items()])
+
+    def test_without_a_compiler_nothing_is_lowered(self):
+        told = io.StringIO()
+        with flagsaver.flagsaver(), mock.patch.object(tpu_compile, "step_program") as lowering:
+            flags.FLAGS(["tpu_compile", "--workdir=unused", f"--flagfile={_FOLDER / 'digits.flags'}"])
+            with contextlib.redirect_stderr(told):
+                self.assertEqual(tpu_compile.main(["tpu_compile"]), 2)
+        lowering.assert_not_called()
+        self.assertRegex(told.getvalue(), "^error: --jax_python must be .*\n$")
 
     def test_sizes_are_told_in_gibibytes(self):
         cost = hlo.Cost("v5e:2x2", 2.5e12, 3e9, 2**30, 2**31, 2**29)

@@ -91,7 +91,7 @@ class TrainingTest(tf.test.TestCase):
         with flagsaver.flagsaver():
             flags.FLAGS(["pretrain", f"--workdir={workdir}", f"--flagfile={preset}", *changes])
             pretrain.pretrain(pretrain.hyperparameters_from_flags(), workdir, strategy_name="default")
-        return evaluate(workdir)["projections"]["nearest_neighbours"]
+        return evaluate(workdir, evaluators=["nearest_neighbours"])["accuracy"]["projections"]["nearest_neighbours"]
 
 
 if __name__ == "__main__":
