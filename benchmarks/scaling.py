@@ -127,8 +127,8 @@ def main(argv: list[str]) -> int:
             settings,
             chips,
             images=_IMAGES.value,
-            flops=flags.FLAGS[_TFLOP.name].value * 1e12,
-            accessed=flags.FLAGS[_GIGABYTES.name].value * 1e9,
+            flops=1e12 * float(_TFLOP.value),  # type: ignore[arg-type]  # required
+            accessed=1e9 * float(_GIGABYTES.value),  # type: ignore[arg-type]
             parameters=_PARAMETERS.value,
             norm_layers=_NORM_LAYERS.value,
             chip=Chip(),

@@ -124,8 +124,8 @@ def summary(folder: Folder, inspection: Inspection) -> list[str]:
         first = int(np.flatnonzero(kinds == kind)[0])
         lines.append(f"{count} skipped, {inspection.reasons[first]}: {shown(folder.paths[first], count)}")
     if inspection.truncated.any():
-        first = folder.paths[int(np.flatnonzero(inspection.truncated)[0])]
-        lines.append(f"{inspection.truncated.sum()} used as far as they go, truncated: {shown(first, 2)}")
+        first = int(np.flatnonzero(inspection.truncated)[0])
+        lines.append(f"{inspection.truncated.sum()} used as far as they go, truncated: {shown(folder.paths[first], 2)}")
     for problem, what in (
         ("in the CSV, and not there", folder.rows_without_file),
         ("that cannot be opened", folder.unreadable),

@@ -261,6 +261,8 @@ class _Dispatch(dict):
 class _Machine(pickle._Unpickler):  # the one in Python: the one in C has no table of instructions
     dispatch = _Dispatch()
     stack: list[Any]
+    read: Callable[[int], bytes]
+    append: Callable[[Any], None]
 
     def find_class(self, module: str, name: str) -> Any:
         return _admitted(module, name)
@@ -291,23 +293,23 @@ class _Machine(pickle._Unpickler):  # the one in Python: the one in C has no tab
 
     def load_setitem(self) -> None:
         _keys(self.stack[-2:-1])
-        super().load_setitem()
+        super().load_setitem()  # type: ignore[misc]
 
     def load_setitems(self) -> None:
         _keys(self.stack[::2])
-        super().load_setitems()
+        super().load_setitems()  # type: ignore[misc]
 
     def load_dict(self) -> None:
         _keys(self.stack[::2])
-        super().load_dict()
+        super().load_dict()  # type: ignore[misc]
 
     def load_additems(self) -> None:
         _keys(self.stack)
-        super().load_additems()
+        super().load_additems()  # type: ignore[misc]
 
     def load_frozenset(self) -> None:
         _keys(self.stack)
-        super().load_frozenset()
+        super().load_frozenset()  # type: ignore[misc]
 
 
 _Machine.dispatch.update(
