@@ -53,7 +53,8 @@ def decode_rows(
 def decode_upright(encoded: tf.Tensor, channels: int, *, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
     """Decodes a picture and turns it upright, as the EXIF tag of a JPEG says.
 
-    GIF is not taken: its decoder unpacks every frame, of any number and size, to return the first.
+    What is transparent shows white, as in training. GIF is not taken: its decoder unpacks every frame, of any number and
+    size, to return the first.
 
     Args:
         encoded: `[]` string, a JPEG, PNG or BMP file.
@@ -76,10 +77,34 @@ def decode_upright(encoded: tf.Tensor, channels: int, *, max_pixels: int = MAX_P
         return turn_upright(image, exif_orientation(head))
 
     def other() -> tf.Tensor:
-        return tf.io.decode_image(encoded, channels=channels, expand_animations=False)
+        return tf.cond(_is_png(head), lambda: _png(encoded, channels), lambda: _bmp(encoded, head, channels))
 
     with tf.control_dependencies([allowed]):
         return tf.ensure_shape(tf.cond(is_jpeg, jpeg, other), [None, None, channels])
+
+
+def _png(encoded: tf.Tensor, channels: int) -> tf.Tensor:
+    """Decodes a PNG file, on white paper: `[H, W, C]` uint8."""
+    image = tf.io.decode_png(encoded, channels=channels)
+    opacity = tf.io.decode_png(encoded, channels=4)[..., 3:]
+
+    def on_paper() -> tf.Tensor:
+        light, full = tf.cast(opacity, tf.uint16), tf.constant(255, tf.uint16)  # products fit into 16 bits
+        shown = tf.cast(image, tf.uint16) * light + full * (full - light)
+        return tf.cast((shown + tf.constant(127, tf.uint16)) // full, tf.uint8)
+
+    return tf.cond(tf.reduce_all(opacity == 255), lambda: image, on_paper)
+
+
+def _bmp(encoded: tf.Tensor, head: tf.Tensor, channels: int) -> tf.Tensor:
+    """Decodes a BMP file, of colours or of 256 levels of grey: `[H, W, C]` uint8."""
+    image = tf.io.decode_bmp(encoded)
+    is_grey = tf.shape(image)[2] == 1
+    palette = tf.reshape(_bytes(head, tf.constant(54), 4 * 256), [256, 4])[:, :3]
+    is_ramp = tf.reduce_all(palette == tf.range(256)[:, tf.newaxis])
+    with tf.control_dependencies([tf.debugging.Assert(is_ramp | ~is_grey, ["A BMP file with a palette"])]):
+        colours = tf.cond(is_grey, lambda: tf.repeat(image, 3, axis=2), lambda: image[..., :3])
+    return colours if channels == 3 else tf.image.rgb_to_grayscale(colours)
 
 
 def turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
@@ -161,13 +186,16 @@ def _number(digits: tf.Tensor, little_endian: tf.Tensor | bool) -> tf.Tensor:
     return tf.reduce_sum(digits * tf.where(little_endian, powers, powers[::-1]), -1)
 
 
+def _is_png(head: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_all(_bytes(head, tf.constant(0), 8) == list(b"\x89PNG\r\n\x1a\n"))
+
+
 def _declared(head: tf.Tensor) -> tf.Tensor:
     """How many pixels a PNG or BMP file says that it has; 0 for any other."""
-    is_png = tf.reduce_all(_bytes(head, tf.constant(0), 8) == list(b"\x89PNG\r\n\x1a\n"))
     is_bmp = tf.reduce_all(_bytes(head, tf.constant(0), 2) == list(b"BM"))
     png = _number(_bytes(head, tf.constant([16, 20]), 4), little_endian=False)
     bmp = tf.abs(_number(_bytes(head, tf.constant([18, 22]), 4), little_endian=True))  # below zero: from top to bottom
-    return tf.where(is_png, _product(png), tf.where(is_bmp, _product(bmp), 0))
+    return tf.where(_is_png(head), _product(png), tf.where(is_bmp, _product(bmp), 0))
 
 
 def _product(sides: tf.Tensor) -> tf.Tensor:

@@ -118,7 +118,7 @@ def mask_invalid(answer: dict[str, tf.Tensor], valid: tf.Tensor) -> dict[str, tf
     """Replaces what was answered to a picture that could not be read: no class, abstain, as strange as can be.
 
     Args:
-        answer: of label, class_name, probability, abstain, distance, ood and embedding, those that there are.
+        answer: of the signatures' outputs, those that there are.
         valid: `[B]` bool.
     """
     nothing = {
@@ -129,6 +129,11 @@ def mask_invalid(answer: dict[str, tf.Tensor], valid: tf.Tensor) -> dict[str, tf
         "distance": tf.float32.max,
         "ood": 100.0,
         "embedding": 0.0,
+        "probabilities": 0.0,
+        "prediction_set": True,  # it may be any
+        "ids": -1,
+        "labels": NO_LABEL,
+        "similarities": 0.0,
     }
     return {
         name: tf.where(valid[:, tf.newaxis] if values.shape.rank == 2 else valid, values, nothing[name])

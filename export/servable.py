@@ -108,17 +108,26 @@ class AnsweringServable(Servable):
         return mask_invalid(answer | {"embedding": embedding}, valid) | {"valid": valid}
 
     def classify_embeddings(self, embedding: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Is `LabelledMemory.classify`, for `[B, D]` of any length."""
-        return self.memory.classify(unit_norm(embedding))
+        """Is `LabelledMemory.classify`, for `[B, D]` of any length but 0."""
+        directions, valid = _directions(embedding)
+        return mask_invalid(self.memory.classify(directions), valid)
 
     def neighbours(self, embedding: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Is `LabelledMemory.neighbours`, for `[B, D]` of any length."""
-        return self.memory.neighbours(unit_norm(embedding), k=self.num_neighbours)
+        """Is `LabelledMemory.neighbours`, for `[B, D]` of any length but 0."""
+        directions, valid = _directions(embedding)
+        return mask_invalid(self.memory.neighbours(directions, k=self.num_neighbours), valid)
 
     def ood(self, encoded: tf.Tensor) -> dict[str, tf.Tensor]:
         """Is `Strangeness.percentile`, for `[B]` files; and valid."""
         prepared, valid = self._embedder.read_bytes(encoded)
         return mask_invalid(self.strangeness.percentile(self._embedder.features(prepared)), valid) | {"valid": valid}
+
+
+def _directions(embedding: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Scales `[B, D]` to length 1, and says which rows have a direction `[B]`: a broken picture's embedding is 0."""
+    length = tf.reduce_sum(tf.abs(embedding), axis=1)
+    valid = tf.math.is_finite(length) & (length > 0)
+    return unit_norm(tf.where(valid[:, tf.newaxis], embedding, 0.0)), valid
 
 
 def _traced(

@@ -102,7 +102,8 @@ def _array(name: str, value: Any, dtype: np.dtype) -> np.ndarray:
         array = np.array(plain)
         if array.dtype.kind not in "biuf":
             raise BadRequest(f"{name} must be numbers in lists of equal length")
-        return array.astype(dtype)
+        with np.errstate(over="ignore"):  # a number that is too large is infinite
+            return array.astype(dtype)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise BadRequest(f"{name} cannot be read: {str(error).splitlines()[0]}") from error
 

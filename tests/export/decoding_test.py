@@ -9,6 +9,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 from PIL import Image, ImageOps
 
+from semppl.data.decoding import Decoding, decode_file
 from semppl.data.streaming import decode_picture
 from semppl.export import decoding
 from semppl.layers.preprocessing import test_view
@@ -66,6 +67,38 @@ class DecodeUprightTest(tf.test.TestCase, parameterized.TestCase):
         decoded = _decode(encoded, channels)
         self.assertEqual(decoded.shape, (13, 17, channels))
         self.assertAllEqual(decoded, decode_picture(tf.constant(encoded), channels))
+
+    @parameterized.product(channels=[1, 3], kind=["LA", "RGBA", "P", "grey of one level"])
+    def test_what_is_transparent_shows_white_as_in_training(self, channels, kind):
+        picture, file = Image.fromarray(_picture(channels=3)), io.BytesIO()
+        opacity = Image.fromarray(np.linspace(0, 255, 13 * 17).reshape(13, 17).astype(np.uint8))
+        options = {}
+        if kind == "P":
+            picture, options = picture.quantize(16), {"transparency": 3}
+        elif kind == "grey of one level":
+            picture = picture.convert("L")
+            options = {"transparency": picture.getpixel((2, 2))}
+        else:
+            picture = picture.convert(kind)
+            picture.putalpha(opacity)
+        picture.save(file, "PNG", **options)
+        expected, _ = decode_file(file.getvalue(), Decoding(channels=channels))
+        decoded = _decode(file.getvalue(), channels)
+        self.assertAllClose(decoded.astype(int), expected.astype(int), atol=2)  # rounding, and of colours to grey
+        self.assertNotAllClose(decoded, decode_picture(tf.constant(file.getvalue()), channels), atol=9)
+
+    @parameterized.product(channels=[1, 3], mode=["L", "RGB"])
+    def test_a_bmp_file_is_taken_by_either_kind_of_encoder(self, channels, mode):
+        file = io.BytesIO()
+        Image.fromarray(_picture(channels=3)).convert(mode).save(file, "BMP")
+        expected, _ = decode_file(file.getvalue(), Decoding(channels=channels))
+        self.assertAllClose(_decode(file.getvalue(), channels).astype(int), expected.astype(int), atol=1)
+
+    def test_a_bmp_file_with_a_palette_is_refused(self):
+        file = io.BytesIO()
+        Image.fromarray(_picture(channels=3)).quantize(256).save(file, "BMP")
+        with self.assertRaisesRegex(tf.errors.InvalidArgumentError, "A BMP file with a palette"):
+            _decode(file.getvalue(), 1)
 
     @parameterized.product(orientation=list(range(1, 9)), order=["<", ">"])
     def test_every_orientation_is_undone_as_pillow_undoes_it(self, orientation, order):

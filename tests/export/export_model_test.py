@@ -174,6 +174,22 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
                 self.assertTrue(whole.is_compatible_with(values.shape), (name, output, values.shape))
                 self.assertEqual(values.shape[0], 0, (name, output))
 
+    def test_an_embedding_without_a_direction_has_no_class_and_no_neighbour(self):
+        signatures = tf.saved_model.load(str(self._export())).signatures
+        embedding = np.zeros((4, 8), np.float32)
+        embedding[1, 2], embedding[2, 3], embedding[3, 0] = np.nan, np.inf, 5
+        answer = signatures["classify_embeddings"](embedding=tf.constant(embedding))
+        self.assertAllEqual(answer["label"][:3], [-1, -1, -1])
+        self.assertAllEqual(answer["class_name"][:3], [b"", b"", b""])
+        self.assertAllEqual(answer["abstain"][:3], [True, True, True])
+        self.assertAllEqual(answer["prediction_set"][:3], np.ones((3, 10), bool))
+        self.assertAllEqual(answer["probability"][:3], np.zeros(3))
+        self.assertGreaterEqual(answer["label"][3], 0)
+        self.assertAllClose(tf.reduce_sum(answer["probabilities"], 1), [0, 0, 0, 1])
+        neighbours = signatures["neighbours"](embedding=tf.constant(embedding))
+        self.assertAllEqual(neighbours["ids"][:3], np.full((3, 10), -1))
+        self.assertAllInRange(neighbours["labels"][3], 0, 9)
+
     def test_images_without_pixels_are_not_valid(self):
         embed = tf.saved_model.load(str(self._export(memory=False))).signatures["embed_images"]
         for height, width in ((0, 0), (0, 3), (3, 0)):
