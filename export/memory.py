@@ -48,34 +48,37 @@ class LabelledMemory(tf.Module):
         self.embeddings = _variable(embeddings, tf.float32, [None, embeddings.shape[1]])
         self.labels = _variable(labels, tf.int32, [None])
         self.ids = _variable(ids, tf.int64, [None])
-        self.class_names = _variable(list(class_names), tf.string, [None])
+        self.class_names = _variable([*class_names, ""], tf.string, [None])  # the last is that of no class
         self.temperature = _variable(answers.temperature, tf.float32, [])
         self.threshold = _variable(answers.threshold, tf.float32, [])
         self.set_threshold = _variable(answers.set_threshold, tf.float32, [])
 
     def classify(self, embeddings: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Classifies `[B, D]` unit-norm embeddings.
+        """Classifies `[B, D]` unit-norm embeddings; a row of zeros, which a broken picture has, gets no class.
 
         Returns:
             label `[B]` int32, the most probable class; class_name `[B]` string; probability `[B]` of it; abstain `[B]` bool,
             whether that is too little to be relied upon; probabilities `[B, C]`; prediction_set `[B, C]` bool, the classes that
             it may be, never none.
         """
-        num_classes = tf.size(self.class_names)
+        num_classes = tf.size(self.class_names) - 1
+        valid = tf.reduce_any(embeddings != 0, axis=-1)
         probabilities = class_probabilities(
             self._similarities(embeddings), self.labels, num_classes, temperature=self.temperature
         )
         label = tf.argmax(probabilities, -1, tf.int32)
         probability = tf.reduce_max(probabilities, -1)
         likeliest = tf.one_hot(label, num_classes, on_value=True, off_value=False)
-        return {
+        answer = {
             "label": label,
-            "class_name": tf.gather(self.class_names, label),
             "probability": probability,
             "abstain": probability < self.threshold,
             "probabilities": probabilities,
             "prediction_set": likeliest | (probabilities >= self.set_threshold),
         }
+        # By its number, for TFLite cannot choose among texts.
+        class_name = tf.gather(self.class_names, tf.where(valid, label, num_classes))
+        return mask_invalid(answer, valid) | {"class_name": class_name}
 
     def neighbours(self, embeddings: tf.Tensor, *, k: int) -> dict[str, tf.Tensor]:
         """Finds the `k` entries most similar to each of `[B, D]`, or all where there are fewer.

@@ -109,8 +109,8 @@ class AnsweringServable(Servable):
 
     def classify_embeddings(self, embedding: tf.Tensor) -> dict[str, tf.Tensor]:
         """Is `LabelledMemory.classify`, for `[B, D]` of any length but 0."""
-        directions, valid = _directions(embedding)
-        return mask_invalid(self.memory.classify(directions), valid)
+        directions, _ = _directions(embedding)
+        return self.memory.classify(directions)
 
     def neighbours(self, embedding: tf.Tensor) -> dict[str, tf.Tensor]:
         """Is `LabelledMemory.neighbours`, for `[B, D]` of any length but 0."""

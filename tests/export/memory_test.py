@@ -103,7 +103,7 @@ class LabelledMemoryTest(tf.test.TestCase, parameterized.TestCase):
         memory.embeddings.assign(_unit(12, 5, seed=6))
         memory.labels.assign(np.arange(12) % 4)
         memory.ids.assign(np.arange(12))
-        memory.class_names.assign(["a", "b", "c", "d"])
+        memory.class_names.assign(["a", "b", "c", "d", ""])
         self.assertEqual(classify(queries)["probabilities"].shape, (3, 4))
 
 
