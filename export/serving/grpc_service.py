@@ -42,9 +42,10 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         spec = request.model_spec
         signature = spec.signature_name or DEFAULT_SIGNATURE
         with _told(context):
-            version = self._predictor.find(spec.name, spec.version.value if spec.HasField("version") else None)
             most = self._predictor.limits.request_bytes
-            inputs = {name: _array(name, value, most) for name, value in request.inputs.items()}
+            with self._predictor.reading():
+                version = self._predictor.find(spec.name, spec.version.value if spec.HasField("version") else None)
+                inputs = {name: _array(name, value, most) for name, value in request.inputs.items()}
             outputs = self._predictor.predict(version, signature, inputs, request.output_filter)
         response = predict_pb2.PredictResponse()
         response.model_spec.name = spec.name

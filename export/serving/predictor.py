@@ -63,6 +63,16 @@ class Predictor:
         self._turn = threading.BoundedSemaphore(limits.at_once)
         self._counting = threading.Lock()
 
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Counts a request as refused, if what it asks for cannot be made out or is not here."""
+        try:
+            yield
+        except (NotServed, BadRequest):
+            with self._counting:
+                self.counts["refused"] += 1
+            raise
+
     def find(self, name: str, version: int | None = None) -> Version:
         """Finds a version, by default the current one.
 

@@ -14,7 +14,7 @@ from tensorflow.core.protobuf import meta_graph_pb2
 
 from semppl.export.serving import grpc_service
 from semppl.export.serving.json_tensors import BadRequest, decode_request, encode_response, read_object
-from semppl.export.serving.model_versions import input_dtypes
+from semppl.export.serving.model_versions import Version, input_dtypes
 from semppl.export.serving.predictor import DEFAULT_SIGNATURE, Busy, NotServed, Predictor
 
 _ROUTE = re.compile(r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d{1,18}))?(?P<what>:predict|/metadata)?")
@@ -77,6 +77,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         raise BadRequest("Predictions must be asked for by POST")
 
     def _predict(self) -> bytes:
+        with self.predictor.reading():
+            version, signature, inputs, by_rows = self._request()
+        return encode_response(self.predictor.predict(version, signature, inputs), by_rows=by_rows)
+
+    def _request(self) -> tuple[Version, str, dict[str, np.ndarray], bool]:
+        """Reads what is to be predicted: the version, the signature, its inputs, and whether they came by rows."""
         body = self._body()
         route = self._route()
         if route["what"] != ":predict":
@@ -90,7 +96,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         inputs = {
             name: _with_width(value, version.signatures[signature].inputs[name]) for name, value in inputs.items()
         }
-        return encode_response(self.predictor.predict(version, signature, inputs), by_rows=by_rows)
+        return version, signature, inputs, by_rows
 
     def _body(self) -> bytes:
         length = self.headers.get("Content-Length", "")

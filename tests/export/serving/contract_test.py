@@ -6,8 +6,10 @@ Every test asks over the wire, and compares with the SavedModel run in this proc
 import base64
 import os
 import pathlib
+import re
 import tempfile
 import unittest
+import urllib.request
 
 import numpy as np
 import tensorflow as tf
@@ -105,6 +107,11 @@ class ContractTest(tf.test.TestCase):
         self.assertEqual(status, 404)
         self.assertIn("error", answer)
 
+    def _refused(self):
+        with urllib.request.urlopen(f"{self.server.rest}/monitoring/prometheus/metrics", timeout=60) as answer:
+            counted = re.search(r'outcome="refused"} (\d+)', answer.read().decode())
+        return int(counted[1]) if counted else 0
+
     def test_a_wrong_request_is_refused_and_the_next_one_answered(self):
         wrong = [
             b"{",
@@ -116,6 +123,7 @@ class ContractTest(tf.test.TestCase):
             {"signature_name": "neighbours", "instances": ["a"]},
             {"signature_name": "embed_images", "inputs": [[1.0]]},
         ]
+        refused = self._refused()
         for body in wrong:
             status, answer = self.server.ask("/v1/models/digits:predict", body)
             self.assertBetween(status, 400, 404, body)
@@ -129,6 +137,8 @@ class ContractTest(tf.test.TestCase):
         ):
             with self.assertRaises(ValueError):
                 grpc_client.predict(signature, {name: value})
+        if not os.environ.get("TENSORFLOW_MODEL_SERVER"):  # which has names of its own
+            self.assertEqual(self._refused() - refused, len(wrong) + 4)
         self.test_rows_are_answered_by_rows()
 
     def test_no_mutated_picture_fails_its_neighbour(self):

@@ -74,6 +74,13 @@ class PredictorTest(_TestCase):
         self._predict(predictor)
         self.assertEqual(predictor.counts, {"ok": 1, "refused": 1, "busy": 0})
 
+    def test_what_cannot_be_made_out_is_counted_as_refused(self):
+        predictor = self._predictor()
+        for error in (BadRequest("no JSON"), NotServed("no model")):
+            with self.assertRaises(type(error)), predictor.reading():
+                raise error
+        self.assertEqual(predictor.counts, {"ok": 0, "refused": 2, "busy": 0})
+
     def test_what_is_not_here_is_not_found(self):
         predictor = self._predictor()
         self.assertEqual(predictor.find("model", 1).number, 1)
