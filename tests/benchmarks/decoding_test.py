@@ -16,6 +16,7 @@ from semppl.tests import testing
 
 
 class DecodingTest(tf.test.TestCase):
+    @testing.slow
     def test_both_read_the_same_pictures_and_one_makes_six_views_of_each(self):
         folder = pathlib.Path(self.create_tempdir().full_path)
         for number in range(3):

@@ -25,6 +25,7 @@ class MachineryCostTest(tf.test.TestCase):
         self.assertAlmostEqual(machinery_cost.similarities_in_gigabytes(settings, 16), 4.1, 1)
         self.assertAlmostEqual(machinery_cost.similarities_in_gigabytes(settings), 65.5, 1)
 
+    @testing.slow
     def test_a_replica_compares_its_own_images_and_draws_from_all(self):
         module = machinery_cost.program(machinery_cost.settings_of(64, 32), replicas=4)
         self.assertEqual(hlo.problems(module), [])

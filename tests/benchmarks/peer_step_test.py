@@ -22,6 +22,7 @@ class PeerStepTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(peer_step.nt_xent(tf.constant(embeddings), temperature=0.5), expected, rtol=1e-9)
 
     @parameterized.parameters("float32", "bfloat16")
+    @testing.slow
     def test_both_steps_run(self, precision):
         steps = peer_step.steps("convnet", 4, precision)
         first, _ = steps["ours"](), steps["bare"]()

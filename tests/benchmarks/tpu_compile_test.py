@@ -25,6 +25,7 @@ def _parse(preset, *arguments, replicas=1):
 
 
 class TpuCompileTest(tf.test.TestCase):
+    @testing.slow
     def test_the_step_of_digits_neither_calls_the_host_nor_has_open_shapes(self):
         module = tpu_compile.step_program(_parse("digits.flags"))
         self.assertEqual(hlo.problems(module), [])

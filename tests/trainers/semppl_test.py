@@ -169,8 +169,7 @@ class StepTest(tf.test.TestCase, parameterized.TestCase):
             expected = oracle.step(predictions, targets, arrays)
             self.assertContainsSubset(expected, report)
             for name, value in expected.items():
-                # A gradient of length 12 that 32 bits round differently is 2e-5 longer in the third step.
-                self.assertAllClose(report[name], value, rtol=5e-5, atol=1e-5, msg=f"{name} of step {number}")
+                self.assertAllClose(report[name], value, rtol=1e-5, atol=1e-5, msg=f"{name} of step {number}")
             self._assert_same_queues(model.queue, oracle.slots)
             self.assertAllEqual(model.optimizer.iterations, number + 1)
 
@@ -356,7 +355,8 @@ class CompiledStepTest(tf.test.TestCase, parameterized.TestCase):
             expected, report = eager.train_step(batch), step(batch)
             self.assertCountEqual(report, expected)
             for name, value in expected.items():
-                self.assertAllClose(report[name], value, rtol=1e-5, atol=1e-5, msg=f"{name} of step {number}")
+                # A gradient of length 12 that 32 bits round differently is 2e-5 longer in the third step.
+                self.assertAllClose(report[name], value, rtol=5e-5, atol=1e-5, msg=f"{name} of step {number}")
             for variable, partner in zip(_all_variables(model), _all_variables(eager), strict=True):
                 self.assertAllClose(variable, partner, rtol=1e-5, atol=1e-5, msg=variable.name)
 
