@@ -85,8 +85,9 @@ def decode_upright(encoded: tf.Tensor, channels: int, *, max_pixels: int = MAX_P
 
 def _png(encoded: tf.Tensor, channels: int) -> tf.Tensor:
     """Decodes a PNG file, on white paper: `[H, W, C]` uint8."""
-    image = tf.io.decode_png(encoded, channels=channels)
-    opacity = tf.io.decode_png(encoded, channels=4)[..., 3:]
+    with_opacity = tf.io.decode_png(encoded, channels=4)
+    opacity = with_opacity[..., 3:]
+    image = with_opacity[..., :3] if channels == 3 else tf.io.decode_png(encoded, channels=1)
 
     def on_paper() -> tf.Tensor:
         light, full = tf.cast(opacity, tf.uint16), tf.constant(255, tf.uint16)  # products fit into 16 bits

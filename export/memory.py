@@ -62,7 +62,7 @@ class LabelledMemory(tf.Module):
             it may be, never none.
         """
         num_classes = tf.size(self.class_names) - 1
-        valid = tf.reduce_any(embeddings != 0, axis=-1)
+        valid = _has_direction(embeddings)
         probabilities = class_probabilities(
             self._similarities(embeddings), self.labels, num_classes, temperature=self.temperature
         )
@@ -84,14 +84,15 @@ class LabelledMemory(tf.Module):
         """Finds the `k` entries most similar to each of `[B, D]`, or all where there are fewer.
 
         Returns:
-            ids `[B, k]` int64, labels `[B, k]` int32, and similarities `[B, k]` in -1..1, falling.
+            ids `[B, k]` int64, labels `[B, k]` int32, and similarities `[B, k]` in -1..1, falling; −1, −1 and 0 to a row of zeros.
         """
         similarities, places = tf.math.top_k(self._similarities(embeddings), tf.minimum(k, tf.size(self.labels)))
-        return {
+        answer = {
             "ids": tf.gather(self.ids, places),
             "labels": tf.gather(self.labels, places),
             "similarities": similarities,
         }
+        return mask_invalid(answer, _has_direction(embeddings))
 
     def _similarities(self, embeddings: tf.Tensor) -> tf.Tensor:
         return tf.matmul(embeddings, self.embeddings, transpose_b=True)  # [B,M]
@@ -142,6 +143,10 @@ def mask_invalid(answer: dict[str, tf.Tensor], valid: tf.Tensor) -> dict[str, tf
         name: tf.where(valid[:, tf.newaxis] if values.shape.rank == 2 else valid, values, nothing[name])
         for name, values in answer.items()
     }
+
+
+def _has_direction(embeddings: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_any(embeddings != 0, axis=-1)
 
 
 def _variable(value: object, dtype: tf.DType, shape: list[int | None]) -> tf.Variable:

@@ -109,13 +109,11 @@ class AnsweringServable(Servable):
 
     def classify_embeddings(self, embedding: tf.Tensor) -> dict[str, tf.Tensor]:
         """Is `LabelledMemory.classify`, for `[B, D]` of any length but 0."""
-        directions, _ = _directions(embedding)
-        return self.memory.classify(directions)
+        return self.memory.classify(_directions(embedding))
 
     def neighbours(self, embedding: tf.Tensor) -> dict[str, tf.Tensor]:
         """Is `LabelledMemory.neighbours`, for `[B, D]` of any length but 0."""
-        directions, valid = _directions(embedding)
-        return mask_invalid(self.memory.neighbours(directions, k=self.num_neighbours), valid)
+        return self.memory.neighbours(_directions(embedding), k=self.num_neighbours)
 
     def ood(self, encoded: tf.Tensor) -> dict[str, tf.Tensor]:
         """Is `Strangeness.percentile`, for `[B]` files; and valid."""
@@ -123,11 +121,10 @@ class AnsweringServable(Servable):
         return mask_invalid(self.strangeness.percentile(self._embedder.features(prepared)), valid) | {"valid": valid}
 
 
-def _directions(embedding: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Scales `[B, D]` to length 1, and says which rows have a direction `[B]`: a broken picture's embedding is 0."""
-    length = tf.reduce_sum(tf.abs(embedding), axis=1)
-    valid = tf.math.is_finite(length) & (length > 0)
-    return unit_norm(tf.where(valid[:, tf.newaxis], embedding, 0.0)), valid
+def _directions(embedding: tf.Tensor) -> tf.Tensor:
+    """Scales `[B, D]` to length 1; a row without a direction, of zeros or with a number that is none, becomes zeros."""
+    is_finite = tf.math.is_finite(tf.reduce_sum(tf.abs(embedding), axis=1, keepdims=True))
+    return unit_norm(tf.where(is_finite, embedding, 0.0))
 
 
 def _traced(

@@ -273,6 +273,7 @@ def _announce(
         print(f"going on from step {first_step} of {hyperparameters.steps}", flush=True)
 
 
+@quiet.program
 def main(argv: list[str]) -> int:
     """Runs from flags.
 
@@ -281,7 +282,6 @@ def main(argv: list[str]) -> int:
         worker lost; 130 Ctrl-C.
     """
     del argv
-    quiet.hush()
     tf.config.experimental.enable_op_determinism()
     try:
         with Termination() as termination:
@@ -310,8 +310,6 @@ def main(argv: list[str]) -> int:
         return _fail(str(error), 3)
     except checkpoints.NotWritten as error:
         return _fail(str(error), 4)
-    except (ValueError, OSError) as error:
-        return _fail(str(error), 2)
     return 0
 
 
