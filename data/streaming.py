@@ -45,12 +45,12 @@ class StreamedImageSet:
             rows: dataset of dicts with a scalar id, and anything more.
             function: takes a row with its image `[H, W, C]` uint8, and its mask `[H, W]` uint8 where there are masks.
         """
-        chunks = rows.batch(_READ_AT_ONCE).map(
-            lambda row: row | self.encoded(row["ids"]), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-        )
-        return chunks.unbatch().map(
-            lambda row: function(self._decoded(row)), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-        )
+        # There is no Python in it to convert; looking for some takes a second.
+        as_it_is = tf.autograph.experimental.do_not_convert
+        read = as_it_is(lambda row: row | self.encoded(row["ids"]))
+        made = as_it_is(lambda row: function(self._decoded(row)))
+        chunks = rows.batch(_READ_AT_ONCE).map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return chunks.unbatch().map(made, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
     def batches(
         self, prepare: Callable[[tf.Tensor], tf.Tensor], *, batch_size: int, ids: np.ndarray | None = None

@@ -124,6 +124,7 @@ class EndToEndTest(tf.test.TestCase):
         expected = features / np.linalg.norm(features, axis=-1, keepdims=True)
         self.assertAllClose(answer["embedding"], expected, atol=1e-5)
 
+    @testing.slow
     def test_a_run_in_bfloat16_is_restored_evaluated_and_served_in_float32(self):
         workdir = self.run_folder(precision="bfloat16", steps=3, warmup_steps=0)
         reader = tf.train.load_checkpoint(checkpoints.latest_checkpoint(workdir))

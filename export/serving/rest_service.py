@@ -6,6 +6,7 @@ import re
 import socket
 import socketserver
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from semppl.export.serving.predictor import DEFAULT_SIGNATURE, Busy, NotServed, 
 
 _ROUTE = re.compile(r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d{1,18}))?(?P<what>:predict|/metadata)?")
 _SILENCE_SECONDS = 30.0  # a client that says nothing for so long is cut off
+_LINGER_SECONDS = 30.0  # for which a refused request may go on being sent
 _CONNECTIONS = 64
 _DIGITS = 18  # of a number; Python refuses to read very long ones
 
@@ -29,6 +31,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = _SILENCE_SECONDS
     predictor: Predictor
+    _unread = False  # of a request whose body is refused
 
     def do_GET(self) -> None:
         """Tells status, metadata, health or metrics."""
@@ -61,6 +64,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)
+        if self._unread:
+            self._linger()
+
+    def _linger(self) -> None:
+        """Throws away what still comes of a request: closing at once would reset the connection, and with it the answer."""
+        self.connection.shutdown(socket.SHUT_WR)
+        end = time.monotonic() + _LINGER_SECONDS
+        while time.monotonic() < end and self.rfile.read1(1 << 16):
+            pass
 
     def _get(self) -> bytes:
         if self.path == "/healthz":
@@ -102,7 +114,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "")
         allowed = self.predictor.limits.request_bytes
         if not length.isdecimal() or len(length) > _DIGITS or int(length) > allowed:
-            self.close_connection = True  # its body is not read
+            self.close_connection = self._unread = True
             raise BadRequest(f"Content-Length must be at most {allowed}. Received: {length[:_DIGITS] or 'none'}")
         return self.rfile.read(int(length))
 

@@ -204,12 +204,18 @@ _SETTINGS = {
 
 
 class StreamedPipelineTest(tf.test.TestCase, parameterized.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.compiled = staticmethod(streaming._plan)
+        plain = tf.function(streaming._plan.python_function, autograph=False)
+        cls.plan = staticmethod(plain)  # compiling takes seconds
+
     def setUp(self):
         super().setUp()
         self.pixels = np.stack([_picture(18, 18, seed=i) for i in range(_NUM)])
         self.masks = (np.random.default_rng(5).uniform(size=(_NUM, 18, 18)) < 0.6).astype(np.uint8)
-        self.plan = streaming._plan
-        self.enterContext(mock.patch.object(streaming, "_plan", self.plan.python_function))  # compiling takes seconds
+        self.enterContext(mock.patch.object(streaming, "_plan", self.plan))
         self.truth = (np.arange(_NUM) % 3).astype(np.int32)
         self.labels = np.where(np.arange(_NUM) < 6, self.truth, NO_LABEL).astype(np.int32)
 
@@ -231,7 +237,7 @@ class StreamedPipelineTest(tf.test.TestCase, parameterized.TestCase):
 
     @parameterized.parameters(("imagenet", 1), ("cifar", 10**6), ("identity", 10**6))
     def test_pictures_on_disk_give_the_batches_that_pictures_in_memory_give(self, recipe, worth_compiling):
-        plan = self.plan if worth_compiling == 1 else streaming._plan
+        plan = self.compiled if worth_compiling == 1 else self.plan
         with (
             mock.patch.object(pipeline, "_WORTH_COMPILING", worth_compiling),
             mock.patch.object(streaming, "_plan", plan),

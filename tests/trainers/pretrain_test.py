@@ -181,6 +181,7 @@ class RunTest(tf.test.TestCase, parameterized.TestCase):
 
 
 class DevicesTest(tf.test.TestCase):
+    @testing.slow
     def test_compiled_and_mirrored_runs_report_the_same(self):
         folder = pathlib.Path(self.create_tempdir().full_path)
         # With the first seed two classes are so near in one vote that rounding decides.
