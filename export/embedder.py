@@ -13,6 +13,7 @@ from semppl.layers.networks import OnlineNetwork, unit_norm
 from semppl.layers.preprocessing import test_view
 
 EMBEDDINGS = ("projections", "features")
+_MOST_FROZEN_BYTES = 2**28
 
 _Function = Callable[[tf.Tensor], tf.Tensor]
 
@@ -96,7 +97,13 @@ class Embedder(tf.Module):
         return decode_rows(encoded, self.prepare, size=self.size, channels=self.channels)
 
     def freeze(self) -> None:
-        """Makes constants of the weights: what cannot change, oneDNN lays out once, and not for every request."""
+        """Makes constants of the weights: what cannot change, oneDNN lays out once, and not for every request.
+
+        Large weights stay variables: constants are held in a dozen copies while a model is saved or loaded, and in a message of at
+        most two gigabytes.
+        """
+        if sum(weight.dtype.size * weight.shape.num_elements() for weight in self.weights) > _MOST_FROZEN_BYTES:
+            return
         side = [None, self.size, self.size, self.channels]
         width = self.features(tf.zeros([1, *side[1:]])).shape[-1]
         self._encode = self._frozen(self._encode, side)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
@@ -15,7 +16,7 @@ from absl.testing import flagsaver, parameterized
 from tensorflow.core.protobuf import saved_model_pb2
 
 from semppl.data.sources import load_source
-from semppl.export import export_model, warmup
+from semppl.export import embedder, export_model, warmup
 from semppl.export.evidence import Evidence, Trust
 from semppl.export.run_evidence import RunImages
 from semppl.export.serving.extra import has_serving
@@ -239,6 +240,20 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         # In int8 the smaller kernels, up to 100 kB, are made float32 again when the graph is written.
         sizes = [_constant_bytes(served) for served in (exact, coarse)]
         self.assertGreater(sizes[0] / sizes[1], smaller - 0.2)
+
+    @parameterized.parameters("float32", "bfloat16", "int8")
+    def test_large_weights_stay_variables_and_change_no_answer(self, dtype):
+        run = {"width": 1.0, "head_width": 128}
+        frozen = self._export(run=run, dtype=dtype)
+        large = self.folder / "served" / "digits" / "2"
+        write_run(self.folder / "run", **run)
+        with mock.patch.object(embedder, "_MOST_FROZEN_BYTES", 2**10):
+            export_model.export(self.folder / "run", large, dtype=dtype)
+        self.assertLess(_constant_bytes(large), 0.1 * _constant_bytes(frozen))
+        files = tf.constant([pathlib.Path(path).read_bytes() for path in self._pictures()[1]])
+        answers = [tf.saved_model.load(str(f)).signatures["serving_default"](bytes=files) for f in (frozen, large)]
+        for name in ("embedding", "probability", "label", "valid"):
+            self.assertAllClose(*(answer[name] for answer in answers), atol=1e-5)
 
     @parameterized.named_parameters(
         ("it_was_not_trained_here", {"queue": False}, {}), ("it_is_not_wanted", {}, {"memory": False})

@@ -77,10 +77,13 @@ class StoppedTest(_Case):
         time.sleep(after)
         self.assertTrue(run.wait_until(when), run.stderr)
         if by == "SIGKILL":
-            self.assertEqual(run.kill(), -9)
+            code = run.kill()
+            ended = code == 0 and (run.workdir / "done.json").exists()  # by itself, a moment before
+            self.assertTrue(code == -9 or ended, run.stderr)
         else:
             code, seconds = run.terminate()
-            self.assertEqual((code, run.stderr), (0, ""))
+            deaf = code == -15 and not run.stdout  # Python was still starting
+            self.assertEqual((0 if deaf else code, run.stderr), (0, ""))
             self.assertLess(seconds, 10)
         reports = runs.reported_steps(run.workdir)
         self.assertEqual(reports, _REPORTS[: len(reports)])
