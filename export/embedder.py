@@ -59,7 +59,7 @@ class Embedder(tf.Module):
         if dtype in ("bfloat16", "float16"):
             network = in_half(network, hyperparameters, dtype)
         self._int8 = Int8Kernels(network) if dtype == "int8" else None
-        self.weights = network.weights
+        self.weights = self._int8.weights if self._int8 else network.weights
         self.prepare = test_view(hyperparameters.recipe, hyperparameters.large_size, shrink=hyperparameters.shrink)
         self.size = hyperparameters.large_size
         self.channels = hyperparameters.channels
