@@ -23,27 +23,30 @@ class Version:
 
     Attributes:
         number: its folder's name.
-        functions: by signature.
+        functions: by signature; of arrays by name.
         signatures: as they stand in the file: names, types and shapes of what goes in and comes out.
-        loaded: the model, which owns the variables.
     """
 
     number: int
-    functions: dict[str, Callable[..., dict[str, tf.Tensor]]]
+    functions: dict[str, Callable[..., dict[str, np.ndarray]]]
     signatures: dict[str, meta_graph_pb2.SignatureDef]
-    loaded: object
 
     @classmethod
     def load(cls, folder: pathlib.Path) -> "Version":
-        """Loads a version's folder, and runs its warm-up requests, so that no client waits for what is done once."""
+        """Loads a version's folder, and runs its warm-up requests, so that no client waits for what is done once.
+
+        Into a session, as TensorFlow Serving does; and each eager call of a function leaves some bytes behind for ever.
+        """
         file = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
         signatures = {name: value for name, value in file.meta_graphs[0].signature_def.items() if name != _INTERNAL}
-        loaded = tf.saved_model.load(str(folder))
-        functions = dict(loaded.signatures)
+        with tf.Graph().as_default() as graph:
+            session = tf.compat.v1.Session(graph=graph)  # the functions keep it; closed when nobody has them any more
+            tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], str(folder))
+            functions = {name: _function(session, signature) for name, signature in signatures.items()}
         if (folder / WARMUP).is_file():
-            for signature, inputs in read_warmup(folder):
-                functions[signature](**{name: tf.constant(value) for name, value in inputs.items()})
-        return cls(int(folder.name), functions, signatures, loaded)
+            for name, inputs in read_warmup(folder):
+                functions[name](**inputs)
+        return cls(int(folder.name), functions, signatures)
 
 
 class ModelVersions:
@@ -112,6 +115,17 @@ class ModelVersions:
 
     def _why(self) -> str:
         return "".join(f" ({message})" for _, message in self.states.values())
+
+
+def _function(
+    session: tf.compat.v1.Session, signature: meta_graph_pb2.SignatureDef
+) -> Callable[..., dict[str, np.ndarray]]:
+    """Makes a function of a signature's inputs, by name."""
+    outputs = list(signature.outputs)
+    run = session.make_callable(
+        [signature.outputs[name].name for name in outputs], [spec.name for spec in signature.inputs.values()]
+    )
+    return lambda **inputs: dict(zip(outputs, run(*(inputs[name] for name in signature.inputs)), strict=True))
 
 
 def input_dtypes(signature: meta_graph_pb2.SignatureDef) -> dict[str, np.dtype]:

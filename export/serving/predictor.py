@@ -145,7 +145,6 @@ class Predictor:
 
 def _run(version: Version, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     try:
-        answer = version.functions[signature](**{name: tf.constant(value) for name, value in inputs.items()})
+        return version.functions[signature](**inputs)
     except (tf.errors.OpError, ValueError) as error:
         raise BadRequest(" ".join(str(error).split())[:_MESSAGE]) from error
-    return {name: value.numpy() for name, value in answer.items()}

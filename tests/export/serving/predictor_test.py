@@ -128,7 +128,7 @@ class ModelVersionsTest(_TestCase):
         self._write(11, factor=4.0)
         versions.look()
         self.assertEqual((versions.current.number, versions.states), (11, {11: ("AVAILABLE", "")}))
-        answer = versions.current.functions["serving_default"](x=tf.ones([1, 2]))
+        answer = versions.current.functions["serving_default"](x=np.ones([1, 2], np.float32))
         self.assertAllEqual(answer["y"], [[4.0, 4.0]])
 
     def test_a_version_that_cannot_be_loaded_leaves_the_one_before(self):
