@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+from tensorflow.core.protobuf import meta_graph_pb2
 
 from semppl.export.warmup import WARMUP, read_warmup
 
@@ -37,11 +37,10 @@ class Version:
 
         Into a session, as TensorFlow Serving does; and each eager call of a function leaves some bytes behind for ever.
         """
-        file = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
-        signatures = {name: value for name, value in file.meta_graphs[0].signature_def.items() if name != _INTERNAL}
         with tf.Graph().as_default() as graph:
             session = tf.compat.v1.Session(graph=graph)  # the functions keep it; closed when nobody has them any more
-            tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], str(folder))
+            file = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], str(folder))
+            signatures = {name: value for name, value in file.signature_def.items() if name != _INTERNAL}
             functions = {name: _function(session, signature) for name, signature in signatures.items()}
         if (folder / WARMUP).is_file():
             for name, inputs in read_warmup(folder):
