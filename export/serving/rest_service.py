@@ -2,9 +2,9 @@
 
 import http.server
 import json
+import queue
 import re
 import socket
-import socketserver
 import threading
 import time
 from typing import Any
@@ -125,34 +125,46 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return match.groupdict()
 
 
-class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
-    """A thread per connection, and not too many of them.
+class Server(http.server.HTTPServer):
+    """A thread per connection, and not too many of them: always the same ones, since each that runs a model leaves some bytes.
 
     Args:
         predictor: that runs the model.
         port: on the loopback interface; 0 takes a free one.
     """
 
-    daemon_threads = True
     request_queue_size = 128
 
     def __init__(self, predictor: Predictor, port: int) -> None:
         self._free = threading.BoundedSemaphore(_CONNECTIONS)
+        self._accepted: queue.SimpleQueue[tuple[Any, Any] | None] = queue.SimpleQueue()
         super().__init__(("localhost", port), type("BoundHandler", (Handler,), {"predictor": predictor}))
+        for number in range(_CONNECTIONS):
+            threading.Thread(target=self._serve_connections, name=f"rest-{number}", daemon=True).start()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Begins a connection, or closes it where there are too many."""
+        """Hands a connection on, or closes it where there are too many."""
         if self._free.acquire(blocking=False):
-            super().process_request(request, client_address)
+            self._accepted.put((request, client_address))
         else:
             self.shutdown_request(request)
 
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Serves a connection to its end."""
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._free.release()
+    def server_close(self) -> None:
+        """Ends the threads too; each when its connection ends."""
+        super().server_close()
+        for _ in range(_CONNECTIONS):
+            self._accepted.put(None)
+
+    def _serve_connections(self) -> None:
+        while (connection := self._accepted.get()) is not None:
+            request, client_address = connection
+            try:
+                self.finish_request(request, client_address)
+            except Exception:  # a connection's error ends the connection
+                self.handle_error(request, client_address)
+            finally:
+                self.shutdown_request(request)
+                self._free.release()
 
     def handle_error(self, request: socket.socket | tuple[bytes, socket.socket], client_address: Any) -> None:
         """Says nothing: a client that hangs up is no news."""

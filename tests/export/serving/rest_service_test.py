@@ -3,12 +3,15 @@
 import contextlib
 import http.client
 import json
+import socket
+import threading
+import time
 import types
 
 import tensorflow as tf
 
 from semppl.export.serving import rest_service
-from semppl.export.serving.predictor import Limits
+from semppl.export.serving.predictor import Limits, NotServed
 from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
 
 
@@ -24,6 +27,53 @@ class RefusalTest(tf.test.TestCase):
         answer = connection.getresponse()
         self.assertEqual(answer.status, 400)
         self.assertIn("at most 1000. Received: 100000000", json.loads(answer.read())["error"])
+
+
+class ConnectionsTest(tf.test.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.threads = set()
+        self.server = rest_service.start(types.SimpleNamespace(find=self._find), 0)
+        self.addCleanup(self.server.server_close)
+        self.addCleanup(self.server.shutdown)
+
+    def _find(self, *_):
+        self.threads.add(threading.current_thread())
+        raise NotServed("not here")
+
+    def _ask(self):
+        """Asks on a connection of its own."""
+        with contextlib.closing(http.client.HTTPConnection(*self.server.server_address, timeout=60)) as connection:
+            connection.request("GET", "/v1/models/model")
+            return connection.getresponse().status
+
+    def test_the_same_threads_serve_one_connection_after_the_other(self):
+        self.assertEqual({self._ask() for _ in range(200)}, {404})
+        self.assertLessEqual(len(self.threads), 64)
+
+    def test_one_too_many_is_closed_and_served_when_another_has_gone(self):
+        others = [socket.create_connection(self.server.server_address) for _ in range(64)]
+        for other in others:
+            self.addCleanup(other.close)
+        with self.assertRaises(OSError):
+            self._ask()
+        others[0].close()
+        self.assertEqual(self._ask_until_served(), 404)
+
+    def _ask_until_served(self):
+        for _ in range(1000):
+            with contextlib.suppress(OSError):
+                return self._ask()
+            time.sleep(0.01)
+        raise AssertionError("never served")
+
+    def test_closing_the_server_ends_its_threads(self):
+        self._ask()
+        self.server.shutdown()
+        self.server.server_close()
+        for thread in self.threads:
+            thread.join(60)
+            self.assertFalse(thread.is_alive())
 
 
 if __name__ == "__main__":
