@@ -146,11 +146,14 @@ def crop_picture(
 
     def view(number: int, size: int) -> tf.Tensor:
         top, left, high, wide = tf.unstack(boxes[number])
-        cut = tf.image.convert_image_dtype(image[top : top + high, left : left + wide], tf.float32)
+        cut = image[top : top + high, left : left + wide]
         if mask is not None and number < large_views:
             background = bare[number] & (mask[top : top + high, left : left + wide] == 0)
+            cut = tf.image.convert_image_dtype(cut, tf.float32)
             cut = tf.where(background[..., tf.newaxis], views.BACKGROUND, cut)
-        resized = tf.clip_by_value(tf.image.resize(cut, [size, size], "bicubic"), 0.0, 1.0)
+        # The kernel reads whole numbers as they are: what is large need not become floating-point.
+        scale = 1.0 if cut.dtype.is_floating else 1.0 / cut.dtype.max
+        resized = tf.clip_by_value(tf.image.resize(cut, [size, size], "bicubic") * scale, 0.0, 1.0)
         flipped = tf.cond(mirrored[number], lambda: tf.reverse(resized, [1]), lambda: resized)
         return tf.ensure_shape(flipped, [size, size, image.shape[-1]])
 

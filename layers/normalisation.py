@@ -9,6 +9,7 @@ import tensorflow as tf
 from semppl.layers import collectives
 from semppl.layers.initialisers import fan_in_normal
 from semppl.layers.recomputation import moves_averages
+from semppl.layers.small_maps import Convolution
 
 _SPATIAL_CHANNELS_PER_GROUP = 2
 _VECTOR_CHANNELS_PER_GROUP = 16
@@ -210,7 +211,7 @@ class GroupNorm(_Affine):
 
 
 @tf.keras.saving.register_keras_serializable(package="semppl")
-class StandardisedConv2D(tf.keras.layers.Conv2D):
+class StandardisedConv2D(Convolution):
     """A convolution whose kernel has mean 0 and variance 1 / fan-in per output channel at every use.
 
     Reference: Qiao et al. 2019, arXiv 1903.10520, eq. 7; the division by the fan-in, which group norm undoes, keeps the
@@ -249,7 +250,7 @@ def convolution(
         padding: "same" or "valid".
         name: of the layer.
     """
-    kind = StandardisedConv2D if standardise else tf.keras.layers.Conv2D
+    kind = StandardisedConv2D if standardise else Convolution
     return kind(
         filters,
         kernel_size,

@@ -12,7 +12,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from semppl import layers
-from semppl.layers import convnet, embedding_queue, heads, networks, normalisation, resnet, selective_kernel
+from semppl.layers import convnet, embedding_queue, heads, networks, normalisation, resnet, selective_kernel, small_maps
 
 _NETWORK = {
     "encoder": "convnet",
@@ -54,6 +54,9 @@ CASES = {
     ),
     "standardised_convolution": Case(
         normalisation.StandardisedConv2D, {"filters": 5, "kernel_size": (3, 3)}, (4, 4, 3), (2, 2, 5)
+    ),
+    "convolution": Case(
+        small_maps.Convolution, {"filters": 5, "kernel_size": (3, 3), "padding": "same"}, (4, 4, 3), (4, 4, 5)
     ),
     "convnet": Case(convnet.ConvNet, {"widths": (8, 16), "norm": "group", "stem_stride": 2}, (8, 8, 3), (16,)),
     "mlp": Case(heads.MLP, {"hidden_width": 12, "output_width": 6, "norm": "group"}, (8,), (6,)),
