@@ -41,7 +41,8 @@ Report = dict[str, Any]
 _FEW_LABELS = 3
 _RARE = 0.1  # a class this small, beside the largest, makes the classes uneven
 _PAIRS = 200  # listed; all are counted
-_SIZES = (32, 64, 96, 128, 224)
+_SIZES = (32, 48, 64, 96, 128, 224)
+_NEGATIVES = 40  # and half of a batch labelled: what did best, docs/results.md
 
 
 def examine(hyperparameters: Hyperparameters, *, trial_steps: int = 0) -> tuple[Report, Source | None]:
@@ -224,16 +225,17 @@ def _suggestions(report: Report, source: Source) -> dict[str, str]:
     median = min(
         (folder["shorter_side"]["median"] for folder in report["folders"] if folder["flag"] == "data"), default=0
     )
-    largest = 224 if accelerated else 64
+    largest = 224 if accelerated else 48
     size = max((size for size in _SIZES if size <= min(0.75 * median, largest)), default=_SIZES[0])
     batch = min(256 if accelerated else 64, max(16, len(source.train) // 4))
     labelled = report["parts"].get("labelled", 0)
-    per_batch = (
-        batch
-        if labelled == len(source.train)
-        else min(labelled, max(batch // 8, min(len(source.class_names), batch // 4)))
-    )
-    suggestions = {"batch_size": str(batch), "labelled_batch_size": str(per_batch), "queue_size": str(10 * batch)}
+    per_batch = batch if labelled == len(source.train) else min(labelled, batch // 2)
+    suggestions = {
+        "batch_size": str(batch),
+        "labelled_batch_size": str(per_batch),
+        "negatives": str(min(_NEGATIVES, batch - 1)),
+        "queue_size": str(10 * batch),
+    }
     if median:
         photographs = {"large_size": str(size), "small_size": str(max(16, size // 2)), "shrink": str(2 * size)}
         recipe = "grey" if source.train.channels == 1 else "imagenet" if size > 32 else "cifar"

@@ -35,6 +35,7 @@ _SMALL = (
     "--embedding_width=16",
     "--batch_size=16",
     "--labelled_batch_size=4",
+    "--negatives=10",
     "--queue_size=32",
     "--steps=6",
     "--warmup_steps=1",
