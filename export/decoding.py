@@ -11,6 +11,7 @@ _AT_A_TIME = 4  # pictures of one batch
 _HEAD = 2**17  # bytes: a JPEG's orientation stands in a segment of at most 2**16, near the front
 _MAX_SEGMENTS = 32
 _MAX_TAGS = 512
+_PNG_GREY, _PNG_RGB = 0, 2
 
 
 def decode_rows(
@@ -77,24 +78,42 @@ def decode_upright(encoded: tf.Tensor, channels: int, *, max_pixels: int = MAX_P
         return turn_upright(image, exif_orientation(head))
 
     def other() -> tf.Tensor:
-        return tf.cond(_is_png(head), lambda: _png(encoded, channels), lambda: _bmp(encoded, head, channels))
+        return tf.cond(_is_png(head), lambda: _png(encoded, head, channels), lambda: _bmp(encoded, head, channels))
 
     with tf.control_dependencies([allowed]):
         return tf.ensure_shape(tf.cond(is_jpeg, jpeg, other), [None, None, channels])
 
 
-def _png(encoded: tf.Tensor, channels: int) -> tf.Tensor:
-    """Decodes a PNG file, on white paper: `[H, W, C]` uint8."""
-    with_opacity = tf.io.decode_png(encoded, channels=4)
-    opacity = with_opacity[..., 3:]
-    image = with_opacity[..., :3] if channels == 3 else tf.io.decode_png(encoded, channels=1)
+def _png(encoded: tf.Tensor, head: tf.Tensor, channels: int) -> tf.Tensor:
+    """Decodes a PNG file, on white paper: `[H, W, C]` uint8, to the bit as training does."""
+    depth, kind = tf.unstack(_bytes(head, tf.constant(24), 2), num=2)
+    opacity = tf.io.decode_png(encoded, channels=4)[..., 3:]
+    is_plain = ((kind == _PNG_GREY) | (kind == _PNG_RGB)) & tf.reduce_all(opacity == 255)
 
     def on_paper() -> tf.Tensor:
+        colours = tf.io.decode_png(encoded, channels=4)[..., :3]
         light, full = tf.cast(opacity, tf.uint16), tf.constant(255, tf.uint16)  # products fit into 16 bits
-        shown = tf.cast(image, tf.uint16) * light + full * (full - light)
-        return tf.cast((shown + tf.constant(127, tf.uint16)) // full, tf.uint8)
+        shown = tf.cast(colours, tf.uint16) * light + full * (full - light)
+        return _in_channels(tf.cast((shown + tf.constant(127, tf.uint16)) // full, tf.uint8), channels)
 
-    return tf.cond(tf.reduce_all(opacity == 255), lambda: image, on_paper)
+    def deep_grey() -> tf.Tensor:
+        deep = tf.cast(tf.io.decode_png(encoded, channels=1, dtype=tf.uint16), tf.int32)
+        return tf.repeat(tf.cast((deep + 128) // 257, tf.uint8), channels, axis=2)
+
+    def plain() -> tf.Tensor:
+        is_deep_grey = (depth == 16) & (kind == _PNG_GREY)
+        return tf.cond(is_deep_grey, deep_grey, lambda: tf.io.decode_png(encoded, channels=channels))
+
+    return tf.cond(is_plain, plain, on_paper)
+
+
+def _in_channels(colours: tf.Tensor, channels: int) -> tf.Tensor:
+    """Keeps `[H, W, 3]` uint8, or makes grey of it as Pillow does, which training leaves such files to: ITU-R BT.601 in 16 bits."""
+    if channels == 3:
+        return colours
+    red, green, blue = tf.unstack(tf.cast(colours, tf.int32), num=3, axis=-1)
+    luma = (19595 * red + 38470 * green + 7471 * blue + 2**15) // 2**16
+    return tf.cast(luma, tf.uint8)[..., tf.newaxis]
 
 
 def _bmp(encoded: tf.Tensor, head: tf.Tensor, channels: int) -> tf.Tensor:
@@ -105,7 +124,7 @@ def _bmp(encoded: tf.Tensor, head: tf.Tensor, channels: int) -> tf.Tensor:
     is_ramp = tf.reduce_all(palette == tf.range(256)[:, tf.newaxis])
     with tf.control_dependencies([tf.debugging.Assert(is_ramp | ~is_grey, ["A BMP file with a palette"])]):
         colours = tf.cond(is_grey, lambda: tf.repeat(image, 3, axis=2), lambda: image[..., :3])
-    return colours if channels == 3 else tf.image.rgb_to_grayscale(colours)
+    return _in_channels(colours, channels)
 
 
 def turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:

@@ -161,6 +161,17 @@ def _describe(workdir: str | pathlib.Path, hyperparameters: Hyperparameters, ste
     }
 
 
+def _check_flags() -> None:
+    """Refuses flags that would have no effect."""
+    given = {name: flags.FLAGS[name].value for name in flags.FLAGS if flags.FLAGS[name].present}
+    if given.get("fine_tunable") and _DTYPE.value != "float32":
+        raise ValueError(f"--fine_tunable must come with --dtype=float32. Received: --dtype={_DTYPE.value}")
+    aims = [f"--{name}={given[name]}" for name in ("target_risk", "target_coverage", "set_coverage") if name in given]
+    if aims and (_MEMORY.value is False or _CALIBRATE_ON.value == "nothing"):
+        received = "--nomemory" if _MEMORY.value is False else "--calibrate_on=nothing"
+        raise ValueError(f"{aims[0]} must come with a memory, and something to calibrate on. Received: {received}")
+
+
 def _trust_from_flags() -> Trust:
     risk, coverage = _TARGET_RISK.value, _TARGET_COVERAGE.value
     if risk is None and coverage is None:
@@ -177,6 +188,7 @@ def _trust_from_flags() -> Trust:
 def main(argv: list[str]) -> int:
     """Runs from flags; returns the exit code."""
     del argv
+    _check_flags()
     command = shlex.join(["python", "-m", "semppl.export.export_model", *sys.argv[1:]])
     card = export(
         run_flags.WORKDIR.value,
@@ -193,6 +205,8 @@ def main(argv: list[str]) -> int:
     told = "serving_default = embed_bytes, embed_images"
     if "memory" in card:
         print(summary(card["memory"]))
+        if (loss := card["embedding"].get("against_float32")) is not None:
+            print(f"{_DTYPE.value} loses {loss['loss_of_accuracy']:+.4f} of the accuracy in float32, {loss['accuracy_in_float32']:.4f}")
         told = "serving_default, embed_bytes, embed_images, classify_embeddings, neighbours, ood"
     print(f"exported to {_EXPORT_DIR.value}; signatures: {told}")
     if not has_serving():

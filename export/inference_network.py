@@ -41,6 +41,7 @@ def in_half(network: OnlineNetwork, hyperparameters: Hyperparameters, dtype: str
     for old, new in zip(network._flatten_layers(), copy._flatten_layers(), strict=True):
         if isinstance(old, BatchNorm):
             new.folded = old.folded
+    copy.trainable = False
     return copy
 
 

@@ -32,11 +32,23 @@ def to_onnx(function: Any) -> bytes:
     wrapped = tf.function(lambda value: function(**{name: value}), input_signature=signature)
     try:
         with _quiet("tf2onnx"):
-            model, _ = tf2onnx.convert.from_function(wrapped, signature, opset=_OPSET)
+            choices: dict[str, Any] = {kind: (_choose, []) for kind in ("Select", "SelectV2")}
+            model, _ = tf2onnx.convert.from_function(wrapped, signature, opset=_OPSET, custom_op_handlers=choices)
         onnx.checker.check_model(model)
     except Exception as error:  # whatever the converter meets
         raise NotConvertible(str(error).strip().splitlines()[0]) from error
     return bytes(model.SerializeToString())
+
+
+def _choose(context: Any, node: Any, name: str, arguments: Any) -> None:
+    """Converts `tf.where` to ONNX's Where: tf2onnx would multiply by 0 and 1, which lets through what is no number."""
+    del name, arguments
+    import onnx
+    from tf2onnx.onnx_opset import controlflow
+
+    # ONNX Runtime has no Where for truth values.
+    node.set_attr("handles_nan", context.get_dtype(node.output[0]) == onnx.TensorProto.FLOAT)
+    controlflow.Select.version_9(context, node)
 
 
 def run_onnx(model: bytes) -> Run:

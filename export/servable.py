@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from semppl.export.embedder import Embedder
+from semppl.export.embedder import Embedder, is_finite
 from semppl.export.memory import LabelledMemory, mask_invalid
 from semppl.export.reusable import Reusable
 from semppl.export.strangeness import Strangeness
@@ -123,8 +123,8 @@ class AnsweringServable(Servable):
 
 def _directions(embedding: tf.Tensor) -> tf.Tensor:
     """Scales `[B, D]` to length 1; a row without a direction, of zeros or with a number that is none, becomes zeros."""
-    is_finite = tf.math.is_finite(tf.reduce_sum(tf.abs(embedding), axis=1, keepdims=True))
-    return unit_norm(tf.where(is_finite, embedding, 0.0))
+    has_direction = is_finite(tf.reduce_sum(tf.abs(embedding), axis=1, keepdims=True))
+    return unit_norm(tf.where(has_direction, embedding, 0.0))
 
 
 def _traced(

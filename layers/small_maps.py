@@ -3,16 +3,19 @@
 import tensorflow as tf
 
 _LARGEST = 4
-"""Height and width of a map up to which it pays: five times as fast at 4, as fast at 8 (benchmarks/RESULTS.md)."""
+"""Height and width of a map up to which it pays, benchmarks/RESULTS.md."""
 
 
 @tf.keras.saving.register_keras_serializable(package="semppl")
 class Convolution(tf.keras.layers.Conv2D):
-    """A Keras convolution with the same outputs and gradients; only the way to the kernel's gradient differs."""
+    """A Keras convolution with the same outputs and gradients; on a CPU the way to the kernel's gradient may differ.
+
+    A layer that is not trainable is a plain convolution: what is exported keeps no gradient of ours.
+    """
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """Convolves `[B, H, W, C]`."""
-        if self._is_small(inputs):
+        if self.trainable and self._is_small(inputs) and _only_cpu():
             outputs: tf.Tensor = convolve_small_maps(inputs, tf.convert_to_tensor(kernel))
             return outputs
         return super().convolution_op(inputs, kernel)
@@ -22,6 +25,10 @@ class Convolution(tf.keras.layers.Conv2D):
         odd = all(size % 2 for size in self.kernel_size)
         low = all(side is not None and side <= _LARGEST for side in inputs.shape[1:3])
         return inputs.dtype == tf.bfloat16 and self.data_format == "channels_last" and plain and odd and low
+
+
+def _only_cpu() -> bool:
+    return {device.device_type for device in tf.config.list_logical_devices()} == {"CPU"}
 
 
 @tf.custom_gradient

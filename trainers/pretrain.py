@@ -130,13 +130,16 @@ def pretrain(
             start_from_initial_run(model, hyperparameters)
         workers.require_agreement(
             devices,
-            f"{first_step} {hyperparameters.to_json()}",
-            "--workdir must be one folder that all workers see, and their flags be alike. "
-            f"Received: {workdir}, from which this one goes on at step {first_step}",
+            {"the step to begin at": first_step, "--steps_per_execution": steps_per_execution, "--jit_compile": compiled}
+            | {f"--{name}": value for name, value in dataclasses.asdict(hyperparameters).items()},
+            f"--workdir must be one folder that all workers see, and their flags be alike. Received: {workdir}; "
+            "on this worker, and not on all: ",
         )
+        where = f"{strategy.describe(devices)} ({why})"
         if chief:
-            where = f"{strategy.describe(devices)} ({why})"
             _announce(hyperparameters, workdir, where, source, int((labels != NO_LABEL).sum()), first_step)
+        else:
+            print(f"{where}; from step {first_step} to {last_step}; the chief writes and reports", flush=True)
         if first_step < last_step:
             pipeline = Pipeline(source.train, labels, hyperparameters)
             watchers: list[tf.keras.callbacks.Callback] = [callbacks.StopOnNotFinite()]
@@ -177,6 +180,8 @@ def pretrain(
         if chief:
             digest = checkpoints.write_done(workdir, last_step, checkpoints.latest_checkpoint(workdir))
             print(f"done: {last_step} steps, weights {digest[:12]}…, in {workdir}", flush=True)
+        else:
+            print(f"done: {last_step} steps", flush=True)
 
 
 def check_names(hyperparameters: Hyperparameters) -> None:

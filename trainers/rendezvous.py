@@ -23,6 +23,9 @@ def meet(addresses: Sequence[str], place: int, patience: float) -> None:
         ValueError: if one of them has not come by then, naming it, or this one's port is taken.
     """
     deadline = time.monotonic() + patience
+    others = ", ".join(addresses[1:]) if place == 0 else f"the chief, {addresses[0]}"
+    if others:
+        print(f"waiting for {others}, up to {patience:g} s (--worker_patience)", flush=True)
     missing = _welcome(addresses, deadline) if place == 0 else _report(addresses[0], place, deadline)
     if missing:
         start = f"start within {patience:g} s (--worker_patience)"

@@ -3,6 +3,7 @@
 import os
 import socket
 
+import grpc
 import tensorflow as tf
 
 from semppl.trainers import rendezvous, workers
@@ -10,6 +11,7 @@ from semppl.trainers import rendezvous, workers
 STRATEGIES = ("auto", "default", "mirrored", "multiworker", "tpu")
 
 _SECONDS_TO_ANSWER = 10
+_NO_TPU = "ConfigureDistributedTPU"  # what TensorFlow then finds no kernel for
 _NAMES_A_TPU = ("TPU_NAME", "KUBE_GOOGLE_CLOUD_TPU_ENDPOINTS", "TPU_CONFIG")
 
 
@@ -32,6 +34,8 @@ def choose(name: str, tpu: str = "") -> tuple[str, str]:
         raise ValueError(f"--strategy must be one of {', '.join(STRATEGIES)}. Received: {name}")
     if tpu and name not in ("auto", "tpu"):
         raise ValueError(f"--tpu must come with --strategy=tpu or auto. Received: --tpu={tpu} --strategy={name}")
+    if name == "mirrored" and not tf.config.list_logical_devices("GPU"):
+        return name, "asked for, but there is no GPU"
     if name != "auto":
         return name, "asked for"
     named = [f"--tpu={tpu}"] * bool(tpu) + [f"{key} is set" for key in _NAMES_A_TPU if os.environ.get(key)]
@@ -91,7 +95,7 @@ def describe(strategy: tf.distribute.Strategy) -> str:
         return f"{count} TPU cores"
     kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
     if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        return f"{count} {kind}s of several workers"
+        return f"{count} {kind}(s) of {workers.Cluster.from_environment().size} worker(s)"
     return f"one {kind}" if count == 1 else f"{count} {kind}s, mirrored"
 
 
@@ -126,14 +130,23 @@ def _tpu(name: str | None) -> tf.distribute.Strategy:
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
     except (ValueError, IndexError, RuntimeError, OSError, ImportError, tf.errors.OpError) as error:
-        reason = str(error).splitlines()[0]
-        how = "auto, default, mirrored or multiworker, or --tpu name a TPU that answers (`local` on a machine that has one)"
-        raise ValueError(f"--strategy must be {how}. Received: tpu, --tpu={name or ''} ({reason})") from error
+        reason = "this machine has none" if _NO_TPU in str(error) else str(error).splitlines()[0]
+        how = "a TPU that answers: its name, grpc://HOST:PORT, or `local` on a machine that has one"
+        raise ValueError(
+            f"--tpu must be {how}; or --strategy default, mirrored or multiworker. Received: --tpu={name or ''} ({reason})"
+        ) from error
     return tf.distribute.TPUStrategy(resolver)
 
 
 def _call(master: str) -> None:
-    """Fails where nobody listens at a `grpc://host:port`: TensorFlow would wait for hours."""
-    host, _, port = master.removeprefix("grpc://").rpartition(":")
-    if host:
-        socket.create_connection((host, int(port)), timeout=_SECONDS_TO_ANSWER).close()
+    """Fails where nobody answers at a `grpc://host:port`: TensorFlow would wait for hours, or abort."""
+    address = master.removeprefix("grpc://")
+    host, _, port = address.rpartition(":")
+    if not host:
+        return
+    socket.create_connection((host, int(port)), timeout=_SECONDS_TO_ANSWER).close()
+    with grpc.insecure_channel(address) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=_SECONDS_TO_ANSWER)
+        except grpc.FutureTimeoutError:
+            raise OSError(f"{address} accepts connections, but does not answer within {_SECONDS_TO_ANSWER} s") from None

@@ -69,7 +69,7 @@ class Termination:
                 self.asked = True
                 if self.underway and self._ends_in_time():
                     break
-                print(f"\n{STOPPED}" if sys.stdout.isatty() else STOPPED, flush=True)
+                print(f"\n{CUT_OFF}" if sys.stdout.isatty() else CUT_OFF, flush=True)
                 os._exit(0)
         os.close(self._read)
 
@@ -81,3 +81,4 @@ class Termination:
 
 
 STOPPED = "stopped on SIGTERM; the same command goes on from here"
+CUT_OFF = "stopped on SIGTERM; the same command goes on from the last checkpoint, or begins where there is none"

@@ -6,9 +6,10 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from semppl.layers import collectives
@@ -99,24 +100,26 @@ def noticing_losses(devices: tf.distribute.Strategy) -> Iterator[None]:
         ) from error
 
 
-def require_agreement(devices: tf.distribute.Strategy, what: str, message: str) -> None:
-    """Compares a text over all workers.
+def require_agreement(devices: tf.distribute.Strategy, settings: Mapping[str, Any], message: str) -> None:
+    """Compares settings over all workers.
 
     Args:
         devices: of this worker; alone, there is nothing to compare.
-        what: must be the same everywhere.
-        message: of the error.
+        settings: what must be the same everywhere, by name; all workers have the same names.
+        message: of the error, which goes on with those that differ.
 
     Raises:
-        ValueError: if it is not; perhaps not on every worker, but the others then lose this one.
+        ValueError: if one is not; perhaps not on every worker, but the others then lose this one.
     """
     if not _has_others(devices):
         return
-    number = zlib.crc32(what.encode())
-    add_up = tf.function(lambda: devices.run(lambda: collectives.all_reduce_sum(tf.constant(number, tf.int64))))
-    total = int(devices.experimental_local_results(add_up())[0])
-    if total != number * devices.num_replicas_in_sync:
-        raise ValueError(message)
+    numbers = np.array([zlib.crc32(repr(value).encode()) for value in settings.values()])
+    add_up = tf.function(lambda: devices.run(lambda: collectives.all_reduce_sum(tf.constant(numbers, tf.int64))))
+    total = devices.experimental_local_results(add_up())[0].numpy()
+    different = np.flatnonzero(total != numbers * devices.num_replicas_in_sync)
+    if len(different):
+        names = list(settings)
+        raise ValueError(message + ", ".join(f"{names[place]}={settings[names[place]]}" for place in different))
 
 
 class Following(tf.keras.callbacks.Callback):

@@ -58,6 +58,9 @@ class ConvertTest(tf.test.TestCase, parameterized.TestCase):
             self.assertLess(one["largest_difference"], 1e-4)
             value = self.images if name == "embed_images" else embedding
             self._assert_same(run((out / one["file"]).read_bytes()), name, value)
+            damaged = np.repeat(value[:1], 4, axis=0)
+            damaged.reshape(4, -1)[1:, 0] = np.nan, np.inf, -np.inf
+            self._assert_same(run((out / one["file"]).read_bytes()), name, damaged)
         larger = np.random.default_rng(0).uniform(size=(3, 19, 11, 1)).astype(np.float32)  # of another size
         self._assert_same(run((out / told["signatures"]["embed_images"]["file"]).read_bytes()), "embed_images", larger)
         self.assertTrue((out / "class_names.txt").is_file())
@@ -110,6 +113,13 @@ class ConvertTest(tf.test.TestCase, parameterized.TestCase):
         with wrong, self.assertRaisesRegex(ValueError, message):
             convert.convert(self.model, "tflite", self.folder / "refused")
         self.assertEmpty([path.name for path in self.folder.iterdir() if "refused" in path.name])
+
+    @parameterized.parameters("bfloat16", "float16")
+    def test_a_model_in_16_bits_is_refused(self, dtype):
+        model = self.folder / "served" / dtype / "1"
+        export_model.export(self.folder / "run", model, dtype=dtype, memory=False)
+        with self.assertRaisesRegex(ValueError, f"an export with --dtype=float32 or int8 .* Received: {dtype}"):
+            convert.convert(model, "tflite", self.folder / "none")
 
     def test_a_folder_that_is_there_is_refused(self):
         with self.assertRaisesRegex(ValueError, "--out must be a new folder"):

@@ -84,7 +84,7 @@ class DecodeUprightTest(tf.test.TestCase, parameterized.TestCase):
         picture.save(file, "PNG", **options)
         expected, _ = decode_file(file.getvalue(), Decoding(channels=channels))
         decoded = _decode(file.getvalue(), channels)
-        self.assertAllClose(decoded.astype(int), expected.astype(int), atol=2)  # rounding, and of colours to grey
+        self.assertAllEqual(decoded, expected)
         self.assertNotAllClose(decoded, decode_picture(tf.constant(file.getvalue()), channels), atol=9)
 
     @parameterized.product(channels=[1, 3], mode=["L", "RGB"])
@@ -92,7 +92,17 @@ class DecodeUprightTest(tf.test.TestCase, parameterized.TestCase):
         file = io.BytesIO()
         Image.fromarray(_picture(channels=3)).convert(mode).save(file, "BMP")
         expected, _ = decode_file(file.getvalue(), Decoding(channels=channels))
-        self.assertAllClose(_decode(file.getvalue(), channels).astype(int), expected.astype(int), atol=1)
+        self.assertAllEqual(_decode(file.getvalue(), channels), expected)
+
+    @parameterized.product(channels=[1, 3], mode=["RGB", "P", "I;16"])
+    def test_opaque_png_files_are_decoded_as_in_training(self, channels, mode):
+        file = io.BytesIO()
+        if mode == "I;16":
+            Image.fromarray((np.arange(13 * 17).reshape(13, 17) * 296).astype(np.uint16)).save(file, "PNG")
+        else:
+            Image.fromarray(_picture(channels=3)).convert(mode).save(file, "PNG")
+        expected, _ = decode_file(file.getvalue(), Decoding(channels=channels))
+        self.assertAllEqual(_decode(file.getvalue(), channels), expected)
 
     def test_a_bmp_file_with_a_palette_is_refused(self):
         file = io.BytesIO()

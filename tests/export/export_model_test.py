@@ -241,6 +241,18 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         sizes = [_constant_bytes(served) for served in (exact, coarse)]
         self.assertGreater(sizes[0] / sizes[1], smaller - 0.2)
 
+    @parameterized.parameters("batch", "group")
+    def test_a_residual_network_is_exported_in_bfloat16(self, norm):
+        run = {"encoder": "resnet18_cifar", "norm": norm, "queue": False}
+        exact = self._export(run=run)
+        coarse = self._export(run=run, version="2", dtype="bfloat16")
+        images = tf.constant(load_source("digits").test.images[:8])
+        embedded = [
+            tf.saved_model.load(str(served)).signatures["embed_images"](images=images)["embedding"].numpy()
+            for served in (exact, coarse)
+        ]
+        self.assertAllClose(np.einsum("nd,nd->n", *embedded), np.ones(8), atol=0.01)
+
     @parameterized.parameters("float32", "bfloat16", "int8")
     def test_large_weights_stay_variables_and_change_no_answer(self, dtype):
         run = {"width": 1.0, "head_width": 128}

@@ -1,5 +1,7 @@
 """Tests of semppl.layers.small_maps."""
 
+from unittest import mock
+
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
@@ -74,6 +76,23 @@ class ConvolutionTest(tf.test.TestCase, parameterized.TestCase):
         graph = tf.function(lambda: layer(inputs)).get_concrete_function().graph
         self.assertEqual("IdentityN" in {operation.type for operation in graph.get_operations()}, expected)
         self.assertEqual(tape.gradient(outputs, layer.kernel).shape, layer.kernel.shape)
+
+    @parameterized.parameters("TPU", "GPU")
+    def test_accelerators_and_layers_that_are_not_trained_convolve_plainly(self, kind):
+        layer = small_maps.Convolution(4, 3, padding="same", dtype="mixed_bfloat16")
+        inputs = tf.ones([2, 4, 4, 4], tf.bfloat16)
+        layer(inputs)
+
+        def operations():
+            graph = tf.function(lambda: layer(inputs)).get_concrete_function().graph
+            return {operation.type for operation in graph.get_operations()}
+
+        self.assertIn("IdentityN", operations())
+        devices = [tf.config.LogicalDevice("/device:CPU:0", "CPU"), tf.config.LogicalDevice(f"/device:{kind}:0", kind)]
+        with mock.patch.object(tf.config, "list_logical_devices", return_value=devices):
+            self.assertNotIn("IdentityN", operations())
+        layer.trainable = False
+        self.assertNotIn("IdentityN", operations())
 
     def test_a_network_s_gradient_is_that_of_keras_to_a_rounding(self):
         ours, keras = (

@@ -191,7 +191,7 @@ class DevicesTest(tf.test.TestCase):
         _train(folder / "compiled", changes=short, log_every=1, jit_compile="true")
         with two_replicas:
             printed = _train(folder / "mirrored", changes=short, log_every=1, strategy_name="mirrored")
-        self.assertIn("2 CPUs, mirrored (asked for)", printed)
+        self.assertIn("2 CPUs, mirrored (asked for, but there is no GPU)", printed)
         plain = _lines(folder / "plain")
         self.assertNotAllClose(plain[0]["loss"], plain[-1]["loss"], atol=1e-2)
         for name in ("compiled", "mirrored"):

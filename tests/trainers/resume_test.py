@@ -64,7 +64,9 @@ class StoppedTest(_Case):
         run = runs.Run(workdir)
         self._stop(run, "SIGTERM", when=lambda: 25 in runs.reported_steps(workdir))
         self.assertRegex(run.stdout, r"\ngoing on from step \d+ of 40\n")
-        self.assertIn("\nstopped on SIGTERM; the same command goes on from here\n", run.stdout)
+        self.assertIn(
+            "\nstopped on SIGTERM; the same command goes on from ", run.stdout
+        )  # here, or what was saved before
         self.assertBetween(runs.checkpointed_step(workdir), 25, 39)
         self.assertFalse((workdir / "done.json").exists())
         self._stop(runs.Run(workdir), "SIGKILL", when=lambda: runs.checkpointed_step(workdir) == 40)

@@ -35,7 +35,7 @@ class DescribeTest(_Case):
 
     @parameterized.parameters(
         (tf.distribute.TPUStrategy, "8 TPU cores"),
-        (tf.distribute.MultiWorkerMirroredStrategy, "8 GPUs of several workers"),
+        (tf.distribute.MultiWorkerMirroredStrategy, "8 GPU(s) of 1 worker(s)"),
         (tf.distribute.MirroredStrategy, "8 GPUs, mirrored"),
     )
     def test_kinds_that_are_not_here_are_described_too(self, kind, expected):
@@ -51,9 +51,14 @@ class ChooseTest(_Case):
         expected = f"--strategy must be one of auto, default, mirrored, multiworker, tpu. Received: {name}"
         self.assertEqual(str(caught.exception), expected)
 
-    @parameterized.parameters("default", "mirrored", "multiworker", "tpu")
+    @parameterized.parameters("default", "multiworker", "tpu")
     def test_what_is_asked_for_is_chosen(self, name):
         self.assertEqual(strategy.choose(name), (name, "asked for"))
+
+    def test_mirrored_says_that_there_is_no_gpu(self):
+        self.assertEqual(strategy.choose("mirrored"), ("mirrored", "asked for, but there is no GPU"))
+        with mock.patch.object(tf.config, "list_logical_devices", return_value=["GPU:0"]):
+            self.assertEqual(strategy.choose("mirrored"), ("mirrored", "asked for"))
 
     @parameterized.parameters("default", "mirrored", "multiworker")
     def test_an_address_of_a_tpu_goes_with_a_tpu(self, name):
@@ -134,14 +139,12 @@ class MakeStrategyTest(_Case):
         with offline, self.assertRaises(ValueError) as caught:
             strategy.make_strategy("tpu")
         message = str(caught.exception)
-        self.assertStartsWith(
-            message, "--strategy must be auto, default, mirrored or multiworker, or --tpu name a TPU that answers"
-        )
-        self.assertIn(f"Received: tpu, --tpu={tpu_name or ''} (", message)
+        self.assertStartsWith(message, "--tpu must be a TPU that answers: its name, grpc://HOST:PORT, or `local`")
+        self.assertIn(f"Received: --tpu={tpu_name or ''} (", message)
         self.assertNotIn("\n", message)
 
     def test_a_tpu_of_this_machine_that_is_not_there_is_told(self):
-        with self.assertRaisesRegex(ValueError, r"^--strategy must be .* Received: tpu, --tpu=local \([^\n]+\)$"):
+        with self.assertRaisesRegex(ValueError, r"^--tpu must be .* Received: --tpu=local \(this machine has none\)$"):
             strategy.make_strategy("tpu", tpu="local")
 
     def test_a_tpu_that_does_not_answer_is_not_waited_for(self):
@@ -166,6 +169,14 @@ class MakeStrategyTest(_Case):
         finally:
             for caller in waiting:
                 caller.close()
+
+    def test_an_address_that_takes_calls_and_says_nothing_is_not_waited_for(self):
+        silent = self.enterContext(socket.create_server(("127.0.0.1", 0)))
+        with (
+            mock.patch.object(strategy, "_SECONDS_TO_ANSWER", 0.5),
+            self.assertRaisesRegex(ValueError, r"accepts connections, but does not answer within 0\.5 s"),
+        ):
+            strategy.make_strategy("tpu", tpu=f"grpc://127.0.0.1:{silent.getsockname()[1]}")
 
     @parameterized.parameters(("local", "", "local"), ("", "local", "local"), ("there", "here", "here"), ("", "", None))
     def test_the_flag_names_the_tpu_before_the_environment_does(self, environment, flag, expected):

@@ -10,7 +10,7 @@ import time
 from absl.testing import absltest, parameterized
 
 import semppl
-from semppl.trainers.termination import STOPPED, Termination
+from semppl.trainers.termination import CUT_OFF, Termination
 
 
 def _start(*lines):
@@ -42,7 +42,7 @@ _BUSY = "ctypes.CDLL(None).pause(), ctypes.CDLL(None).sleep(20)"
 class TerminationTest(parameterized.TestCase):
     def test_where_nothing_is_underway_the_process_ends_at_once(self):
         code, printed, seconds = _terminate(_start(_READY, _BUSY))
-        self.assertEqual((code, printed), (0, f"{STOPPED}\n"))
+        self.assertEqual((code, printed), (0, f"{CUT_OFF}\n"))
         self.assertLess(seconds, 0.9)
 
     def test_a_run_that_is_underway_ends_by_itself(self):
@@ -52,13 +52,13 @@ class TerminationTest(parameterized.TestCase):
 
     def test_a_run_that_does_not_end_is_ended(self):
         code, printed, seconds = _terminate(_start("termination.underway = True", _READY, _BUSY))
-        self.assertEqual((code, printed), (0, f"{STOPPED}\n"))
+        self.assertEqual((code, printed), (0, f"{CUT_OFF}\n"))
         self.assertBetween(seconds, 0.9, 10)
 
     def test_a_save_may_take_its_time(self):
         save = "with termination.saving(): time.sleep(2.5), print('saved', flush=True)"
         code, printed, seconds = _terminate(_start("termination.underway = True", _READY, save, "time.sleep(20)"))
-        self.assertEqual((code, printed), (0, f"saved\n{STOPPED}\n"))
+        self.assertEqual((code, printed), (0, f"saved\n{CUT_OFF}\n"))
         self.assertBetween(seconds, 2, 10)
 
     def test_other_signals_do_not_stop_a_run(self):
@@ -86,7 +86,7 @@ class TerminationTest(parameterized.TestCase):
     def test_the_signal_can_be_taken_back_from_a_library_that_took_it(self):
         taken = "ctypes.CDLL(None).signal(signal.SIGTERM, ctypes.c_void_p(1))"  # SIG_IGN, behind Python's back
         code, printed, _ = _terminate(_start(taken, "termination.listen_again()", _READY, _BUSY))
-        self.assertEqual((code, printed), (0, f"{STOPPED}\n"))
+        self.assertEqual((code, printed), (0, f"{CUT_OFF}\n"))
 
     def test_one_that_does_not_listen_takes_nothing(self):
         former = signal.getsignal(signal.SIGTERM)

@@ -71,7 +71,7 @@ class AloneTest(tf.test.TestCase, parameterized.TestCase):
             self.assertTrue(workers.is_chief(testing.replicas(replicas)))
 
     def test_a_process_without_others_agrees_with_itself(self):
-        workers.require_agreement(testing.two_replicas(), "anything", "wrong")
+        workers.require_agreement(testing.two_replicas(), {"--any": "thing"}, "wrong")
 
     def test_a_process_without_others_loses_none(self):
         with self.assertRaises(tf.errors.UnavailableError), workers.noticing_losses(testing.two_replicas()):
@@ -113,9 +113,13 @@ class TogetherTest(_Case):
         self.assertEqual(self.ended([one]), [0], one.stderr)
         self.assertRegex(
             two[0].stdout,
-            r"; 2 CPUs of several workers \(auto: TF_CONFIG names 2 workers\); [^\n]+\n[^\n]+\ndone: 3 steps",
+            r"; 2 CPU\(s\) of 2 worker\(s\) \(auto: TF_CONFIG names 2 workers\); [^\n]+\n[^\n]+\ndone: 3 steps",
         )
-        self.assertEqual(two[1].stdout, "")
+        self.assertRegex(
+            two[1].stdout,
+            r"\Awaiting for the chief, 127\.0\.0\.1:\d+, up to \d+ s \(--worker_patience\)\n2 CPU\(s\) of 2 worker\(s\) "
+            r"\(auto: TF_CONFIG names 2 workers\); from step 0 to 3; the chief writes and reports\ndone: 3 steps\n\Z",
+        )
         weights, expected = self.weights(folder / "two"), self.weights(folder / "one")
         self.assertCountEqual(weights, expected)
         self.assertGreater(len(weights), 50)
@@ -149,7 +153,7 @@ class LostTest(_Case):
             process.process.terminate()
         self.assertEqual(self.ended(pair), [0, 0], [process.stderr for process in pair])
         for process in pair:
-            self.assertEndsWith(process.stdout, "stopped on SIGTERM; the same command goes on from here\n")
+            self.assertRegex(process.stdout, r"\nstopped on SIGTERM; the same command goes on from [^\n]+\n\Z")
         self.assertBetween(runs.checkpointed_step(workdir), 20, 39)
         pair = runs.workers(workdir)
         self.assertEqual(self.ended(pair), [0, 0])
