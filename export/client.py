@@ -28,6 +28,7 @@ _SIGNATURE = flags.DEFINE_enum("signature", "serving_default", ["serving_default
 _PICTURES_PER_REQUEST = flags.DEFINE_integer("pictures_per_request", 32, "Pictures in a request.", lower_bound=1)
 _SECONDS = flags.DEFINE_float("timeout_seconds", 10.0, "How long an attempt may take.", lower_bound=0.001)
 _ATTEMPTS = flags.DEFINE_integer("attempts", 4, "How often to ask a server that does not answer.", lower_bound=1)
+flags.declare_key_flag("model_name")
 
 
 class Client(Protocol):

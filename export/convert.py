@@ -35,6 +35,8 @@ TOLERANCE = 1e-4
 _PICTURES = 32
 
 _FORMAT = flags.DEFINE_enum("format", "onnx", FORMATS, "What to convert to.")
+for _name in ("model", "out", "data"):
+    flags.declare_key_flag(_name)  # --help shows it
 
 
 def convert(

@@ -35,6 +35,8 @@ _PICTURES_AT_A_TIME = flags.DEFINE_integer(
     "pictures_at_a_time", 64, "Pictures that are embedded at a time.", lower_bound=1
 )
 _SHARD_SIZE = flags.DEFINE_integer("shard_size", 10_000, "Pictures in a file.", lower_bound=1)
+for _name in ("model", "data", "out"):
+    flags.declare_key_flag(_name)  # --help shows it
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,6 +30,8 @@ _PICTURES_AT_A_TIME = 64
 _LOCAL = (None, "DirectRunner")
 
 _FILES = flags.DEFINE_integer("files", 0, "Parquet files to write; 0: as many as Beam finds good.", lower_bound=0)
+for _name in ("model", "data", "out"):
+    flags.declare_key_flag(_name)  # --help shows it
 
 
 def embed(
@@ -74,6 +76,10 @@ def embed(
         raise ValueError(f"--out must be a new folder. Received: {out}")
     schema = make_table([0], [""], [""], Answerer(model)([b""])).schema
     beam_options = PipelineOptions(list(options))
+    known = beam_options.get_all_options()
+    unknown = sorted(set(beam_options.get_all_options(retain_unknown_options=True)) - set(known))
+    if unknown:
+        raise ValueError(f"Flags must be this program's or Beam's. Received: --{', --'.join(unknown)}")
     # What DirectRunner runs here; by itself it would look for its successor, Prism, on the internet.
     runner = FnApiRunner() if beam_options.view_as(StandardOptions).runner in _LOCAL else None
     with beam.Pipeline(runner=runner, options=beam_options) as pipeline:

@@ -36,6 +36,7 @@ _MIN_RECALL = flags.DEFINE_float("min_recall", 0.95, "Share of the nearest that 
 _PROJECTOR_PICTURES = flags.DEFINE_integer(
     "projector_pictures", 5000, "How many the projector shows, evenly over all; 0: no projector.", lower_bound=0
 )
+flags.declare_key_flag("out")
 
 
 def build_index(
@@ -101,7 +102,8 @@ def _write_projector(folder: pathlib.Path, embedded: Embeddings, count: int) -> 
         side = side_of_thumbnails(len(ids))
         thumbnails = [thumbnail(picture, side) for picture in pictures_of(collections, ids)]
     except ValueError as error:
-        thumbnails, told = [], told | {"thumbnails": False, "why": str(error)}
+        why = f"the pictures are not where embed found them, seen from this folder ({error})"
+        thumbnails, told = [], told | {"thumbnails": False, "why": why}
     write_projector(folder, embedded.vectors[places], named | metadata, thumbnails)
     return told
 

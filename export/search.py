@@ -39,6 +39,8 @@ figcaption { font-size: 12px; overflow-wrap: anywhere; } img { width: 128px; hei
 _INDEX = flags.DEFINE_string("index", None, "Folder that semppl.export.index wrote.")
 _PICTURE = flags.DEFINE_multi_string("picture", [], "A picture file; may be given several times.")
 _RESULTS = flags.DEFINE_integer("results", 24, "How many similar pictures are told.", lower_bound=1)
+for _name in ("model", "out"):
+    flags.declare_key_flag(_name)  # --help shows it
 
 
 @dataclasses.dataclass(frozen=True)

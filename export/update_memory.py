@@ -34,6 +34,8 @@ _BATCH = 32
 _LABELS = flags.DEFINE_string(
     "labels", None, "CSV file with the columns path (relative to the file) and label (the name of a class)."
 )
+for _name in ("model", "out"):
+    flags.declare_key_flag(_name)  # --help shows it
 
 
 def update_memory(

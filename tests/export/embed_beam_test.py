@@ -68,6 +68,11 @@ class EmbedBeamTest(tf.test.TestCase):
         with self.assertRaisesRegex(ValueError, "--out must be a new folder"):
             embed_beam.embed(self.model, self.reading, str(out))
 
+    def test_a_flag_that_nobody_knows_is_refused_before_the_work_begins(self):
+        with self.assertRaisesRegex(ValueError, "^Flags must be this program's or Beam's. Received: --fils$"):
+            embed_beam.embed(self.model, self.reading, self.folder / "none", options=["--fils=2"])
+        self.assertFalse((self.folder / "none").exists())
+
     def test_the_command_passes_beams_own_flags_on(self):
         out = self.folder / "by_command"
         command = [sys.executable, "-m", "semppl.export.embed_beam", f"--model={self.model}", f"--out={out}"]
