@@ -70,7 +70,7 @@ class EmbedBeamTest(tf.test.TestCase):
 
     def test_a_flag_that_nobody_knows_is_refused_before_the_work_begins(self):
         with self.assertRaisesRegex(ValueError, "^Flags must be this program's or Beam's. Received: --fils$"):
-            embed_beam.embed(self.model, self.reading, self.folder / "none", options=["--fils=2"])
+            embed_beam.embed(self.model, self.reading, str(self.folder / "none"), options=["--fils=2"])
         self.assertFalse((self.folder / "none").exists())
 
     def test_the_command_passes_beams_own_flags_on(self):
