@@ -170,7 +170,7 @@ class LostTest(_Case):
         self.assertEqual(self.ended(pair), [2, 2])
         for process in pair:
             self.assertRegex(
-                process.stderr, r"\Aerror: --workdir must be one folder that all workers see, [^\n]+ step 0\n\Z"
+                process.stderr, r"\Aerror: --workdir must be one folder that all workers see, [^\n]+ this worker, and not on all: --seed=[12]\n\Z"
             )
 
     def _reaches(self, workdir, step):
