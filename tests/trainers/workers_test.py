@@ -170,7 +170,9 @@ class LostTest(_Case):
         self.assertEqual(self.ended(pair), [2, 2])
         for process in pair:
             self.assertRegex(
-                process.stderr, r"\Aerror: --workdir must be one folder that all workers see, [^\n]+ this worker, and not on all: --seed=[12]\n\Z"
+                process.stderr,
+                r"\Aerror: --workdir must be one folder that all workers see, [^\n]+ "
+                r"this worker, and not on all: --seed=[12]\n\Z",
             )
 
     def _reaches(self, workdir, step):
