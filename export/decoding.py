@@ -87,11 +87,11 @@ def decode_upright(encoded: tf.Tensor, channels: int, *, max_pixels: int = MAX_P
 def _png(encoded: tf.Tensor, head: tf.Tensor, channels: int) -> tf.Tensor:
     """Decodes a PNG file, on white paper: `[H, W, C]` uint8, to the bit as training does."""
     depth, kind = tf.unstack(_bytes(head, tf.constant(24), 2), num=2)
-    opacity = tf.io.decode_png(encoded, channels=4)[..., 3:]
+    decoded = tf.io.decode_png(encoded, channels=4)
+    colours, opacity = decoded[..., :3], decoded[..., 3:]
     is_plain = ((kind == _PNG_GREY) | (kind == _PNG_RGB)) & tf.reduce_all(opacity == 255)
 
     def on_paper() -> tf.Tensor:
-        colours = tf.io.decode_png(encoded, channels=4)[..., :3]
         light, full = tf.cast(opacity, tf.uint16), tf.constant(255, tf.uint16)  # products fit into 16 bits
         shown = tf.cast(colours, tf.uint16) * light + full * (full - light)
         return _in_channels(tf.cast((shown + tf.constant(127, tf.uint16)) // full, tf.uint8), channels)
@@ -102,7 +102,8 @@ def _png(encoded: tf.Tensor, head: tf.Tensor, channels: int) -> tf.Tensor:
 
     def plain() -> tf.Tensor:
         is_deep_grey = (depth == 16) & (kind == _PNG_GREY)
-        return tf.cond(is_deep_grey, deep_grey, lambda: tf.io.decode_png(encoded, channels=channels))
+        shallow = (lambda: colours) if channels == 3 else (lambda: tf.io.decode_png(encoded, channels=1))
+        return tf.cond(is_deep_grey, deep_grey, shallow)
 
     return tf.cond(is_plain, plain, on_paper)
 
