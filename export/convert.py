@@ -77,7 +77,10 @@ def convert(
     with written_aside(target) as aside:
         shutil.copytree(pathlib.Path(model) / "assets", aside, dirs_exist_ok=True)
         embedded = [loaded.signatures["embed_images"](images=image)["embedding"].numpy() for image in images]
-        inputs = {"images": [*images, _damaged(images[0])], "embedding": [np.concatenate(embedded), _damaged(embedded[0])]}
+        inputs = {
+            "images": [*images, _damaged(images[0])],
+            "embedding": [np.concatenate(embedded), _damaged(embedded[0])],
+        }
         for name, function in sorted(loaded.signatures.items()):
             (given,) = function.structured_input_signature[1]
             try:

@@ -206,7 +206,8 @@ def main(argv: list[str]) -> int:
     if "memory" in card:
         print(summary(card["memory"]))
         if (loss := card["embedding"].get("against_float32")) is not None:
-            print(f"{_DTYPE.value} loses {loss['loss_of_accuracy']:+.4f} of the accuracy in float32, {loss['accuracy_in_float32']:.4f}")
+            lost, of = loss["loss_of_accuracy"], loss["accuracy_in_float32"]
+            print(f"{_DTYPE.value} loses {lost:+.4f} of the accuracy in float32, {of:.4f}")
         told = "serving_default, embed_bytes, embed_images, classify_embeddings, neighbours, ood"
     print(f"exported to {_EXPORT_DIR.value}; signatures: {told}")
     if not has_serving():

@@ -130,7 +130,11 @@ def pretrain(
             start_from_initial_run(model, hyperparameters)
         workers.require_agreement(
             devices,
-            {"the step to begin at": first_step, "--steps_per_execution": steps_per_execution, "--jit_compile": compiled}
+            {
+                "the step to begin at": first_step,
+                "--steps_per_execution": steps_per_execution,
+                "--jit_compile": compiled,
+            }
             | {f"--{name}": value for name, value in dataclasses.asdict(hyperparameters).items()},
             f"--workdir must be one folder that all workers see, and their flags be alike. Received: {workdir}; "
             "on this worker, and not on all: ",
