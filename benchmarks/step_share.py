@@ -66,13 +66,16 @@ def fill_queue(model: semppl.SemPPL, targets: tf.Tensor, labels: tf.Tensor, ids:
         model.enqueue(targets, labels, ids)
 
 
-def medians(functions: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Returns the median seconds of each, timed in turns."""
+def medians(functions: dict[str, Callable[[], object]], rounds: int, *, rest: float = 0) -> dict[str, float]:
+    """Returns the median seconds of each, timed in turns; after a rest of some seconds, if any, and a call that does not count."""
     for function in functions.values():
         function()
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(rounds):
         for name, function in functions.items():
+            if rest:
+                time.sleep(rest)
+                function()
             start = time.perf_counter()
             function()
             seconds[name].append(time.perf_counter() - start)

@@ -62,11 +62,12 @@ def read_picture(path: str | pathlib.Path, hyperparameters: Hyperparameters) -> 
     """Reads a picture file as those of a collection are read.
 
     Raises:
-        ValueError: if nothing can decode it.
-        OSError: if it cannot be read.
+        ValueError: if it cannot be read, or nothing can decode it.
     """
     try:
         return decodable(pathlib.Path(path).read_bytes(), decoding_of(hyperparameters))
+    except OSError as error:
+        raise ValueError(f"--picture must be a file. Received: {path}: {error.strerror}") from error
     except Unusable as error:
         raise ValueError(f"--picture must be a picture. Received: {path}: {error}") from error
 

@@ -9,6 +9,7 @@ MAX_PIXELS = 50_000_000
 
 _AT_A_TIME = 4  # pictures of one batch
 _HEAD = 2**17  # bytes: a JPEG's orientation stands in a segment of at most 2**16, near the front
+_HAS_EXIF = r"(?s)\C*Exif\x00\x00\C*"
 _MAX_SEGMENTS = 32
 _MAX_TAGS = 512
 _PNG_GREY, _PNG_RGB = 0, 2
@@ -35,19 +36,22 @@ def decode_rows(
         images `[B, size, size, C]` float32, black where a picture could not be decoded, and valid `[B]` bool.
     """
     count = tf.size(encoded)
+    nothing = tf.zeros([size, size, channels])
 
     @tf.autograph.experimental.do_not_convert
     def prepared(number: tf.Tensor, file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return number, prepare(decode_upright(file, channels, max_pixels=max_pixels)[tf.newaxis])[0]
+        def picture() -> tf.Tensor:
+            return prepare(decode_upright(file, channels, max_pixels=max_pixels)[tf.newaxis])[0]
 
-    rows = tf.data.Dataset.from_tensor_slices(encoded).enumerate()
+        return number, tf.cond(number < count, picture, lambda: nothing)
+
+    files = tf.concat([encoded, [""]], 0)  # one row there must be that does not fail
+    rows = tf.data.Dataset.from_tensor_slices((tf.range(count + 1), files))
     rows = rows.map(prepared, num_parallel_calls=_AT_A_TIME, deterministic=True).ignore_errors()
-    spare = (tf.cast(count, tf.int64), tf.zeros([size, size, channels]))  # one row there must be
-    rows = rows.concatenate(tf.data.Dataset.from_tensors(spare)).batch(tf.cast(count, tf.int64) + 1)
-    numbers, images = rows.get_single_element()
-    places = tf.cast(numbers, tf.int32)[:, tf.newaxis]
+    numbers, images = rows.batch(tf.cast(count, tf.int64) + 1).get_single_element()
+    places = numbers[:, tf.newaxis]
     images = tf.scatter_nd(places, images, [count + 1, size, size, channels])
-    valid = tf.scatter_nd(places, tf.ones_like(numbers, tf.int32), [count + 1])
+    valid = tf.scatter_nd(places, tf.ones_like(numbers), [count + 1])
     return images[:count], valid[:count] > 0
 
 
@@ -69,13 +73,17 @@ def decode_upright(encoded: tf.Tensor, channels: int, *, max_pixels: int = MAX_P
         tf.errors.InvalidArgumentError: when run, if it is no such picture, a broken or too large one.
     """
     is_jpeg = tf.io.is_jpeg(encoded)
-    head = tf.cast(tf.io.decode_raw(tf.strings.substr(encoded, 0, _HEAD), tf.uint8), tf.int32)
+    front = tf.strings.substr(encoded, 0, _HEAD)
+    head = tf.cast(tf.io.decode_raw(front, tf.uint8), tf.int32)
     pixels = tf.cond(is_jpeg, lambda: _product(tf.image.extract_jpeg_shape(encoded)[:2]), lambda: _declared(head))
     allowed = tf.debugging.Assert((pixels > 0) & (pixels <= max_pixels), ["A picture of", pixels, "pixels"])
 
     def jpeg() -> tf.Tensor:  # as accurately as evaluation decodes it
         image = tf.io.decode_jpeg(encoded, channels=channels, dct_method="INTEGER_ACCURATE")
-        return turn_upright(image, exif_orientation(head))
+        may_be_turned = tf.strings.regex_full_match(
+            front, _HAS_EXIF
+        )  # the walk costs a small picture as much as its decoding
+        return turn_upright(image, tf.cond(may_be_turned, lambda: exif_orientation(head), lambda: tf.constant(1)))
 
     def other() -> tf.Tensor:
         return tf.cond(_is_png(head), lambda: _png(encoded, head, channels), lambda: _bmp(encoded, head, channels))

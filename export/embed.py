@@ -25,11 +25,18 @@ from semppl.configs.hyperparameter_flags import data_from_flags
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export.assets import read_card
 from semppl.export.collection import Collection, open_collections
-from semppl.export.embeddings import MANIFEST, describe
+from semppl.export.embeddings import MANIFEST, count_readable, describe
 from semppl.export.rows import Answerer, make_table
 from semppl.trainers.checkpoints import write_atomically
 
-_IDENTITY = ("pictures", "pictures_sha256", "model_card_sha256", "shard_size")
+_IDENTITY = {
+    "pictures": "the number of pictures",
+    "pictures_sha256": "the names or labels of the pictures",
+    "weights_sha256": "the model's weights",
+    "model_card_sha256": "the model's card",
+    "shard_size": "--shard_size",
+}
+"""By name in the manifest: what must be the same to go on."""
 
 _PICTURES_AT_A_TIME = flags.DEFINE_integer(
     "pictures_at_a_time", 64, "Pictures that are embedded at a time.", lower_bound=1
@@ -128,7 +135,7 @@ def _compare_or_write(target: pathlib.Path, manifest: dict[str, Any]) -> None:
     path = target / MANIFEST
     if path.exists():
         begun = json.loads(path.read_text())
-        differing = [name for name in _IDENTITY if begun.get(name) != manifest[name]]
+        differing = [told for name, told in _IDENTITY.items() if begun.get(name) != manifest[name]]
         if differing:
             raise ValueError(
                 f"--out must be a new folder, or one that the same command began. Received: {target}, which differs in "
@@ -186,7 +193,9 @@ def main(argv: list[str]) -> int:
         shard_size=_SHARD_SIZE.value,
         say=_progress(),
     )
-    print(f"{count} pictures embedded in {model_flags.OUT.value}")
+    unreadable = count - count_readable(str(model_flags.OUT.value))
+    but = f"; {unreadable} more could not be read (valid is false)" if unreadable else ""
+    print(f"{count - unreadable} pictures embedded in {model_flags.OUT.value}{but}")
     return 0
 
 

@@ -87,6 +87,12 @@ def read_embeddings(folder: str | pathlib.Path) -> Embeddings:
     return embeddings
 
 
+def count_readable(folder: str | pathlib.Path) -> int:
+    """Counts the pictures in a folder of embeddings that could be read."""
+    parts = pathlib.Path(folder).glob("part-*.parquet")
+    return sum(int(np.count_nonzero(pq.read_table(part, columns=["valid"])["valid"].to_numpy())) for part in parts)
+
+
 def _read(part: pathlib.Path) -> tuple[np.ndarray, pa.Table]:
     table = pq.read_table(part)
     table = table.filter(table["valid"]).combine_chunks()

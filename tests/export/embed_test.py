@@ -18,7 +18,7 @@ from PIL import Image
 import semppl
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.sources import load_source
-from semppl.export import embed, export_model
+from semppl.export import embed, embeddings, export_model
 from semppl.export.collection import open_collections
 from semppl.tests import testing, tiny  # noqa: F401  (before TensorFlow runs anything)
 from semppl.tests.export.random_runs import write_run
@@ -68,6 +68,7 @@ class EmbedTest(tf.test.TestCase):
         for name in ("label", "probability", "ood", "valid", "abstain"):
             self.assertAllClose(rows[name].to_numpy(), expected[name], atol=1e-4)
         self.assertEqual(rows["valid"].to_pylist().count(False), 1)
+        self.assertEqual(embeddings.count_readable(self.out), _PICTURES - 1)
 
     def test_what_the_data_tell_is_kept_beside_what_the_model_answers(self):
         (self.data / "labels.csv").write_text("path,label\n1/01 ü.PNG,seven\n")
@@ -147,10 +148,12 @@ class EmbedTest(tf.test.TestCase):
 
     def test_a_folder_that_another_command_began_is_refused(self):
         self._embed()
-        with self.assertRaisesRegex(ValueError, "--out must be a new folder.*differs in shard_size"):
+        with self.assertRaisesRegex(ValueError, "--out must be a new folder.*differs in --shard_size"):
             self._embed(shard_size=5)
         (self.data / "one more.jpg").touch()
-        with self.assertRaisesRegex(ValueError, "differs in pictures, pictures_sha256"):
+        with self.assertRaisesRegex(
+            ValueError, "differs in the number of pictures, the names or labels of the pictures"
+        ):
             self._embed()
         card = json.loads((self.out / "manifest.json").read_text())
         self.assertEqual(card["pictures"], _PICTURES)

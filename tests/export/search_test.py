@@ -176,6 +176,7 @@ class SearchTest(tf.test.TestCase):
             "--model must be the folder of an exported model": lambda: search.Search(
                 self.folder / "index", str(self.folder)
             ),
+            "--picture must be a file. Received: .*nowhere.png: No such file": lambda: self._query("nowhere.png"),
             "--picture must be a picture. Received: .*04>.png: of no known format": lambda: self._query("b/<04>.png"),
         }.items():
             with self.assertRaisesRegex(ValueError, message):
