@@ -159,16 +159,19 @@ class Evidence:
             Mean and least similarity of the held-out images' embeddings to the exact ones, and, on those that were not used to fit
             anything, the accuracy of the exact network; nothing where there are none.
         """
-        if not len(self.held_out):
+        cost = self.loss_of_accuracy(exact, "accuracy_in_float32")
+        if not cost:
             return {}
         similarities = np.sum(self.held_out.embeddings * exact.held_out.embeddings, axis=1)
-        accuracies = [evidence.build()[1]["measured"]["accuracy"] for evidence in (self, exact)]
-        return {
-            "mean_similarity": float(similarities.mean()),
-            "least_similarity": float(similarities.min()),
-            "accuracy_in_float32": accuracies[1],
-            "loss_of_accuracy": accuracies[1] - accuracies[0],
-        }
+        return {"mean_similarity": float(similarities.mean()), "least_similarity": float(similarities.min())} | cost
+
+    def loss_of_accuracy(self, better: "Evidence", name: str) -> dict[str, float]:
+        """Tells the accuracy by better embeddings of the same images, as `name`, and the loss of it; nothing where none are judged.
+
+        The images judged are held out and were not used to fit anything.
+        """
+        ours, theirs = (evidence.build()[1]["measured"].get("accuracy") for evidence in (self, better))
+        return {} if ours is None else {name: theirs, "loss_of_accuracy": theirs - ours}
 
     def _parts(self) -> tuple[Embedded, Embedded]:
         """Returns the images to fit on, and those to check on."""

@@ -107,8 +107,10 @@ def export(
     with new_version(export_dir, flag="--export_dir") as folder, tempfile.TemporaryDirectory() as scratch:
         hyperparameters, network, step = checkpoints.load_online(workdir)
 
-        def embedder_of(network: OnlineNetwork, dtype: str, *, fold: bool = True) -> Embedder:
-            return Embedder(network, hyperparameters, embedding=embedding, dims=embedding_dims, dtype=dtype, fold=fold)
+        def embedder_of(
+            network: OnlineNetwork, dtype: str, *, dims: int = embedding_dims, fold: bool = True
+        ) -> Embedder:
+            return Embedder(network, hyperparameters, embedding=embedding, dims=dims, dtype=dtype, fold=fold)
 
         embedder = embedder_of(network, dtype)
         card = _describe(workdir, hyperparameters, step) | {
@@ -124,6 +126,11 @@ def export(
             if dtype != "float32":
                 exact = embedder_of(checkpoints.load_online(workdir)[1], "float32")
                 card["embedding"]["against_float32"] = evidence.compare(images.evidence(exact.embed, evidence.trust))
+            if embedding_dims:
+                whole = images.evidence(
+                    embedder_of(checkpoints.load_online(workdir)[1], dtype, dims=0).embed, evidence.trust
+                )
+                card["embedding"]["against_all_dims"] = evidence.loss_of_accuracy(whole, "accuracy_with_all_dims")
         assets = write_assets(pathlib.Path(scratch), card, evidence)
         trained = None
         if fine_tunable and dtype == "float32":
@@ -205,9 +212,12 @@ def main(argv: list[str]) -> int:
     told = "serving_default = embed_bytes, embed_images"
     if "memory" in card:
         print(summary(card["memory"]))
-        if (loss := card["embedding"].get("against_float32")) is not None:
+        if loss := card["embedding"].get("against_float32"):
             lost, of = loss["loss_of_accuracy"], loss["accuracy_in_float32"]
             print(f"{_DTYPE.value} loses {lost:+.4f} of the accuracy in float32, {of:.4f}")
+        if loss := card["embedding"].get("against_all_dims"):
+            lost, of = loss["loss_of_accuracy"], loss["accuracy_with_all_dims"]
+            print(f"{_EMBEDDING_DIMS.value} numbers lose {lost:+.4f} of the accuracy with all, {of:.4f}")
         told = "serving_default, embed_bytes, embed_images, classify_embeddings, neighbours, ood"
     print(f"exported to {_EXPORT_DIR.value}; signatures: {told}")
     if not has_serving():

@@ -142,6 +142,8 @@ class EvidenceTest(tf.test.TestCase, parameterized.TestCase):
         )
         unseen = exact.held_out.take(np.zeros(0, int))
         self.assertEqual(dataclasses.replace(exact, held_out=unseen).compare(exact), {})
+        one = dataclasses.replace(exact, held_out=_embedded(1, seed=2))  # it calibrates; none is left to judge by
+        self.assertEqual(one.compare(one), {})
 
 
 if __name__ == "__main__":

@@ -213,7 +213,13 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         first = self.network.project(images).numpy()[:, :3]
         embedding = served.signatures["embed_images"](images=tf.constant(images))["embedding"]
         self.assertAllClose(embedding, first / np.linalg.norm(first, axis=1, keepdims=True), atol=1e-5)
+        told = self.card["embedding"].pop("against_all_dims")
         self.assertEqual(self.card["embedding"], {"kind": "projections", "width": 3, "dtype": "float32"})
+        accuracy = self.card["memory"]["measured"]["accuracy"]
+        self._export(version="3")
+        before = self.card["memory"]["measured"]["accuracy"]
+        self.assertNotEqual(before, accuracy)
+        self.assertEqual(told, {"accuracy_with_all_dims": before, "loss_of_accuracy": before - accuracy})
         with self.assertRaisesRegex(ValueError, r"--embedding_dims must be in 0\.\.8\. Received: 9"):
             self._export(version="2", embedding_dims=9)
 
