@@ -97,6 +97,9 @@ def _png(encoded: tf.Tensor, head: tf.Tensor, channels: int) -> tf.Tensor:
     depth, kind = tf.unstack(_bytes(head, tf.constant(24), 2), num=2)
     decoded = tf.io.decode_png(encoded, channels=4)
     colours, opacity = decoded[..., :3], decoded[..., 3:]
+    # Where a file of 1, 2 or 4 bits has no opacity, the decoder fills in the largest number of that many bits.
+    filler = 2 ** tf.minimum(depth, 8) - 1
+    opacity = tf.where(tf.reduce_all(tf.cast(opacity, tf.int32) == filler), tf.constant(255, tf.uint8), opacity)
     is_plain = ((kind == _PNG_GREY) | (kind == _PNG_RGB)) & tf.reduce_all(opacity == 255)
 
     def on_paper() -> tf.Tensor:

@@ -60,6 +60,20 @@ def _decode(encoded, channels=3, **settings):
     return function(tf.constant(encoded)).numpy()
 
 
+def _grey_png(levels, depth):
+    """Writes `[H, W]` levels of `depth` bits, a whole number of bytes a row, which Pillow would write with 8."""
+
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    height, width = levels.shape
+    bits = (levels[..., np.newaxis] >> np.arange(depth)[::-1]) & 1
+    rows = np.packbits(bits.reshape(height, -1).astype(np.uint8), axis=1)
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, 0, 0, 0, 0))
+    body = chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows)))
+    return b"\x89PNG\r\n\x1a\n" + head + body + chunk(b"IEND", b"")
+
+
 class DecodeUprightTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(("JPEG", 1), ("JPEG", 3), ("PNG", 1), ("PNG", 3), ("BMP", 3))
     def test_an_upright_picture_is_decoded_as_evaluation_decodes_it(self, kind, channels):
@@ -94,10 +108,19 @@ class DecodeUprightTest(tf.test.TestCase, parameterized.TestCase):
         expected, _ = decode_file(file.getvalue(), Decoding(channels=channels))
         self.assertAllEqual(_decode(file.getvalue(), channels), expected)
 
-    @parameterized.product(channels=[1, 3], mode=["RGB", "P", "I;16"])
+    @parameterized.product(channels=[1, 3], depth=[1, 2, 4])
+    def test_grey_png_files_of_few_levels_are_decoded_as_in_training(self, channels, depth):
+        file = _grey_png(np.random.default_rng(depth).integers(0, 2**depth, [7, 16]), depth)
+        expected, _ = decode_file(file, Decoding(channels=channels))
+        self.assertEqual(len(np.unique(expected)), 2**depth)
+        self.assertAllEqual(_decode(file, channels), expected)
+
+    @parameterized.product(channels=[1, 3], mode=["1", "RGB", "P2", "P4", "P16", "P17", "P", "I;16"])
     def test_opaque_png_files_are_decoded_as_in_training(self, channels, mode):
         file = io.BytesIO()
-        if mode == "I;16":
+        if mode[0] == "P" and mode[1:]:
+            Image.fromarray(_picture(channels=3)).quantize(int(mode[1:])).save(file, "PNG")
+        elif mode == "I;16":
             Image.fromarray((np.arange(13 * 17).reshape(13, 17) * 296).astype(np.uint16)).save(file, "PNG")
         else:
             Image.fromarray(_picture(channels=3)).convert(mode).save(file, "PNG")
