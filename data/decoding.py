@@ -95,14 +95,15 @@ def decode_file(data: bytes, decoding: Decoding, *, truncated: bool = False) -> 
 
 
 def decodable(data: bytes, decoding: Decoding) -> bytes:
-    """Returns a file that TensorFlow decodes right, but for a JPEG's orientation: itself, unless Pillow must decode it.
+    """Returns a file that TensorFlow decodes right, but for a JPEG's EXIF orientation: itself, unless Pillow must decode it.
 
     Raises:
         Unusable: if it is no picture, or one that Pillow must decode and cannot.
     """
     with _named_errors():
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
-        if _has_plain_pixels(image):
+        upright = _orientation(image) == 1 or (image.format in ("JPEG", "MPO") and "exif" in image.info)
+        if _has_plain_pixels(image) and upright:
             return data
     return encode(decode_file(data, decoding)[0])
 

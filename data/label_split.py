@@ -77,11 +77,17 @@ def _listed(images: Images, path: pathlib.Path) -> list[int]:
     if not path.is_file():
         raise ValueError(f"--label_list must be a file, with one position or name a line. Received: {path}")
     position = {name: index for index, name in enumerate(images.names)}
+    repeated = {name for name, count in collections.Counter(images.names).items() if count > 1}
     keep = []
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         entry = line.strip()
         if not entry:
             continue
+        if entry in repeated:
+            raise ValueError(
+                f"--label_list must name one image a line, by its position where names repeat. Received: {entry[:80]!r} "
+                f"({path}, line {number}), of which there are several"
+            )
         index = position.get(entry, int(entry) if entry.isdecimal() else -1)
         if not 0 <= index < len(images) or images.labels[index] == NO_LABEL:
             raise ValueError(

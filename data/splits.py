@@ -13,6 +13,8 @@ from semppl.data.decoding import Decoding
 from semppl.data.images import NO_LABEL, Images, Source
 from semppl.data.sources import SOURCES, Reading, load_source
 
+_SHRUNK = ("folder:", "tfrecord:")
+
 
 def load_data(hyperparameters: Hyperparameters) -> Source:
     """Loads the images of a run.
@@ -111,12 +113,19 @@ def _load(hyperparameters: Hyperparameters, flag: str) -> Source:
         hyperparameters.mask_feature if flag == "data" else "",  # backgrounds are removed in training only
     )
     specs = split_specs(getattr(hyperparameters, flag))
+    if hyperparameters.shrink and flag == "data" and not any(spec.startswith(_SHRUNK) for spec in specs):
+        raise ValueError(
+            f"--shrink must be 0 where no picture files are read ({' or '.join(_SHRUNK)}). Received: {hyperparameters.shrink}"
+        )
     sources = [load_source(spec, data_dir=hyperparameters.data_dir, flag=flag, reading=reading) for spec in specs]
     channels = [source.train.channels for source in sources]
     if len(set(channels)) > 1:
         told = ", ".join(f"{spec}: {count}" for spec, count in zip(specs, channels, strict=True))
         raise ValueError(f"--{flag} must be images of the same number of channels. Received: {told}")
     names = tuple(dict.fromkeys(name for source in sources for name in source.class_names))
+    if flag != "data":  # to judge by: the test part of each source that has one
+        parts = [source.train if source.test is None else source.test for source in sources]
+        return Source(joined([_renumbered(*pair, names) for pair in zip(parts, sources, strict=True)]), None, names)
     tests = [_renumbered(source.test, source, names) for source in sources if source.test is not None]
     train = joined([_renumbered(source.train, source, names) for source in sources])
     return Source(train, joined(tests) if tests else None, names)
@@ -129,12 +138,12 @@ def _renumbered(images: Images, source: Source, names: Sequence[str]) -> Images:
 
 
 def _of_classes(given: Source, names: tuple[str, ...], flag: str) -> Images:
-    """Returns images to judge by, their classes numbered as in training: a data set's own test part, where it has one.
+    """Returns images to judge by, their classes numbered as in training.
 
     Raises:
         ValueError: if there is a class that training knows nothing of.
     """
-    images = given.train if given.test is None else given.test
+    images = given.train
     used = {given.class_names[label] for label in set(images.labels.tolist()) - {NO_LABEL}}
     if used - set(names):
         raise ValueError(

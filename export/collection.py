@@ -113,6 +113,8 @@ def _reader(images: ImageSet | StreamedImageSet) -> Callable[[Sequence[int]], li
         if isinstance(images, StreamedImageSet):
             return images.encoded(tf.constant(numbers, tf.int64))["image"].numpy().tolist()
         some = images.images[np.asarray(numbers)]
-        return [encode(image if image.dtype == np.uint8 else np.round(image * 255).astype(np.uint8)) for image in some]
+        if np.issubdtype(some.dtype, np.integer):
+            return [encode(image) for image in tf.image.convert_image_dtype(some, tf.uint8).numpy()]
+        return [encode(np.round(image * 255).astype(np.uint8)) for image in some]
 
     return read

@@ -14,6 +14,12 @@ CALIBRATIONS = ("held_out", "memory", "nothing")
 _ROWS = 1024
 _MAX_JUDGED = 5_000
 
+FIRST_ADDED_ID = 2**32
+"""Of pictures that training did not know; its own are numbered from 0."""
+
+SAME = 1 - 1e-6
+"""Similarity from which on two pictures are taken for one."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Embedded:
@@ -23,18 +29,20 @@ class Embedded:
         embeddings: `[n, D]` float32, unit-norm.
         labels: `[n]` int32.
         ids: `[n]` int64, -1 for images that are not of the training set.
+        groups: `[n]` int64, equal where images of one part show the same thing.
     """
 
     embeddings: np.ndarray
     labels: np.ndarray
     ids: np.ndarray
+    groups: np.ndarray
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, rows: np.ndarray) -> "Embedded":
         """Takes some rows, by position or mask."""
-        return Embedded(self.embeddings[rows], self.labels[rows], self.ids[rows])
+        return Embedded(*(getattr(self, field.name)[rows] for field in dataclasses.fields(self)))
 
     def join(self, other: "Embedded") -> "Embedded":
         """Appends other rows."""
@@ -68,6 +76,8 @@ class Trust:
         for name in ("target_risk", "target_coverage", "set_coverage"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"--{name} must be in 0..1, below 1. Received: {getattr(self, name)}")
+        if not self.set_coverage:
+            raise ValueError("--set_coverage must be above 0. Received: 0.0")
         if (self.target_risk > 0) == (self.target_coverage > 0):
             received = f"--target_risk={self.target_risk} --target_coverage={self.target_coverage}"
             raise ValueError(
@@ -131,18 +141,22 @@ class Evidence:
         fit = self._similarities(judged)
         agree = judged.labels[:, np.newaxis] == self.memory.labels
         judgeable = np.any(agree & np.isfinite(fit), axis=1)  # the only image of its class cannot be judged by others
-        fit, agree, truth = fit[judgeable], agree[judgeable], judged.labels[judgeable]
-        answers = Answers(self.temperature, 0.0, 0.0)
-        if len(truth):
-            temperature = calibration.fit_temperature(fit, agree)
-            answers = self._fit_thresholds(self._probabilities(fit, temperature), truth, temperature)
+        answers, judges = Answers(self.temperature, 0.0, 0.0), np.zeros(len(judged), bool)
+        if judgeable.any():
+            temperature = calibration.fit_temperature(fit[judgeable], agree[judgeable])
+            judges = judgeable | ~np.isin(
+                judged.labels, self.memory.labels
+            )  # a class that nothing votes for is an error
+            answers = self._fit_thresholds(
+                self._probabilities(fit[judges], temperature), judged.labels[judges], temperature
+            )
         checked = self._probabilities(self._similarities(checks), answers.temperature)
         memory = LabelledMemory(self.memory.embeddings, self.memory.labels, self.memory.ids, self.class_names, answers)
         report = {
             "labelled": len(self.memory),
             "classes": len(self.class_names),
             "trust": dataclasses.asdict(self.trust),
-            "fitted_on": len(truth),
+            "fitted_on": int(judges.sum()),
             **{name: round(value, 6) for name, value in answers._asdict().items()},
             "checked_on": len(checks),
             "measured": _measure(checked, checks.labels, answers),
@@ -174,19 +188,25 @@ class Evidence:
         return {} if ours is None else {name: theirs, "loss_of_accuracy": theirs - ours}
 
     def _parts(self) -> tuple[Embedded, Embedded]:
-        """Returns the images to fit on, and those to check on."""
+        """Returns the images to fit on, and those to check on: what shows the same thing is in one part."""
         rng = np.random.default_rng(0)
         if self.trust.calibrate_on == "memory":
             return self.memory.take(rng.permutation(len(self.memory))[:_MAX_JUDGED]), self.held_out
         if self.trust.calibrate_on == "nothing":
             return self.held_out.take(np.zeros(0, int)), self.held_out
         order = rng.permutation(len(self.held_out))
-        return self.held_out.take(order[::2]), self.held_out.take(order[1::2])
+        groups = self.held_out.groups[order]
+        place = {group: number for number, group in enumerate(dict.fromkeys(groups.tolist()))}
+        is_even = np.array([place[group] % 2 == 0 for group in groups.tolist()], bool)
+        return self.held_out.take(order[is_even]), self.held_out.take(order[~is_even])
 
     def _similarities(self, images: Embedded) -> np.ndarray:
-        """`[n, M]`, minus infinity between an image and itself."""
+        """`[n, M]`, minus infinity between an image and itself, another one of the same thing, or a copy that was added."""
         similarities = images.embeddings @ self.memory.embeddings.T
-        similarities[images.ids[:, np.newaxis] == self.memory.ids] = -np.inf
+        similarities[(similarities > SAME) & (self.memory.ids >= FIRST_ADDED_ID)] = -np.inf
+        remembered = images.ids >= 0
+        same = remembered[:, np.newaxis] & (images.groups[:, np.newaxis] == self.memory.groups)
+        similarities[same] = -np.inf
         return similarities
 
     def _probabilities(self, similarities: np.ndarray, temperature: float) -> np.ndarray:

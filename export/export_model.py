@@ -56,7 +56,7 @@ _CALIBRATE_ON = flags.DEFINE_enum(
     "calibrate_on",
     "held_out",
     CALIBRATIONS,
-    "What tells how far to trust an answer: held_out (half of the test images; the other half checks), memory (the labelled "
+    "What tells how far to trust an answer: held_out (half of the held-out images; the other half checks), memory (the labelled "
     "images, each judged by the others), or nothing (and never abstain).",
 )
 _TARGET_RISK = flags.DEFINE_float("target_risk", None, "Share of wrong answers among those given (by default 0.05).")

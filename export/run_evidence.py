@@ -15,6 +15,7 @@ from semppl.export.strangeness import Strangeness, fit_strangeness
 
 _MAX_HELD_OUT = 10_000
 _MAX_REFERENCE = 4_000
+_MIN_REFERENCE = 100
 _BATCH = 256
 
 
@@ -46,16 +47,17 @@ class RunImages:
             trust: how answers are to be trusted.
         """
         ids = np.flatnonzero(self._labels != NO_LABEL)
-        memory = Embedded(self._mapped(embed, self._train, ids), self._labels[ids], ids)
+        memory = Embedded(self._mapped(embed, self._train, ids), self._labels[ids], ids, _groups(self._train, ids))
         unseen = memory.take(np.zeros(0, int))
         if self._held_out is not None:
             ids = _sample(np.flatnonzero(self._held_out.labels != NO_LABEL), _MAX_HELD_OUT)
             rows = self._mapped(embed, self._held_out, ids)
-            unseen = Embedded(rows, self._held_out.labels[ids], np.full(len(ids), -1))
+            groups = _groups(self._held_out, ids)
+            unseen = Embedded(rows, self._held_out.labels[ids], np.full(len(ids), -1), groups)
         return Evidence(memory, unseen, self._class_names, self._temperature, trust)
 
     def strangeness(self, encode: Callable[[tf.Tensor], tf.Tensor]) -> tuple[Strangeness, dict[str, Any]]:
-        """Fits to a sample of the training images, without labels where there are any.
+        """Fits to a sample of the training images, those without labels where there are enough of them.
 
         Args:
             encode: maps prepared images `[B, h, w, C]` to features `[B, F]`.
@@ -65,7 +67,8 @@ class RunImages:
             them above the 95th percentile.
         """
         unlabelled = np.flatnonzero(self._labels == NO_LABEL)
-        ids = _sample(unlabelled if len(unlabelled) > 1 else np.arange(len(self._labels)), _MAX_REFERENCE)
+        few = len(unlabelled) < min(_MIN_REFERENCE, len(self._labels))
+        ids = _sample(np.arange(len(self._labels)) if few else unlabelled, _MAX_REFERENCE)
         strangeness = fit_strangeness(self._mapped(encode, self._train, ids))
         report: dict[str, Any] = {"fitted_on": len(ids)}
         if self._held_out is not None:
@@ -78,6 +81,10 @@ class RunImages:
         mapped = tf.function(function, reduce_retracing=True, autograph=False)
         parts = images.batches(self._prepare, batch_size=_BATCH, ids=ids)
         return np.concatenate([mapped(part).numpy() for part in parts])
+
+
+def _groups(images: Images, ids: np.ndarray) -> np.ndarray:
+    return ids if images.groups is None else images.groups[ids]
 
 
 def _sample(ids: np.ndarray, count: int) -> np.ndarray:

@@ -21,13 +21,10 @@ from absl import app, flags
 
 from semppl.configs import model_flags
 from semppl.export.assets import EVIDENCE, read_card, write_assets
-from semppl.export.evidence import Embedded, Evidence, summary
+from semppl.export.evidence import FIRST_ADDED_ID, SAME, Embedded, Evidence, summary
 from semppl.export.label_file import LabelledPicture, read_label_file
 from semppl.export.variables import exchange_variables, memory_values
 from semppl.export.versions import new_version
-
-FIRST_ADDED_ID = 2**32
-"""Ids below are positions in the training set."""
 
 _BATCH = 32
 
@@ -75,17 +72,33 @@ def update_memory(
 
 
 def remember(evidence: Evidence, pictures: Sequence[LabelledPicture], embeddings: np.ndarray) -> Evidence:
-    """Adds pictures to what a memory is built from.
+    """Adds pictures to what a memory is built from; one that it remembers already is not added again, lest it vote twice.
 
     Args:
         evidence: as it was.
         pictures: n of them; a label that names no class makes a new one, in order of appearance.
         embeddings: `[n, D]` of them.
+
+    Raises:
+        ValueError: if a picture is remembered, by this file or before, with another label.
     """
     names = tuple(dict.fromkeys([*evidence.class_names, *(picture.label for picture in pictures)]))
     labels = np.array([names.index(picture.label) for picture in pictures], np.int32)
+    known = np.concatenate([evidence.memory.embeddings, embeddings])
+    known_labels = np.concatenate([evidence.memory.labels, labels])
+    new = np.ones(len(pictures), bool)
+    for number, picture in enumerate(pictures):
+        before = len(evidence.memory) + number
+        copies = known_labels[:before][known[:before] @ embeddings[number] > SAME]
+        new[number] = not len(copies)
+        if len(copies) and labels[number] not in copies:
+            contradiction = (
+                f"{picture.path} ({picture.where}), as {picture.label}, which is remembered as {names[copies[0]]}"
+            )
+            raise ValueError(f"--labels must not contradict what is remembered. Received: {contradiction}")
     first = max(FIRST_ADDED_ID, int(evidence.memory.ids.max()) + 1)
-    added = Embedded(embeddings, labels, first + np.arange(len(pictures)))
+    ids = first + np.arange(np.count_nonzero(new))
+    added = Embedded(embeddings[new], labels[new], ids, ids)
     return dataclasses.replace(evidence, memory=evidence.memory.join(added), class_names=names)
 
 
@@ -110,7 +123,10 @@ def main(argv: list[str]) -> int:
     """Runs from flags; returns the exit code."""
     del argv
     command = shlex.join(["python", "-m", "semppl.export.update_memory", *sys.argv[1:]])
+    before = read_card(str(model_flags.MODEL.value)).get("memory", {}).get("labelled", 0)
     card = update_memory(str(model_flags.MODEL.value), str(_LABELS.value), str(model_flags.OUT.value), command=command)
+    named, added = len(read_label_file(str(_LABELS.value))), card["memory"]["labelled"] - before
+    print(f"{added} pictures added" + (f"; {named - added} were remembered already" if named > added else ""))
     print(summary(card["memory"]))
     print(f"written to {model_flags.OUT.value}")
     return 0

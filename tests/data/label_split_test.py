@@ -131,6 +131,12 @@ class ListedLabelsTest(parameterized.TestCase):
         images = _images([5, 6, 7], names=["2", "0", "1"])
         np.testing.assert_array_equal(visible_labels(images, label_list=self._list("2\n")), [5, NO_LABEL, NO_LABEL])
 
+    def test_a_name_of_several_images_is_refused_and_their_positions_are_not(self):
+        images = _images([5, 6, 7], names=["a", "b", "a"])
+        with self.assertRaisesRegex(ValueError, "^--label_list must name one image a line.*Received: 'a' .*line 2"):
+            visible_labels(images, label_list=self._list("b\na\n"))
+        np.testing.assert_array_equal(visible_labels(images, label_list=self._list("0\nb\n")), [5, 6, NO_LABEL])
+
     @parameterized.parameters(
         ("0\n4\n", "'4'", 2),
         ("-1\n", "'-1'", 1),

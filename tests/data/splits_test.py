@@ -153,6 +153,21 @@ class LoadDataTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(source.class_names, ("cat", "owl"))
         self.assertEqual(source.held_out("test").labels.tolist(), [1] * 5)  # in the test folder alone owl would be 0
 
+    def test_every_source_to_judge_by_is_used(self):
+        source = self.load(
+            data=f"digits,folder:{self.folder}/train?labels=folders",
+            test=f"digits,folder:{self.folder}/test?labels=folders",
+        )
+        digits = load_source("digits").test
+        self.assertEqual(len(source.test), len(digits) + 5)
+        names = [source.class_names[label] for label in source.test.labels.tolist()]
+        self.assertEqual(names[-5:], ["owl"] * 5)
+        self.assertEqual(names[:-5], [str(label) for label in digits.labels.tolist()])
+
+    def test_shrinking_is_refused_where_nothing_would_be_shrunk(self):
+        with self.assertRaisesRegex(ValueError, r"^--shrink must be 0 .*folder: or tfrecord:.* Received: 16$"):
+            self.load(data="digits", label_fraction=0.1, shrink=16)
+
     def test_test_and_validation_images_are_held_out(self):
         source = self.load(test="0.2", validation="0.25")
         self.assertEqual([len(part) for part in (source.train, source.validation, source.test)], [6, 2, 2])

@@ -8,7 +8,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from semppl.export import calibration
-from semppl.export.evidence import Embedded, Evidence, Trust
+from semppl.export.evidence import FIRST_ADDED_ID, Embedded, Evidence, Trust
 from semppl.export.memory import class_probabilities
 from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
 
@@ -21,7 +21,7 @@ def _embedded(count, *, first_id=None, seed=0, spread=0.6):
     labels = rng.integers(0, _CLASSES, count).astype(np.int32)
     rows = (np.eye(_CLASSES, 6)[labels] + rng.normal(0, spread, (count, 6))).astype(np.float32)
     ids = np.full(count, -1) if first_id is None else first_id + np.arange(count)
-    return Embedded(rows / np.linalg.norm(rows, axis=1, keepdims=True), labels, ids)
+    return Embedded(rows / np.linalg.norm(rows, axis=1, keepdims=True), labels, ids, np.arange(count))
 
 
 def _evidence(**changes):
@@ -44,6 +44,7 @@ class TrustTest(parameterized.TestCase):
     @parameterized.parameters(
         ({"calibrate_on": "test"}, "--calibrate_on must be one of held_out, memory, nothing. Received: test"),
         ({"target_risk": 1.0}, "--target_risk must be in 0..1, below 1. Received: 1.0"),
+        ({"set_coverage": 0.0}, "--set_coverage must be above 0. Received: 0.0"),
         ({"set_coverage": -0.1}, "--set_coverage must be in 0..1, below 1. Received: -0.1"),
         ({"target_coverage": 0.5}, "Exactly one of .* Received: --target_risk=0.05 --target_coverage=0.5"),
         ({"target_risk": 0.0}, "Exactly one of .* Received: --target_risk=0.0 --target_coverage=0.0"),
@@ -126,6 +127,38 @@ class EvidenceTest(tf.test.TestCase, parameterized.TestCase):
         answer = memory.classify(_embedded(20).embeddings)
         self.assertFalse(answer["abstain"].numpy().any())
         self.assertTrue(answer["prediction_set"].numpy().all())
+
+    def test_pictures_of_the_same_thing_do_not_vote_for_each_other(self):
+        memory = _embedded(60, first_id=0, seed=1)
+        twice = dataclasses.replace(memory.join(memory), ids=np.arange(120))
+        self.assertAllEqual(np.sort(twice.groups), np.repeat(np.arange(60), 2))
+        trust = Trust("memory", 0.1)
+        alone, doubled = (_evidence(memory=part, trust=trust).build()[1] for part in (memory, twice))
+        apart = _evidence(memory=dataclasses.replace(twice, groups=np.arange(120)), trust=trust).build()[1]
+        self.assertAllClose(doubled["temperature"], alone["temperature"], rtol=0.05)
+        self.assertLess(apart["temperature"], alone["temperature"] / 2)
+
+    def test_held_out_pictures_of_the_same_thing_are_judged_in_one_half(self):
+        held_out = dataclasses.replace(_embedded(90, seed=2), groups=np.arange(90) // 3)
+        fitted, checked = _evidence(held_out=held_out)._parts()
+        self.assertEmpty(set(fitted.groups) & set(checked.groups))
+        self.assertEqual((len(fitted), len(checked)), (45, 45))
+
+    def test_a_copy_that_was_added_does_not_judge_a_held_out_picture(self):
+        plain = _evidence()
+        copies = plain.held_out.take(np.arange(200))
+        added = dataclasses.replace(copies, ids=FIRST_ADDED_ID + np.arange(200), groups=FIRST_ADDED_ID + np.arange(200))
+        similarities = _evidence(memory=plain.memory.join(added))._similarities(copies)
+        self.assertAllEqual(np.diag(similarities[:, 60:]), np.full(200, -np.inf))
+        self.assertEqual(np.count_nonzero(np.isinf(similarities)), 200)
+
+    def test_a_held_out_class_that_nothing_votes_for_counts_as_wrong(self):
+        evidence = _evidence(held_out=_embedded(4000, seed=2), trust=Trust(target_risk=0.3))
+        few = evidence.memory.take(evidence.memory.labels != 3)
+        _, report = dataclasses.replace(evidence, memory=few).build()
+        self.assertEqual(report["fitted_on"], 2000)
+        self.assertAllClose(report["measured"]["risk"], 0.3, atol=0.04)
+        self.assertGreater(report["threshold"], evidence.build()[1]["threshold"])
 
     def test_what_coarser_weights_cost_is_told(self):
         exact = _evidence()

@@ -99,8 +99,17 @@ class UpdateMemoryTest(tf.test.TestCase):
     def test_an_updated_model_can_be_updated(self):
         second, _, _ = self._update("7", "stripes")
         third = self.model.with_name("3")
-        card = update_memory.update_memory(second, self.folder / "new.csv", third)
+        file, _ = self._label_file("7", "stripes", "2", "3")  # the first two are remembered already
+        card = update_memory.update_memory(second, file, third)
         self.assertEqual((card["memory"]["labelled"], card["memory"]["classes"]), (24, 11))
+        file, _ = self._label_file("7", "stripes", "2", "4")
+        with self.assertRaisesRegex(
+            ValueError, r"not contradict.*3\.png .*new\.csv, line 5\), as 4, .* remembered as 3"
+        ):
+            update_memory.update_memory(third, file, self.model.with_name("4"))
+        shutil.copy(self.folder / "0.png", self.folder / "1.png")
+        with self.assertRaisesRegex(ValueError, r"not contradict.*1\.png .*, as stripes, .* remembered as 7"):
+            update_memory.update_memory(self.model, file, self.model.with_name("4"))
         ids = Evidence.load(third / "assets.extra" / "evidence.npz").memory.ids
         self.assertAllEqual(ids[-4:], 2**32 + np.arange(4))
 

@@ -216,6 +216,13 @@ class TallyTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllEqual(votes.classes, [1])
         self.assertAllClose(votes.confidence, [4 / 7], rtol=1e-6, atol=0)
 
+    @parameterized.parameters(9, 12, 48)
+    def test_who_agree_are_confident_whatever_their_weight(self, num_votes):
+        for count in range(1, 400):
+            entries = tf.fill([1, num_votes], count)
+            votes = pseudo_labels.tally(tf.fill([1, num_votes], 3), tf.zeros([1, num_votes]), entries)
+            self.assertEqual(votes.confidence[0], 1.0, count)
+
     def test_equal_weights_tie_exactly(self):
         # 1/7 + … of class 2 and 3/21 of class 5 are equal: the larger summed similarity decides.
         labels, entries = tf.constant([[2, 5, 5, 5]]), tf.constant([[7, 21, 21, 21]])
