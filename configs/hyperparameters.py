@@ -252,7 +252,7 @@ class Hyperparameters:
             _require(
                 self.labelled_batch_size in (0, self.batch_size),
                 "labelled_batch_size",
-                "0 or batch_size",
+                "0 or batch_size, where every image has a label or --method=supervised",
                 self.labelled_batch_size,
             )
             return self.batch_size

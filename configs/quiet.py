@@ -1,11 +1,15 @@
 """Keeps programs quiet: each imports this before TensorFlow; what its user can mend is told in a line."""
 
+import errno
 import functools
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Callable
+from typing import Any
 
+from absl import app, flags
 from absl import logging as absl_logging
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # else TensorFlow greets with a dozen lines
@@ -24,16 +28,67 @@ def program(main: Callable[[list[str]], int]) -> Callable[[list[str]], int]:
         main: takes the arguments that are left when flags are parsed, the program's name first; returns the exit code.
 
     Returns:
-        The same, but ValueError and OSError are exit code 2.
+        The same, but ValueError, OSError and what says that a disk is full are exit code 2, an interruption is 130, and arguments
+        that are no flags are refused, unless it is decorated with `takes_arguments`.
     """
 
     @functools.wraps(main)
     def quiet_main(argv: list[str]) -> int:
         hush()
         try:
+            if argv[1:] and quiet_main not in _TAKE_ARGUMENTS:
+                raise ValueError(f"Arguments must be flags, --name=value. Received: {' '.join(argv[1:])}")
             return main(argv)
         except (ValueError, OSError) as error:
-            print(f"error: {error}", file=sys.stderr, flush=True)
-            return 2
+            told = _told(error)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr, flush=True)
+            return 130
+        except Exception as error:  # of TensorFlow, FAISS and Beam, which have no errors of the file system's own
+            if not any(os.strerror(number) in str(error) for number in _UNWRITABLE):
+                raise
+            told = _told(error)
+        print(f"error: {told}", file=sys.stderr, flush=True)
+        return 2
 
     return quiet_main
+
+
+def run(main: Callable[[list[str]], int], **options: Any) -> None:
+    """Is `app.run(main)`, with the flags of main's module in `--help` for a console script too."""
+    if main.__module__ != "__main__":
+        for flag in flags.FLAGS.get_key_flags_for_module(main.__module__):
+            flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+    app.run(main, **options)
+
+
+def takes_arguments(main: Callable[[list[str]], int]) -> Callable[[list[str]], int]:
+    """Decorates, after `program`, a `main` that takes arguments that are no flags."""
+    _TAKE_ARGUMENTS.add(main)
+    return main
+
+
+_TAKE_ARGUMENTS: set[Callable[[list[str]], int]] = set()
+_UNWRITABLE = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
+_WRITTEN = ("out", "export_dir", "workdir")
+
+
+def _told(error: Exception) -> str:
+    """Says what is wrong, and, of a file system that takes nothing, which flag names it."""
+    text = str(error)
+    reason = next((os.strerror(number) for number in _UNWRITABLE if os.strerror(number) in text), "")
+    given = [
+        f"--{name}={flags.FLAGS[name].value}" for name in _WRITTEN if name in flags.FLAGS and flags.FLAGS[name].value
+    ]
+    where = getattr(error, "filename", None)
+    if (
+        isinstance(error, PermissionError)
+        and where
+        and any(str(where).startswith(flag.partition("=")[2]) for flag in given)
+    ):
+        reason = os.strerror(error.errno or errno.EACCES)
+    if reason and given:
+        return f"{given[0]} cannot be written: {reason}{f' ({where})' if where else ''}; make room, or choose another place"
+    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
+        return str(error.args[0][0][-1])
+    return text

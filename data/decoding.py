@@ -97,6 +97,8 @@ def decode_file(data: bytes, decoding: Decoding, *, truncated: bool = False) -> 
 def decodable(data: bytes, decoding: Decoding) -> bytes:
     """Returns a file that TensorFlow decodes right, but for a JPEG's EXIF orientation: itself, unless Pillow must decode it.
 
+    It is not shrunk: a served model does that, to its own rounding.
+
     Raises:
         Unusable: if it is no picture, or one that Pillow must decode and cannot.
     """
@@ -105,7 +107,7 @@ def decodable(data: bytes, decoding: Decoding) -> bytes:
         upright = _orientation(image) == 1 or (image.format in ("JPEG", "MPO") and "exif" in image.info)
         if _has_plain_pixels(image) and upright:
             return data
-    return encode(decode_file(data, decoding)[0])
+    return encode(decode_file(data, dataclasses.replace(decoding, shrink=0))[0])
 
 
 def encode(pixels: np.ndarray) -> bytes:

@@ -20,9 +20,9 @@ from semppl.configs import quiet  # before TensorFlow
 
 import numpy as np
 import tensorflow as tf
-from absl import app, flags
+from absl import flags
 
-from semppl.configs import run_flags
+from semppl.configs import hyperparameter_flags, run_flags
 from semppl.configs.hyperparameter_flags import hyperparameters_from_flags
 from semppl.configs.hyperparameters import Hyperparameters, held_out_share
 from semppl.data.doctor_page import page
@@ -32,6 +32,9 @@ from semppl.data.images import NO_LABEL, Images, Source
 from semppl.data.inspection import inspect_folder, summary
 from semppl.data.label_split import labels_of_run
 from semppl.data.splits import decoding_of, load_data, split_specs
+
+flags.adopt_module_key_flags(run_flags)
+flags.adopt_module_key_flags(hyperparameter_flags)
 
 _TRIAL_STEPS = flags.DEFINE_integer(
     "trial_steps", 20, "Steps to train to measure time and memory; 0: none.", lower_bound=0
@@ -295,7 +298,7 @@ def main(argv: list[str]) -> int:
 
 def run() -> None:
     """Is the console script."""
-    app.run(main, flags_parser=run_flags.parse)
+    quiet.run(main, flags_parser=run_flags.parse)
 
 
 if __name__ == "__main__":

@@ -134,7 +134,9 @@ def _figures(images: Images, positions: np.ndarray, caption: str = "") -> str:
 def _small(images: tf.Tensor) -> tf.Tensor:
     """`[1, H, W, C]` images become uint8 of at most the page's size."""
     floats = tf.image.convert_image_dtype(images, tf.float32)
-    shrunk = tf.image.resize(floats, [_SIDE, _SIDE], "area", preserve_aspect_ratio=True)
+    sides = tf.cast(tf.shape(images)[1:3], tf.float32)
+    size = tf.maximum(tf.cast(tf.round(sides * _SIDE / tf.reduce_max(sides)), tf.int32), 1)
+    shrunk = tf.image.resize(floats, size, "area")
     return tf.image.convert_image_dtype(shrunk, tf.uint8, saturate=True)
 
 

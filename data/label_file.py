@@ -71,7 +71,7 @@ def _rows(file: pathlib.Path, folder: pathlib.Path) -> Iterator[tuple[int, Row]]
             raise ValueError(f"{file} must begin with a line of names, path and label among them. Received: {received}")
         places = {name: header.index(name) for name in (*_COLUMNS, *_MORE_COLUMNS) if name in header}
         for values in reader:
-            cells = {name: values[place].strip() for name, place in places.items() if place < len(values)}
+            cells = {name: values[place].strip() if place < len(values) else "" for name, place in places.items()}
             if any(cells.values()):
                 where = f"{file}, line {reader.line_num}"
                 paths = {name: _below(cells.get(name, ""), folder, name, where) for name in ("path", "mask")}

@@ -127,7 +127,11 @@ def cached_encoded(files: PictureFiles, cache_dir: str, spool: Spool | None = No
             if not folder.is_dir() and not (spool and spool.become(folder, len(files.positions))):
                 _fill(folder, files)
     paths = sorted(str(path) for path in folder.glob("*.tfrecord"))
-    return read_records(index_records(paths), "image", "mask" if files.have_masks else "")
+    try:
+        records = index_records(paths)
+    except ValueError as error:
+        raise NotCached(f"--cache_dir is damaged: remove {folder}, and it is made again ({error})") from error
+    return read_records(records, "image", "mask" if files.have_masks else "")
 
 
 def _key(files: PictureFiles) -> str:

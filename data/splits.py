@@ -58,7 +58,7 @@ def hold_out(images: Images, share: float, *, seed: int, flag: str = "test") -> 
         Positions of the images that stay, and of those held out, sorted.
 
     Raises:
-        ValueError: if no image has a label.
+        ValueError: if no image has a label, or none can be held out.
     """
     if not (images.labels != NO_LABEL).any():
         raise ValueError(f"--{flag} must be a source, where no training image has a label. Received: {share}")
@@ -75,6 +75,8 @@ def hold_out(images: Images, share: float, *, seed: int, flag: str = "test") -> 
             held_out += group
             for label in labels:
                 wanted[label] -= 1
+    if not held_out:
+        raise ValueError(f"--{flag} must be a source, where no class has a labelled image to spare. Received: {share}")
     chosen = np.zeros(len(images), bool)
     chosen[held_out] = True
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
@@ -144,6 +146,10 @@ def _of_classes(given: Source, names: tuple[str, ...], flag: str) -> Images:
         ValueError: if there is a class that training knows nothing of.
     """
     images = given.train
+    if len(images) and (images.labels == NO_LABEL).all():
+        raise ValueError(
+            f"--{flag} must have labels to judge by, say ?labels=folders. Received: {len(images)} images without"
+        )
     used = {given.class_names[label] for label in set(images.labels.tolist()) - {NO_LABEL}}
     if used - set(names):
         raise ValueError(

@@ -15,7 +15,7 @@ from semppl.configs import quiet  # before TensorFlow
 
 import numpy as np
 import tensorflow as tf
-from absl import app, flags
+from absl import flags
 
 from semppl.configs import run_flags
 from semppl.data.images import NO_LABEL, ImageSet
@@ -197,7 +197,7 @@ def main(argv: list[str]) -> int:
 
 def run() -> None:
     """Is the console script."""
-    app.run(main, flags_parser=run_flags.parse)
+    quiet.run(main, flags_parser=run_flags.parse)
 
 
 if __name__ == "__main__":

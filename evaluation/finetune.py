@@ -15,7 +15,7 @@ from semppl.configs import quiet  # before TensorFlow
 # isort: split
 import numpy as np
 import tensorflow as tf
-from absl import app, flags
+from absl import flags
 
 from semppl.configs import run_flags
 from semppl.configs.hyperparameters import Hyperparameters
@@ -175,7 +175,7 @@ def main(argv: list[str]) -> int:
 def run() -> None:
     """Is the console script."""
     flags.mark_flag_as_required("protocol")
-    app.run(main, flags_parser=run_flags.parse)
+    quiet.run(main, flags_parser=run_flags.parse)
 
 
 if __name__ == "__main__":

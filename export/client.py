@@ -14,7 +14,7 @@ from semppl.configs import quiet  # before TensorFlow
 # isort: split
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from semppl.configs import model_flags
 from semppl.export.serving.extra import MISSING, has_serving
@@ -72,6 +72,7 @@ def ask(client: Client, paths: Sequence[pathlib.Path], *, signature: str, batch_
             yield {"path": str(path)} | {name: values[row].tolist() for name, values in outputs.items()}
 
 
+@quiet.takes_arguments
 @quiet.program
 def main(argv: list[str]) -> int:
     """Prints a line of JSON per picture; returns the exit code."""
@@ -90,7 +91,7 @@ def main(argv: list[str]) -> int:
 
 def run() -> None:
     """Is the console script."""
-    app.run(main)
+    quiet.run(main)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from semppl.configs import quiet  # before TensorFlow
 
 import numpy as np
 import tensorflow as tf
-from absl import app, flags
+from absl import flags
 
 from semppl.configs import model_flags
 from semppl.configs.hyperparameter_flags import data_from_flags
@@ -167,7 +167,7 @@ def main(argv: list[str]) -> int:
 def run() -> None:
     """Is the console script."""
     flags.mark_flags_as_required(["model", "out"])
-    app.run(main)
+    quiet.run(main)
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def decode_upright(encoded: tf.Tensor, channels: int, *, max_pixels: int = MAX_P
     is_jpeg = tf.io.is_jpeg(encoded)
     front = tf.strings.substr(encoded, 0, _HEAD)
     head = tf.cast(tf.io.decode_raw(front, tf.uint8), tf.int32)
-    pixels = tf.cond(is_jpeg, lambda: _product(tf.image.extract_jpeg_shape(encoded)[:2]), lambda: _declared(head))
+    pixels = tf.cond(is_jpeg, lambda: _declared_by_jpeg(encoded), lambda: _declared(head))
     allowed = tf.debugging.Assert((pixels > 0) & (pixels <= max_pixels), ["A picture of", pixels, "pixels"])
 
     def jpeg() -> tf.Tensor:  # as accurately as evaluation decodes it
@@ -108,15 +108,15 @@ def _png(encoded: tf.Tensor, head: tf.Tensor, channels: int) -> tf.Tensor:
         return _in_channels(tf.cast((shown + tf.constant(127, tf.uint16)) // full, tf.uint8), channels)
 
     def deep_grey() -> tf.Tensor:
-        deep = tf.cast(tf.io.decode_png(encoded, channels=1, dtype=tf.uint16), tf.int32)
-        return tf.repeat(tf.cast((deep + 128) // 257, tf.uint8), channels, axis=2)
+        deep = tf.cast(tf.io.decode_png(encoded, channels=4, dtype=tf.uint16), tf.int32)
+        grey = tf.where(deep[..., 3:] > 0, (deep[..., :1] + 128) // 257, 255)
+        return tf.repeat(tf.cast(grey, tf.uint8), channels, axis=2)
 
-    def plain() -> tf.Tensor:
-        is_deep_grey = (depth == 16) & (kind == _PNG_GREY)
-        shallow = (lambda: colours) if channels == 3 else (lambda: tf.io.decode_png(encoded, channels=1))
-        return tf.cond(is_deep_grey, deep_grey, shallow)
+    def shallow() -> tf.Tensor:
+        plain = (lambda: colours) if channels == 3 else (lambda: tf.io.decode_png(encoded, channels=1))
+        return tf.cond(is_plain, plain, on_paper)
 
-    return tf.cond(is_plain, plain, on_paper)
+    return tf.cond((depth == 16) & (kind == _PNG_GREY), deep_grey, shallow)
 
 
 def _in_channels(colours: tf.Tensor, channels: int) -> tf.Tensor:
@@ -228,6 +228,12 @@ def _declared(head: tf.Tensor) -> tf.Tensor:
     png = _number(_bytes(head, tf.constant([16, 20]), 4), little_endian=False)
     bmp = tf.abs(_number(_bytes(head, tf.constant([18, 22]), 4), little_endian=True))  # below zero: from top to bottom
     return tf.where(_is_png(head), _product(png), tf.where(is_bmp, _product(bmp), 0))
+
+
+def _declared_by_jpeg(encoded: tf.Tensor) -> tf.Tensor:
+    """How many pixels a JPEG file says that it has; 0 for CMYK, whose colours TensorFlow takes for others."""
+    shape = tf.image.extract_jpeg_shape(encoded)
+    return tf.where(shape[2] == 4, tf.constant(0, tf.int64), _product(shape[:2]))
 
 
 def _product(sides: tf.Tensor) -> tf.Tensor:

@@ -18,7 +18,7 @@ from semppl.configs import quiet  # before TensorFlow
 import pyarrow as pa
 import pyarrow.parquet as pq
 import tqdm
-from absl import app, flags
+from absl import flags
 
 from semppl.configs import model_flags
 from semppl.configs.hyperparameter_flags import data_from_flags
@@ -141,6 +141,10 @@ def _compare_or_write(target: pathlib.Path, manifest: dict[str, Any]) -> None:
                 f"--out must be a new folder, or one that the same command began. Received: {target}, which differs in "
                 f"{', '.join(differing)}"
             )
+    elif any(not other.name.startswith(".") for other in target.iterdir()):
+        raise ValueError(
+            f"--out must be a new folder, or one that the same command began. Received: {target}, with other files"
+        )
     else:
         write_atomically(path, json.dumps(manifest, indent=2) + "\n")
 
@@ -202,7 +206,7 @@ def main(argv: list[str]) -> int:
 def run() -> None:
     """Is the console script."""
     flags.mark_flags_as_required(["model", "out"])
-    app.run(main)
+    quiet.run(main)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from semppl.configs import quiet  # before TensorFlow
 
 # isort: split
 
-from absl import app, flags
+from absl import flags
 
 from semppl.configs import model_flags
 from semppl.configs.hyperparameter_flags import data_from_flags
@@ -74,6 +74,10 @@ def embed(
     manifest = describe(model, card, settings, collections)
     if FileSystems.exists(FileSystems.join(out, MANIFEST)):
         raise ValueError(f"--out must be a new folder. Received: {out}")
+    if any(match.metadata_list for match in FileSystems.match([FileSystems.join(out, "*part-*")])):
+        raise ValueError(
+            f"--out must be a new folder. Received: {out}, with parts of a run that did not end; remove it"
+        )
     schema = make_table([0], [""], [""], Answerer(model)([b""])).schema
     beam_options = PipelineOptions(list(options))
     known = beam_options.get_all_options()
@@ -107,6 +111,7 @@ def plan_spans(collections: Sequence[Collection], batch_size: int) -> list[tuple
     return spans
 
 
+@quiet.takes_arguments
 @quiet.program
 def main(argv: list[str]) -> int:
     """Runs from flags; returns the exit code."""
@@ -124,7 +129,7 @@ def main(argv: list[str]) -> int:
 def run() -> None:
     """Is the console script."""
     flags.mark_flags_as_required(["model", "out"])
-    app.run(main, flags_parser=lambda argv: flags.FLAGS(argv, known_only=True))
+    quiet.run(main, flags_parser=lambda argv: flags.FLAGS(argv, known_only=True))
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export.collection import Collection
 
-MANIFEST = "manifest.json"
-"""What a folder of embeddings was made of: the model, and how the pictures were read."""
+MANIFEST = "_manifest.json"
+"""What a folder of embeddings was made of: the model, and how the pictures were read; what reads Parquet passes over `_…`."""
 
 
 @dataclasses.dataclass(frozen=True)

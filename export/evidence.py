@@ -124,7 +124,8 @@ class Evidence:
         """Reads what `save` wrote."""
         with np.load(path, allow_pickle=False) as kept:
             memory, held_out = (
-                Embedded(*(kept[f"{part}_{field.name}"] for field in dataclasses.fields(Embedded))) for part in _PARTS
+                Embedded(*(kept[_key(kept, part, field.name)] for field in dataclasses.fields(Embedded)))
+                for part in _PARTS
             )
             trust = Trust(**{field.name: kept[f"trust_{field.name}"].item() for field in dataclasses.fields(Trust)})
             names = tuple(str(name) for name in kept["class_names"])
@@ -233,6 +234,11 @@ class Evidence:
 
 
 _PARTS = ("memory", "held_out")
+
+
+def _key(kept: Any, part: str, name: str) -> str:
+    """Where a file keeps a field; in those without groups every image shows its own thing, whose id is enough."""
+    return f"{part}_ids" if name == "groups" and f"{part}_groups" not in kept else f"{part}_{name}"
 
 
 def _measure(probabilities: np.ndarray, truth: np.ndarray, answers: Answers) -> dict[str, float]:

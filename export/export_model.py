@@ -16,7 +16,7 @@ from semppl.configs import quiet  # before TensorFlow
 
 # isort: split
 import tensorflow as tf
-from absl import app, flags
+from absl import flags
 
 import semppl
 from semppl.configs import run_flags
@@ -228,7 +228,7 @@ def main(argv: list[str]) -> int:
 def run() -> None:
     """Is the console script."""
     flags.mark_flag_as_required("export_dir")
-    app.run(main)
+    quiet.run(main)
 
 
 if __name__ == "__main__":

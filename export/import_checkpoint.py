@@ -13,7 +13,7 @@ from semppl.configs import quiet  # before TensorFlow
 # isort: split
 
 import tensorflow as tf
-from absl import app, flags
+from absl import flags
 
 from semppl.configs import run_flags
 from semppl.configs.hyperparameters import Hyperparameters
@@ -156,7 +156,7 @@ def run() -> None:
     """Is the console script."""
     flags.mark_flag_as_required("source")
     _define_settings()
-    app.run(main, flags_parser=run_flags.parse)
+    quiet.run(main, flags_parser=run_flags.parse)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from semppl.configs import quiet  # before TensorFlow
 
 import numpy as np
 import pyarrow.parquet as pq
-from absl import app, flags
+from absl import flags
 
 from semppl.configs import model_flags
 from semppl.configs.hyperparameters import Hyperparameters
@@ -133,7 +133,7 @@ def main(argv: list[str]) -> int:
 def run() -> None:
     """Is the console script."""
     flags.mark_flags_as_required(["embeddings", "out"])
-    app.run(main)
+    quiet.run(main)
 
 
 if __name__ == "__main__":

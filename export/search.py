@@ -15,7 +15,7 @@ from semppl.configs import quiet  # before TensorFlow
 
 import numpy as np
 import pyarrow.parquet as pq
-from absl import app, flags
+from absl import flags
 
 from semppl.configs import model_flags
 from semppl.configs.hyperparameters import Hyperparameters
@@ -103,6 +103,11 @@ class Search:
             ValueError: if one cannot be read.
         """
         answers = self._answer(pictures)
+        width = answers["embedding"].shape[1]
+        if width != self._index.d:
+            raise ValueError(
+                f"--model must embed in {self._index.d} numbers, as in the index. Received: a model with {width}"
+            )
         if not answers["valid"].all():
             raise ValueError(
                 f"--picture must be pictures. Received: number {int(np.argmin(answers['valid'])) + 1} is none"
@@ -168,7 +173,7 @@ def main(argv: list[str]) -> int:
 def run() -> None:
     """Is the console script."""
     flags.mark_flag_as_required("index")
-    app.run(main)
+    quiet.run(main)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from semppl.configs import quiet  # before TensorFlow
 
 # isort: split
 
-from absl import app, flags
+from absl import flags
 
 from semppl.configs import model_flags
 from semppl.export.serving.extra import MISSING, has_serving
@@ -19,8 +19,12 @@ from semppl.export.serving.model_versions import ModelVersions
 from semppl.export.serving.predictor import Limits, Predictor
 
 _MODEL_BASE_PATH = flags.DEFINE_string("model_base_path", None, "Folder of the versions; the newest is served.")
-_PORT = flags.DEFINE_integer("port", 8500, "Of gRPC, on the loopback interface; 0: a free one.")
-_REST_API_PORT = flags.DEFINE_integer("rest_api_port", 8501, "Of REST, on the loopback interface; 0: a free one.")
+_PORT = flags.DEFINE_integer(
+    "port", 8500, "Of gRPC, on the loopback interface; 0: a free one.", lower_bound=0, upper_bound=2**16 - 1
+)
+_REST_API_PORT = flags.DEFINE_integer(
+    "rest_api_port", 8501, "Of REST, on the loopback interface; 0: a free one.", lower_bound=0, upper_bound=2**16 - 1
+)
 _POLL_SECONDS = flags.DEFINE_float("file_system_poll_wait_seconds", 1.0, "How often to look for a newer version.")
 _MAX_ROWS = flags.DEFINE_integer("max_rows", Limits.rows, "Rows of a batch.")
 _MAX_BYTES = flags.DEFINE_integer("max_request_bytes", Limits.request_bytes, "Bytes of a request.")
@@ -40,10 +44,19 @@ def main(argv: list[str]) -> int:
         limits = Limits(_MAX_ROWS.value, _MAX_BYTES.value, _MAX_AT_ONCE.value, _WAIT_SECONDS.value)
         versions = ModelVersions(model_flags.MODEL_NAME.value, pathlib.Path(str(_MODEL_BASE_PATH.value)))
         predictor = Predictor(versions, limits)
-        grpc_server, grpc_port = grpc_service.start(predictor, _PORT.value)
-        rest_server = rest_service.start(predictor, _REST_API_PORT.value)
-    except RuntimeError as error:  # gRPC's, for a port that is taken
+    except RuntimeError as error:
         raise ValueError(str(error)) from error
+    try:
+        grpc_server, grpc_port = grpc_service.start(predictor, _PORT.value)
+    except (RuntimeError, OSError) as error:
+        raise ValueError(f"--port must be free; 0 takes one that is. Received: {_PORT.value} ({error})") from error
+    try:
+        rest_server = rest_service.start(predictor, _REST_API_PORT.value)
+    except OSError as error:
+        grpc_server.stop(grace=None)
+        raise ValueError(
+            f"--rest_api_port must be free; 0 takes one that is. Received: {_REST_API_PORT.value} ({error})"
+        ) from error
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
@@ -59,7 +72,7 @@ def main(argv: list[str]) -> int:
 def run() -> None:
     """Is the console script."""
     flags.mark_flag_as_required("model_base_path")
-    app.run(main)
+    quiet.run(main)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from semppl.configs import quiet  # before TensorFlow
 
 import numpy as np
 import tensorflow as tf
-from absl import app, flags
+from absl import flags
 
 from semppl.configs import model_flags
 from semppl.export.assets import EVIDENCE, read_card, write_assets
@@ -135,7 +135,7 @@ def main(argv: list[str]) -> int:
 def run() -> None:
     """Is the console script."""
     flags.mark_flags_as_required(["model", "labels", "out"])
-    app.run(main)
+    quiet.run(main)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ MAY_IMPORT = {
 }
 COLLECTIVES = "layers/collectives.py"
 # What several entry points define, once.
-SHARED_FLAGS = ("configs/run_flags.py", "configs/hyperparameter_flags.py", "configs/model_flags.py")
+SHARED_FLAGS = ("configs/quiet.py", "configs/run_flags.py", "configs/hyperparameter_flags.py", "configs/model_flags.py")
 MAX_ADDONS_FILES = 4
 MACHINE = re.compile(
     r"(?<![\w.~$}/-])/(home|root|work|Users)/"

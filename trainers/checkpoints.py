@@ -9,12 +9,13 @@ import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.layers.labels import NO_LABEL
 from semppl.layers.networks import OnlineNetwork
 
 
@@ -107,6 +108,43 @@ def _compare_or_write(workdir: pathlib.Path, hyperparameters: Hyperparameters) -
         raise ValueError(
             f"--workdir must hold a run with the same settings, or none. Received: {workdir}, which differs in {told}"
         )
+
+
+def require_same_data(workdir: pathlib.Path, names: Sequence[str], labels: np.ndarray, *, begun: bool) -> None:
+    """Keeps what a run is trained on in `data.json`, and lets it go on with that only.
+
+    Args:
+        workdir: of the run, opened.
+        names: of the training images; empty where they have none.
+        labels: `[n]` as the run sees them.
+        begun: whether there is a checkpoint.
+
+    Raises:
+        ValueError: if it began with other images or labels.
+        NotWritten: if the disk is full.
+    """
+    digest = hashlib.sha256(np.asarray(labels, np.int32).tobytes())
+    for name in names:
+        digest.update(name.encode("utf-8", "surrogateescape") + b"\0")
+    now = {
+        "images": len(labels),
+        "labelled": int((labels != NO_LABEL).sum()),
+        "names_and_labels_sha256": digest.hexdigest(),
+    }
+    path = workdir / "data.json"
+    if begun and path.exists():
+        then = json.loads(path.read_text())
+        if then != now:
+            counts = " where there were ".join(
+                f"{told['images']} images, {told['labelled']} labelled," for told in (now, then)
+            )
+            raise ValueError(
+                f"--data must be the images and labels that the run began with: put them back, or start with a new --workdir. "
+                f"Received: {counts} or other ones"
+            )
+        return
+    with writing_to(workdir):
+        write_atomically(path, json.dumps(now, indent=2) + "\n")
 
 
 class RunCheckpoints:

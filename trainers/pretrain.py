@@ -18,7 +18,7 @@ if __name__ == "__main__":  # before TensorFlow is imported, which takes seconds
 
 import numpy as np
 import tensorflow as tf
-from absl import app, flags
+from absl import flags
 
 from semppl.configs import hyperparameter_flags, run_flags
 from semppl.configs.hyperparameter_flags import hyperparameters_from_flags
@@ -126,6 +126,8 @@ def pretrain(
             )
         saved = checkpoints.RunCheckpoints(model, workdir)
         first_step, last_step = (saved.restore() if chief else saved.read()), hyperparameters.steps
+        if chief:
+            checkpoints.require_same_data(workdir, source.train.names, labels, begun=first_step > 0)
         if first_step == 0 and hyperparameters.initial_run:
             start_from_initial_run(model, hyperparameters)
         workers.require_agreement(
@@ -329,7 +331,7 @@ def _fail(message: str, code: int) -> int:
 
 def run() -> None:
     """Is the console script."""
-    app.run(main, flags_parser=run_flags.parse)
+    quiet.run(main, flags_parser=run_flags.parse)
 
 
 if __name__ == "__main__":

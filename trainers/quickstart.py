@@ -16,7 +16,7 @@ from semppl.configs import quiet  # before TensorFlow
 # isort: split
 import numpy as np
 import tensorflow as tf
-from absl import app, flags
+from absl import flags
 
 from semppl import configs
 from semppl.configs import run_flags
@@ -158,4 +158,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    quiet.run(main)

@@ -1,5 +1,6 @@
 """Keeps the newest version of a model in memory, and looks for newer ones."""
 
+import contextlib
 import dataclasses
 import pathlib
 import sys
@@ -65,29 +66,35 @@ class ModelVersions:
         self.current: Version | None = None
         self.states: dict[int, tuple[str, str]] = {}
         """By number: the state, and an error's message."""
+        self._failed: dict[int, set[tuple[str, int, int]]] = {}
         self._stop = threading.Event()
         self.look()
         if self.current is None:
             raise ValueError(
-                f"--model_base_path must be a folder with a version, a number. Received: {base}{self._why()}"
+                f"--model_base_path must be a folder with a version, a number, that can be loaded. Received: {base}{self._why()}"
             )
 
     def look(self) -> None:
-        """Loads the newest version unless it is there, or failed before."""
-        numbers = [int(path.name) for path in self._folders()]
-        newest = max(numbers, default=None)
-        if newest is None or newest in self.states:
+        """Loads the newest version that can be, unless it is there; one that failed is tried again when its files have changed."""
+        folders = {int(path.name): path for path in self._folders()}
+        for number in sorted(folders, reverse=True):
+            if self.states.get(number) == (AVAILABLE, ""):
+                return
+            files = _files(folders[number])
+            if self._failed.get(number) == files:
+                continue
+            self.states[number] = (LOADING, "")
+            try:
+                self.current = Version.load(folders[number])
+            except Exception as error:  # whatever is wrong with one version, the one before goes on
+                self._failed[number] = files
+                self.states[number] = (FAILED, str(error).splitlines()[0])
+                print(f"version {number} of {self.name} cannot be loaded: {self.states[number][1]}", file=sys.stderr)
+                continue
+            self.states = {other: state for other, state in self.states.items() if state[0] == FAILED}
+            self.states[number] = (AVAILABLE, "")
+            print(f"serving version {number} of {self.name}", file=sys.stderr, flush=True)
             return
-        self.states[newest] = (LOADING, "")
-        try:
-            self.current = Version.load(self.base / self._name_of(newest))
-        except Exception as error:  # whatever is wrong with one version, the one before goes on
-            self.states[newest] = (FAILED, str(error).splitlines()[0])
-            print(f"version {newest} of {self.name} cannot be loaded: {self.states[newest][1]}", file=sys.stderr)
-            return
-        self.states = {number: state for number, state in self.states.items() if state[0] == FAILED}
-        self.states[newest] = (AVAILABLE, "")
-        print(f"serving version {newest} of {self.name}", file=sys.stderr, flush=True)
 
     def watch(self, seconds: float) -> threading.Thread:
         """Looks for newer versions every so many seconds, until `stop`."""
@@ -109,11 +116,18 @@ class ModelVersions:
             return []
         return [path for path in self.base.iterdir() if path.name.isdecimal() and path.is_dir()]
 
-    def _name_of(self, number: int) -> str:
-        return next(path.name for path in self._folders() if int(path.name) == number)
-
     def _why(self) -> str:
-        return "".join(f" ({message})" for _, message in self.states.values())
+        return "".join(f" (version {number}: {message})" for number, (_, message) in self.states.items())
+
+
+def _files(folder: pathlib.Path) -> set[tuple[str, int, int]]:
+    """What a folder holds: paths, sizes, and when they were written."""
+    found = set()
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # it may go meanwhile
+            stat = path.stat()
+            found.add((str(path), stat.st_size, stat.st_mtime_ns))
+    return found
 
 
 def _function(

@@ -73,6 +73,12 @@ class DoctorTest(tf.test.TestCase):
         self.assertEqual(test["shorter_side"], {"smallest": 60, "median": 60, "largest": 60})
         self.assertEqual(self.texts(report), ["fewer than 3 labels: <b>owl", "no test image of: <b>owl"])
 
+    def test_a_thin_picture_has_a_figure(self):
+        Image.new("RGB", (5000, 1), "red").save(self.folder / "train" / "line.png")
+        code, _, _, page = self.call("--max_bad_fraction=0.2")
+        self.assertEqual(code, 0)
+        self.assertIn("line.png", page)
+
     def test_what_a_run_would_skip_or_stop_at_is_told(self):
         (self.folder / "train" / "bad.jpg").write_bytes(b"bad")
         with (self.folder / "train" / "l.csv").open("a") as file:

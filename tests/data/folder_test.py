@@ -129,6 +129,11 @@ class LabelFileTest(_FolderTest):
         rows = self.read(" Label ,when,path,ID,mask\nx,1999,a.png,7,m/a.png\n,,b.png\n")
         self.assertEqual(rows, [Row("a.png", "x", "7", "m/a.png"), Row("b.png", "")])
 
+    def test_cells_that_a_row_lacks_are_empty(self):
+        self.assertEqual(
+            self.read("id,path,label\n7,a.png\n8,b.png,x\n"), [Row("a.png", "", "7"), Row("b.png", "x", "8")]
+        )
+
     def test_paths_are_made_plain(self):
         rows = self.read(f"path,label\n./a//b.png,x\nc\\d.png,y\n{self.root}/e.png,z\n\n")
         self.assertEqual([row.path for row in rows], ["a/b.png", "c/d.png", "e.png"])

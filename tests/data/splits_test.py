@@ -164,6 +164,16 @@ class LoadDataTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(names[-5:], ["owl"] * 5)
         self.assertEqual(names[:-5], [str(label) for label in digits.labels.tolist()])
 
+    def test_images_without_labels_are_none_to_judge_by(self):
+        with self.assertRaisesRegex(ValueError, r"^--test must have labels to judge by.* Received: 5 images without$"):
+            self.load(test=f"folder:{self.folder}/test")
+
+    def test_a_share_that_cannot_be_held_out_is_refused(self):
+        with self.assertRaisesRegex(
+            ValueError, "^--validation must be a source, where no class has a labelled image to"
+        ):
+            self.load(test="0.9", validation="0.9")
+
     def test_shrinking_is_refused_where_nothing_would_be_shrunk(self):
         with self.assertRaisesRegex(ValueError, r"^--shrink must be 0 .*folder: or tfrecord:.* Received: 16$"):
             self.load(data="digits", label_fraction=0.1, shrink=16)

@@ -127,6 +127,27 @@ class DecodeUprightTest(tf.test.TestCase, parameterized.TestCase):
         expected, _ = decode_file(file.getvalue(), Decoding(channels=channels))
         self.assertAllEqual(_decode(file.getvalue(), channels), expected)
 
+    @parameterized.parameters(1, 3)
+    def test_a_cmyk_jpeg_is_refused(self, channels):
+        file = io.BytesIO()
+        Image.fromarray(_picture(channels=3)).convert("CMYK").save(file, "JPEG")
+        with self.assertRaises(tf.errors.InvalidArgumentError):
+            _decode(file.getvalue(), channels)
+
+    @parameterized.parameters(1, 3)
+    def test_deep_grey_with_a_transparent_level_is_decoded_as_in_training(self, channels):
+        levels = np.random.default_rng(0).integers(0, 2**16, [13, 17], np.uint16)
+        file = io.BytesIO()
+        Image.fromarray(levels).save(file, "PNG")
+        plain = file.getvalue()
+        body = b"tRNS" + struct.pack(">H", levels[3, 4])
+        chunk = struct.pack(">I", 2) + body + struct.pack(">I", zlib.crc32(body))
+        place = plain.index(b"IDAT") - 4
+        encoded = plain[:place] + chunk + plain[place:]
+        expected, _ = decode_file(encoded, Decoding(channels=channels))
+        self.assertAllEqual(expected[3, 4], [255] * channels)
+        self.assertAllEqual(_decode(encoded, channels), expected)
+
     def test_a_bmp_file_with_a_palette_is_refused(self):
         file = io.BytesIO()
         Image.fromarray(_picture(channels=3)).quantize(256).save(file, "BMP")

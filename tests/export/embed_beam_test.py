@@ -73,6 +73,15 @@ class EmbedBeamTest(tf.test.TestCase):
             embed_beam.embed(self.model, self.reading, str(self.folder / "none"), options=["--fils=2"])
         self.assertFalse((self.folder / "none").exists())
 
+    def test_parts_of_a_run_that_was_killed_are_not_mixed_with_others(self):
+        out = self.folder / "killed"
+        out.mkdir()
+        (out / "part-00000-of-00400.parquet").touch()
+        with self.assertRaisesRegex(
+            ValueError, "--out must be a new folder.*with parts of a run that did not end; remove"
+        ):
+            embed_beam.embed(self.model, self.reading, str(out))
+
     def test_the_command_passes_beams_own_flags_on(self):
         out = self.folder / "by_command"
         command = [sys.executable, "-m", "semppl.export.embed_beam", f"--model={self.model}", f"--out={out}"]
@@ -83,8 +92,8 @@ class EmbedBeamTest(tf.test.TestCase):
         self.assertEqual(ran.returncode, 0, ran.stderr[-2000:])
         self.assertIn(f"{2 * _PICTURES} pictures embedded", ran.stdout)
         self._assert_expected(out)
-        manifest = json.loads((out / "manifest.json").read_text())
-        expected = json.loads((self.folder / "expected" / "manifest.json").read_text())
+        manifest = json.loads((out / "_manifest.json").read_text())
+        expected = json.loads((self.folder / "expected" / "_manifest.json").read_text())
         self.assertEqual(manifest, {name: value for name, value in expected.items() if name != "shard_size"})
 
 

@@ -155,8 +155,18 @@ class EmbedTest(tf.test.TestCase):
             ValueError, "differs in the number of pictures, the names or labels of the pictures"
         ):
             self._embed()
-        card = json.loads((self.out / "manifest.json").read_text())
+        card = json.loads((self.out / "_manifest.json").read_text())
         self.assertEqual(card["pictures"], _PICTURES)
+
+    def test_a_folder_of_something_else_is_refused(self):
+        before = sorted(self.model.iterdir())
+        with self.assertRaisesRegex(ValueError, "--out must be a new folder.*with other files"):
+            embed.embed(self.model, {"data": f"folder:{self.data}"}, self.model)
+        self.assertEqual(sorted(self.model.iterdir()), before)
+
+    def test_what_reads_a_folder_of_parquet_files_reads_it(self):
+        self._embed()
+        self.assertLen(pq.read_table(self.out), _PICTURES)
 
     def test_what_is_missing_is_told(self):
         with self.assertRaisesRegex(ValueError, "--model must be the folder of an exported model"):

@@ -4,6 +4,7 @@ import atexit
 import concurrent.futures
 import fcntl
 import functools
+import json
 import pathlib
 import random
 import resource
@@ -131,6 +132,16 @@ class StartedAgainTest(_Case):
             "--learning_rate=0.3 (there: 0.002); --seed=4 (there: 0)\n",
         )
         self.assertEqual(_times(workdir), before)
+
+    def test_other_data_are_refused(self):
+        workdir = self.folder() / "run"
+        shutil.copytree(_undisturbed(), workdir)
+        told = json.loads((workdir / "data.json").read_text())
+        (workdir / "data.json").write_text(json.dumps(told | {"labelled": told["labelled"] + 1}))
+        run = runs.Run(workdir)
+        self.assertEqual(run.wait(), 2)
+        self.assertStartsWith(run.stderr, "error: --data must be the images and labels that the run began with: ")
+        self.assertIn(f"{told['labelled']} labelled, where there were {told['images']} images, ", run.stderr)
 
     def test_one_process_at_a_time(self):
         workdir = self.folder() / "run"

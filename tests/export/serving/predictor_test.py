@@ -5,13 +5,14 @@ import io
 import pathlib
 import shutil
 import threading
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
 from semppl.export.serving.json_tensors import BadRequest
-from semppl.export.serving.model_versions import ModelVersions
+from semppl.export.serving.model_versions import ModelVersions, Version
 from semppl.export.serving.predictor import Busy, Limits, NotServed, Predictor
 from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
 
@@ -143,6 +144,27 @@ class ModelVersionsTest(_TestCase):
         self._write(3)
         versions.look()
         self.assertEqual(versions.current.number, 3)
+
+    def test_the_newest_version_that_can_be_loaded_is_served_from_the_start(self):
+        self._write(1)
+        self._write(2)
+        (self.base / "3").mkdir()
+        (self.base / "3" / "saved_model.pb").write_bytes(b"rubbish")
+        versions = ModelVersions("model", self.base)
+        self.assertEqual((versions.current.number, versions.states[3][0]), (2, "END"))
+
+    def test_a_version_that_failed_is_tried_again_when_its_files_have_changed(self):
+        self._write(1)
+        (self.base / "2").mkdir()
+        (self.base / "2" / "saved_model.pb").write_bytes(b"half")
+        versions = ModelVersions("model", self.base)
+        with mock.patch.object(Version, "load") as load:
+            versions.look()
+        load.assert_not_called()
+        shutil.rmtree(self.base / "2")
+        self._write(2)
+        versions.look()
+        self.assertEqual((versions.current.number, versions.states), (2, {2: ("AVAILABLE", "")}))
 
     def test_a_version_that_is_removed_stays_until_there_is_a_newer_one(self):
         self._write(1)
