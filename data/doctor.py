@@ -292,7 +292,12 @@ def main(argv: list[str]) -> int:
     (folder / "doctor.html").write_text(page(report, parts, source.class_names if source else ()), encoding="utf-8")
     for problem in report["problems"]:
         print(f"{'stops the run' if problem['stops'] else 'look at'}: {problem['text']}")
-    print(f"{len(report['problems'])} findings; {folder / 'doctor.html'}, {folder / 'doctor.json'}")
+    if source:
+        counts = ", ".join(f"{count} {part}" for part, count in report["parts"].items())
+        print(f"{counts}; {len(report['classes'])} classes")
+        print("suggested: " + " ".join(f"--{name}={value}" for name, value in report["suggestions"].items()))
+    count = len(report["problems"])
+    print(f"{count} finding{'' if count == 1 else 's'}; {folder / 'doctor.html'}, {folder / 'doctor.json'}")
     return int(any(problem["stops"] for problem in report["problems"]))
 
 

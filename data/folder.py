@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import stat
 
 from semppl.data.decoding import EXTENSIONS
 from semppl.data.label_file import Row, canonical, read_label_file
@@ -67,7 +68,8 @@ def list_folder(argument: str, *, flag: str = "data") -> Folder:
     paths, unreadable, others = _walk(root)
     if not paths:
         kinds = " ".join(sorted(EXTENSIONS))
-        raise ValueError(f"--{flag} must be a folder with a picture in it ({kinds}). Received: {root}, with none")
+        but = f" that can be opened ({unreadable[0]})" if unreadable else ""
+        raise ValueError(f"--{flag} must be a folder with a picture in it ({kinds}). Received: {root}, with none{but}")
     if labels == BY_FOLDER:
         rows = tuple(Row(path, path.split("/")[0] if "/" in path else "") for path in paths)
         return Folder(root, paths, rows, (), 0, unreadable, others)
@@ -121,8 +123,13 @@ def _walk(root: pathlib.Path) -> tuple[tuple[str, ...], tuple[str, ...], int]:
             path = pathlib.Path(folder, name)
             if name.startswith(".") or path.suffix.lower() not in EXTENSIONS:
                 others += 1
-            elif path.is_file():
-                paths.append(path.relative_to(root).as_posix())
+                continue
+            try:
+                reason = "" if stat.S_ISREG(path.stat().st_mode) else "no regular file"
+            except OSError as error:
+                reason = "a link to nothing" if path.is_symlink() else str(error.strerror)
+            if reason:
+                unreadable.append(f"{path}: {reason}")
             else:
-                unreadable.append(f"{path}: no file, or a link to nothing")
+                paths.append(path.relative_to(root).as_posix())
     return tuple(sorted(paths)), tuple(unreadable), others

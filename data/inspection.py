@@ -97,7 +97,7 @@ def require_few_bad(folder: Folder, inspection: Inspection, limit: float, *, fla
     Args:
         folder: which pictures.
         inspection: of it.
-        limit: share of the pictures that may be skipped, in 0..1.
+        limit: share of the pictures that may be skipped, in 0..1; a folder that cannot be opened counts as one.
         flag: that names the folder.
 
     Raises:
@@ -109,10 +109,11 @@ def require_few_bad(folder: Folder, inspection: Inspection, limit: float, *, fla
         _say(f"{folder.root}: {line}")
     if len(bad) == len(folder.paths):
         raise ValueError(f"--{flag} must hold a picture that can be used. Received: {folder.root}: {'; '.join(told)}")
-    if len(bad) > limit * len(folder.paths):
+    lost, all_of_them = len(bad) + len(folder.unreadable), len(folder.paths) + len(folder.unreadable)
+    if lost > limit * all_of_them:
         raise ValueError(
-            f"--max_bad_fraction must be at least {len(bad) / len(folder.paths):.2g} to go on without {len(bad)} of the "
-            f"{len(folder.paths)} pictures in {folder.root} ({'; '.join(told)}). Received: {limit}"
+            f"--max_bad_fraction must be at least {lost / all_of_them:.2g} to go on without {lost} of the "
+            f"{all_of_them} pictures in {folder.root} ({'; '.join(told)}). Received: {limit}"
         )
 
 

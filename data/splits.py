@@ -30,6 +30,10 @@ def load_data(hyperparameters: Hyperparameters) -> Source:
         share = held_out_share(spec)
         if share is not None:
             kept, held_out = hold_out(source.train, share, seed=hyperparameters.split_seed, flag=split)
+            if not len(held_out):
+                raise ValueError(
+                    f"--{split} must be a source, where no class has a labelled image to spare. Received: {spec}"
+                )
             given, source = source.train.select(held_out), dataclasses.replace(source, train=source.train.select(kept))
         elif spec:
             given = _of_classes(_load(hyperparameters, split), source.class_names, split)
@@ -58,7 +62,7 @@ def hold_out(images: Images, share: float, *, seed: int, flag: str = "test") -> 
         Positions of the images that stay, and of those held out, sorted.
 
     Raises:
-        ValueError: if no image has a label, or none can be held out.
+        ValueError: if no image has a label.
     """
     if not (images.labels != NO_LABEL).any():
         raise ValueError(f"--{flag} must be a source, where no training image has a label. Received: {share}")
@@ -75,8 +79,6 @@ def hold_out(images: Images, share: float, *, seed: int, flag: str = "test") -> 
             held_out += group
             for label in labels:
                 wanted[label] -= 1
-    if not held_out:
-        raise ValueError(f"--{flag} must be a source, where no class has a labelled image to spare. Received: {share}")
     chosen = np.zeros(len(images), bool)
     chosen[held_out] = True
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)

@@ -245,7 +245,10 @@ class ResolvedTest(parameterized.TestCase):
         resolved = settings.resolved(num_images=1500, num_labelled=num_labelled, replicas=1)
         self.assertEqual(resolved.labelled_batch_size, 96)
         settings = _make(batch_size=96, labelled_batch_size=24, steps=5, warmup_steps=0, **changes)
-        with self.assertRaisesRegex(ValueError, r"^--labelled_batch_size must be 0 or batch_size\. Received: 24$"):
+        with self.assertRaisesRegex(
+            ValueError,
+            r"^--labelled_batch_size must be 0 or batch_size, where every image has a label or --method=supervised\. Received: 24$",
+        ):
             settings.resolved(num_images=1500, num_labelled=num_labelled, replicas=1)
 
     @parameterized.parameters(

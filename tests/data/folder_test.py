@@ -79,7 +79,7 @@ class ListFolderTest(_FolderTest):
         (self.root / "nothing.png").symlink_to(self.root / "gone.png")
         found = list_folder(str(self.root))
         self.assertEqual(found.paths, ("a/1.png", "b/2.png"))
-        self.assertEqual(found.unreadable, (f"{self.root}/nothing.png: no file, or a link to nothing",))
+        self.assertEqual(found.unreadable, (f"{self.root}/nothing.png: a link to nothing",))
 
     def test_a_folder_that_must_not_be_read_is_counted(self):
         self.touch("1.png", "closed/2.png")

@@ -272,7 +272,10 @@ class WrongFlagsTest(parameterized.TestCase):
         ),
         ("--pixel_mean=red", "--pixel_mean must be numbers with commas between. Received: red"),
         ("--warmup_steps=40", "--warmup_steps must be below the 40 steps. Received: 40"),
-        ("--method=supervised", "--labelled_batch_size must be 0 or batch_size. Received: 8"),
+        (
+            "--method=supervised",
+            "--labelled_batch_size must be 0 or batch_size, where every image has a label or --method=supervised. Received: 8",
+        ),
         ("--profile_steps=3", "--profile_steps must be FIRST,LAST in 1..40. Received: 3"),
         ("--profile_steps=39,41", "--profile_steps must be FIRST,LAST in 1..40. Received: 39,41"),
         ("--learning_rate=inf", "--learning_rate must be a finite number. Received: inf"),
