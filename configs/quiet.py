@@ -69,26 +69,35 @@ def takes_arguments(main: Callable[[list[str]], int]) -> Callable[[list[str]], i
 
 
 _TAKE_ARGUMENTS: set[Callable[[list[str]], int]] = set()
-_UNWRITABLE = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_UNWRITABLE = (*_FULL, errno.EROFS)
 _WRITTEN = ("out", "export_dir", "workdir")
 
 
 def _told(error: Exception) -> str:
-    """Says what is wrong, and, of a file system that takes nothing, which flag names it."""
+    """Says what is wrong, and, where something cannot be written, which flag names it."""
     text = str(error)
-    reason = next((os.strerror(number) for number in _UNWRITABLE if os.strerror(number) in text), "")
-    given = [
-        f"--{name}={flags.FLAGS[name].value}" for name in _WRITTEN if name in flags.FLAGS and flags.FLAGS[name].value
-    ]
-    where = getattr(error, "filename", None)
-    if (
-        isinstance(error, PermissionError)
-        and where
-        and any(str(where).startswith(flag.partition("=")[2]) for flag in given)
-    ):
-        reason = os.strerror(error.errno or errno.EACCES)
-    if reason and given:
-        return f"{given[0]} cannot be written: {reason}{f' ({where})' if where else ''}; make room, or choose another place"
+    if text.startswith("--"):
+        return text
     if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
-        return str(error.args[0][0][-1])
-    return text
+        text = str(error.args[0][0][-1])  # the first of many
+    numbers = [*_FULL, errno.EROFS, *((errno.EACCES,) if isinstance(error, PermissionError) else ())]
+    number = next((number for number in numbers if os.strerror(number) in text), None)
+    if number is None:
+        return text
+    values = {name: flags.FLAGS[name].value for name in _WRITTEN if name in flags.FLAGS}
+    given = {f"--{name}={path}": os.path.abspath(path) for name, path in values.items() if path}
+    where = getattr(error, "filename", None)
+    if where:  # else a library wrote to what is given: a program writes to one of these flags
+        given = {flag: path for flag, path in given.items() if _is_near(os.path.abspath(os.fsdecode(where)), path)}
+    if len(given) != 1:
+        return text
+    rest = "; make room, or choose another place" if number in _FULL else ""
+    return f"{next(iter(given))} cannot be written: {os.strerror(number)}{f' ({where})' if where else ''}{rest}"
+
+
+def _is_near(path: str, given: str) -> bool:
+    """Tells whether a path is the given one, below it, a folder that it is in, or what is renamed to it when it is whole."""
+    above = os.path.commonpath([path, given])
+    rest = os.path.relpath(path, os.path.dirname(given)).partition(os.sep)[0]
+    return above in (given, path) or rest.startswith(f".{os.path.basename(given)}")

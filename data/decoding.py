@@ -104,7 +104,7 @@ def decodable(data: bytes, decoding: Decoding) -> bytes:
     """
     with _named_errors():
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
-        upright = _orientation(image) == 1 or (image.format in ("JPEG", "MPO") and "exif" in image.info)
+        upright = _orientation(image) == (_exif_orientation(image) if image.format in ("JPEG", "MPO") else 1)
         if _has_plain_pixels(image) and upright:
             return data
     return encode(decode_file(data, dataclasses.replace(decoding, shrink=0))[0])
@@ -193,6 +193,16 @@ def _has_plain_pixels(image: Image.Image) -> bool:
     """Tells whether TensorFlow decodes a file's pixels right: no palette, no CMYK, no 16-bit grey, no alpha."""
     plain = image.format in ("JPEG", "MPO", "PNG") and image.mode in ("L", "RGB")
     return plain and "transparency" not in image.info
+
+
+def _exif_orientation(image: Image.Image) -> int:
+    """The orientation in EXIF alone, where `_orientation` knows other places too."""
+    exif = Image.Exif()
+    try:
+        exif.load(image.info.get("exif", b""))
+        return int(exif.get(ExifTags.Base.Orientation, 1))
+    except Exception:  # as above
+        return 1
 
 
 def _orientation(image: Image.Image) -> int:

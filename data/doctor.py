@@ -29,7 +29,7 @@ from semppl.data.doctor_page import page
 from semppl.data.duplicates import Prints, exact_duplicates, near_duplicates
 from semppl.data.folder import list_folder
 from semppl.data.images import NO_LABEL, Images, Source
-from semppl.data.inspection import inspect_folder, summary
+from semppl.data.inspection import count_lost, inspect_folder, summary
 from semppl.data.label_split import labels_of_run
 from semppl.data.splits import decoding_of, load_data, split_specs
 
@@ -63,7 +63,7 @@ def examine(hyperparameters: Hyperparameters, *, trial_steps: int = 0) -> tuple[
     for folder in report["folders"]:
         for line in folder["findings"]:
             _warn(report, f"{folder['path']}: {line}")
-        bad, limit = folder["bad"] / folder["pictures"], hyperparameters.max_bad_fraction
+        bad, limit = folder["lost_fraction"], hyperparameters.max_bad_fraction
         if bad > limit:
             _stop(
                 report,
@@ -116,6 +116,7 @@ def _folders(hyperparameters: Hyperparameters) -> list[Report]:
                     "path": str(folder.root),
                     "pictures": len(folder.paths),
                     "bad": len(bad),
+                    "lost_fraction": np.divide(*count_lost(folder, inspection)).item(),
                     "bad_files": {_plain(folder.paths[i]): str(inspection.reasons[i]) for i in bad[:_PAIRS]},
                     "rows_without_file": [_plain(path) for path in folder.rows_without_file[:_PAIRS]],
                     "files_without_row": folder.files_without_row,

@@ -109,12 +109,18 @@ def require_few_bad(folder: Folder, inspection: Inspection, limit: float, *, fla
         _say(f"{folder.root}: {line}")
     if len(bad) == len(folder.paths):
         raise ValueError(f"--{flag} must hold a picture that can be used. Received: {folder.root}: {'; '.join(told)}")
-    lost, all_of_them = len(bad) + len(folder.unreadable), len(folder.paths) + len(folder.unreadable)
+    lost, all_of_them = count_lost(folder, inspection)
     if lost > limit * all_of_them:
         raise ValueError(
             f"--max_bad_fraction must be at least {lost / all_of_them:.2g} to go on without {lost} of the "
             f"{all_of_them} pictures in {folder.root} ({'; '.join(told)}). Received: {limit}"
         )
+
+
+def count_lost(folder: Folder, inspection: Inspection) -> tuple[int, int]:
+    """Counts what a folder's pictures lose, and of how many; what cannot be opened, a folder too, counts as one of them."""
+    unreadable = len(folder.unreadable)
+    return int(np.count_nonzero(~inspection.usable)) + unreadable, len(folder.paths) + unreadable
 
 
 def summary(folder: Folder, inspection: Inspection) -> list[str]:

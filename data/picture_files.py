@@ -101,12 +101,10 @@ def open_pictures(files: PictureFiles, encoded: Encoded) -> tuple[StreamedImageS
         encoded: reads them, numbered through.
 
     Returns:
-        The pictures, and what their classes are called, sorted; by number, if all are numbers.
+        The pictures, and what their classes are called, sorted as texts: "10" before "2".
     """
     rows = [files.folder.rows[position] for position in files.positions]
-    names = {row.label for row in rows} - {""}
-    are_numbers = all(name.isascii() and name.isdecimal() for name in names)
-    class_names = tuple(sorted(names, key=lambda name: (int(name), name) if are_numbers else (0, name)))
+    class_names = tuple(sorted({row.label for row in rows} - {""}))
     number = {name: label for label, name in enumerate(class_names)} | {"": NO_LABEL}
     labels = np.array([number[row.label] for row in rows], np.int32)
     paths = tuple(files.folder.paths[position] for position in files.positions)

@@ -89,6 +89,18 @@ def split_specs(specs: str) -> list[str]:
     return re.split(rf",(?=(?:{'|'.join(SOURCES)})(?:[:,]|$))", specs)
 
 
+def require_shrinkable(hyperparameters: Hyperparameters) -> None:
+    """Refuses to shrink what is not: images that are no picture files, which a served model would shrink none the less.
+
+    Raises:
+        ValueError: if `shrink` is asked for and no source shrinks.
+    """
+    if hyperparameters.shrink and not any(spec.startswith(_SHRUNK) for spec in split_specs(hyperparameters.data)):
+        raise ValueError(
+            f"--shrink must be 0 where no picture files are read ({' or '.join(_SHRUNK)}). Received: {hyperparameters.shrink}"
+        )
+
+
 def decoding_of(hyperparameters: Hyperparameters) -> Decoding:
     """Returns how a run decodes picture files."""
     return Decoding(
@@ -117,10 +129,6 @@ def _load(hyperparameters: Hyperparameters, flag: str) -> Source:
         hyperparameters.mask_feature if flag == "data" else "",  # backgrounds are removed in training only
     )
     specs = split_specs(getattr(hyperparameters, flag))
-    if hyperparameters.shrink and flag == "data" and not any(spec.startswith(_SHRUNK) for spec in specs):
-        raise ValueError(
-            f"--shrink must be 0 where no picture files are read ({' or '.join(_SHRUNK)}). Received: {hyperparameters.shrink}"
-        )
     sources = [load_source(spec, data_dir=hyperparameters.data_dir, flag=flag, reading=reading) for spec in specs]
     channels = [source.train.channels for source in sources]
     if len(set(channels)) > 1:

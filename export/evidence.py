@@ -123,10 +123,7 @@ class Evidence:
     def load(cls, path: pathlib.Path) -> "Evidence":
         """Reads what `save` wrote."""
         with np.load(path, allow_pickle=False) as kept:
-            memory, held_out = (
-                Embedded(*(kept[_key(kept, part, field.name)] for field in dataclasses.fields(Embedded)))
-                for part in _PARTS
-            )
+            memory, held_out = (Embedded(*(_field(kept, f"{part}_{name}") for name in _FIELDS)) for part in _PARTS)
             trust = Trust(**{field.name: kept[f"trust_{field.name}"].item() for field in dataclasses.fields(Trust)})
             names = tuple(str(name) for name in kept["class_names"])
             return cls(memory, held_out, names, float(kept["temperature"]), trust)
@@ -235,10 +232,17 @@ class Evidence:
 
 _PARTS = ("memory", "held_out")
 
+_FIELDS = tuple(field.name for field in dataclasses.fields(Embedded))
 
-def _key(kept: Any, part: str, name: str) -> str:
-    """Where a file keeps a field; in those without groups every image shows its own thing, whose id is enough."""
-    return f"{part}_ids" if name == "groups" and f"{part}_groups" not in kept else f"{part}_{name}"
+
+def _field(kept: Any, name: str) -> np.ndarray:
+    """Reads a field; in files that are older than groups every image shows its own thing."""
+    part, _, field = name.rpartition("_")
+    if field == "groups" and name not in kept:
+        ids: np.ndarray = kept[f"{part}_ids"]
+        return ids if part == "memory" else np.arange(len(ids))
+    value: np.ndarray = kept[name]
+    return value
 
 
 def _measure(probabilities: np.ndarray, truth: np.ndarray, answers: Answers) -> dict[str, float]:

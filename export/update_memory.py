@@ -27,6 +27,7 @@ from semppl.export.variables import exchange_variables, memory_values
 from semppl.export.versions import new_version
 
 _BATCH = 32
+_TELLING = 8  # numbers; of fewer the embeddings of different pictures may be equal
 
 _LABELS = flags.DEFINE_string(
     "labels", None, "CSV file with the columns path (relative to the file) and label (the name of a class)."
@@ -89,7 +90,8 @@ def remember(evidence: Evidence, pictures: Sequence[LabelledPicture], embeddings
     new = np.ones(len(pictures), bool)
     for number, picture in enumerate(pictures):
         before = len(evidence.memory) + number
-        copies = known_labels[:before][known[:before] @ embeddings[number] > SAME]
+        is_copy = known[:before] @ embeddings[number] > SAME
+        copies = known_labels[:before][is_copy & (embeddings.shape[1] >= _TELLING)]
         new[number] = not len(copies)
         if len(copies) and labels[number] not in copies:
             contradiction = (

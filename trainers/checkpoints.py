@@ -110,33 +110,38 @@ def _compare_or_write(workdir: pathlib.Path, hyperparameters: Hyperparameters) -
         )
 
 
-def require_same_data(workdir: pathlib.Path, names: Sequence[str], labels: np.ndarray, *, begun: bool) -> None:
+def describe_data(names: Sequence[str], labels: np.ndarray) -> dict[str, int | str]:
+    """Says what a run is trained on: how many images and labels, and a digest of which.
+
+    Args:
+        names: of the training images; empty where they have none.
+        labels: `[n]` as the run sees them.
+    """
+    digest = hashlib.sha256(np.asarray(labels, np.int32).tobytes())
+    for name in names:
+        digest.update(name.encode("utf-8", "surrogateescape") + b"\0")
+    labelled = int((labels != NO_LABEL).sum())
+    return {"images": len(labels), "labelled": labelled, "names_and_labels_sha256": digest.hexdigest()}
+
+
+def require_same_data(workdir: pathlib.Path, data: dict[str, int | str], *, begun: bool) -> None:
     """Keeps what a run is trained on in `data.json`, and lets it go on with that only.
 
     Args:
         workdir: of the run, opened.
-        names: of the training images; empty where they have none.
-        labels: `[n]` as the run sees them.
+        data: as `describe_data` does.
         begun: whether there is a checkpoint.
 
     Raises:
         ValueError: if it began with other images or labels.
         NotWritten: if the disk is full.
     """
-    digest = hashlib.sha256(np.asarray(labels, np.int32).tobytes())
-    for name in names:
-        digest.update(name.encode("utf-8", "surrogateescape") + b"\0")
-    now = {
-        "images": len(labels),
-        "labelled": int((labels != NO_LABEL).sum()),
-        "names_and_labels_sha256": digest.hexdigest(),
-    }
     path = workdir / "data.json"
     if begun and path.exists():
         then = json.loads(path.read_text())
-        if then != now:
+        if then != data:
             counts = " where there were ".join(
-                f"{told['images']} images, {told['labelled']} labelled," for told in (now, then)
+                f"{told['images']} images, {told['labelled']} labelled," for told in (data, then)
             )
             raise ValueError(
                 f"--data must be the images and labels that the run began with: put them back, or start with a new --workdir. "
@@ -144,7 +149,7 @@ def require_same_data(workdir: pathlib.Path, names: Sequence[str], labels: np.nd
             )
         return
     with writing_to(workdir):
-        write_atomically(path, json.dumps(now, indent=2) + "\n")
+        write_atomically(path, json.dumps(data, indent=2) + "\n")
 
 
 class RunCheckpoints:

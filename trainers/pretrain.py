@@ -27,7 +27,7 @@ from semppl.data.images import NO_LABEL, Source
 from semppl.data.label_split import labels_of_run
 from semppl.data.lost_pictures import naming_lost_pictures
 from semppl.data.pipeline import Pipeline
-from semppl.data.splits import load_data
+from semppl.data.splits import load_data, require_shrinkable
 from semppl.data.streaming import StreamedImageSet, boxes_of
 from semppl.data.views import RECIPES
 from semppl.layers.encoders import check_encoder
@@ -126,14 +126,16 @@ def pretrain(
             )
         saved = checkpoints.RunCheckpoints(model, workdir)
         first_step, last_step = (saved.restore() if chief else saved.read()), hyperparameters.steps
-        if chief:
-            checkpoints.require_same_data(workdir, source.train.names, labels, begun=first_step > 0)
         if first_step == 0 and hyperparameters.initial_run:
             start_from_initial_run(model, hyperparameters)
+        data = checkpoints.describe_data(source.train.names, labels)
+        if chief:
+            checkpoints.require_same_data(workdir, data, begun=first_step > 0)
         workers.require_agreement(
             devices,
             {
                 "the step to begin at": first_step,
+                "images and labels": data,
                 "--steps_per_execution": steps_per_execution,
                 "--jit_compile": compiled,
             }
@@ -205,6 +207,7 @@ def check_names(hyperparameters: Hyperparameters) -> None:
 
 def prepare_data(hyperparameters: Hyperparameters, replicas: int) -> tuple[Source, np.ndarray, Hyperparameters]:
     """Loads the images, hides labels, and fills in the hyper-parameters that depend on both."""
+    require_shrinkable(hyperparameters)
     source = load_data(hyperparameters)
     if source.train.channels != hyperparameters.channels:
         allowed = f"{source.train.channels}, with --pixel_mean and --pixel_stddev to match, for these images"

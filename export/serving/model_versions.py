@@ -88,7 +88,7 @@ class ModelVersions:
                 self.current = Version.load(folders[number])
             except Exception as error:  # whatever is wrong with one version, the one before goes on
                 self._failed[number] = files
-                self.states[number] = (FAILED, str(error).splitlines()[0])
+                self.states[number] = (FAILED, (str(error).splitlines() or [type(error).__name__])[0])
                 print(f"version {number} of {self.name} cannot be loaded: {self.states[number][1]}", file=sys.stderr)
                 continue
             self.states = {other: state for other, state in self.states.items() if state[0] == FAILED}
@@ -101,7 +101,10 @@ class ModelVersions:
 
         def look_on() -> None:
             while not self._stop.wait(seconds):
-                self.look()
+                try:
+                    self.look()
+                except OSError as error:  # of a file system that is away for a while
+                    print(f"{self.base} cannot be looked at: {error}", file=sys.stderr, flush=True)
 
         thread = threading.Thread(target=look_on, name="versions", daemon=True)
         thread.start()

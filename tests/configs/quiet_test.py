@@ -15,7 +15,7 @@ from absl import logging as absl_logging
 from absl.testing import absltest, flagsaver
 
 import semppl
-from semppl.configs import model_flags, quiet  # noqa: F401  (defines --out)
+from semppl.configs import model_flags, quiet, run_flags  # noqa: F401  (defines --out)
 from semppl.tests import testing  # noqa: F401  (marks the flags as parsed)
 
 _STARTS = """
@@ -86,6 +86,25 @@ class QuietTest(absltest.TestCase):
             ):
                 code, told = self._told(PermissionError(errno.EACCES, "Permission denied", path))
                 self.assertEqual((code, told[: len(start)]), (2, start))
+
+    def test_of_several_flags_the_one_that_holds_the_path_is_named(self):
+        values = {"out": "/models/1", "workdir": "/runs/a"}
+        for path, named in (
+            ("/runs/a/x", "--workdir=/runs/a"),
+            ("/models/1/saved_model.pb", "--out=/models/1"),
+            ("/models/.1-x2_/saved_model.pb", "--out=/models/1"),
+            ("/models", "--out=/models/1"),
+            ("/models/10/x", "[Errno 28]"),
+            ("/tmp/scratch", "[Errno 28]"),
+        ):
+            with flagsaver.flagsaver(**values):
+                told = self._told(OSError(errno.ENOSPC, "No space left on device", path))[1]
+            self.assertStartsWith(told, f"error: {named}", path)
+
+    def test_an_error_that_names_its_flag_is_left_alone(self):
+        text = "--cache_dir must have room. Received: /cache (No space left on device)"
+        with flagsaver.flagsaver(out="/models/1"):
+            self.assertEqual(self._told(OSError(text)), (2, f"error: {text}\n"))
 
     def test_many_errors_of_a_copy_are_the_first(self):
         error = shutil.Error([("a", "b", "[Errno 5] Input/output error: 'a'"), ("c", "d", "another")])

@@ -242,6 +242,10 @@ class BadFilesTest(_FolderTest):
         )
         self.assertLen(self.load(max_bad_fraction=0.25).train, 9)
 
+    def test_what_cannot_be_opened_counts_too(self):
+        (self.root / "gone.png").symlink_to("nowhere.png")
+        self.assertRefused(r"must be at least 0\.31 to go on without 4 of the 13 pictures in", max_bad_fraction=0.25)
+
     def test_a_folder_of_rubble_is_refused_whatever_is_allowed(self):
         self.assertRefused(r"^--data must hold a picture that can be used\.", max_bad_fraction=1.0, max_pixels=1)
 
@@ -443,8 +447,8 @@ class RecordedPicturesTest(_FolderTest):
 
     def test_records_are_pictures_of_any_format_some_with_a_label(self):
         source = self.records(max_bad_fraction=0.5)
-        self.assertEqual(source.class_names, ("3", "12"))  # in the order of the numbers
-        self.assertEqual(source.train.labels.tolist(), [0, NO_LABEL, 1, NO_LABEL])
+        self.assertEqual(source.class_names, ("12", "3"))
+        self.assertEqual(source.train.labels.tolist(), [1, NO_LABEL, 0, NO_LABEL])
         self.assertEqual(source.train.names, ("a.rec#0", "a.rec#1", "b.rec#0", "b.rec#3"))
         for cache_dir in ("", str(self.cache)):
             pictures = _pictures(self.records(max_bad_fraction=0.5, cache_dir=cache_dir))

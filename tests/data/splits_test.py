@@ -1,6 +1,7 @@
 """Tests of semppl.data.splits and semppl.data.combination: what a run trains on and what it is judged by."""
 
 import contextlib
+import dataclasses
 import hashlib
 import io
 import os
@@ -16,7 +17,7 @@ from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.combination import joined, renumbered
 from semppl.data.images import NO_LABEL, ImageSet, Source
 from semppl.data.sources import load_source
-from semppl.data.splits import hold_out, load_data, split_specs
+from semppl.data.splits import hold_out, load_data, require_shrinkable, split_specs
 from semppl.data.streaming import StreamedImageSet
 from semppl.tests import testing  # noqa: F401  (marks the flags as parsed)
 
@@ -175,8 +176,10 @@ class LoadDataTest(tf.test.TestCase, parameterized.TestCase):
             self.load(test="0.9", validation="0.9")
 
     def test_shrinking_is_refused_where_nothing_would_be_shrunk(self):
+        settings = Hyperparameters(data="digits", label_fraction=0.1, shrink=16, pixel_mean=(0.5,), pixel_stddev=(0.5,))
         with self.assertRaisesRegex(ValueError, r"^--shrink must be 0 .*folder: or tfrecord:.* Received: 16$"):
-            self.load(data="digits", label_fraction=0.1, shrink=16)
+            require_shrinkable(settings)
+        require_shrinkable(dataclasses.replace(settings, data="digits,folder:a"))
 
     def test_test_and_validation_images_are_held_out(self):
         source = self.load(test="0.2", validation="0.25")

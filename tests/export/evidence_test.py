@@ -128,6 +128,14 @@ class EvidenceTest(tf.test.TestCase, parameterized.TestCase):
         self.assertFalse(answer["abstain"].numpy().any())
         self.assertTrue(answer["prediction_set"].numpy().all())
 
+    def test_a_file_without_groups_is_read_as_if_every_image_showed_its_own_thing(self):
+        evidence = _evidence(held_out=dataclasses.replace(_embedded(400, seed=2), ids=np.full(400, -1)))
+        path = pathlib.Path(self.create_tempdir().full_path) / "evidence.npz"
+        evidence.save(path)
+        with np.load(path) as kept:
+            np.savez(path, **{name: kept[name] for name in kept if not name.endswith("groups")})
+        self.assertEqual(Evidence.load(path).build()[1], evidence.build()[1])
+
     def test_pictures_of_the_same_thing_do_not_vote_for_each_other(self):
         memory = _embedded(60, first_id=0, seed=1)
         twice = dataclasses.replace(memory.join(memory), ids=np.arange(120))

@@ -347,5 +347,20 @@ class DigestTest(_Case):
         self.assertRegex(digest, "^[0-9a-f]{64}$")
 
 
+class DataTest(tf.test.TestCase):
+    def test_a_run_goes_on_with_the_data_that_it_began_with(self):
+        workdir = pathlib.Path(self.create_tempdir().full_path)
+        data = checkpoints.describe_data(("a", "b"), np.array([0, -1], np.int32))
+        self.assertEqual((data["images"], data["labelled"]), (2, 1))
+        checkpoints.require_same_data(workdir, data, begun=True)  # of a run older than `data.json`
+        checkpoints.require_same_data(workdir, data, begun=True)
+        for names, labels in ((("a", "c"), [0, -1]), (("a", "b"), [1, -1]), (("b", "a"), [0, -1]), (("ab",), [0])):
+            other = checkpoints.describe_data(names, np.array(labels, np.int32))
+            with self.assertRaisesRegex(ValueError, "^--data must be the images and labels that the run began with"):
+                checkpoints.require_same_data(workdir, other, begun=True)
+        checkpoints.require_same_data(workdir, other, begun=False)
+        checkpoints.require_same_data(workdir, other, begun=True)
+
+
 if __name__ == "__main__":
     tf.test.main()

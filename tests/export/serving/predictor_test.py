@@ -166,6 +166,14 @@ class ModelVersionsTest(_TestCase):
         versions.look()
         self.assertEqual((versions.current.number, versions.states), (2, {2: ("AVAILABLE", "")}))
 
+    def test_an_error_without_a_word_is_named_by_its_kind(self):
+        self._write(1)
+        with (
+            mock.patch.object(Version, "load", side_effect=MemoryError()),
+            self.assertRaisesRegex(ValueError, "MemoryError"),
+        ):
+            ModelVersions("model", self.base)
+
     def test_a_version_that_is_removed_stays_until_there_is_a_newer_one(self):
         self._write(1)
         versions = ModelVersions("model", self.base)
