@@ -81,7 +81,7 @@ def _told(error: Exception) -> str:
         return text
     if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
         text = str(error.args[0][0][-1])  # the first of many
-    numbers = [*_FULL, errno.EROFS, *((errno.EACCES,) if isinstance(error, PermissionError) else ())]
+    numbers = [*_UNWRITABLE, *((errno.EACCES,) if isinstance(error, PermissionError) else ())]
     number = next((number for number in numbers if os.strerror(number) in text), None)
     if number is None:
         return text

@@ -104,7 +104,8 @@ def decodable(data: bytes, decoding: Decoding) -> bytes:
     """
     with _named_errors():
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
-        upright = _orientation(image) == (_exif_orientation(image) if image.format in ("JPEG", "MPO") else 1)
+        seen = _orientation(image, exif_alone=True) if image.format in ("JPEG", "MPO") else 1
+        upright = _orientation(image) == seen
         if _has_plain_pixels(image) and upright:
             return data
     return encode(decode_file(data, dataclasses.replace(decoding, shrink=0))[0])
@@ -195,19 +196,13 @@ def _has_plain_pixels(image: Image.Image) -> bool:
     return plain and "transparency" not in image.info
 
 
-def _exif_orientation(image: Image.Image) -> int:
-    """The orientation in EXIF alone, where `_orientation` knows other places too."""
-    exif = Image.Exif()
+def _orientation(image: Image.Image, *, exif_alone: bool = False) -> int:
+    """Reads the orientation tag; Pillow looks for it in XMP too, unless it is to look in EXIF alone."""
     try:
-        exif.load(image.info.get("exif", b""))
+        exif = Image.Exif() if exif_alone else image.getexif()
+        if exif_alone:
+            exif.load(image.info.get("exif", b""))
         return int(exif.get(ExifTags.Base.Orientation, 1))
-    except Exception:  # as above
-        return 1
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # whatever a damaged EXIF block raises: the picture itself is whole
         return 1
 

@@ -103,11 +103,10 @@ def require_few_bad(folder: Folder, inspection: Inspection, limit: float, *, fla
     Raises:
         ValueError: if more are skipped, or nothing is left.
     """
-    bad = np.flatnonzero(~inspection.usable)
     told = summary(folder, inspection)
     for line in told:
         _say(f"{folder.root}: {line}")
-    if len(bad) == len(folder.paths):
+    if not inspection.usable.any():
         raise ValueError(f"--{flag} must hold a picture that can be used. Received: {folder.root}: {'; '.join(told)}")
     lost, all_of_them = count_lost(folder, inspection)
     if lost > limit * all_of_them:

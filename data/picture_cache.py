@@ -32,7 +32,7 @@ _REPORT_EVERY = 5000
 
 
 class NotCached(OSError):
-    """A cache that cannot be written."""
+    """A cache that cannot be written, or is damaged."""
 
 
 class Spool:
@@ -119,7 +119,7 @@ def cached_encoded(files: PictureFiles, cache_dir: str, spool: Spool | None = No
         spool: pictures that were decoded already; if they are all, they are the cache.
 
     Raises:
-        NotCached: if it cannot be written, naming the flag.
+        NotCached: if it cannot be written, or is damaged, naming the flag.
     """
     folder = pathlib.Path(cache_dir) / f"pictures-{_key(files)}"
     if not folder.is_dir():

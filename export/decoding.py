@@ -80,9 +80,8 @@ def decode_upright(encoded: tf.Tensor, channels: int, *, max_pixels: int = MAX_P
 
     def jpeg() -> tf.Tensor:  # as accurately as evaluation decodes it
         image = tf.io.decode_jpeg(encoded, channels=channels, dct_method="INTEGER_ACCURATE")
-        may_be_turned = tf.strings.regex_full_match(
-            front, _HAS_EXIF
-        )  # the walk costs a small picture as much as its decoding
+        # The walk costs a small picture as much as its decoding.
+        may_be_turned = tf.strings.regex_full_match(front, _HAS_EXIF)
         return turn_upright(image, tf.cond(may_be_turned, lambda: exif_orientation(head), lambda: tf.constant(1)))
 
     def other() -> tf.Tensor:
@@ -95,17 +94,6 @@ def decode_upright(encoded: tf.Tensor, channels: int, *, max_pixels: int = MAX_P
 def _png(encoded: tf.Tensor, head: tf.Tensor, channels: int) -> tf.Tensor:
     """Decodes a PNG file, on white paper: `[H, W, C]` uint8, to the bit as training does."""
     depth, kind = tf.unstack(_bytes(head, tf.constant(24), 2), num=2)
-    decoded = tf.io.decode_png(encoded, channels=4)
-    colours, opacity = decoded[..., :3], decoded[..., 3:]
-    # Where a file of 1, 2 or 4 bits has no opacity, the decoder fills in the largest number of that many bits.
-    filler = 2 ** tf.minimum(depth, 8) - 1
-    opacity = tf.where(tf.reduce_all(tf.cast(opacity, tf.int32) == filler), tf.constant(255, tf.uint8), opacity)
-    is_plain = ((kind == _PNG_GREY) | (kind == _PNG_RGB)) & tf.reduce_all(opacity == 255)
-
-    def on_paper() -> tf.Tensor:
-        light, full = tf.cast(opacity, tf.uint16), tf.constant(255, tf.uint16)  # products fit into 16 bits
-        shown = tf.cast(colours, tf.uint16) * light + full * (full - light)
-        return _in_channels(tf.cast((shown + tf.constant(127, tf.uint16)) // full, tf.uint8), channels)
 
     def deep_grey() -> tf.Tensor:
         deep = tf.cast(tf.io.decode_png(encoded, channels=4, dtype=tf.uint16), tf.int32)
@@ -113,6 +101,18 @@ def _png(encoded: tf.Tensor, head: tf.Tensor, channels: int) -> tf.Tensor:
         return tf.repeat(tf.cast(grey, tf.uint8), channels, axis=2)
 
     def shallow() -> tf.Tensor:
+        decoded = tf.io.decode_png(encoded, channels=4)
+        colours, opacity = decoded[..., :3], decoded[..., 3:]
+        # Where a file of 1, 2 or 4 bits has no opacity, the decoder fills in the largest number of that many bits.
+        filler = 2 ** tf.minimum(depth, 8) - 1
+        opacity = tf.where(tf.reduce_all(tf.cast(opacity, tf.int32) == filler), tf.constant(255, tf.uint8), opacity)
+        is_plain = ((kind == _PNG_GREY) | (kind == _PNG_RGB)) & tf.reduce_all(opacity == 255)
+
+        def on_paper() -> tf.Tensor:
+            light, full = tf.cast(opacity, tf.uint16), tf.constant(255, tf.uint16)  # products fit into 16 bits
+            shown = tf.cast(colours, tf.uint16) * light + full * (full - light)
+            return _in_channels(tf.cast((shown + tf.constant(127, tf.uint16)) // full, tf.uint8), channels)
+
         plain = (lambda: colours) if channels == 3 else (lambda: tf.io.decode_png(encoded, channels=1))
         return tf.cond(is_plain, plain, on_paper)
 

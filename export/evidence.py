@@ -105,11 +105,7 @@ class Evidence:
 
     def save(self, path: pathlib.Path) -> None:
         """Writes a `.npz` file."""
-        images = {
-            f"{part}_{field.name}": getattr(getattr(self, part), field.name)
-            for part in _PARTS
-            for field in dataclasses.fields(Embedded)
-        }
+        images = {f"{part}_{name}": getattr(getattr(self, part), name) for part in _PARTS for name in _FIELDS}
         with path.open("wb") as file:
             np.savez(
                 file,
@@ -123,7 +119,7 @@ class Evidence:
     def load(cls, path: pathlib.Path) -> "Evidence":
         """Reads what `save` wrote."""
         with np.load(path, allow_pickle=False) as kept:
-            memory, held_out = (Embedded(*(_field(kept, f"{part}_{name}") for name in _FIELDS)) for part in _PARTS)
+            memory, held_out = (Embedded(*(_field(kept, part, name) for name in _FIELDS)) for part in _PARTS)
             trust = Trust(**{field.name: kept[f"trust_{field.name}"].item() for field in dataclasses.fields(Trust)})
             names = tuple(str(name) for name in kept["class_names"])
             return cls(memory, held_out, names, float(kept["temperature"]), trust)
@@ -142,9 +138,8 @@ class Evidence:
         answers, judges = Answers(self.temperature, 0.0, 0.0), np.zeros(len(judged), bool)
         if judgeable.any():
             temperature = calibration.fit_temperature(fit[judgeable], agree[judgeable])
-            judges = judgeable | ~np.isin(
-                judged.labels, self.memory.labels
-            )  # a class that nothing votes for is an error
+            # A class that nothing votes for is an error.
+            judges = judgeable | ~np.isin(judged.labels, self.memory.labels)
             answers = self._fit_thresholds(
                 self._probabilities(fit[judges], temperature), judged.labels[judges], temperature
             )
@@ -235,13 +230,12 @@ _PARTS = ("memory", "held_out")
 _FIELDS = tuple(field.name for field in dataclasses.fields(Embedded))
 
 
-def _field(kept: Any, name: str) -> np.ndarray:
+def _field(kept: Any, part: str, name: str) -> np.ndarray:
     """Reads a field; in files that are older than groups every image shows its own thing."""
-    part, _, field = name.rpartition("_")
-    if field == "groups" and name not in kept:
+    if name == "groups" and f"{part}_groups" not in kept:
         ids: np.ndarray = kept[f"{part}_ids"]
         return ids if part == "memory" else np.arange(len(ids))
-    value: np.ndarray = kept[name]
+    value: np.ndarray = kept[f"{part}_{name}"]
     return value
 
 

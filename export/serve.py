@@ -40,12 +40,9 @@ def main(argv: list[str]) -> int:
         raise ValueError(MISSING)
     from semppl.export.serving import grpc_service, rest_service
 
-    try:
-        limits = Limits(_MAX_ROWS.value, _MAX_BYTES.value, _MAX_AT_ONCE.value, _WAIT_SECONDS.value)
-        versions = ModelVersions(model_flags.MODEL_NAME.value, pathlib.Path(str(_MODEL_BASE_PATH.value)))
-        predictor = Predictor(versions, limits)
-    except RuntimeError as error:
-        raise ValueError(str(error)) from error
+    limits = Limits(_MAX_ROWS.value, _MAX_BYTES.value, _MAX_AT_ONCE.value, _WAIT_SECONDS.value)
+    versions = ModelVersions(model_flags.MODEL_NAME.value, pathlib.Path(str(_MODEL_BASE_PATH.value)))
+    predictor = Predictor(versions, limits)
     try:
         grpc_server, grpc_port = grpc_service.start(predictor, _PORT.value)
     except (RuntimeError, OSError) as error:

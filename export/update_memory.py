@@ -8,7 +8,7 @@ import pathlib
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from semppl.configs import quiet  # before TensorFlow
@@ -37,7 +37,12 @@ for _name in ("model", "out"):
 
 
 def update_memory(
-    model: str | pathlib.Path, labels: str | pathlib.Path, out: str | pathlib.Path, *, command: str = ""
+    model: str | pathlib.Path,
+    labels: str | pathlib.Path,
+    out: str | pathlib.Path,
+    *,
+    command: str = "",
+    say: Callable[[int, int], None] = lambda added, named: None,
 ) -> dict[str, Any]:
     """Writes a version that remembers more; what it answers is fitted again, and its encoder is the same, byte for byte.
 
@@ -46,6 +51,7 @@ def update_memory(
         labels: CSV file; a label that names no class of the model is a new class.
         out: folder to write; appears when it is whole.
         command: for the model card.
+        say: is told how many pictures were added, and how many the file names.
 
     Returns:
         The model card.
@@ -58,7 +64,8 @@ def update_memory(
         raise ValueError(f"--model must be the folder of an exported model with a labelled memory. Received: {model}")
     with new_version(out, flag="--out") as folder:
         pictures = read_label_file(labels)
-        evidence = remember(Evidence.load(source / EVIDENCE), pictures, _embed(source, pictures))
+        before = Evidence.load(source / EVIDENCE)
+        evidence = remember(before, pictures, _embed(source, pictures))
         memory, report = evidence.build()
         # The fingerprint is of the old variables; servers do without.
         shutil.copytree(
@@ -69,6 +76,7 @@ def update_memory(
         card = read_card(source)
         card |= {"memory": report, "updated_from": card["command"], "command": command}
         write_assets(folder / "assets", card, evidence)
+    say(len(evidence.memory) - len(before.memory), len(pictures))
     return card
 
 
@@ -120,15 +128,17 @@ def _embed(model: pathlib.Path, pictures: Sequence[LabelledPicture]) -> np.ndarr
     return np.concatenate(parts)
 
 
+def _say(added: int, named: int) -> None:
+    print(f"{added} pictures added" + (f"; {named - added} were remembered already" if named > added else ""))
+
+
 @quiet.program
 def main(argv: list[str]) -> int:
     """Runs from flags; returns the exit code."""
     del argv
     command = shlex.join(["python", "-m", "semppl.export.update_memory", *sys.argv[1:]])
-    before = read_card(str(model_flags.MODEL.value)).get("memory", {}).get("labelled", 0)
-    card = update_memory(str(model_flags.MODEL.value), str(_LABELS.value), str(model_flags.OUT.value), command=command)
-    named, added = len(read_label_file(str(_LABELS.value))), card["memory"]["labelled"] - before
-    print(f"{added} pictures added" + (f"; {named - added} were remembered already" if named > added else ""))
+    paths = str(model_flags.MODEL.value), str(_LABELS.value), str(model_flags.OUT.value)
+    card = update_memory(*paths, command=command, say=_say)
     print(summary(card["memory"]))
     print(f"written to {model_flags.OUT.value}")
     return 0

@@ -112,7 +112,7 @@ def tally(labels: tf.Tensor, similarities: tf.Tensor, entries: tf.Tensor | None 
     """
     cast = labels != NO_LABEL  # [B,U]
     agree = (labels[:, :, tf.newaxis] == labels[:, tf.newaxis, :]) & cast[:, tf.newaxis, :] & cast[:, :, tf.newaxis]
-    counts = voters = tf.reduce_sum(tf.cast(agree, tf.int32), axis=-1)  # [B,U]
+    counts = tf.reduce_sum(tf.cast(agree, tf.int32), axis=-1)  # [B,U]
     nearness = tf.reduce_sum(tf.where(agree, similarities[:, tf.newaxis, :], 0.0), axis=-1)
     weights = tf.cast(cast, tf.int32)  # [B,U]
     if entries is not None:
@@ -125,7 +125,7 @@ def tally(labels: tf.Tensor, similarities: tf.Tensor, entries: tf.Tensor | None 
     num_votes = tf.reduce_sum(weights, axis=-1)
     classes = tf.where(num_votes > 0, winner, NO_LABEL)
     confidence = tf.cast(tf.reduce_max(counts, axis=-1) / tf.where(num_votes > 0, num_votes, 1), tf.float32)
-    unanimous = tf.reduce_max(voters, axis=-1) == tf.reduce_sum(tf.cast(cast, tf.int32), axis=-1)
+    unanimous = tf.reduce_all(~cast | (labels == winner[:, tf.newaxis]), axis=-1)
     # Weights are rounded: their sum is not to tell 1 from a little less, or more.
     confidence = tf.where(unanimous & (num_votes > 0), 1.0, tf.minimum(confidence, 1.0))
     return Votes(classes, confidence)
