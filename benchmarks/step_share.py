@@ -66,8 +66,10 @@ def fill_queue(model: semppl.SemPPL, targets: tf.Tensor, labels: tf.Tensor, ids:
         model.enqueue(targets, labels, ids)
 
 
-def medians(functions: dict[str, Callable[[], object]], rounds: int, *, rest: float = 0) -> dict[str, float]:
-    """Returns the median seconds of each, timed in turns; after a rest of some seconds, if any, and a call that does not count."""
+def medians(
+    functions: dict[str, Callable[[], object]], rounds: int, *, rest: float = 0, calls: int = 1
+) -> dict[str, float]:
+    """Returns the median seconds of each, timed in turns of some calls; after a rest, if any, and a call that does not count."""
     for function in functions.values():
         function()
     seconds: dict[str, list[float]] = {name: [] for name in functions}
@@ -76,9 +78,10 @@ def medians(functions: dict[str, Callable[[], object]], rounds: int, *, rest: fl
             if rest:
                 time.sleep(rest)
                 function()
-            start = time.perf_counter()
-            function()
-            seconds[name].append(time.perf_counter() - start)
+            for _ in range(calls):
+                start = time.perf_counter()
+                function()
+                seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 

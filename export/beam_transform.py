@@ -4,13 +4,18 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import apache_beam as beam
+import numpy as np
 import pyarrow as pa
+from apache_beam.metrics import Metrics
 from apache_beam.utils import shared
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export.collection import open_collections
 from semppl.export.embeddings import fingerprint
 from semppl.export.rows import Answerer, make_table
+
+UNREADABLE = "unreadable"
+"""Beam's counter of the pictures that could not be read; a bundle that is tried again may count twice."""
 
 
 class Span(NamedTuple):
@@ -51,6 +56,7 @@ class Embed(beam.DoFn):
     def __init__(self, model: str, settings: dict[str, Any], expected: str) -> None:
         self._arguments = (model, settings, expected)
         self._shared = shared.Shared()  # by the threads of a worker
+        self._unreadable = Metrics.counter("semppl", UNREADABLE)
 
     def setup(self) -> None:
         """Opens the model and the data."""
@@ -59,9 +65,11 @@ class Embed(beam.DoFn):
     def process(self, span: Span) -> Iterator[pa.Table]:
         """Embeds the pictures of a span."""
         collection, numbers = self._opened.collections[span.collection], range(span.first, span.last)
+        answers = self._opened.answer(collection.read(numbers))
+        self._unreadable.inc(int(np.count_nonzero(~answers["valid"])))
         yield make_table(
             [span.offset + number for number in numbers],
             collection.paths[span.first : span.last],
             collection.truths[span.first : span.last],
-            self._opened.answer(collection.read(numbers)),
+            answers,
         )

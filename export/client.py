@@ -19,7 +19,7 @@ from absl import flags
 from semppl.configs import model_flags
 from semppl.export.serving.extra import MISSING, has_serving
 from semppl.export.serving.rest_client import RestClient
-from semppl.export.serving.retries import Unavailable
+from semppl.export.serving.retries import Refused, Unavailable
 
 _SERVER = flags.DEFINE_string(
     "server", "http://localhost:8501", "http://HOST:PORT for REST, grpc://HOST:PORT for gRPC."
@@ -61,7 +61,7 @@ def ask(client: Client, paths: Sequence[pathlib.Path], *, signature: str, batch_
 
     Raises:
         OSError: if a picture cannot be read.
-        ValueError: if the server refuses a request.
+        Refused: if the server refuses a request.
         Unavailable: if it does not answer.
     """
     for first in range(0, len(paths), batch_size):
@@ -83,8 +83,11 @@ def main(argv: list[str]) -> int:
         paths = [pathlib.Path(argument) for argument in argv[1:]]
         for answer in ask(client, paths, signature=_SIGNATURE.value, batch_size=_PICTURES_PER_REQUEST.value):
             print(json.dumps(answer, ensure_ascii=False))
+    except Refused as error:
+        asked = "--model_name, --signature and --pictures_per_request"
+        raise ValueError(f"{asked} must suit the server. Received: {error}") from error
     except Unavailable as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: --server must answer. Received: {error}", file=sys.stderr)
         return 1
     return 0
 

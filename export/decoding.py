@@ -9,7 +9,8 @@ MAX_PIXELS = 50_000_000
 
 _AT_A_TIME = 4  # pictures of one batch
 _HEAD = 2**17  # bytes: a JPEG's orientation stands in a segment of at most 2**16, near the front
-_HAS_EXIF = r"(?s)\C*Exif\x00\x00\C*"
+_JPEG_HAS_EXIF, _PNG_HAS_EXIF = r"(?s)\C*Exif\x00\x00\C*", r"(?s)\C*eXIf\C*"
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MAX_SEGMENTS = 32
 _MAX_TAGS = 512
 _PNG_GREY, _PNG_RGB = 0, 2
@@ -49,14 +50,18 @@ def decode_rows(
     rows = tf.data.Dataset.from_tensor_slices((tf.range(count + 1), files))
     rows = rows.map(prepared, num_parallel_calls=_AT_A_TIME, deterministic=True).ignore_errors()
     numbers, images = rows.batch(tf.cast(count, tf.int64) + 1).get_single_element()
-    places = numbers[:, tf.newaxis]
-    images = tf.scatter_nd(places, images, [count + 1, size, size, channels])
-    valid = tf.scatter_nd(places, tf.ones_like(numbers), [count + 1])
-    return images[:count], valid[:count] > 0
+
+    def in_their_places() -> tf.Tensor:
+        return tf.scatter_nd(numbers[:, tf.newaxis], images, [count + 1, size, size, channels])
+
+    all_are_there = tf.size(numbers) == count + 1
+    placed = tf.ensure_shape(tf.cond(all_are_there, lambda: images, in_their_places), [None, size, size, channels])
+    valid = tf.scatter_nd(numbers[:, tf.newaxis], tf.ones_like(numbers), [count + 1])
+    return placed[:count], valid[:count] > 0
 
 
 def decode_upright(encoded: tf.Tensor, channels: int, *, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
-    """Decodes a picture and turns it upright, as the EXIF tag of a JPEG says.
+    """Decodes a picture and turns it upright, as the EXIF tag of a JPEG or PNG file says.
 
     What is transparent shows white, as in training. GIF is not taken: its decoder unpacks every frame, of any number and
     size, to return the first.
@@ -78,21 +83,28 @@ def decode_upright(encoded: tf.Tensor, channels: int, *, max_pixels: int = MAX_P
     pixels = tf.cond(is_jpeg, lambda: _declared_by_jpeg(encoded), lambda: _declared(head))
     allowed = tf.debugging.Assert((pixels > 0) & (pixels <= max_pixels), ["A picture of", pixels, "pixels"])
 
+    def orientation(has_exif: str, walk: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+        # The walk costs a small picture as much as its decoding.
+        may_be_there = tf.strings.regex_full_match(front, has_exif)
+        return tf.cond(may_be_there, lambda: walk(head), lambda: tf.constant(1))
+
     def jpeg() -> tf.Tensor:  # as accurately as evaluation decodes it
         image = tf.io.decode_jpeg(encoded, channels=channels, dct_method="INTEGER_ACCURATE")
-        # The walk costs a small picture as much as its decoding.
-        may_be_turned = tf.strings.regex_full_match(front, _HAS_EXIF)
-        return turn_upright(image, tf.cond(may_be_turned, lambda: exif_orientation(head), lambda: tf.constant(1)))
+        return turn_upright(image, orientation(_JPEG_HAS_EXIF, exif_orientation))
+
+    def png() -> tf.Tensor:
+        turn = orientation(_PNG_HAS_EXIF, png_orientation)
+        return turn_upright(_png(encoded, head, channels, is_upright=turn == 1), turn)
 
     def other() -> tf.Tensor:
-        return tf.cond(_is_png(head), lambda: _png(encoded, head, channels), lambda: _bmp(encoded, head, channels))
+        return tf.cond(_is_png(head), png, lambda: _bmp(encoded, head, channels))
 
     with tf.control_dependencies([allowed]):
         return tf.ensure_shape(tf.cond(is_jpeg, jpeg, other), [None, None, channels])
 
 
-def _png(encoded: tf.Tensor, head: tf.Tensor, channels: int) -> tf.Tensor:
-    """Decodes a PNG file, on white paper: `[H, W, C]` uint8, to the bit as training does."""
+def _png(encoded: tf.Tensor, head: tf.Tensor, channels: int, *, is_upright: tf.Tensor) -> tf.Tensor:
+    """Decodes a PNG file, on white paper: `[H, W, C]` uint8, to the bit as training does; Pillow decodes there what will be turned."""
     depth, kind = tf.unstack(_bytes(head, tf.constant(24), 2), num=2)
 
     def deep_grey() -> tf.Tensor:
@@ -106,7 +118,7 @@ def _png(encoded: tf.Tensor, head: tf.Tensor, channels: int) -> tf.Tensor:
         # Where a file of 1, 2 or 4 bits has no opacity, the decoder fills in the largest number of that many bits.
         filler = 2 ** tf.minimum(depth, 8) - 1
         opacity = tf.where(tf.reduce_all(tf.cast(opacity, tf.int32) == filler), tf.constant(255, tf.uint8), opacity)
-        is_plain = ((kind == _PNG_GREY) | (kind == _PNG_RGB)) & tf.reduce_all(opacity == 255)
+        is_plain = ((kind == _PNG_GREY) | (kind == _PNG_RGB)) & tf.reduce_all(opacity == 255) & is_upright
 
         def on_paper() -> tf.Tensor:
             light, full = tf.cast(opacity, tf.uint16), tf.constant(255, tf.uint16)  # products fit into 16 bits
@@ -190,6 +202,34 @@ def exif_orientation(head: tf.Tensor) -> tf.Tensor:
     return tf.cond(is_exif(segment), lambda: _tiff_orientation(head, segment + 10), lambda: tf.constant(1))
 
 
+def png_orientation(head: tf.Tensor) -> tf.Tensor:
+    """Reads the orientation tag of a PNG file, walking from chunk to chunk.
+
+    Args:
+        head: `[n]` int32 in 0..255, the first bytes of the file, n ≥ 1.
+
+    Returns:
+        `[]` int32 in 1..8; 1, upright, where there is no tag, or none that makes sense.
+
+    Reference: PNG, third edition, 11.3.3.5: the chunk `eXIf`.
+    """
+
+    def is_kind(place: tf.Tensor, name: bytes) -> tf.Tensor:
+        return tf.reduce_all(_bytes(head, place + 4, 4) == list(name))
+
+    def goes_on(place: tf.Tensor) -> tf.Tensor:
+        return (place < tf.size(head)) & ~is_kind(place, b"eXIf")
+
+    def following(place: tf.Tensor) -> tf.Tensor:
+        length = _number(_bytes(head, place, 4), little_endian=False)
+        return place + 12 + tf.where((length < 0) | (length > _HEAD), _HEAD, length)
+
+    chunk = tf.while_loop(
+        goes_on, lambda place: [following(place)], [tf.constant(len(_PNG_SIGNATURE))], maximum_iterations=_MAX_SEGMENTS
+    )[0]
+    return tf.cond(is_kind(chunk, b"eXIf"), lambda: _tiff_orientation(head, chunk + 8), lambda: tf.constant(1))
+
+
 def _tiff_orientation(head: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
     """Reads tag 274 from the first directory of the TIFF structure that begins at `start`."""
     little_endian = tf.reduce_all(_bytes(head, start, 2) == list(b"II"))
@@ -219,7 +259,7 @@ def _number(digits: tf.Tensor, little_endian: tf.Tensor | bool) -> tf.Tensor:
 
 
 def _is_png(head: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_all(_bytes(head, tf.constant(0), 8) == list(b"\x89PNG\r\n\x1a\n"))
+    return tf.reduce_all(_bytes(head, tf.constant(0), 8) == list(_PNG_SIGNATURE))
 
 
 def _declared(head: tf.Tensor) -> tf.Tensor:

@@ -25,7 +25,7 @@ from semppl.configs.hyperparameter_flags import data_from_flags
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export.assets import read_card
 from semppl.export.collection import Collection, open_collections
-from semppl.export.embeddings import MANIFEST, count_readable, describe
+from semppl.export.embeddings import MANIFEST, count_readable, describe, summary
 from semppl.export.rows import Answerer, make_table
 from semppl.trainers.checkpoints import write_atomically
 
@@ -197,9 +197,8 @@ def main(argv: list[str]) -> int:
         shard_size=_SHARD_SIZE.value,
         say=_progress(),
     )
-    unreadable = count - count_readable(str(model_flags.OUT.value))
-    but = f"; {unreadable} more could not be read (valid is false)" if unreadable else ""
-    print(f"{count - unreadable} pictures embedded in {model_flags.OUT.value}{but}")
+    out = str(model_flags.OUT.value)
+    print(summary(count, count - count_readable(out), out))
     return 0
 
 

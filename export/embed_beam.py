@@ -22,7 +22,7 @@ from semppl.configs.hyperparameter_flags import data_from_flags
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export.assets import read_card
 from semppl.export.collection import Collection, open_collections
-from semppl.export.embeddings import MANIFEST, describe
+from semppl.export.embeddings import MANIFEST, describe, summary
 from semppl.export.extras import require_extra
 from semppl.export.rows import Answerer, make_table
 
@@ -42,7 +42,7 @@ def embed(
     options: Sequence[str] = (),
     files: int = 0,
     batch_size: int = _PICTURES_AT_A_TIME,
-) -> int:
+) -> tuple[int, int]:
     """Writes the rows that `semppl.export.embed.embed` writes, in no order; the manifest last, when they are whole.
 
     Args:
@@ -54,7 +54,7 @@ def embed(
         batch_size: pictures at a time.
 
     Returns:
-        How many pictures there are.
+        How many pictures there are, and how many of them could not be read.
 
     Raises:
         ValueError: if the extra `beam` is missing, there is no model or no picture, or `out` is there already.
@@ -63,10 +63,11 @@ def embed(
     import apache_beam as beam
     from apache_beam.io.filesystems import FileSystems
     from apache_beam.io.parquetio import WriteToParquetBatched
+    from apache_beam.metrics.metric import MetricsFilter
     from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-    from semppl.export.beam_transform import Embed, Span
+    from semppl.export.beam_transform import UNREADABLE, Embed, Span
 
     card = read_card(model)
     settings = dataclasses.replace(Hyperparameters.from_dict(card["hyperparameters"]), **reading)
@@ -98,7 +99,8 @@ def embed(
         )
     with FileSystems.create(FileSystems.join(out, MANIFEST)) as file:
         file.write((json.dumps(manifest, indent=2) + "\n").encode())
-    return int(manifest["pictures"])
+    counters = pipeline.result.metrics().query(MetricsFilter().with_name(UNREADABLE))["counters"]
+    return int(manifest["pictures"]), sum(counter.result for counter in counters)
 
 
 def plan_spans(collections: Sequence[Collection], batch_size: int) -> list[tuple[int, int, int, int]]:
@@ -115,14 +117,14 @@ def plan_spans(collections: Sequence[Collection], batch_size: int) -> list[tuple
 @quiet.program
 def main(argv: list[str]) -> int:
     """Runs from flags; returns the exit code."""
-    count = embed(
+    count, unreadable = embed(
         str(model_flags.MODEL.value),
         data_from_flags(),
         str(model_flags.OUT.value),
         options=argv[1:],
         files=_FILES.value,
     )
-    print(f"{count} pictures embedded in {model_flags.OUT.value}")
+    print(summary(count, unreadable, str(model_flags.OUT.value)))
     return 0
 
 

@@ -93,6 +93,12 @@ def count_readable(folder: str | pathlib.Path) -> int:
     return sum(int(np.count_nonzero(pq.read_table(part, columns=["valid"])["valid"].to_numpy())) for part in parts)
 
 
+def summary(pictures: int, unreadable: int, out: str) -> str:
+    """Says in a line what has been done with how many pictures."""
+    but = f"; {unreadable} more could not be read (valid is false)" if unreadable else ""
+    return f"{pictures - unreadable} pictures embedded in {out}{but}"
+
+
 def _read(part: pathlib.Path) -> tuple[np.ndarray, pa.Table]:
     table = pq.read_table(part)
     table = table.filter(table["valid"]).combine_chunks()

@@ -96,8 +96,13 @@ class Search:
         self._index = faiss.read_index(str(folder / FAISS))
         self._rows = pq.read_table(folder / ROWS)
 
-    def like(self, pictures: Sequence[bytes], count: int) -> list[list[Found]]:
+    def like(self, pictures: Sequence[bytes], count: int, *, names: Sequence[str] = ()) -> list[list[Found]]:
         """Finds the `count` pictures most similar to each of some files, as `collection.read_picture` gives them.
+
+        Args:
+            pictures: the files.
+            count: how many are found for each.
+            names: of the files, for errors; by default their numbers.
 
         Raises:
             ValueError: if one cannot be read.
@@ -109,8 +114,9 @@ class Search:
                 f"--model must embed in {self._index.d} numbers, as in the index. Received: a model with {width}"
             )
         if not answers["valid"].all():
+            worst = int(np.argmin(answers["valid"]))
             raise ValueError(
-                f"--picture must be pictures. Received: number {int(np.argmin(answers['valid'])) + 1} is none"
+                f"--picture must be a picture. Received: {names[worst] if names else f'number {worst + 1}'}"
             )
         similarities, places = nearest.search(self._index, answers["embedding"], count)
         return [
@@ -159,7 +165,7 @@ def main(argv: list[str]) -> int:
         raise ValueError("--picture must name a picture file. Received: none")
     search = Search(str(_INDEX.value), model_flags.MODEL.value or "")
     pictures = [read_picture(path, search.hyperparameters) for path in _PICTURE.value]
-    found = search.like(pictures, _RESULTS.value)
+    found = search.like(pictures, _RESULTS.value, names=_PICTURE.value)
     for name, some in zip(_PICTURE.value, found, strict=True):
         print(f"more like {name}:")
         for one in some:

@@ -46,8 +46,19 @@ def prepare(images: tf.Tensor, *, size: int, crop: float, shrink: int = 0) -> tf
         side = tf.maximum(tf.cast(tf.cast(tf.minimum(height, width), tf.float32) * crop, tf.int32), 1)
         top, left = (height - side + 1) // 2, (width - side + 1) // 2
         images = tf.image.crop_to_bounding_box(images, top, left, side, side)
-    resized = tf.image.resize(images, [size, size], tf.image.ResizeMethod.BICUBIC)  # bytes: a large picture stays small
-    return tf.clip_by_value(tf.cast(resized, tf.float32) / largest, 0.0, 1.0)
+
+    def resized() -> tf.Tensor:  # bytes: a large picture stays small
+        return tf.image.resize(images, [size, size], tf.image.ResizeMethod.BICUBIC)
+
+    if (
+        images.dtype.is_integer
+    ):  # resizing keeps what has the size, to the bit; of a file that takes as long as its decoding
+        has_size = tf.reduce_all(tf.shape(images)[1:3] == size)
+        pixels = tf.cond(has_size, lambda: tf.cast(images, tf.float32), lambda: tf.cast(resized(), tf.float32))
+        pixels = tf.ensure_shape(pixels, [None, size, size, images.shape[-1]])
+    else:  # without a branch, for other runtimes
+        pixels = tf.cast(resized(), tf.float32)
+    return tf.clip_by_value(pixels / largest, 0.0, 1.0)
 
 
 def _shrunk(images: tf.Tensor, side: int) -> tf.Tensor:

@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from semppl.export.serving.retries import Unavailable, with_retries
+from semppl.export.serving.retries import Refused, Unavailable, with_retries
 
 _LATER = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED)
 
@@ -31,7 +31,7 @@ class GrpcClient:
         """Runs a signature; strings come back as texts.
 
         Raises:
-            ValueError: if the server refuses the request.
+            Refused: if the server refuses the request.
             Unavailable: if it does not answer.
         """
         request = predict_pb2.PredictRequest()
@@ -47,7 +47,7 @@ class GrpcClient:
             return self._stub.Predict(request, timeout=self._seconds)
         except grpc.RpcError as error:
             message = f"{self._model} answered {error.code().name}: {error.details()}"
-            raise (Unavailable if error.code() in _LATER else ValueError)(message) from error
+            raise (Unavailable if error.code() in _LATER else Refused)(message) from error
 
 
 def _texts(values: np.ndarray) -> np.ndarray:

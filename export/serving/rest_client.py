@@ -8,7 +8,7 @@ import urllib.request
 import numpy as np
 
 from semppl.export.serving.json_tensors import decode_response, encode_request
-from semppl.export.serving.retries import Unavailable, with_retries
+from semppl.export.serving.retries import Refused, Unavailable, with_retries
 
 _LATER = (429, 500, 502, 503, 504)
 
@@ -32,7 +32,7 @@ class RestClient:
         """Runs a signature of several outputs; strings come back as texts.
 
         Raises:
-            ValueError: if the server refuses the request.
+            Refused: if the server refuses the request.
             Unavailable: if it does not answer.
         """
         body = encode_request(inputs, signature)
@@ -45,7 +45,7 @@ class RestClient:
                 answer: bytes = response.read()
         except urllib.error.HTTPError as error:
             message = f"{self._url} answered {error.code}: {_message(error.read())}"
-            raise (Unavailable if error.code in _LATER else ValueError)(message) from error
+            raise (Unavailable if error.code in _LATER else Refused)(message) from error
         except (OSError, http.client.HTTPException) as error:
             raise Unavailable(f"{self._url} did not answer: {error}") from error
         return answer

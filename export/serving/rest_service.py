@@ -53,6 +53,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             code, kind, body = 400, "application/json", _error(error)
         except Busy as error:
             code, kind, body = 503, "application/json", _error(error)
+        except TimeoutError:  # its body does not come
+            self.close_connection = True
+            code, kind, body = 408, "application/json", _error(f"Nothing came for {self.timeout:g} seconds")
         except Exception as error:  # whatever it is, the client hears of it
             code, kind, body = 500, "application/json", _error(f"Internal error: {type(error).__name__}")
         if self.path == "/monitoring/prometheus/metrics":

@@ -13,6 +13,10 @@ class Unavailable(ConnectionError):
     """The server did not answer, or said that it might later."""
 
 
+class Refused(ValueError):
+    """The server said that it will not answer such a request."""
+
+
 def with_retries(ask: Callable[[], _T], *, attempts: int, sleep: Callable[[float], None] = time.sleep) -> _T:
     """Calls `ask` until it answers.
 

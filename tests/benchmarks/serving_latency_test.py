@@ -15,20 +15,21 @@ _RUNTIMES = all(importlib.util.find_spec(name) for name in ("onnxruntime", "open
 
 
 class ServingLatencyTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters("float32", "bfloat16")
     @unittest.skipUnless(_RUNTIMES, 'the extra "runtimes" is not installed')
-    def test_all_runtimes_are_timed_on_the_same_pictures(self):
+    def test_all_runtimes_are_timed_on_the_same_pictures(self, dtype):
         folder = pathlib.Path(self.create_tempdir().full_path)
-        embedder = serving_latency.random_embedder("convnet", 32)
-        timed = serving_latency.contenders(embedder, serving_latency.picture_files(2, 32), folder)
+        timed = serving_latency.contenders("convnet", 32, serving_latency.picture_files(2, 32), folder, dtype)
         names = ("SavedModel", "ONNX Runtime", "OpenVINO")
         self.assertCountEqual(timed, [name + suffix for name in names for suffix in ("", ", network")])
         for run in timed.values():
-            self.assertEqual(np.shape(run()), (2, embedder.width))
+            self.assertEqual(np.shape(run()), (2, 256))
 
     @parameterized.parameters(32, 224)
     def test_pillow_sees_what_the_model_sees(self, size):
         (file,) = serving_latency.picture_files(1, size)
-        prepared, valid = serving_latency.random_embedder("convnet", size).read_bytes(tf.constant([file]))
+        embedder, _ = serving_latency.random_embedders("convnet", size)
+        prepared, valid = embedder.read_bytes(tf.constant([file]))
         self.assertTrue(valid[0])
         self.assertAllClose(serving_latency.decode(file, size), prepared[0], atol=1e-3)
 

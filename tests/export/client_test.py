@@ -14,7 +14,7 @@ from absl.testing import absltest, flagsaver, parameterized
 import semppl
 from semppl.export import client
 from semppl.export.serving.rest_client import RestClient
-from semppl.export.serving.retries import Unavailable
+from semppl.export.serving.retries import Refused, Unavailable
 from semppl.tests import testing  # noqa: F401  (marks the flags as parsed)
 
 
@@ -52,7 +52,7 @@ class ClientTest(parameterized.TestCase):
         self.assertEqual((answer["valid"].tolist(), answer["x"].tolist()), ([True], [[1.5]]))
 
     def test_a_refusal_is_told_and_not_repeated(self):
-        with self.assertRaisesRegex(ValueError, "answered 400: no such input"):
+        with self.assertRaisesRegex(Refused, "answered 400: no such input"):
             self._predict(self._server((400, b'{"error": "no such input"}')))
 
     def test_a_server_that_is_not_there_is_told_after_the_last_attempt(self):
@@ -67,7 +67,12 @@ class ClientTest(parameterized.TestCase):
     @parameterized.parameters(
         ([], {}, 2, "The arguments must be pictures. Received: none"),
         (["none.png"], {}, 2, "none.png"),
-        (["picture"], {"server": "http://localhost:9", "attempts": 1}, 1, "did not answer"),
+        (
+            ["picture"],
+            {"server": "http://localhost:9", "attempts": 1},
+            1,
+            "error: --server must answer. Received: http",
+        ),
     )
     def test_what_goes_wrong_is_one_line(self, arguments, values, code, message):
         folder = pathlib.Path(self.create_tempdir().full_path)
@@ -76,6 +81,15 @@ class ClientTest(parameterized.TestCase):
             self.assertEqual(client.main(["client", *(str(folder / name) for name in arguments)]), code)
         self.assertIn(message, told.getvalue())
         self.assertLen(told.getvalue().splitlines(), 1)
+
+    def test_a_refusal_names_the_flags_that_say_what_is_asked(self):
+        picture = self.create_tempfile().full_path
+        server = self._server((404, b'{"error": "Servable not found"}'))
+        with contextlib.redirect_stderr(io.StringIO()) as told, flagsaver.flagsaver(server=server):
+            self.assertEqual(client.main(["client", picture]), 2)
+        self.assertRegex(
+            told.getvalue(), "^error: --model_name, .* must suit the server. Received: .*404: Servable not"
+        )
 
     def test_rest_needs_no_tensorflow(self):
         program = 'import sys, semppl.export.client; sys.exit("tensorflow" in sys.modules)'

@@ -60,6 +60,11 @@ def _decode(encoded, channels=3, **settings):
     return function(tf.constant(encoded)).numpy()
 
 
+def _decode_by_pillow(encoded, channels):
+    pixels = np.asarray(Image.open(io.BytesIO(encoded)).convert("L" if channels == 1 else "RGB"))
+    return pixels.reshape(*pixels.shape[:2], channels)
+
+
 def _grey_png(levels, depth):
     """Writes `[H, W]` levels of `depth` bits, a whole number of bytes a row, which Pillow would write with 8."""
 
@@ -171,6 +176,34 @@ class DecodeUprightTest(tf.test.TestCase, parameterized.TestCase):
     def test_an_orientation_that_makes_no_sense_is_upright(self, orientation):
         self.assertAllEqual(_decode(_jpeg(_picture(), orientation)), _decode(_jpeg(_picture())))
 
+    @parameterized.product(orientation=list(range(1, 9)), channels=[1, 3])
+    def test_a_png_is_turned_as_in_training(self, orientation, channels):
+        file, exif = io.BytesIO(), Image.Exif()
+        exif[274] = orientation
+        Image.fromarray(_picture(channels=3)).save(file, "PNG", exif=exif)
+        expected, _ = decode_file(file.getvalue(), Decoding(channels=channels))
+        self.assertEqual(expected.shape[0], 17 if orientation >= 5 else 13)
+        self.assertAllEqual(_decode(file.getvalue(), channels), expected)
+
+    @parameterized.parameters(1, 3)
+    def test_a_png_is_turned_wherever_its_chunk_stands(self, channels):
+        def chunk(kind, data):
+            return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+        exif = chunk(b"eXIf", struct.pack("<2sHIHHHIHxx", b"II", 42, 8, 1, 274, 3, 1, 6) + bytes(4))
+        plain = _encoded(_picture(channels=3), "PNG")
+        texts = chunk(b"tEXt", b"Comment\0eXIf") + chunk(b"tEXt", bytes(1000))
+        turned = np.rot90(_decode_by_pillow(plain, channels), -1)
+        head, end = 8 + 25, len(plain) - 12
+        for file in (
+            plain[:head] + exif + plain[head:],
+            plain[:head] + texts + exif + plain[head:],
+            plain[:end] + exif + plain[end:],
+        ):
+            self.assertAllEqual(_decode(file, channels), turned)
+            self.assertAllEqual(decode_file(file, Decoding(channels=channels))[0], turned)
+        self.assertAllEqual(_decode(plain[:head] + texts + plain[head:], channels), _decode(plain, channels))
+
     def test_no_mutated_header_is_more_than_refused(self):
         rng = np.random.default_rng(0)
         function = tf.function(decoding.exif_orientation, input_signature=[tf.TensorSpec([None], tf.int32)])
@@ -227,6 +260,14 @@ class DecodeRowsTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllEqual(valid, [False, True, False, False, True, True, False])
         self.assertAllEqual(images[[1, 4, 5]], alone)
         self.assertAllEqual(images[[0, 2, 3, 6]], np.zeros((4, 8, 8, 3)))
+
+    @parameterized.parameters(0, 1, 2)
+    def test_one_broken_picture_leaves_the_others_in_their_places(self, place):
+        files = [_encoded(_picture(seed=number), "PNG") for number in range(2)]
+        alone, _ = self._rows(files)
+        images, valid = self._rows([*files[:place], b"rubbish", *files[place:]])
+        self.assertAllEqual(valid, np.arange(3) != place)
+        self.assertAllEqual(images[valid], alone)
 
     @parameterized.parameters(0, 1, 3)
     def test_a_batch_of_nothing_but_rubbish_has_its_rows(self, count):

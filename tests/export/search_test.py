@@ -178,6 +178,8 @@ class SearchTest(tf.test.TestCase):
             ),
             "--picture must be a file. Received: .*nowhere.png: No such file": lambda: self._query("nowhere.png"),
             "--picture must be a picture. Received: .*04>.png: of no known format": lambda: self._query("b/<04>.png"),
+            "--picture must be a picture. Received: number 1$": lambda: self.search.like([b"rubbish"], 1),
+            "--picture must be a picture. Received: a.png$": lambda: self.search.like([b"rubbish"], 1, names=["a.png"]),
         }.items():
             with self.assertRaisesRegex(ValueError, message):
                 wrong()

@@ -1,5 +1,7 @@
 """Tests of semppl.layers.preprocessing."""
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
@@ -48,6 +50,15 @@ class PrepareTest(tf.test.TestCase, parameterized.TestCase):
         prepared = preprocessing.prepare(images, size=2, crop=1.0)
         self.assertEqual(prepared.dtype, tf.float32)
         self.assertAllClose(prepared, images / 255, rtol=0, atol=1e-6)
+
+    @parameterized.parameters((8, 8), (8, 7), (7, 8), (9, 9))
+    def test_bytes_of_unknown_size_are_as_if_resized_whether_they_have_the_size_or_not(self, height, width):
+        images = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), np.uint8)
+        spec = [tf.TensorSpec([None, None, None, 3], tf.uint8)]
+        prepared = tf.function(functools.partial(preprocessing.prepare, size=8, crop=1.0), input_signature=spec)
+        resized = tf.raw_ops.ResizeBicubic(images=images, size=[8, 8], half_pixel_centers=True)
+        # In a graph a division by a constant becomes a product: one in the last place.
+        self.assertAllClose(prepared(images), tf.clip_by_value(resized / 255, 0, 1), rtol=0, atol=1.2e-7)
 
     def test_an_overshoot_is_cut_off(self):
         # Cubic interpolation swings over the edge between black and white.

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 import types
+from unittest import mock
 
 import tensorflow as tf
 
@@ -27,6 +28,20 @@ class RefusalTest(tf.test.TestCase):
         answer = connection.getresponse()
         self.assertEqual(answer.status, 400)
         self.assertIn("at most 1000. Received: 100000000", json.loads(answer.read())["error"])
+
+    def test_who_stops_in_the_middle_hears_of_it_and_is_cut_off(self):
+        waiting = types.SimpleNamespace(reading=contextlib.nullcontext, limits=Limits())
+        with mock.patch.object(rest_service.Handler, "timeout", 0.2):
+            server = rest_service.start(waiting, 0)
+            self.addCleanup(server.server_close)
+            self.addCleanup(server.shutdown)
+            with contextlib.closing(socket.create_connection(server.server_address, timeout=60)) as connection:
+                connection.sendall(b"POST /v1/models/model:predict HTTP/1.1\r\nContent-Length: 10\r\n\r\n12345")
+                answer = http.client.HTTPResponse(connection)
+                answer.begin()
+                self.assertEqual(answer.status, 408)
+                self.assertEqual(json.loads(answer.read())["error"], "Nothing came for 0.2 seconds")
+                self.assertEqual(connection.recv(1), b"")
 
 
 class ConnectionsTest(tf.test.TestCase):
