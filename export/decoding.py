@@ -104,7 +104,7 @@ def decode_upright(encoded: tf.Tensor, channels: int, *, max_pixels: int = MAX_P
 
 
 def _png(encoded: tf.Tensor, head: tf.Tensor, channels: int, *, is_upright: tf.Tensor) -> tf.Tensor:
-    """Decodes a PNG file, on white paper: `[H, W, C]` uint8, to the bit as training does; Pillow decodes there what will be turned."""
+    """Decodes a PNG file, on white paper: `[H, W, C]` uint8, to the bit as training does; Pillow decodes what it turns."""
     depth, kind = tf.unstack(_bytes(head, tf.constant(24), 2), num=2)
 
     def deep_grey() -> tf.Tensor:
