@@ -137,7 +137,6 @@ class RunTest(tf.test.TestCase, parameterized.TestCase):
         stdout, _ = self.pretrain("imagenet_1_percent_resnet50.flags", *small)
         self.assertIn("finished already", stdout)
 
-    @testing.slow
     @parameterized.parameters(
         ("imagenet_1_percent_resnet50.flags",),
         ("imagenet_10_percent_resnet50.flags",),
@@ -146,6 +145,7 @@ class RunTest(tf.test.TestCase, parameterized.TestCase):
         ("imagenet_1_percent_resnet200_2x.flags", *_TWO_SMALL_IMAGES),
         ("imagenet_10_percent_resnet200_2x.flags", *_TWO_SMALL_IMAGES),
     )
+    @testing.slow
     def test_a_preset_runs_two_steps_of_a_small_batch(self, preset, *changes):
         self.pretrain(preset, *changes)
         self.assertDone()

@@ -7,6 +7,7 @@ and Bazel, which loads no conftest.py, must see the same devices as pytest.
 import functools
 import os
 import pathlib
+import types
 import unittest
 import zipfile
 from collections.abc import Callable
@@ -45,7 +46,13 @@ def two_replicas() -> tf.distribute.Strategy:
 
 
 def slow(test: _T) -> _T:
-    """Marks a test that takes minutes: pytest's `slow` mark, and skipped everywhere unless SEMPPL_SLOW is set."""
+    """Marks a test that takes minutes: pytest's `slow` mark, and skipped everywhere unless SEMPPL_SLOW is set.
+
+    Raises:
+        TypeError: if it is no function or class, but say a list of parameterized tests, which would lose the mark.
+    """
+    if not isinstance(test, type | types.FunctionType):
+        raise TypeError(f"@slow must stand right above a test's def or class. Received: {test!r}")
     skip = unittest.skipUnless(os.environ.get("SEMPPL_SLOW"), "slow: set SEMPPL_SLOW=1, or `make test-slow`")
     marked: _T = pytest.mark.slow(skip(test))
     return marked

@@ -159,8 +159,8 @@ class ImageNetPresetsTest(tf.test.TestCase, parameterized.TestCase):
         ):
             pretrain.prepare_data(settings, 1)
 
-    @testing.slow
     @parameterized.parameters("resnet50", "sk_resnet50", "resnet200_2x")
+    @testing.slow
     def test_networks_have_the_published_sizes(self, encoder):
         model = _model(encoder, "1")
         encoder_size = ENCODERS[encoder] or _selective_kernel_resnet50()
@@ -177,8 +177,8 @@ class ImageNetPresetsTest(tf.test.TestCase, parameterized.TestCase):
     def test_a_step_of_full_size_is_traced(self):
         self.trace("resnet50", "1")
 
-    @testing.slow
     @parameterized.parameters(*(preset for preset in PRESETS if preset != ("resnet50", "1")))
+    @testing.slow
     def test_a_step_of_full_size_is_traced_of_every_other_preset(self, encoder, percent):
         self.trace(encoder, percent)
 

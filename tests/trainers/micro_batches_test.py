@@ -87,8 +87,8 @@ class StepTest(tf.test.TestCase, parameterized.TestCase):
         settings = tiny.settings(accumulate_steps=2, small_views=0, learning_rate=1.6, temperature=0.5)
         self._assert_same(_step(settings, replicas=2), _step(settings), 1e-5)
 
-    @testing.slow
     @parameterized.parameters((1, 1), (2, 1), (1, 2))
+    @testing.slow
     def test_checkpointing_changes_nothing(self, parts, replicas):
         settings = tiny.settings(**_TINY_RESNET, accumulate_steps=parts, learning_rate=1.6)
         checkpointed = _step(settings | {"gradient_checkpointing": True}, replicas)
