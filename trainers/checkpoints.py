@@ -65,6 +65,8 @@ def open_run(workdir: pathlib.Path, hyperparameters: Hyperparameters) -> Iterato
             that differ.
         NotWritten: if the disk is full.
     """
+    if workdir.parts and workdir.parts[0].endswith(":"):  # of gs://bucket/run, for which a local folder would be made
+        raise ValueError(f"--workdir must be a folder of this machine's, mounted or its own. Received: {workdir}")
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=workdir):

@@ -173,7 +173,7 @@ def pretrain(
                 )
                 watchers += [summaries, progress, checkpointing]
                 if profiled:
-                    profile = profiling.Profile(workdir, *profiled)
+                    profile = profiling.Profile(workdir, *profiled, steps_at_once=steps_per_execution)
                     afterwards.callback(profile.end)
                     watchers.insert(0, profile)
             else:

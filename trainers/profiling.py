@@ -34,18 +34,21 @@ class Profile(tf.keras.callbacks.Callback):
         workdir: of the run; the profile goes into its TensorBoard folder.
         first: step at which it starts.
         last: step after which it ends; where several are taken at once, after those.
+        steps_at_once: how many are taken at once; those that `first` is among are recorded whole.
     """
 
-    def __init__(self, workdir: pathlib.Path, first: int, last: int) -> None:
+    def __init__(self, workdir: pathlib.Path, first: int, last: int, *, steps_at_once: int = 1) -> None:
         super().__init__()
         self._folder = workdir / "tensorboard"
         self._first = first
         self._last = last
+        self._steps_at_once = steps_at_once
         self._running = False
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Starts where it is time to."""
-        if not self._running and self._first <= self._steps_taken() + 1 <= self._last:
+        taken = self._steps_taken()
+        if not self._running and self._first <= taken + self._steps_at_once and taken < self._last:
             tf.profiler.experimental.start(str(self._folder))
             self._running = True
 

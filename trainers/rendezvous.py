@@ -26,6 +26,8 @@ def meet(addresses: Sequence[str], place: int, patience: float) -> None:
     others = ", ".join(addresses[1:]) if place == 0 else f"the chief, {addresses[0]}"
     if others:
         print(f"waiting for {others}, up to {patience:g} s (--worker_patience)", flush=True)
+    if place:
+        _bound(addresses[place]).close()
     missing = _welcome(addresses, deadline) if place == 0 else _report(addresses[0], place, deadline)
     if missing:
         start = f"start within {patience:g} s (--worker_patience)"
@@ -34,15 +36,8 @@ def meet(addresses: Sequence[str], place: int, patience: float) -> None:
 
 def _welcome(addresses: Sequence[str], deadline: float) -> list[str]:
     """Waits, as the chief, until every other worker has called, and lets all go; returns those that have not."""
-    port = _parsed(addresses[0])[1]
-    try:
-        server = socket.create_server(("", port))
-    except OSError as error:
-        raise ValueError(
-            f"TF_CONFIG must give each worker a free port. Received: {addresses[0]} ({os.strerror(error.errno or 0)})"
-        ) from error
     callers: dict[int, socket.socket] = {}
-    with server:
+    with _bound(addresses[0]) as server:
         while len(callers) < len(addresses) - 1:
             server.settimeout(max(_PAUSE, deadline - time.monotonic()))
             try:
@@ -59,6 +54,16 @@ def _welcome(addresses: Sequence[str], deadline: float) -> list[str]:
                 caller.sendall(_GO)
                 caller.recv(1)  # the worker hangs up first, so that the port is free at once
     return []
+
+
+def _bound(address: str) -> socket.socket:
+    """Listens at a worker's own port, which TensorFlow will do: where it cannot, it leaves the others waiting."""
+    try:
+        return socket.create_server(("", _parsed(address)[1]))
+    except OSError as error:
+        raise ValueError(
+            f"TF_CONFIG must give each worker a free port. Received: {address} ({os.strerror(error.errno or 0)})"
+        ) from error
 
 
 def _greeted(caller: socket.socket) -> int:

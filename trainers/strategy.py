@@ -1,7 +1,12 @@
 """Which devices a run uses, by name."""
 
+import contextlib
 import os
+import signal
 import socket
+import sys
+import threading
+from collections.abc import Iterator
 
 import grpc
 import tensorflow as tf
@@ -11,6 +16,8 @@ from semppl.trainers import rendezvous, workers
 STRATEGIES = ("auto", "default", "mirrored", "multiworker", "tpu")
 
 _SECONDS_TO_ANSWER = 10
+_SECONDS_TO_JOIN = 60  # at least, for workers that have met
+_STATUS = "/tensorflow.WorkerService/GetStatus"
 _NO_TPU = "ConfigureDistributedTPU"  # what TensorFlow then finds no kernel for
 _NAMES_A_TPU = ("TPU_NAME", "KUBE_GOOGLE_CLOUD_TPU_ENDPOINTS", "TPU_CONFIG")
 
@@ -120,7 +127,34 @@ def _multiworker(patience: float) -> tf.distribute.Strategy:
         how = "auto, default or mirrored, or TF_CONFIG name the workers"
         raise ValueError(f"--strategy must be {how}. Received: multiworker, without TF_CONFIG")
     rendezvous.meet(cluster.addresses, cluster.place, patience)
-    return tf.distribute.MultiWorkerMirroredStrategy()
+    with _not_for_ever(max(patience, _SECONDS_TO_JOIN)):
+        try:
+            return tf.distribute.MultiWorkerMirroredStrategy()
+        except tf.errors.OpError as error:
+            reason = error.message.splitlines()[0]
+            raise ValueError(f"TF_CONFIG must name workers that can join. Received: {reason}") from error
+
+
+@contextlib.contextmanager
+def _not_for_ever(seconds: float) -> Iterator[None]:
+    """Ends the process where TensorFlow waits for a worker that met the others and was lost: nothing else interrupts it."""
+
+    def give_up() -> None:
+        lost = f"a worker was lost before training began: not all have joined within {seconds:g} s (--worker_patience)"
+        print(f"error: {lost}. Start all again, each with its own command", file=sys.stderr, flush=True)
+        os._exit(workers.WORKER_LOST)
+
+    timer = threading.Timer(seconds, give_up)
+    timer.daemon = True
+    in_main = threading.current_thread() is threading.main_thread()
+    former = signal.signal(signal.SIGINT, signal.SIG_DFL) if in_main else None  # Python's handler would have to wait
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        if in_main:
+            signal.signal(signal.SIGINT, former)
 
 
 def _tpu(name: str | None) -> tf.distribute.Strategy:
@@ -139,7 +173,7 @@ def _tpu(name: str | None) -> tf.distribute.Strategy:
 
 
 def _call(master: str) -> None:
-    """Fails where nobody answers at a `grpc://host:port`: TensorFlow would wait for hours, or abort."""
+    """Fails where no TensorFlow answers at a `grpc://host:port`: it would wait for hours, or abort the process."""
     address = master.removeprefix("grpc://")
     host, _, port = address.rpartition(":")
     if not host:
@@ -150,3 +184,7 @@ def _call(master: str) -> None:
             grpc.channel_ready_future(channel).result(timeout=_SECONDS_TO_ANSWER)
         except grpc.FutureTimeoutError:
             raise OSError(f"{address} accepts connections, but does not answer within {_SECONDS_TO_ANSWER} s") from None
+        try:
+            channel.unary_unary(_STATUS)(b"", timeout=_SECONDS_TO_ANSWER)
+        except grpc.RpcError as error:
+            raise OSError(f"{address} is no TensorFlow server: {error.code().name}") from None

@@ -30,9 +30,10 @@ class _Model(tf.keras.Model):
 
 
 class ProfileTest(tf.test.TestCase, parameterized.TestCase):
-    def _calls(self, ends, *, first=3, last=5, start=0):
+    def _calls(self, ends, *, first=3, last=5, start=0, steps_at_once=1):
         """Takes steps up to each of the ends at once; returns what happens in between."""
-        calls, model, profile = [], _Model(start), profiling.Profile(pathlib.Path("run"), first, last)
+        calls, model = [], _Model(start)
+        profile = profiling.Profile(pathlib.Path("run"), first, last, steps_at_once=steps_at_once)
         profile.set_model(model)
         experimental = tf.profiler.experimental
         with (
@@ -51,8 +52,14 @@ class ProfileTest(tf.test.TestCase, parameterized.TestCase):
         expected = [1, 2, "start in run/tensorboard", 3, 4, 5, "stop", 6, 7]
         self.assertEqual(self._calls(range(1, 8)), expected)
 
-    def test_steps_that_are_taken_at_once_are_recorded_whole(self):
-        self.assertEqual(self._calls((4, 8, 12), first=5, last=6), [4, "start in run/tensorboard", 8, "stop", 12])
+    @parameterized.parameters((5, 5), (5, 6), (6, 7), (7, 8), (8, 8))
+    def test_steps_that_are_taken_at_once_are_recorded_whole(self, first, last):
+        calls = self._calls((4, 8, 12), first=first, last=last, steps_at_once=4)
+        self.assertEqual(calls, [4, "start in run/tensorboard", 8, "stop", 12])
+
+    def test_a_profile_goes_on_over_several_times_that_steps_are_taken(self):
+        calls = self._calls((4, 8, 12, 13), first=4, last=5, steps_at_once=4)
+        self.assertEqual(calls, ["start in run/tensorboard", 4, 8, "stop", 12, 13])
 
     def test_a_run_that_goes_on_behind_them_records_nothing(self):
         self.assertEqual(self._calls((6, 7), start=5), [6, 7])

@@ -83,14 +83,13 @@ class MeetTest(parameterized.TestCase):
         self._meet(addresses, 1).result()
         chief.result()
 
-    def test_a_port_that_is_taken_is_told(self):
+    @parameterized.parameters(0, 1)
+    def test_a_port_that_is_taken_is_told(self, place):
         addresses = _addresses(2)
-        host, port = addresses[0].split(":")
-        with (
-            socket.create_server((host, int(port))),
-            self.assertRaisesRegex(ValueError, rf"a free port\. Received: {addresses[0]} \(Address already in use\)"),
-        ):
-            rendezvous.meet(addresses, 0, 1.0)
+        host, port = addresses[place].split(":")
+        received = rf"a free port\. Received: {addresses[place]} \(Address already in use\)"
+        with socket.create_server((host, int(port))), self.assertRaisesRegex(ValueError, received):
+            rendezvous.meet(addresses, place, 1.0)
 
 
 if __name__ == "__main__":
