@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from semppl.layers import resampling
+
 CENTRE_CROP = 224 / 256
 
 
@@ -37,38 +39,48 @@ def prepare(images: tf.Tensor, *, size: int, crop: float, shrink: int = 0) -> tf
 
     Reference: the official evaluation of SemPPL: central 224/256, bicubic, with its rounding.
     """
-    if shrink:
-        images = _shrunk(tf.image.convert_image_dtype(images, tf.float32), shrink)
     images = tf.convert_to_tensor(images)
+    if shrink:
+        images = _shrunk(images, shrink)
     largest = images.dtype.max if images.dtype.is_integer else 1
     if crop < 1:
         height, width = tf.shape(images)[1], tf.shape(images)[2]
         side = tf.maximum(tf.cast(tf.cast(tf.minimum(height, width), tf.float32) * crop, tf.int32), 1)
         top, left = (height - side + 1) // 2, (width - side + 1) // 2
         images = tf.image.crop_to_bounding_box(images, top, left, side, side)
-
-    def resized() -> tf.Tensor:  # bytes: a large picture stays small
-        return tf.image.resize(images, [size, size], tf.image.ResizeMethod.BICUBIC)
-
-    if (
-        images.dtype.is_integer
-    ):  # resizing keeps what has the size, to the bit; of a file that takes as long as its decoding
-        has_size = tf.reduce_all(tf.shape(images)[1:3] == size)
-        pixels = tf.cond(has_size, lambda: tf.cast(images, tf.float32), lambda: tf.cast(resized(), tf.float32))
-        pixels = tf.ensure_shape(pixels, [None, size, size, images.shape[-1]])
-    else:  # without a branch, for other runtimes
-        pixels = tf.cast(resized(), tf.float32)
+    if images.dtype.is_integer:
+        pixels = tf.ensure_shape(_resized_bytes(images, size), [None, size, size, images.shape[-1]])
+    else:  # of operations that other runtimes have too
+        pixels = resampling.resize(images, size)
     return tf.clip_by_value(pixels / largest, 0.0, 1.0)
 
 
+def _resized_bytes(images: tf.Tensor, size: int) -> tf.Tensor:
+    """Resizes bytes as they are: a large picture stays small."""
+
+    def resized() -> tf.Tensor:
+        return tf.cast(tf.image.resize(images, [size, size], tf.image.ResizeMethod.BICUBIC), tf.float32)
+
+    # Resizing keeps what has the size, to the bit; of a file that would take as long as its decoding.
+    has_size = tf.reduce_all(tf.shape(images)[1:3] == size)
+    return tf.cond(has_size, lambda: tf.cast(images, tf.float32), resized)
+
+
 def _shrunk(images: tf.Tensor, side: int) -> tf.Tensor:
-    """Shrinks as the data's reader does, to within rounding; smaller images stay as they are."""
+    """Shrinks as the data's reader does, to the bit: to bytes, whatever the images are; smaller images stay as they are."""
     shape = tf.shape(images)[1:3]
     shorter = tf.reduce_min(shape)
     size = tf.cast(tf.round(tf.cast(shape * side, tf.float64) / tf.cast(shorter, tf.float64)), tf.int32)
 
     def smaller() -> tf.Tensor:
-        resized = tf.image.resize(images, size, tf.image.ResizeMethod.BICUBIC, antialias=True)
-        return tf.clip_by_value(resized, 0.0, 1.0)
+        exact = images if images.dtype == tf.uint8 else _as_bytes(images)
+        shrunk = tf.cast(resampling.shrink(exact, size[0], size[1]), images.dtype)
+        return shrunk * (images.dtype.max // 255) if images.dtype.is_integer else shrunk / 255
 
     return tf.cond(shorter > side, smaller, lambda: images)
+
+
+def _as_bytes(images: tf.Tensor) -> tf.Tensor:
+    return tf.cast(
+        tf.round(255.0 * tf.clip_by_value(tf.image.convert_image_dtype(images, tf.float32), 0.0, 1.0)), tf.uint8
+    )

@@ -95,12 +95,16 @@ class PrepareTest(tf.test.TestCase, parameterized.TestCase):
 class ShrinkTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters((90, 120, 40), (533, 400, 128), (61, 60, 59))
     def test_images_are_shrunk_as_the_datas_reader_shrinks_them(self, height, width, side):
-        noise = np.random.default_rng(0).integers(80, 170, (height, width, 3), np.uint8)  # nothing overshoots
+        noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
         scale = side / min(height, width)
         small = Image.fromarray(noise).resize((round(width * scale), round(height * scale)), Image.Resampling.BICUBIC)
         ours = preprocessing.prepare(noise[np.newaxis], size=24, crop=7 / 8, shrink=side)
         theirs = preprocessing.prepare(np.asarray(small)[np.newaxis], size=24, crop=7 / 8)
-        self.assertAllClose(ours, theirs, rtol=0, atol=1.5 / 255)
+        self.assertAllEqual(ours, theirs)
+        as_floats = preprocessing.prepare(noise[np.newaxis] / np.float32(255), size=24, crop=7 / 8, shrink=side)
+        self.assertAllClose(as_floats, theirs, rtol=0, atol=1e-6)
+        in_16_bits = preprocessing.prepare(noise[np.newaxis].astype(np.uint16) * 257, size=24, crop=7 / 8, shrink=side)
+        self.assertAllClose(in_16_bits, theirs, rtol=0, atol=1e-6)
 
     def test_small_images_stay_as_they_are(self):
         images = _images(2, 20, 30, 3)
