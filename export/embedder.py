@@ -78,7 +78,8 @@ class Embedder(tf.Module):
 
     def features(self, prepared: tf.Tensor) -> tf.Tensor:
         """Encodes `[B, size, size, C]` in 0..1: `[B, F]`, of any length."""
-        filled = tf.ensure_shape(_filled(prepared), [None, self.size, self.size, self.channels])
+        # Has a static shape for other runtimes too, and unlike `tf.ensure_shape` is there in TFLite.
+        filled = tf.reshape(_filled(prepared), [-1, self.size, self.size, self.channels])
         with self._kernels():
             return self._encode(filled)[: tf.shape(prepared)[0]]
 
@@ -123,7 +124,13 @@ class Embedder(tf.Module):
 
         traced = tf.function(with_kernels, autograph=False).get_concrete_function(tf.TensorSpec(shape, tf.float32))
         constant = convert_to_constants.convert_variables_to_constants_v2(traced, lower_control_flow=False)
-        return lambda inputs: tf.ensure_shape(constant(inputs)[0], traced.outputs[0].shape)
+
+        def frozen(inputs: tf.Tensor) -> tf.Tensor:
+            outputs = constant(inputs)[0]
+            outputs.set_shape(traced.outputs[0].shape)
+            return outputs
+
+        return frozen
 
     def _kernels(self) -> contextlib.AbstractContextManager[None]:
         return self._int8.in_use() if self._int8 else contextlib.nullcontext()
