@@ -1,6 +1,7 @@
 """From pictures to embeddings, prepared as evaluation prepares them, with nothing but TensorFlow inside."""
 
 import contextlib
+import functools
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -10,7 +11,7 @@ from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export.decoding import decode_rows
 from semppl.export.inference_network import DTYPES, Int8Kernels, fold_batch_norms, in_half
 from semppl.layers.networks import OnlineNetwork, unit_norm
-from semppl.layers.preprocessing import test_view
+from semppl.layers.preprocessing import fingerprints, test_view
 
 EMBEDDINGS = ("projections", "features")
 _MOST_FROZEN_BYTES = 2**28
@@ -66,6 +67,7 @@ class Embedder(tf.Module):
         self._int8 = Int8Kernels(network) if dtype == "int8" else None
         self.weights = self._int8.weights if self._int8 else network.weights
         self.prepare = test_view(hyperparameters.recipe, hyperparameters.large_size, shrink=hyperparameters.shrink)
+        self.fingerprints = functools.partial(fingerprints, shrink=hyperparameters.shrink)
         self.size = hyperparameters.large_size
         self.channels = hyperparameters.channels
         # Methods, for a network would be saved with this module.

@@ -17,8 +17,8 @@ _MAX_JUDGED = 5_000
 FIRST_ADDED_ID = 2**32
 """Of pictures that training did not know; its own are numbered from 0."""
 
-SAME = 1 - 1e-6
-"""Similarity from which on two pictures are taken for one."""
+_SAME = 1 - 1e-6  # similarity from which on two pictures are taken for one, where their pixels are not known
+_TELLING = 8  # numbers; of fewer the embeddings of different pictures may be equal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,12 +30,14 @@ class Embedded:
         labels: `[n]` int32.
         ids: `[n]` int64, -1 for images that are not of the training set.
         groups: `[n]` int64, equal where images of one part show the same thing.
+        fingerprints: `[n]` int64, of their pixels, equal for copies; 0 where they are not known.
     """
 
     embeddings: np.ndarray
     labels: np.ndarray
     ids: np.ndarray
     groups: np.ndarray
+    fingerprints: np.ndarray
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -48,6 +50,14 @@ class Embedded:
         """Appends other rows."""
         parts = ((getattr(self, f.name), getattr(other, f.name)) for f in dataclasses.fields(self))
         return Embedded(*(np.concatenate(pair) for pair in parts))
+
+    def copies(self, others: "Embedded") -> np.ndarray:
+        """`[n, m]`: whether an image is the same picture as one of `others`: by pixels where both are known, else by embedding."""
+        alike = self.embeddings @ others.embeddings.T > _SAME
+        if self.embeddings.shape[1] < _TELLING:
+            alike[:] = False
+        mine, theirs = self.fingerprints[:, np.newaxis], others.fingerprints
+        return np.where((mine != 0) & (theirs != 0), mine == theirs, alike)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,7 +206,7 @@ class Evidence:
     def _similarities(self, images: Embedded) -> np.ndarray:
         """`[n, M]`, minus infinity between an image and itself, another one of the same thing, or a copy that was added."""
         similarities = images.embeddings @ self.memory.embeddings.T
-        similarities[(similarities > SAME) & (self.memory.ids >= FIRST_ADDED_ID)] = -np.inf
+        similarities[images.copies(self.memory) & (self.memory.ids >= FIRST_ADDED_ID)] = -np.inf
         remembered = images.ids >= 0
         same = remembered[:, np.newaxis] & (images.groups[:, np.newaxis] == self.memory.groups)
         similarities[same] = -np.inf
@@ -231,10 +241,12 @@ _FIELDS = tuple(field.name for field in dataclasses.fields(Embedded))
 
 
 def _field(kept: Any, part: str, name: str) -> np.ndarray:
-    """Reads a field; in files that are older than groups every image shows its own thing."""
+    """Reads a field; in older files every image shows its own thing, and pixels are not known."""
     if name == "groups" and f"{part}_groups" not in kept:
         ids: np.ndarray = kept[f"{part}_ids"]
         return ids if part == "memory" else np.arange(len(ids))
+    if name == "fingerprints" and f"{part}_fingerprints" not in kept:
+        return np.zeros(len(kept[f"{part}_ids"]), np.int64)
     value: np.ndarray = kept[f"{part}_{name}"]
     return value
 

@@ -119,7 +119,7 @@ def export(
         }
         evidence: Evidence | None = None
         if checkpoints.has_labelled_queue(workdir) if memory is None else memory:
-            images = RunImages(hyperparameters, embedder.prepare)
+            images = RunImages(hyperparameters, embedder.prepare, embedder.fingerprints)
             evidence = images.evidence(embedder.embed, trust or Trust())
             remembered, card["memory"] = evidence.build()
             strangeness, card["ood"] = images.strangeness(embedder.features)

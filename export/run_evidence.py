@@ -25,14 +25,20 @@ class RunImages:
     Args:
         hyperparameters: of the run.
         prepare: maps images as they are to what `embed` takes.
+        fingerprints: maps images as they are to `[B]` int64, equal for copies.
 
     Raises:
         ValueError: if the data are not where the run found them.
     """
 
-    def __init__(self, hyperparameters: Hyperparameters, prepare: Callable[[tf.Tensor], tf.Tensor]) -> None:
+    def __init__(
+        self,
+        hyperparameters: Hyperparameters,
+        prepare: Callable[[tf.Tensor], tf.Tensor],
+        fingerprints: Callable[[tf.Tensor], tf.Tensor],
+    ) -> None:
         source = load_data(hyperparameters)
-        self._temperature, self._prepare = hyperparameters.temperature, prepare
+        self._temperature, self._prepare, self._fingerprints = hyperparameters.temperature, prepare, fingerprints
         self._train, self._class_names = source.train, source.class_names
         self._held_out = source.test if source.validation is None else source.validation
         self._labels = labels_of_run(source, hyperparameters)
@@ -47,13 +53,14 @@ class RunImages:
             trust: how answers are to be trusted.
         """
         ids = np.flatnonzero(self._labels != NO_LABEL)
-        memory = Embedded(self._mapped(embed, self._train, ids), self._labels[ids], ids, _groups(self._train, ids))
+        rows, prints = self._mapped(embed, self._train, ids), self._told_apart(self._train, ids)
+        memory = Embedded(rows, self._labels[ids], ids, _groups(self._train, ids), prints)
         unseen = memory.take(np.zeros(0, int))
         if self._held_out is not None:
             ids = _sample(np.flatnonzero(self._held_out.labels != NO_LABEL), _MAX_HELD_OUT)
-            rows = self._mapped(embed, self._held_out, ids)
+            rows, prints = self._mapped(embed, self._held_out, ids), self._told_apart(self._held_out, ids)
             groups = _groups(self._held_out, ids)
-            unseen = Embedded(rows, self._held_out.labels[ids], np.full(len(ids), -1), groups)
+            unseen = Embedded(rows, self._held_out.labels[ids], np.full(len(ids), -1), groups, prints)
         return Evidence(memory, unseen, self._class_names, self._temperature, trust)
 
     def strangeness(self, encode: Callable[[tf.Tensor], tf.Tensor]) -> tuple[Strangeness, dict[str, Any]]:
@@ -81,6 +88,10 @@ class RunImages:
         mapped = tf.function(function, reduce_retracing=True, autograph=False)
         parts = images.batches(self._prepare, batch_size=_BATCH, ids=ids)
         return np.concatenate([mapped(part).numpy() for part in parts])
+
+    def _told_apart(self, images: Images, ids: np.ndarray) -> np.ndarray:
+        parts = images.batches(self._fingerprints, batch_size=_BATCH, ids=ids)
+        return np.concatenate([np.zeros(0, np.int64), *(part.numpy() for part in parts)])
 
 
 def _groups(images: Images, ids: np.ndarray) -> np.ndarray:

@@ -20,14 +20,16 @@ import tensorflow as tf
 from absl import flags
 
 from semppl.configs import model_flags
+from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export.assets import EVIDENCE, read_card, write_assets
-from semppl.export.evidence import FIRST_ADDED_ID, SAME, Embedded, Evidence, summary
+from semppl.export.decoding import decode_upright
+from semppl.export.evidence import FIRST_ADDED_ID, Embedded, Evidence, summary
 from semppl.export.label_file import LabelledPicture, read_label_file
 from semppl.export.variables import exchange_variables, memory_values
 from semppl.export.versions import new_version
+from semppl.layers.preprocessing import fingerprints
 
 _BATCH = 32
-_TELLING = 8  # numbers; of fewer the embeddings of different pictures may be equal
 
 _LABELS = flags.DEFINE_string(
     "labels", None, "CSV file with the columns path (relative to the file) and label (the name of a class)."
@@ -65,7 +67,8 @@ def update_memory(
     with new_version(out, flag="--out") as folder:
         pictures = read_label_file(labels)
         before = Evidence.load(source / EVIDENCE)
-        evidence = remember(before, pictures, _embed(source, pictures))
+        settings = Hyperparameters.from_dict(read_card(source)["hyperparameters"])
+        evidence = remember(before, pictures, _embed(source, pictures), _fingerprints(pictures, settings))
         memory, report = evidence.build()
         # The fingerprint is of the old variables; servers do without.
         shutil.copytree(
@@ -80,36 +83,50 @@ def update_memory(
     return card
 
 
-def remember(evidence: Evidence, pictures: Sequence[LabelledPicture], embeddings: np.ndarray) -> Evidence:
+def remember(
+    evidence: Evidence, pictures: Sequence[LabelledPicture], embeddings: np.ndarray, prints: np.ndarray
+) -> Evidence:
     """Adds pictures to what a memory is built from; one that it remembers already is not added again, lest it vote twice.
 
     Args:
         evidence: as it was.
         pictures: n of them; a label that names no class makes a new one, in order of appearance.
         embeddings: `[n, D]` of them.
+        prints: `[n]` int64, `preprocessing.fingerprints` of them.
 
     Raises:
         ValueError: if a picture is remembered, by this file or before, with another label.
     """
     names = tuple(dict.fromkeys([*evidence.class_names, *(picture.label for picture in pictures)]))
     labels = np.array([names.index(picture.label) for picture in pictures], np.int32)
-    known = np.concatenate([evidence.memory.embeddings, embeddings])
-    known_labels = np.concatenate([evidence.memory.labels, labels])
+    first = max(FIRST_ADDED_ID, int(evidence.memory.ids.max()) + 1)
+    ids = first + np.arange(len(pictures))
+    added = Embedded(embeddings, labels, ids, ids, prints)
+    known = evidence.memory.join(added)
     new = np.ones(len(pictures), bool)
     for number, picture in enumerate(pictures):
         before = len(evidence.memory) + number
-        is_copy = known[:before] @ embeddings[number] > SAME
-        copies = known_labels[:before][is_copy & (embeddings.shape[1] >= _TELLING)]
+        copies = known.labels[:before][added.take(np.array([number])).copies(known)[0, :before]]
         new[number] = not len(copies)
         if len(copies) and labels[number] not in copies:
             contradiction = (
                 f"{picture.path} ({picture.where}), as {picture.label}, which is remembered as {names[copies[0]]}"
             )
             raise ValueError(f"--labels must not contradict what is remembered. Received: {contradiction}")
-    first = max(FIRST_ADDED_ID, int(evidence.memory.ids.max()) + 1)
-    ids = first + np.arange(np.count_nonzero(new))
-    added = Embedded(embeddings[new], labels[new], ids, ids)
+    added = added.take(new)
+    ids = first + np.arange(len(added))
+    added = dataclasses.replace(added, ids=ids, groups=ids)
     return dataclasses.replace(evidence, memory=evidence.memory.join(added), class_names=names)
+
+
+def _fingerprints(pictures: Sequence[LabelledPicture], settings: Hyperparameters) -> np.ndarray:
+    """`[n]` int64: of the pixels that training would see."""
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
+    def of(encoded: tf.Tensor) -> tf.Tensor:
+        return fingerprints(decode_upright(encoded, settings.channels)[tf.newaxis], shrink=settings.shrink)
+
+    return np.concatenate([of(picture.path.read_bytes()).numpy() for picture in pictures])
 
 
 def _embed(model: pathlib.Path, pictures: Sequence[LabelledPicture]) -> np.ndarray:

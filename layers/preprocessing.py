@@ -55,6 +55,25 @@ def prepare(images: tf.Tensor, *, size: int, crop: float, shrink: int = 0) -> tf
     return tf.clip_by_value(pixels / largest, 0.0, 1.0)
 
 
+def fingerprints(images: tf.Tensor, *, shrink: int = 0) -> tf.Tensor:
+    """Tells images apart by their pixels, and copies of a picture as such: after shrinking, and in bytes.
+
+    Args:
+        images: `[B, H, W, C]` as `prepare` takes them.
+        shrink: as there.
+
+    Returns:
+        `[B]` int64.
+    """
+    images = tf.convert_to_tensor(images)
+    if shrink:
+        images = _shrunk(images, shrink)
+    pixels = images if images.dtype == tf.uint8 else _as_bytes(images)
+    count, size = tf.shape(pixels)[0], tf.bitcast(tf.shape(pixels)[1:3], tf.uint8)  # [2,4]
+    rows = tf.concat([tf.tile(tf.reshape(size, [1, 8]), [count, 1]), tf.reshape(pixels, [count, -1])], 1)
+    return tf.bitcast(tf.fingerprint(rows), tf.int64)
+
+
 def _resized_bytes(images: tf.Tensor, size: int) -> tf.Tensor:
     """Resizes bytes as they are: a large picture stays small."""
 

@@ -21,7 +21,8 @@ def _embedded(count, *, first_id=None, seed=0, spread=0.6):
     labels = rng.integers(0, _CLASSES, count).astype(np.int32)
     rows = (np.eye(_CLASSES, 6)[labels] + rng.normal(0, spread, (count, 6))).astype(np.float32)
     ids = np.full(count, -1) if first_id is None else first_id + np.arange(count)
-    return Embedded(rows / np.linalg.norm(rows, axis=1, keepdims=True), labels, ids, np.arange(count))
+    prints = rng.integers(1, 2**62, count)
+    return Embedded(rows / np.linalg.norm(rows, axis=1, keepdims=True), labels, ids, np.arange(count), prints)
 
 
 def _evidence(**changes):

@@ -20,7 +20,7 @@ from semppl.export import embedder, export_model, warmup
 from semppl.export.evidence import Evidence, Trust
 from semppl.export.run_evidence import RunImages
 from semppl.export.serving.extra import has_serving
-from semppl.layers.preprocessing import test_view
+from semppl.layers.preprocessing import fingerprints, test_view
 from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
 from semppl.tests.export.random_runs import write_run
 from semppl.trainers import checkpoints
@@ -114,7 +114,7 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(report, self.card["memory"])
 
     def _assert_strange_as_training_images_are(self, answer, valid, features):
-        images = RunImages(self.settings, test_view("identity", 8))
+        images = RunImages(self.settings, test_view("identity", 8), fingerprints)
         expected = images.strangeness(self.network.features)[0].percentile(features)
         self.assertAllClose(answer["ood/distance"][valid], expected["distance"][valid], rtol=1e-3)
         for signature in ("ood", "serving_default"):

@@ -9,7 +9,7 @@ from semppl.data.label_split import visible_labels
 from semppl.data.sources import NO_LABEL, load_source
 from semppl.export import run_evidence
 from semppl.export.evidence import Trust
-from semppl.layers.preprocessing import test_view
+from semppl.layers.preprocessing import fingerprints, test_view
 from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
 from semppl.tests.export.random_runs import write_run
 
@@ -18,12 +18,12 @@ class RunImagesTest(tf.test.TestCase):
     def _read(self, **changes):
         settings, network = write_run(pathlib.Path(self.create_tempdir().full_path), **changes)
         prepare = test_view(settings.recipe, settings.large_size)
-        images = run_evidence.RunImages(settings, prepare)
+        images = run_evidence.RunImages(settings, prepare, fingerprints)
         return images.evidence(network.project, Trust()), settings, network
 
     def _strangeness(self, **changes):
         settings, network = write_run(pathlib.Path(self.create_tempdir().full_path), **changes)
-        images = run_evidence.RunImages(settings, test_view(settings.recipe, settings.large_size))
+        images = run_evidence.RunImages(settings, test_view(settings.recipe, settings.large_size), fingerprints)
         return *images.strangeness(network.features), network
 
     def test_the_memory_is_the_labelled_images_and_no_other(self):

@@ -9,7 +9,7 @@ import tempfile
 
 import numpy as np
 import tensorflow as tf
-from absl.testing import flagsaver
+from absl.testing import flagsaver, parameterized
 
 from semppl.data.sources import load_source
 from semppl.export import export_model, update_memory
@@ -27,7 +27,7 @@ def _digests(folder):
     return values | {"graph": hashlib.sha256((folder / "saved_model.pb").read_bytes()).hexdigest()}
 
 
-class UpdateMemoryTest(tf.test.TestCase):
+class UpdateMemoryTest(tf.test.TestCase, parameterized.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
@@ -124,6 +124,36 @@ class UpdateMemoryTest(tf.test.TestCase):
         with self.assertRaisesRegex(ValueError, "--out must be a new folder"):
             update_memory.update_memory(self.model, file, self.model)
         self.assertEqual([path.name for path in self.model.parent.iterdir()], ["1"])
+
+    @parameterized.parameters(("float32", 24), ("bfloat16", 0))
+    def test_pictures_that_training_remembers_are_not_added_again(self, dtype, shrink):
+        rng, pictures = np.random.default_rng(0), self.folder / "pictures"
+        lines = ["path,label"]
+        for number in range(24):
+            path = pictures / "ab"[number % 2] / f"{number}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pixels = tf.image.resize(rng.uniform(0, 255, (5, 5, 3)), [40 + number, 61], "bicubic")
+            path.write_bytes(tf.io.encode_jpeg(tf.cast(tf.clip_by_value(pixels, 0, 255), tf.uint8)).numpy())
+            lines.append(f"pictures/{path.relative_to(pictures)},{path.parent.name}")
+        reading = {"data": f"folder:{pictures}?labels=folders", "test": "0.25", "labels_per_class": 3, "shrink": shrink}
+        colours = {"channels": 3, "pixel_mean": (0.5,) * 3, "pixel_stddev": (0.25,) * 3, "recipe": "cifar"}
+        write_run(self.folder / "run", **reading, **colours, large_size=16)
+        export_model.export(self.folder / "run", self.folder / "own" / "1", dtype=dtype)
+        file = self.folder / "same.csv"
+        file.write_text("\n".join(lines))
+        told = []
+        card = update_memory.update_memory(
+            self.folder / "own" / "1", file, self.folder / "own" / "2", say=lambda *counts: told.append(counts)
+        )
+        self.assertEqual(told, [(24 - 6, 24)])
+        before = Evidence.load(self.folder / "own" / "1" / "assets.extra" / "evidence.npz")
+        after = Evidence.load(self.folder / "own" / "2" / "assets.extra" / "evidence.npz")
+        self.assertLen(set(after.memory.fingerprints.tolist()), 24)
+        self.assertContainsSubset(before.held_out.fingerprints.tolist(), after.memory.fingerprints.tolist())
+        # What is held out does not vote for itself.
+        similarities = after._similarities(after.held_out)
+        self.assertAllEqual(np.isneginf(similarities).sum(1), np.ones(len(after.held_out)))
+        self.assertEqual(card["memory"]["labelled"], 24)
 
     def test_a_variable_that_is_not_there_is_not_exchanged(self):
         (self.folder / "copy").mkdir()

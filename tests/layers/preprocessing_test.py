@@ -112,6 +112,25 @@ class ShrinkTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllEqual(kept, preprocessing.prepare(images, size=16, crop=1.0))
 
 
+class FingerprintsTest(tf.test.TestCase):
+    def test_copies_have_one_and_other_pictures_others(self):
+        image = np.random.default_rng(0).integers(0, 256, (1, 6, 4, 3), np.uint8)
+        other = image.copy()
+        other[0, 5, 3, 2] ^= 1
+        pictures = (image, other, image.reshape(1, 4, 6, 3), image[:, ::-1])
+        prints = [preprocessing.fingerprints(picture).numpy().item() for picture in pictures]
+        self.assertLen(set(prints), 4)
+        self.assertAllEqual(preprocessing.fingerprints(np.concatenate([image, other])), prints[:2])
+        for copy in (image / np.float32(255), image.astype(np.uint16) * 257):
+            self.assertAllEqual(preprocessing.fingerprints(copy), prints[:1])
+
+    def test_they_are_of_what_is_left_after_shrinking(self):
+        image = np.random.default_rng(0).integers(0, 256, (1, 30, 40, 3), np.uint8)
+        small = np.asarray(Image.fromarray(image[0]).resize((16, 12), Image.Resampling.BICUBIC))[np.newaxis]
+        self.assertAllEqual(preprocessing.fingerprints(image, shrink=12), preprocessing.fingerprints(small))
+        self.assertNotAllEqual(preprocessing.fingerprints(image), preprocessing.fingerprints(small))
+
+
 class TestViewTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(("imagenet", 7 / 8), ("cifar", 1.0), ("digits", 1.0), ("grey", 1.0), ("identity", 1.0))
     def test_only_the_imagenet_recipe_goes_with_a_crop(self, recipe, crop):

@@ -92,7 +92,8 @@ class StepTest(tf.test.TestCase, parameterized.TestCase):
     def test_checkpointing_changes_nothing(self, parts, replicas):
         settings = tiny.settings(**_TINY_RESNET, accumulate_steps=parts, learning_rate=1.6)
         checkpointed = _step(settings | {"gradient_checkpointing": True}, replicas)
-        self._assert_same(checkpointed, _step(settings, replicas), 1e-6)
+        # Two replicas add their gradients in an order of their own; in float64 both are the same to 1e-12.
+        self._assert_same(checkpointed, _step(settings, replicas), 1e-6 if replicas == 1 else 1e-5)
 
 
 if __name__ == "__main__":
