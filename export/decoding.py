@@ -89,8 +89,8 @@ def decode_upright(encoded: tf.Tensor, channels: int, *, max_pixels: int = MAX_P
         return tf.cond(may_be_there, lambda: walk(head), lambda: tf.constant(1))
 
     def jpeg() -> tf.Tensor:  # as accurately as evaluation decodes it
-        image = tf.io.decode_jpeg(encoded, channels=channels, dct_method="INTEGER_ACCURATE")
-        return turn_upright(image, orientation(_JPEG_HAS_EXIF, exif_orientation))
+        turn = orientation(_JPEG_HAS_EXIF, exif_orientation)
+        return turn_upright(_jpeg(encoded, channels, is_upright=turn == 1), turn)
 
     def png() -> tf.Tensor:
         turn = orientation(_PNG_HAS_EXIF, png_orientation)
@@ -101,6 +101,17 @@ def decode_upright(encoded: tf.Tensor, channels: int, *, max_pixels: int = MAX_P
 
     with tf.control_dependencies([allowed]):
         return tf.ensure_shape(tf.cond(is_jpeg, jpeg, other), [None, None, channels])
+
+
+def _jpeg(encoded: tf.Tensor, channels: int, *, is_upright: tf.Tensor) -> tf.Tensor:
+    """Decodes a JPEG file: `[H, W, C]` uint8, to the bit as training does; Pillow makes the grey of what it turns."""
+
+    def decoded(channels: int) -> tf.Tensor:
+        return tf.io.decode_jpeg(encoded, channels=channels, dct_method="INTEGER_ACCURATE")
+
+    if channels == 3:
+        return decoded(3)
+    return tf.cond(is_upright, lambda: decoded(1), lambda: _in_channels(decoded(3), 1))
 
 
 def _png(encoded: tf.Tensor, head: tf.Tensor, channels: int, *, is_upright: tf.Tensor) -> tf.Tensor:
@@ -156,10 +167,10 @@ def turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
     Args:
         image: `[H, W, C]`.
-        orientation: `[]` int32 in 1..8, the EXIF tag.
+        orientation: `[]` int32, the EXIF tag; one outside of 1..8 turns nothing.
 
     Returns:
-        `[H, W, C]`, or `[W, H, C]` from 5 on.
+        `[H, W, C]`, or `[W, H, C]` in 5..8.
 
     Reference: EXIF 2.32, tag 274: where the first row and column of the file are in the scene.
     """
@@ -171,7 +182,7 @@ def turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
         upside_down = tf.reduce_any(orientation == [3, 4, 7, 8])
         return tf.cond(upside_down, lambda: tf.reverse(standing, [0]), lambda: standing)
 
-    return tf.cond(orientation == 1, lambda: image, turned)
+    return tf.cond((orientation >= 2) & (orientation <= 8), turned, lambda: image)
 
 
 def exif_orientation(head: tf.Tensor) -> tf.Tensor:
@@ -181,7 +192,7 @@ def exif_orientation(head: tf.Tensor) -> tf.Tensor:
         head: `[n]` int32 in 0..255, the first bytes of the file, n ≥ 1.
 
     Returns:
-        `[]` int32 in 1..8; 1, upright, where there is no tag, or none that makes sense.
+        `[]` int32, the tag as it stands, with or without sense; 1, upright, where there is none.
     """
 
     def is_exif(place: tf.Tensor) -> tf.Tensor:
@@ -209,7 +220,7 @@ def png_orientation(head: tf.Tensor) -> tf.Tensor:
         head: `[n]` int32 in 0..255, the first bytes of the file, n ≥ 1.
 
     Returns:
-        `[]` int32 in 1..8; 1, upright, where there is no tag, or none that makes sense.
+        `[]` int32, the tag as it stands, with or without sense; 1, upright, where there is none.
 
     Reference: PNG, third edition, 11.3.3.5: the chunk `eXIf`.
     """
@@ -241,8 +252,7 @@ def _tiff_orientation(head: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
     tags = directory + 2 + 12 * tf.range(tf.minimum(number(directory, 2), _MAX_TAGS))  # [T] where each stands
     is_orientation = number(tags, 2) == 274
     values = tf.boolean_mask(number(tags + 8, 2), is_orientation)
-    orientation = tf.concat([values, [1]], 0)[0]
-    return tf.where((orientation >= 1) & (orientation <= 8), orientation, 1)
+    return tf.concat([values, [1]], 0)[0]
 
 
 def _bytes(head: tf.Tensor, place: tf.Tensor, count: int) -> tf.Tensor:
