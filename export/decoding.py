@@ -12,6 +12,10 @@ _HEAD = 2**17  # bytes: a JPEG's orientation stands in a segment of at most 2**1
 _JPEG_HAS_EXIF, _PNG_HAS_EXIF = r"(?s)\C*Exif\x00\x00\C*", r"(?s)\C*eXIf\C*"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MAX_SEGMENTS = 32
+_MAX_SCANS = 100  # of a JPEG; encoders write about ten, and each costs a pass over the whole picture
+_SCAN = (
+    b"\xff\xda\x00"  # how each begins; the third byte, of its length, keeps apart what follows the picture, like a film
+)
 _MAX_TAGS = 512
 _PNG_GREY, _PNG_RGB = 0, 2
 
@@ -105,9 +109,12 @@ def decode_upright(encoded: tf.Tensor, channels: int, *, max_pixels: int = MAX_P
 
 def _jpeg(encoded: tf.Tensor, channels: int, *, is_upright: tf.Tensor) -> tf.Tensor:
     """Decodes a JPEG file: `[H, W, C]` uint8, to the bit as training does; Pillow makes the grey of what it turns."""
+    scans = tf.size(tf.strings.split(encoded, _SCAN, maxsplit=_MAX_SCANS + 1)) - 1
+    allowed = tf.debugging.Assert(scans <= _MAX_SCANS, ["A JPEG file of more scans than", _MAX_SCANS])
 
     def decoded(channels: int) -> tf.Tensor:
-        return tf.io.decode_jpeg(encoded, channels=channels, dct_method="INTEGER_ACCURATE")
+        with tf.control_dependencies([allowed]):
+            return tf.io.decode_jpeg(encoded, channels=channels, dct_method="INTEGER_ACCURATE")
 
     if channels == 3:
         return decoded(3)

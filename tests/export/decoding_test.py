@@ -60,7 +60,7 @@ def _graph(channels, **settings):
     return tf.function(lambda file: decoding.decode_upright(file, channels, **settings))
 
 
-def tearDownModule():  # noqa: N802  (unittest's name)
+def tearDownModule():
     _graph.cache_clear()  # at the end of the process, TensorFlow is gone before its functions
 
 
@@ -161,6 +161,28 @@ class DecodeUprightTest(tf.test.TestCase, parameterized.TestCase):
         expected, _ = decode_file(encoded, Decoding(channels=channels))
         self.assertAllEqual(expected[3, 4], [255] * channels)
         self.assertAllEqual(_decode(encoded, channels), expected)
+
+    @parameterized.parameters(1, 3)
+    def test_a_jpeg_of_many_scans_is_refused(self, channels):
+        plain = _encoded(_picture(), "JPEG", progressive=True)
+        scans, last = plain.count(b"\xff\xda"), plain[plain.rindex(b"\xff\xda") : -2]
+        files = {count: plain[:-2] + last * (count - scans) + plain[-2:] for count in (100, 101, 20_000)}
+        self.assertEqual(_decode(files[100], channels).shape, (13, 17, channels))
+        for count in (101, 20_000):
+            self.assertEqual(files[count].count(b"\xff\xda"), count)
+            with self.assertRaisesRegex(tf.errors.InvalidArgumentError, "A JPEG file of more scans than"):
+                _decode(files[count], channels)
+
+    @parameterized.parameters(1, 3)
+    def test_ordinary_jpeg_files_have_few_scans(self, channels):
+        thumbnail = _encoded(_picture(5, 6), "JPEG", progressive=True)
+        film = b"\xff\xda\x12" * 500  # as phones write it behind a picture
+        progressive = _encoded(_picture(), "JPEG", progressive=True)
+        with_thumbnail = _encoded(_picture(), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08" + bytes(6) + thumbnail)
+        self.assertIn(thumbnail, with_thumbnail)
+        for encoded in (progressive, with_thumbnail, progressive + film):
+            expected, _ = decode_file(encoded, Decoding(channels=channels))
+            self.assertAllEqual(_decode(encoded, channels), expected)
 
     def test_a_bmp_file_with_a_palette_is_refused(self):
         file = io.BytesIO()
