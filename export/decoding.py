@@ -159,8 +159,10 @@ def _in_channels(colours: tf.Tensor, channels: int) -> tf.Tensor:
 
 
 def _bmp(encoded: tf.Tensor, head: tf.Tensor, channels: int) -> tf.Tensor:
-    """Decodes a BMP file, of colours or of 256 levels of grey: `[H, W, C]` uint8."""
-    image = tf.io.decode_bmp(encoded)
+    """Decodes a BMP file, uncompressed, of colours or of 256 levels of grey: `[H, W, C]` uint8."""
+    compression = _number(_bytes(head, tf.constant(30), 4), little_endian=True)  # also: which bits are which colour
+    with tf.control_dependencies([tf.debugging.Assert(compression == 0, ["A BMP file of compression", compression])]):
+        image = tf.io.decode_bmp(encoded)
     is_grey = tf.shape(image)[2] == 1
     palette = tf.reshape(_bytes(head, tf.constant(54), 4 * 256), [256, 4])[:, :3]
     is_ramp = tf.reduce_all(palette == tf.range(256)[:, tf.newaxis])

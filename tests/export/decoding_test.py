@@ -190,6 +190,20 @@ class DecodeUprightTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertRaisesRegex(tf.errors.InvalidArgumentError, "A BMP file with a palette"):
             _decode(file.getvalue(), 1)
 
+    @parameterized.product(channels=[1, 3], compression=[0, 3, 2**31])
+    def test_a_bmp_file_that_says_which_bits_are_which_colour_is_refused(self, channels, compression):
+        pixels = np.random.default_rng(0).integers(0, 256, [4, 5, 4], np.uint8).tobytes()
+        masks = struct.pack("<IIII", 0xFF, 0xFF00, 0xFF0000, 0xFF000000)  # red first; without them, blue is
+        size, start = struct.pack("<iiHH", 5, 4, 1, 32), 14 + 40 + len(masks)
+        info = struct.pack("<I", 40) + size + struct.pack("<IIiiII", compression, len(pixels), 2835, 2835, 0, 0)
+        encoded = b"BM" + struct.pack("<IHHI", start + len(pixels), 0, 0, start) + info + masks + pixels
+        if compression == 0:
+            expected, _ = decode_file(encoded, Decoding(channels=channels))
+            self.assertAllEqual(_decode(encoded, channels), expected)
+        else:
+            with self.assertRaisesRegex(tf.errors.InvalidArgumentError, "A BMP file of compression"):
+                _decode(encoded, channels)
+
     @parameterized.product(orientation=list(range(1, 9)), order=["<", ">"])
     def test_every_orientation_is_undone_as_pillow_undoes_it(self, orientation, order):
         encoded = _jpeg(_picture(), orientation, order=order)
