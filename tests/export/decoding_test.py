@@ -295,6 +295,9 @@ class DecodeUprightTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertRaisesRegex(tf.errors.InvalidArgumentError, "400"):
             _decode(encoded, max_pixels=399)
 
+    def test_the_largest_pictures_of_phones_are_allowed(self):
+        self.assertBetween(decoding.MAX_PIXELS, 8192 * 6144, 70_000_000)
+
 
 class DecodeRowsTest(tf.test.TestCase, parameterized.TestCase):
     def _rows(self, encoded, recipe="imagenet"):
