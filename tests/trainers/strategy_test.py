@@ -224,7 +224,9 @@ class MakeStrategyTest(_Case):
         asking = self.start(_ASKS.format(address=address))
         told, errors = asking.communicate(timeout=_PATIENCE)
         self.assertEqual(asking.returncode, 0, errors)
-        self.assertRegex(told, rf"^--tpu must be .* Received: --tpu=grpc://{address} \(.*\)\n$")
+        self.assertRegex(
+            told, rf"^--tpu must be .* Received: --tpu=grpc://{address} \(TPUs not found in the cluster.*\)\n$"
+        )
 
     @parameterized.parameters(("local", "", "local"), ("", "local", "local"), ("there", "here", "here"), ("", "", None))
     def test_the_flag_names_the_tpu_before_the_environment_does(self, environment, flag, expected):
