@@ -4,14 +4,18 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-MAX_PIXELS = 50_000_000
-"""Of a picture; one with more is refused before anything is allocated for it."""
+MAX_PIXELS = 2**26
+"""Of a picture; one with more is refused before anything is allocated for it. Phones of "50 MP" write 8192×6144."""
 
 _AT_A_TIME = 4  # pictures of one batch
 _HEAD = 2**17  # bytes: a JPEG's orientation stands in a segment of at most 2**16, near the front
 _JPEG_HAS_EXIF, _PNG_HAS_EXIF = r"(?s)\C*Exif\x00\x00\C*", r"(?s)\C*eXIf\C*"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MAX_SEGMENTS = 32
+_MAX_SCANS = 100  # of a JPEG; encoders write about ten, and each costs a pass over the whole picture
+_SCAN = (
+    b"\xff\xda\x00"  # how each begins; the third byte, of its length, keeps apart what follows the picture, like a film
+)
 _MAX_TAGS = 512
 _PNG_GREY, _PNG_RGB = 0, 2
 
@@ -89,8 +93,8 @@ def decode_upright(encoded: tf.Tensor, channels: int, *, max_pixels: int = MAX_P
         return tf.cond(may_be_there, lambda: walk(head), lambda: tf.constant(1))
 
     def jpeg() -> tf.Tensor:  # as accurately as evaluation decodes it
-        image = tf.io.decode_jpeg(encoded, channels=channels, dct_method="INTEGER_ACCURATE")
-        return turn_upright(image, orientation(_JPEG_HAS_EXIF, exif_orientation))
+        turn = orientation(_JPEG_HAS_EXIF, exif_orientation)
+        return turn_upright(_jpeg(encoded, channels, is_upright=turn == 1), turn)
 
     def png() -> tf.Tensor:
         turn = orientation(_PNG_HAS_EXIF, png_orientation)
@@ -101,6 +105,20 @@ def decode_upright(encoded: tf.Tensor, channels: int, *, max_pixels: int = MAX_P
 
     with tf.control_dependencies([allowed]):
         return tf.ensure_shape(tf.cond(is_jpeg, jpeg, other), [None, None, channels])
+
+
+def _jpeg(encoded: tf.Tensor, channels: int, *, is_upright: tf.Tensor) -> tf.Tensor:
+    """Decodes a JPEG file: `[H, W, C]` uint8, to the bit as training does; Pillow makes the grey of what it turns."""
+    scans = tf.size(tf.strings.split(encoded, _SCAN, maxsplit=_MAX_SCANS + 1)) - 1
+    allowed = tf.debugging.Assert(scans <= _MAX_SCANS, ["A JPEG file of more scans than", _MAX_SCANS])
+
+    def decoded(channels: int) -> tf.Tensor:
+        with tf.control_dependencies([allowed]):
+            return tf.io.decode_jpeg(encoded, channels=channels, dct_method="INTEGER_ACCURATE")
+
+    if channels == 3:
+        return decoded(3)
+    return tf.cond(is_upright, lambda: decoded(1), lambda: _in_channels(decoded(3), 1))
 
 
 def _png(encoded: tf.Tensor, head: tf.Tensor, channels: int, *, is_upright: tf.Tensor) -> tf.Tensor:
@@ -141,8 +159,10 @@ def _in_channels(colours: tf.Tensor, channels: int) -> tf.Tensor:
 
 
 def _bmp(encoded: tf.Tensor, head: tf.Tensor, channels: int) -> tf.Tensor:
-    """Decodes a BMP file, of colours or of 256 levels of grey: `[H, W, C]` uint8."""
-    image = tf.io.decode_bmp(encoded)
+    """Decodes a BMP file, uncompressed, of colours or of 256 levels of grey: `[H, W, C]` uint8."""
+    compression = _number(_bytes(head, tf.constant(30), 4), little_endian=True)  # also: which bits are which colour
+    with tf.control_dependencies([tf.debugging.Assert(compression == 0, ["A BMP file of compression", compression])]):
+        image = tf.io.decode_bmp(encoded)
     is_grey = tf.shape(image)[2] == 1
     palette = tf.reshape(_bytes(head, tf.constant(54), 4 * 256), [256, 4])[:, :3]
     is_ramp = tf.reduce_all(palette == tf.range(256)[:, tf.newaxis])
@@ -156,10 +176,10 @@ def turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
     Args:
         image: `[H, W, C]`.
-        orientation: `[]` int32 in 1..8, the EXIF tag.
+        orientation: `[]` int32, the EXIF tag; one outside of 1..8 turns nothing.
 
     Returns:
-        `[H, W, C]`, or `[W, H, C]` from 5 on.
+        `[H, W, C]`, or `[W, H, C]` in 5..8.
 
     Reference: EXIF 2.32, tag 274: where the first row and column of the file are in the scene.
     """
@@ -171,7 +191,7 @@ def turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
         upside_down = tf.reduce_any(orientation == [3, 4, 7, 8])
         return tf.cond(upside_down, lambda: tf.reverse(standing, [0]), lambda: standing)
 
-    return tf.cond(orientation == 1, lambda: image, turned)
+    return tf.cond((orientation >= 2) & (orientation <= 8), turned, lambda: image)
 
 
 def exif_orientation(head: tf.Tensor) -> tf.Tensor:
@@ -181,7 +201,7 @@ def exif_orientation(head: tf.Tensor) -> tf.Tensor:
         head: `[n]` int32 in 0..255, the first bytes of the file, n ≥ 1.
 
     Returns:
-        `[]` int32 in 1..8; 1, upright, where there is no tag, or none that makes sense.
+        `[]` int32, the tag as it stands, with or without sense; 1, upright, where there is none.
     """
 
     def is_exif(place: tf.Tensor) -> tf.Tensor:
@@ -209,7 +229,7 @@ def png_orientation(head: tf.Tensor) -> tf.Tensor:
         head: `[n]` int32 in 0..255, the first bytes of the file, n ≥ 1.
 
     Returns:
-        `[]` int32 in 1..8; 1, upright, where there is no tag, or none that makes sense.
+        `[]` int32, the tag as it stands, with or without sense; 1, upright, where there is none.
 
     Reference: PNG, third edition, 11.3.3.5: the chunk `eXIf`.
     """
@@ -241,8 +261,7 @@ def _tiff_orientation(head: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
     tags = directory + 2 + 12 * tf.range(tf.minimum(number(directory, 2), _MAX_TAGS))  # [T] where each stands
     is_orientation = number(tags, 2) == 274
     values = tf.boolean_mask(number(tags + 8, 2), is_orientation)
-    orientation = tf.concat([values, [1]], 0)[0]
-    return tf.where((orientation >= 1) & (orientation <= 8), orientation, 1)
+    return tf.concat([values, [1]], 0)[0]
 
 
 def _bytes(head: tf.Tensor, place: tf.Tensor, count: int) -> tf.Tensor:

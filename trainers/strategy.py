@@ -1,9 +1,11 @@
 """Which devices a run uses, by name."""
 
 import contextlib
+import ctypes
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -19,6 +21,17 @@ _SECONDS_TO_ANSWER = 10
 _SECONDS_TO_JOIN = 60  # at least, for workers that have met
 _STATUS = "/tensorflow.WorkerService/GetStatus"
 _NO_TPU = "ConfigureDistributedTPU"  # what TensorFlow then finds no kernel for
+_LOST = signal.Signals(workers.WORKER_LOST)  # SIGTRAP: C's `_exit`, as its handler, takes its number for the exit code
+_LIBC = ctypes.CDLL(None)
+_LIBC.signal.restype = ctypes.c_void_p
+_LIBC.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
+_WATCH = """
+import os, select, sys
+seconds, line, process, lost = sys.argv[1:]
+if not select.select([sys.stdin], [], [], float(seconds))[0]:  # else the pipe was closed: joined, or ended
+    print(line, file=sys.stderr, flush=True)
+    os.kill(int(process), int(lost))
+"""
 _NAMES_A_TPU = ("TPU_NAME", "KUBE_GOOGLE_CLOUD_TPU_ENDPOINTS", "TPU_CONFIG")
 
 
@@ -137,22 +150,22 @@ def _multiworker(patience: float) -> tf.distribute.Strategy:
 
 @contextlib.contextmanager
 def _not_for_ever(seconds: float) -> Iterator[None]:
-    """Ends the process where TensorFlow waits for a worker that met the others and was lost: nothing else interrupts it."""
+    """Ends the process where TensorFlow waits for a worker that met the others and was lost.
 
-    def give_up() -> None:
-        lost = f"a worker was lost before training began: not all have joined within {seconds:g} s (--worker_patience)"
-        print(f"error: {lost}. Start all again, each with its own command", file=sys.stderr, flush=True)
-        os._exit(workers.WORKER_LOST)
-
-    timer = threading.Timer(seconds, give_up)
-    timer.daemon = True
+    It waits in C++ and keeps Python's lock: no thread or handler of Python's runs meanwhile. So another process keeps the time,
+    and the handlers of its signal and of SIGINT are C's.
+    """
+    lost = f"a worker was lost before training began: not all have joined within {seconds:g} s (--worker_patience)"
+    line = f"error: {lost}. Start all again, each with its own command"
+    command = [sys.executable, "-I", "-S", "-c", _WATCH, str(seconds), line, str(os.getpid()), str(int(_LOST))]
     in_main = threading.current_thread() is threading.main_thread()
-    former = signal.signal(signal.SIGINT, signal.SIG_DFL) if in_main else None  # Python's handler would have to wait
-    timer.start()
+    former = signal.signal(signal.SIGINT, signal.SIG_DFL) if in_main else None
+    handled = _LIBC.signal(int(_LOST), ctypes.cast(_LIBC._exit, ctypes.c_void_p))
     try:
-        yield
+        with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True):  # leaving it closes the pipe
+            yield
     finally:
-        timer.cancel()
+        _LIBC.signal(int(_LOST), handled)
         if in_main:
             signal.signal(signal.SIGINT, former)
 

@@ -1,5 +1,6 @@
 """Tests of semppl.export.decoding."""
 
+import functools
 import io
 import struct
 import zlib
@@ -54,10 +55,18 @@ def _png_of(height, width):
     )
 
 
+@functools.cache
+def _graph(channels, **settings):
+    return tf.function(lambda file: decoding.decode_upright(file, channels, **settings))
+
+
+def tearDownModule():
+    _graph.cache_clear()  # at the end of the process, TensorFlow is gone before its functions
+
+
 def _decode(encoded, channels=3, **settings):
     """In a graph, where a picture's size is not known."""
-    function = tf.function(lambda file: decoding.decode_upright(file, channels, **settings))
-    return function(tf.constant(encoded)).numpy()
+    return _graph(channels, **settings)(tf.constant(encoded)).numpy()
 
 
 def _decode_by_pillow(encoded, channels):
@@ -153,11 +162,47 @@ class DecodeUprightTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllEqual(expected[3, 4], [255] * channels)
         self.assertAllEqual(_decode(encoded, channels), expected)
 
+    @parameterized.parameters(1, 3)
+    def test_a_jpeg_of_many_scans_is_refused(self, channels):
+        plain = _encoded(_picture(), "JPEG", progressive=True)
+        scans, last = plain.count(b"\xff\xda"), plain[plain.rindex(b"\xff\xda") : -2]
+        files = {count: plain[:-2] + last * (count - scans) + plain[-2:] for count in (100, 101, 20_000)}
+        self.assertEqual(_decode(files[100], channels).shape, (13, 17, channels))
+        for count in (101, 20_000):
+            self.assertEqual(files[count].count(b"\xff\xda"), count)
+            with self.assertRaisesRegex(tf.errors.InvalidArgumentError, "A JPEG file of more scans than"):
+                _decode(files[count], channels)
+
+    @parameterized.parameters(1, 3)
+    def test_ordinary_jpeg_files_have_few_scans(self, channels):
+        thumbnail = _encoded(_picture(5, 6), "JPEG", progressive=True)
+        film = b"\xff\xda\x12" * 500  # as phones write it behind a picture
+        progressive = _encoded(_picture(), "JPEG", progressive=True)
+        with_thumbnail = _encoded(_picture(), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08" + bytes(6) + thumbnail)
+        self.assertIn(thumbnail, with_thumbnail)
+        for encoded in (progressive, with_thumbnail, progressive + film):
+            expected, _ = decode_file(encoded, Decoding(channels=channels))
+            self.assertAllEqual(_decode(encoded, channels), expected)
+
     def test_a_bmp_file_with_a_palette_is_refused(self):
         file = io.BytesIO()
         Image.fromarray(_picture(channels=3)).quantize(256).save(file, "BMP")
         with self.assertRaisesRegex(tf.errors.InvalidArgumentError, "A BMP file with a palette"):
             _decode(file.getvalue(), 1)
+
+    @parameterized.product(channels=[1, 3], compression=[0, 3, 2**31])
+    def test_a_bmp_file_that_says_which_bits_are_which_colour_is_refused(self, channels, compression):
+        pixels = np.random.default_rng(0).integers(0, 256, [4, 5, 4], np.uint8).tobytes()
+        masks = struct.pack("<IIII", 0xFF, 0xFF00, 0xFF0000, 0xFF000000)  # red first; without them, blue is
+        size, start = struct.pack("<iiHH", 5, 4, 1, 32), 14 + 40 + len(masks)
+        info = struct.pack("<I", 40) + size + struct.pack("<IIiiII", compression, len(pixels), 2835, 2835, 0, 0)
+        encoded = b"BM" + struct.pack("<IHHI", start + len(pixels), 0, 0, start) + info + masks + pixels
+        if compression == 0:
+            expected, _ = decode_file(encoded, Decoding(channels=channels))
+            self.assertAllEqual(_decode(encoded, channels), expected)
+        else:
+            with self.assertRaisesRegex(tf.errors.InvalidArgumentError, "A BMP file of compression"):
+                _decode(encoded, channels)
 
     @parameterized.product(orientation=list(range(1, 9)), order=["<", ">"])
     def test_every_orientation_is_undone_as_pillow_undoes_it(self, orientation, order):
@@ -165,6 +210,21 @@ class DecodeUprightTest(tf.test.TestCase, parameterized.TestCase):
         expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(encoded))))
         self.assertEqual(expected.shape, (13, 17, 3) if orientation < 5 else (17, 13, 3))
         self.assertAllEqual(_decode(encoded), expected)
+
+    @parameterized.product(orientation=[None, *range(10), 65535], pixels=[1, 3], channels=[1, 3])
+    def test_a_jpeg_is_turned_and_made_grey_as_in_training(self, orientation, pixels, channels):
+        encoded = _jpeg(_picture(channels=pixels), orientation)
+        expected, _ = decode_file(encoded, Decoding(channels=channels))
+        self.assertEqual(expected.shape[0], 17 if orientation in (5, 6, 7, 8) else 13)
+        self.assertAllEqual(_decode(encoded, channels), expected)
+
+    @parameterized.product(orientation=[0, 9], channels=[1, 3])
+    def test_an_orientation_that_makes_no_sense_makes_a_png_as_grey_as_in_training(self, orientation, channels):
+        file, exif = io.BytesIO(), Image.Exif()
+        exif[274] = orientation
+        Image.fromarray(_picture(channels=3)).save(file, "PNG", exif=exif)
+        expected, _ = decode_file(file.getvalue(), Decoding(channels=channels))
+        self.assertAllEqual(_decode(file.getvalue(), channels), expected)
 
     @parameterized.named_parameters(
         ("after_a_comment", b"\xff\xfe\x00\x05abc"), ("after_other_metadata", b"\xff\xe1\x00\x08http\0\0")
@@ -211,7 +271,7 @@ class DecodeUprightTest(tf.test.TestCase, parameterized.TestCase):
         for _ in range(200):
             mutated = whole[: rng.integers(1, len(whole))].copy()
             mutated[rng.integers(0, len(mutated), 3)] = rng.integers(0, 256, 3)
-            self.assertBetween(int(function(mutated)), 1, 8)
+            self.assertBetween(int(function(mutated)), 0, 2**16 - 1)
 
     @parameterized.named_parameters(
         ("png", _png_of(20_000, 20_000)),
@@ -234,6 +294,9 @@ class DecodeUprightTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(_decode(encoded, max_pixels=400).shape, (10, 40, 3))
         with self.assertRaisesRegex(tf.errors.InvalidArgumentError, "400"):
             _decode(encoded, max_pixels=399)
+
+    def test_the_largest_pictures_of_phones_are_allowed(self):
+        self.assertBetween(decoding.MAX_PIXELS, 8192 * 6144, 70_000_000)
 
 
 class DecodeRowsTest(tf.test.TestCase, parameterized.TestCase):

@@ -1,5 +1,6 @@
 """Tests of semppl.trainers.checkpoints."""
 
+import contextlib
 import dataclasses
 import errno
 import fcntl
@@ -119,6 +120,15 @@ class OpenRunTest(_Case):
                 self.fail("opened")
             expected = f"--workdir must be a folder that can be written. Received: {workdir} ("
             self.assertStartsWith(str(caught.exception), expected)
+
+    def test_a_folder_in_the_cloud_is_not_made_here(self):
+        here, workdir = self.folder(), pathlib.Path("gs://bucket/run")
+        self.enterContext(contextlib.chdir(here))
+        with self.assertRaises(ValueError) as caught, checkpoints.open_run(workdir, _settings()):
+            self.fail("opened")
+        expected = f"--workdir must be a folder of this machine's, mounted or its own. Received: {workdir}"
+        self.assertEqual(str(caught.exception), expected)
+        self.assertEmpty(list(here.iterdir()))
 
     def test_a_second_process_is_refused_until_the_first_has_ended(self):
         workdir, settings = self.folder(), _settings()

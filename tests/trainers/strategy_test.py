@@ -1,18 +1,30 @@
 """Tests of semppl.trainers.strategy."""
 
+import concurrent.futures
 import json
 import os
+import pathlib
+import signal
 import socket
+import subprocess
+import sys
 import time
 from unittest import mock
 
+import grpc
 import tensorflow as tf
 from absl.testing import parameterized
 
 from semppl.tests import testing
-from semppl.trainers import strategy
+from semppl.trainers import strategy, workers
 
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
 _NAMES_A_TPU = ("TPU_NAME", "KUBE_GOOGLE_CLOUD_TPU_ENDPOINTS", "TPU_CONFIG")
+
+
+def _free_port():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
 
 
 class _Case(tf.test.TestCase, parameterized.TestCase):
@@ -26,6 +38,20 @@ class _Case(tf.test.TestCase, parameterized.TestCase):
         addresses = [f"127.0.0.1:{1 + port}" for port in range(count)]
         task = {"type": "worker", "index": 0}
         os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": addresses}, "task": task})
+
+    def start(self, program):
+        """Runs a program in a process of its own, which ends with the test."""
+        process = self.enterContext(
+            subprocess.Popen(
+                [sys.executable, "-c", program],
+                env={**os.environ, "PYTHONPATH": str(_ROOT), "CUDA_VISIBLE_DEVICES": ""},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+        self.addCleanup(process.kill)
+        return process
 
 
 class DescribeTest(_Case):
@@ -178,6 +204,30 @@ class MakeStrategyTest(_Case):
         ):
             strategy.make_strategy("tpu", tpu=f"grpc://127.0.0.1:{silent.getsockname()[1]}")
 
+    def test_a_server_that_is_no_tensorflow_is_told(self):
+        server = grpc.server(concurrent.futures.ThreadPoolExecutor(1))
+        address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        server.start()
+        self.addCleanup(server.stop, None)
+        with self.assertRaises(ValueError) as caught:
+            strategy.make_strategy("tpu", tpu=f"grpc://{address}")
+        message = str(caught.exception)
+        received = f"Received: --tpu=grpc://{address} ({address} is no TensorFlow server: UNIMPLEMENTED)"
+        self.assertEndsWith(message, received)
+        self.assertNotIn("\n", message)
+
+    def test_a_tensorflow_server_without_a_tpu_is_asked_and_told(self):
+        address = f"127.0.0.1:{_free_port()}"
+        server = self.start(_SERVER.format(address=address))
+        self.assertEqual(server.stdout.readline(), "serves\n")
+        strategy._call(f"grpc://{address}")
+        asking = self.start(_ASKS.format(address=address))
+        told, errors = asking.communicate(timeout=_PATIENCE)
+        self.assertEqual(asking.returncode, 0, errors)
+        self.assertRegex(
+            told, rf"^--tpu must be .* Received: --tpu=grpc://{address} \(TPUs not found in the cluster.*\)\n$"
+        )
+
     @parameterized.parameters(("local", "", "local"), ("", "local", "local"), ("there", "here", "here"), ("", "", None))
     def test_the_flag_names_the_tpu_before_the_environment_does(self, environment, flag, expected):
         os.environ["TPU_NAME"] = environment
@@ -185,6 +235,99 @@ class MakeStrategyTest(_Case):
         with resolver as call, self.assertRaises(ValueError):
             strategy.make_strategy("tpu", tpu=flag)
         call.assert_called_once_with(tpu=expected)  # `local` too: else TensorFlow looks it up in the cloud
+
+
+_PATIENCE = 120  # seconds that a process has, most of them to import TensorFlow
+
+_SERVER = """
+import time
+import tensorflow as tf
+server = tf.distribute.Server({{"worker": ["{address}"]}}, job_name="worker", task_index=0)
+print("serves", flush=True)
+time.sleep(600)
+"""
+
+_ASKS = """
+from semppl.trainers import strategy
+try:
+    strategy.make_strategy("tpu", tpu="grpc://{address}")
+except ValueError as error:
+    print(error)
+"""
+
+_JOINS_FOR_EVER = """
+import time
+import tensorflow as tf
+from semppl.trainers import strategy
+def wait():
+    print("joins", flush=True)
+    time.sleep(600)
+tf.distribute.MultiWorkerMirroredStrategy = wait
+strategy._SECONDS_TO_JOIN = {seconds}
+strategy.make_strategy("multiworker", worker_patience=0.5)
+"""
+
+_CHIEF = """
+from semppl.trainers import strategy
+strategy._SECONDS_TO_JOIN = 3
+strategy.make_strategy("multiworker", worker_patience=3)
+"""
+
+
+class JoiningTest(_Case):
+    """A worker is lost between the meeting of all and TensorFlow's own: each process is one of its own."""
+
+    def setUp(self):
+        super().setUp()
+        self.port = _free_port()
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+
+    def name_addresses(self, *addresses):
+        task = {"type": "worker", "index": 0}
+        os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": addresses}, "task": task})
+
+    def assert_told_and_ended(self, process):
+        _, errors = process.communicate(timeout=_PATIENCE)
+        self.assertEqual(process.returncode, workers.WORKER_LOST, errors)
+        told = [line for line in errors.splitlines() if "worker" in line]
+        self.assertLen(told, 1, errors)
+        self.assertStartsWith(told[0], "error: a worker was lost before training began: ")
+        self.assertIn("--worker_patience", told[0])
+        return errors
+
+    def test_what_never_joins_ends_in_a_line(self):
+        self.name_addresses(f"127.0.0.1:{self.port}")
+        errors = self.assert_told_and_ended(self.start(_JOINS_FOR_EVER.format(seconds=0.5)))
+        self.assertEqual(errors.count("\n"), 1, errors)
+        self.assertIn("within 0.5 s", errors)
+
+    def test_what_never_joins_is_interrupted_at_once(self):
+        self.name_addresses(f"127.0.0.1:{self.port}")
+        process = self.start(_JOINS_FOR_EVER.format(seconds=600))
+        self.assertEqual(process.stdout.readline(), "joins\n")
+        start = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=_PATIENCE)
+        self.assertLess(time.monotonic() - start, 5)
+        self.assertEqual((process.returncode, errors), (-signal.SIGINT, ""))
+
+    def test_a_worker_that_meets_the_chief_and_leaves_ends_it(self):
+        self.name_addresses(f"127.0.0.1:{self.port}", f"127.0.0.1:{_free_port()}")
+        chief = self.start(_CHIEF)
+        self.assertStartsWith(chief.stdout.readline(), "waiting for 127.0.0.1:")
+        with self.call_chief() as call:
+            call.sendall(b"semppl worker 1")
+            self.assertEqual(call.recv(2), b"go")
+        start = time.monotonic()
+        self.assert_told_and_ended(chief)
+        self.assertBetween(time.monotonic() - start, 2, 30)
+
+    def call_chief(self):
+        while True:
+            try:
+                return socket.create_connection(("127.0.0.1", self.port), timeout=_PATIENCE)
+            except ConnectionRefusedError:  # between what it says and that it listens
+                time.sleep(0.05)
 
 
 class CompilesTest(tf.test.TestCase, parameterized.TestCase):
