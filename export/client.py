@@ -6,6 +6,7 @@ python -m semppl.export.client --server=http://localhost:8501 --model_name=digit
 import json
 import pathlib
 import sys
+import urllib.parse
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -19,7 +20,7 @@ from absl import flags
 from semppl.configs import model_flags
 from semppl.export.serving.extra import MISSING, has_serving
 from semppl.export.serving.rest_client import RestClient
-from semppl.export.serving.retries import Refused, Unavailable
+from semppl.export.serving.retries import NoModelServer, Refused, Unavailable
 
 _SERVER = flags.DEFINE_string(
     "server", "http://localhost:8501", "http://HOST:PORT for REST, grpc://HOST:PORT for gRPC."
@@ -45,10 +46,10 @@ def connect(server: str, model: str, *, seconds: float, attempts: int) -> Client
         ValueError: if it is no such address, or what it needs is not installed.
     """
     scheme, _, address = server.partition("://")
-    if scheme in ("http", "https") and address:
-        return RestClient(server, model, seconds=seconds, attempts=attempts)
-    if scheme != "grpc" or not address:
+    if scheme not in ("http", "https", "grpc") or not _names_host(server):
         raise ValueError(f"--server must be http://HOST:PORT or grpc://HOST:PORT. Received: {server}")
+    if scheme != "grpc":
+        return RestClient(server, model, seconds=seconds, attempts=attempts)
     if not has_serving():
         raise ValueError(f"--server must be http://HOST:PORT here. Received: {server}; {MISSING}")
     from semppl.export.serving.grpc_client import GrpcClient
@@ -56,20 +57,47 @@ def connect(server: str, model: str, *, seconds: float, attempts: int) -> Client
     return GrpcClient(address, model, seconds=seconds, attempts=attempts)
 
 
+def _names_host(server: str) -> bool:
+    try:
+        parts = urllib.parse.urlsplit(server)
+        return bool(parts.hostname) and parts.port != 0 and parts.path.isascii()
+    except ValueError:  # of a bracket that is not closed, or a port that is no number
+        return False
+
+
 def ask(client: Client, paths: Sequence[pathlib.Path], *, signature: str, batch_size: int) -> Iterator[dict[str, Any]]:
     """Yields what a model answers to each picture: the outputs of its row, and its path.
 
     Raises:
-        OSError: if a picture cannot be read.
+        ValueError: if a picture cannot be read.
         Refused: if the server refuses a request.
         Unavailable: if it does not answer.
+        NoModelServer: if it answers something else.
     """
     for first in range(0, len(paths), batch_size):
         some = paths[first : first + batch_size]
-        pictures = np.array([path.read_bytes() for path in some], object)
+        pictures = np.array([_read(path) for path in some], object)
         outputs = client.predict(signature, {"bytes": pictures})
+        for name, values in outputs.items():
+            if values.shape[:1] != (len(some),):
+                raise NoModelServer(f"{name} of shape {values.shape} for {len(some)} pictures")
         for row, path in enumerate(some):
             yield {"path": str(path)} | {name: values[row].tolist() for name, values in outputs.items()}
+
+
+def _read(path: pathlib.Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"The arguments must be pictures. Received: {path} ({error.strerror})") from error
+
+
+def _text(item: bytes) -> str:
+    return item.decode(errors="replace")
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 @quiet.takes_arguments
@@ -82,12 +110,15 @@ def main(argv: list[str]) -> int:
         client = connect(_SERVER.value, model_flags.MODEL_NAME.value, seconds=_SECONDS.value, attempts=_ATTEMPTS.value)
         paths = [pathlib.Path(argument) for argument in argv[1:]]
         for answer in ask(client, paths, signature=_SIGNATURE.value, batch_size=_PICTURES_PER_REQUEST.value):
-            print(json.dumps(answer, ensure_ascii=False))
+            print(json.dumps(answer, ensure_ascii=False, default=_text))
     except Refused as error:
         asked = "--model_name, --signature and --pictures_per_request"
-        raise ValueError(f"{asked} must suit the server. Received: {error}") from error
+        raise ValueError(f"{asked} must suit the server. Received: {_line(error)}") from error
+    except NoModelServer as error:
+        raise ValueError(f"--server must be a model server. Received: {_line(error)}") from error
     except Unavailable as error:
-        print(f"error: --server must answer. Received: {error}", file=sys.stderr)
+        tried = f"--attempts={_ATTEMPTS.value} of --timeout_seconds={_SECONDS.value:g}"
+        print(f"error: --server must answer within {tried}. Received: {_line(error)}", file=sys.stderr)
         return 1
     return 0
 

@@ -53,6 +53,7 @@ def describe(
         "model": str(model),
         "model_card_sha256": hashlib.sha256(json.dumps(card).encode()).hexdigest(),
         "weights_sha256": card["weights_sha256"],
+        "embedding": card.get("embedding", {}),
         "hyperparameters": dataclasses.asdict(settings),
     }
 

@@ -8,6 +8,7 @@ import json
 import pathlib
 from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 from semppl.configs import quiet  # before TensorFlow
 
@@ -87,10 +88,14 @@ class Search:
             raise ValueError(f"--index must be a folder that semppl.export.index wrote. Received: {index}")
         made_of = json.loads((folder / DESCRIPTION).read_text())["made_of"]
         model = model or made_of["model"]
-        if read_card(model)["weights_sha256"] != made_of["weights_sha256"]:
+        card = read_card(model)
+        if card["weights_sha256"] != made_of["weights_sha256"]:
             raise ValueError(
                 f"--model must be the model that embedded the pictures. Received: {model}, with other weights"
             )
+        made, given = _embedding(made_of), _embedding(card)
+        if made and made != given:  # an index made before does not say it
+            raise ValueError(f"--model must embed in {made}, as in the index. Received: {model}, with {given}")
         self.hyperparameters = Hyperparameters.from_dict(made_of["hyperparameters"])
         self._answer = Answerer(model)
         self._index = faiss.read_index(str(folder / FAISS))
@@ -148,6 +153,12 @@ class Search:
         )
 
 
+def _embedding(told: dict[str, Any]) -> str:
+    """Says which numbers a model's card, or what an index was made of, tells of; empty where it does not."""
+    embedding = told.get("embedding")
+    return f"{embedding['width']} {embedding['kind']}" if embedding else ""
+
+
 def _figure(found: Found, picture: bytes) -> str:
     known = found.truth or (f"{found.class_name}?" if found.class_name else "")
     return (
@@ -155,6 +166,13 @@ def _figure(found: Found, picture: bytes) -> str:
         f'<span class="similarity">{found.similarity:.3f}</span> {escape(found.path or str(found.id))} '
         f'<span class="class">{escape(known)}</span></figcaption></figure></li>'
     )
+
+
+def _write(out: str, page: str) -> None:
+    try:
+        write_atomically(pathlib.Path(out), page)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:  # others are told already
+        raise ValueError(f"--out must be a file that can be written. Received: {out} ({error.strerror})") from error
 
 
 @quiet.program
@@ -171,7 +189,7 @@ def main(argv: list[str]) -> int:
         for one in some:
             print(f"  {one.describe()}")
     if model_flags.OUT.value:
-        write_atomically(pathlib.Path(model_flags.OUT.value), search.page(_PICTURE.value, pictures, found))
+        _write(model_flags.OUT.value, search.page(_PICTURE.value, pictures, found))
         print(f"to look at them: {model_flags.OUT.value}")
     return 0
 

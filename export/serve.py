@@ -25,7 +25,9 @@ _PORT = flags.DEFINE_integer(
 _REST_API_PORT = flags.DEFINE_integer(
     "rest_api_port", 8501, "Of REST, on the loopback interface; 0: a free one.", lower_bound=0, upper_bound=2**16 - 1
 )
-_POLL_SECONDS = flags.DEFINE_float("file_system_poll_wait_seconds", 1.0, "How often to look for a newer version.")
+_POLL_SECONDS = flags.DEFINE_float(
+    "file_system_poll_wait_seconds", 1.0, "How often to look for a newer version; 0 or less: only at the start."
+)
 _MAX_ROWS = flags.DEFINE_integer("max_rows", Limits.rows, "Rows of a batch.")
 _MAX_BYTES = flags.DEFINE_integer("max_request_bytes", Limits.request_bytes, "Bytes of a request.")
 _MAX_AT_ONCE = flags.DEFINE_integer("max_at_once", Limits.at_once, "Requests that are computed at a time.")

@@ -5,9 +5,10 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from semppl.export.serving.retries import Refused, Unavailable, with_retries
+from semppl.export.serving.retries import NoModelServer, Refused, Unavailable, with_retries
 
 _LATER = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED)
+_TOO_LARGE = "larger than max"  # what gRPC says of a message; too many requests at a time exhaust a server too
 
 
 class GrpcClient:
@@ -33,6 +34,7 @@ class GrpcClient:
         Raises:
             Refused: if the server refuses the request.
             Unavailable: if it does not answer.
+            NoModelServer: if it answers something else.
         """
         request = predict_pb2.PredictRequest()
         request.model_spec.name = self._model
@@ -40,14 +42,24 @@ class GrpcClient:
         for name, value in inputs.items():
             request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
         response = with_retries(lambda: self._ask(request), attempts=self._attempts)
-        return {name: _texts(tf.make_ndarray(value)) for name, value in response.outputs.items()}
+        try:
+            return {name: _texts(tf.make_ndarray(value)) for name, value in response.outputs.items()}
+        except (TypeError, ValueError) as error:
+            raise NoModelServer(f"{self._model} answered something else: {error}") from error
 
     def _ask(self, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
         try:
             return self._stub.Predict(request, timeout=self._seconds)
         except grpc.RpcError as error:
-            message = f"{self._model} answered {error.code().name}: {error.details()}"
-            raise (Unavailable if error.code() in _LATER else Refused)(message) from error
+            raise _kind(error.code(), error.details() or "")(
+                f"{self._model} answered {error.code().name}: {error.details()}"
+            ) from error
+
+
+def _kind(code: grpc.StatusCode, details: str) -> type[Exception]:
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        return NoModelServer
+    return Unavailable if code in _LATER and _TOO_LARGE not in details else Refused
 
 
 def _texts(values: np.ndarray) -> np.ndarray:

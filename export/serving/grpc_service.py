@@ -12,13 +12,14 @@ from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
+    model_pb2,
     model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
 )
 
 from semppl.export.serving.json_tensors import BadRequest
-from semppl.export.serving.model_versions import ModelVersions
+from semppl.export.serving.model_versions import ModelVersions, Version
 from semppl.export.serving.predictor import DEFAULT_SIGNATURE, Busy, NotServed, Predictor
 
 _THREADS = 16
@@ -44,7 +45,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         with _told(context):
             most = self._predictor.limits.request_bytes
             with self._predictor.reading():
-                version = self._predictor.find(spec.name, spec.version.value if spec.HasField("version") else None)
+                version = _find(self._predictor, spec)
                 inputs = {name: _array(name, value, most) for name, value in request.inputs.items()}
             outputs = self._predictor.predict(version, signature, inputs, request.output_filter)
         response = predict_pb2.PredictResponse()
@@ -62,7 +63,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         with _told(context):
             if list(request.metadata_field) != ["signature_def"]:
                 raise BadRequest(f"metadata_field must be signature_def. Received: {list(request.metadata_field)}")
-            self._predictor.find(request.model_spec.name)
+            _find(self._predictor, request.model_spec)
         return metadata(self._predictor.versions)
 
 
@@ -81,7 +82,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     ) -> get_model_status_pb2.GetModelStatusResponse:
         """Tells the versions and their states."""
         with _told(context):
-            self._predictor.find(request.model_spec.name)
+            _find(self._predictor, request.model_spec)
         return status(self._predictor.versions)
 
 
@@ -123,6 +124,13 @@ def start(predictor: Predictor, port: int) -> tuple[grpc.Server, int]:
     bound = server.add_insecure_port(f"localhost:{port}")
     server.start()
     return server, bound
+
+
+def _find(predictor: Predictor, spec: model_pb2.ModelSpec) -> Version:
+    """Finds the version that a request asks for; labels are not assigned here."""
+    if spec.HasField("version_label"):
+        raise NotServed(f"Servable not found for request: {spec.name}, version label {spec.version_label[:_MESSAGE]}")
+    return predictor.find(spec.name, spec.version.value if spec.HasField("version") else None)
 
 
 def _array(name: str, tensor: tensor_pb2.TensorProto, most: int) -> np.ndarray:

@@ -65,8 +65,18 @@ def encode_response(outputs: dict[str, np.ndarray], *, by_rows: bool) -> bytes:
 
 
 def decode_response(body: bytes) -> dict[str, np.ndarray]:
-    """Reads what `encode_response` wrote by columns, of several outputs."""
-    return {name: np.array(_with_bytes(values)) for name, values in read_object(body)["outputs"].items()}
+    """Reads what `encode_response` wrote by columns, of several outputs.
+
+    Raises:
+        ValueError: if it is something else.
+    """
+    outputs = read_object(body).get("outputs")
+    if not isinstance(outputs, dict):
+        raise ValueError(f'"outputs" must be a JSON object. Received: {type(outputs).__name__}')
+    try:
+        return {name: np.array(_with_bytes(values)) for name, values in outputs.items()}
+    except RecursionError as error:
+        raise ValueError('"outputs" must not be nested so deep') from error
 
 
 def encode_request(inputs: dict[str, np.ndarray], signature: str) -> bytes:

@@ -97,10 +97,10 @@ class ModelVersions:
             return
 
     def watch(self, seconds: float) -> threading.Thread:
-        """Looks for newer versions every so many seconds, until `stop`."""
+        """Looks for newer versions every so many seconds, until `stop`; never, if that is not positive."""
 
         def look_on() -> None:
-            while not self._stop.wait(seconds):
+            while seconds > 0 and not self._stop.wait(seconds):
                 try:
                     self.look()
                 except OSError as error:  # of a file system that is away for a while

@@ -3,12 +3,13 @@
 import http.client
 import json
 import urllib.error
+import urllib.parse
 import urllib.request
 
 import numpy as np
 
 from semppl.export.serving.json_tensors import decode_response, encode_request
-from semppl.export.serving.retries import Refused, Unavailable, with_retries
+from semppl.export.serving.retries import NoModelServer, Refused, Unavailable, with_retries
 
 _LATER = (429, 500, 502, 503, 504)
 
@@ -24,7 +25,7 @@ class RestClient:
     """
 
     def __init__(self, address: str, model: str, *, seconds: float = 10.0, attempts: int = 4) -> None:
-        self._url = f"{address.rstrip('/')}/v1/models/{model}:predict"
+        self._url = f"{address.rstrip('/')}/v1/models/{urllib.parse.quote(model, safe='')}:predict"
         self._seconds = seconds
         self._attempts = attempts
 
@@ -34,9 +35,14 @@ class RestClient:
         Raises:
             Refused: if the server refuses the request.
             Unavailable: if it does not answer.
+            NoModelServer: if it answers something else.
         """
         body = encode_request(inputs, signature)
-        return decode_response(with_retries(lambda: self._post(body), attempts=self._attempts))
+        answer = with_retries(lambda: self._post(body), attempts=self._attempts)
+        try:
+            return decode_response(answer)
+        except ValueError as error:
+            raise NoModelServer(f"{self._url} answered something else: {error}") from error
 
     def _post(self, body: bytes) -> bytes:
         request = urllib.request.Request(self._url, body, {"Content-Type": "application/json"})
@@ -44,14 +50,18 @@ class RestClient:
             with urllib.request.urlopen(request, timeout=self._seconds) as response:
                 answer: bytes = response.read()
         except urllib.error.HTTPError as error:
-            message = f"{self._url} answered {error.code}: {_message(error.read())}"
+            message = f"{self._url} answered {error.code}: {_message(error)}"
             raise (Unavailable if error.code in _LATER else Refused)(message) from error
         except (OSError, http.client.HTTPException) as error:
             raise Unavailable(f"{self._url} did not answer: {error}") from error
         return answer
 
 
-def _message(body: bytes) -> str:
+def _message(error: urllib.error.HTTPError) -> str:
+    try:
+        body = error.read()
+    except (OSError, http.client.HTTPException):
+        return "nothing more"
     try:
         return str(json.loads(body)["error"])
     except (ValueError, KeyError, TypeError):

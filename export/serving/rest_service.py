@@ -1,12 +1,13 @@
 """TensorFlow Serving's REST interface: predict, status, metadata; health, and metrics for Prometheus."""
 
 import http.server
+import io
 import json
 import queue
 import re
 import socket
 import threading
-import time
+import urllib.parse
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from google.protobuf import json_format
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from semppl.export.serving import grpc_service
+from semppl.export.serving.incoming import Incoming
 from semppl.export.serving.json_tensors import BadRequest, decode_request, encode_response, read_object
 from semppl.export.serving.model_versions import Version, input_dtypes
 from semppl.export.serving.predictor import DEFAULT_SIGNATURE, Busy, NotServed, Predictor
@@ -21,6 +23,7 @@ from semppl.export.serving.predictor import DEFAULT_SIGNATURE, Busy, NotServed, 
 _ROUTE = re.compile(r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d{1,18}))?(?P<what>:predict|/metadata)?")
 _SILENCE_SECONDS = 30.0  # a client that says nothing for so long is cut off
 _LINGER_SECONDS = 30.0  # for which a refused request may go on being sent
+_LARGE_BYTES = 2**24  # a body may take the time of two silences, and of one more for so many bytes
 _CONNECTIONS = 64
 _DIGITS = 18  # of a number; Python refuses to read very long ones
 
@@ -32,6 +35,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
     timeout = _SILENCE_SECONDS
     predictor: Predictor
     _unread = False  # of a request whose body is refused
+
+    def setup(self) -> None:
+        """Gives all that is read a deadline."""
+        super().setup()
+        self._incoming = Incoming(self.connection, self.timeout)
+        self.rfile = io.BufferedReader(self._incoming)
+
+    def handle_one_request(self) -> None:
+        """Waits for a request, and answers it."""
+        self._incoming.allow(self.timeout)
+        super().handle_one_request()
 
     def do_GET(self) -> None:
         """Tells status, metadata, health or metrics."""
@@ -53,9 +67,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             code, kind, body = 400, "application/json", _error(error)
         except Busy as error:
             code, kind, body = 503, "application/json", _error(error)
-        except TimeoutError:  # its body does not come
+        except TimeoutError as error:  # its body does not come
             self.close_connection = True
-            code, kind, body = 408, "application/json", _error(f"Nothing came for {self.timeout:g} seconds")
+            code, kind, body = 408, "application/json", _error(error)
         except Exception as error:  # whatever it is, the client hears of it
             code, kind, body = 500, "application/json", _error(f"Internal error: {type(error).__name__}")
         if self.path == "/monitoring/prometheus/metrics":
@@ -73,8 +87,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def _linger(self) -> None:
         """Throws away what still comes of a request: closing at once would reset the connection, and with it the answer."""
         self.connection.shutdown(socket.SHUT_WR)
-        end = time.monotonic() + _LINGER_SECONDS
-        while time.monotonic() < end and self.rfile.read1(1 << 16):
+        self._incoming.allow(_LINGER_SECONDS)
+        while self.rfile.read1(1 << 16):
             pass
 
     def _get(self) -> bytes:
@@ -119,13 +133,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if not length.isdecimal() or len(length) > _DIGITS or int(length) > allowed:
             self.close_connection = self._unread = True
             raise BadRequest(f"Content-Length must be at most {allowed}. Received: {length[:_DIGITS] or 'none'}")
+        self._incoming.allow(self.timeout * (2 + int(length) / _LARGE_BYTES))
         return self.rfile.read(int(length))
 
     def _route(self) -> dict[str, Any]:
         match = _ROUTE.fullmatch(self.path)
         if match is None:
             raise BadRequest(f"Malformed request: {self.command} {self.path[:200]}")
-        return match.groupdict()
+        return match.groupdict() | {"name": urllib.parse.unquote(match["name"])}
 
 
 class Server(http.server.HTTPServer):

@@ -17,6 +17,10 @@ class Refused(ValueError):
     """The server said that it will not answer such a request."""
 
 
+class NoModelServer(ValueError):
+    """What answered is no model server."""
+
+
 def with_retries(ask: Callable[[], _T], *, attempts: int, sleep: Callable[[float], None] = time.sleep) -> _T:
     """Calls `ask` until it answers.
 

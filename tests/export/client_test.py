@@ -59,19 +59,22 @@ class ClientTest(parameterized.TestCase):
         with self.assertRaisesRegex(Unavailable, "did not answer"):
             self._predict("http://localhost:9", attempts=2)
 
-    @parameterized.parameters("localhost:8501", "ftp://localhost", "http://", "grpc://")
+    @parameterized.parameters(
+        "localhost:8501", "ftp://localhost", "http://", "grpc://", "http://[::1", "http://a:b", "http://a/ä"
+    )
     def test_an_address_says_how_to_ask(self, address):
         with self.assertRaisesRegex(ValueError, "--server must be http://HOST:PORT or grpc://HOST:PORT"):
             client.connect(address, "digits", seconds=1, attempts=1)
 
     @parameterized.parameters(
         ([], {}, 2, "The arguments must be pictures. Received: none"),
-        (["none.png"], {}, 2, "none.png"),
+        (["none.png"], {}, 2, "The arguments must be pictures. Received: {}/none.png (No such file or directory)"),
+        ([""], {}, 2, "The arguments must be pictures. Received: {} (Is a directory)"),
         (
             ["picture"],
             {"server": "http://localhost:9", "attempts": 1},
             1,
-            "error: --server must answer. Received: http",
+            "error: --server must answer within --attempts=1 of --timeout_seconds=10. Received: http",
         ),
     )
     def test_what_goes_wrong_is_one_line(self, arguments, values, code, message):
@@ -79,7 +82,7 @@ class ClientTest(parameterized.TestCase):
         (folder / "picture").write_bytes(b"a")
         with contextlib.redirect_stderr(io.StringIO()) as told, flagsaver.flagsaver(**values):
             self.assertEqual(client.main(["client", *(str(folder / name) for name in arguments)]), code)
-        self.assertIn(message, told.getvalue())
+        self.assertIn(message.format(folder), told.getvalue())
         self.assertLen(told.getvalue().splitlines(), 1)
 
     def test_a_refusal_names_the_flags_that_say_what_is_asked(self):
@@ -90,6 +93,42 @@ class ClientTest(parameterized.TestCase):
         self.assertRegex(
             told.getvalue(), "^error: --model_name, .* must suit the server. Received: .*404: Servable not"
         )
+
+    @parameterized.parameters(
+        (b"<html>\n</html>", "must be JSON"),
+        (b"[]", "must be a JSON object. Received: list"),
+        (b"{}", '"outputs" must be a JSON object. Received: NoneType'),
+        (b'{"outputs": [[1, 2]]}', '"outputs" must be a JSON object. Received: list'),
+        (b'{"outputs": {"x": [[1], [1, 2]]}}', "inhomogeneous"),
+        (b'{"outputs": {"x": %s%s}}' % (b"[" * 700, b"]" * 700), "nested so deep"),
+        (b'{"outputs": {"x": {"y": 1}}}', "An object among values"),
+        (b'{"outputs": {"x": [1]}}', r"x of shape \(1,\) for 2 pictures"),
+        (b'{"outputs": {"x": 1}}', r"x of shape \(\) for 2 pictures"),
+    )
+    def test_what_is_no_model_server_is_told_in_a_line(self, body, message):
+        picture = self.create_tempfile().full_path
+        server = self._server((200, body))
+        with contextlib.redirect_stderr(io.StringIO()) as told, flagsaver.flagsaver(server=server):
+            self.assertEqual(client.main(["client", picture, picture]), 2)
+        self.assertRegex(told.getvalue(), f"^error: --server must be a model server. Received: .*{message}.*\n$")
+
+    def test_a_refusal_of_several_lines_is_told_in_one(self):
+        picture = self.create_tempfile().full_path
+        server = self._server((400, b"<html>\n\n no\n</html>"))
+        with contextlib.redirect_stderr(io.StringIO()) as told, flagsaver.flagsaver(server=server):
+            self.assertEqual(client.main(["client", picture]), 2)
+        self.assertEndsWith(told.getvalue(), "answered 400: <html> no </html>\n")
+
+    def test_bytes_are_told_as_text(self):
+        picture = self.create_tempfile().full_path
+        server = self._server((200, b'{"outputs": {"x": [{"b64": "YQ=="}]}}'))
+        with contextlib.redirect_stdout(io.StringIO()) as told, flagsaver.flagsaver(server=server):
+            self.assertEqual(client.main(["client", picture]), 0)
+        self.assertIn('"x": "a"', told.getvalue())
+
+    def test_a_name_that_is_no_ascii_is_quoted(self):
+        with self.assertRaisesRegex(Refused, "/v1/models/%C3%A4%2F:predict answered 404"):
+            RestClient(self._server((404, b"")), "ä/").predict("embed_bytes", {})
 
     def test_rest_needs_no_tensorflow(self):
         program = 'import sys, semppl.export.client; sys.exit("tensorflow" in sys.modules)'

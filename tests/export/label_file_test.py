@@ -50,10 +50,39 @@ class LabelFileTest(parameterized.TestCase):
         ("path,label\na.png,\n", "--labels must have a labelled picture"),
         ("path,label\na.png,cat\nx.png,cat\n", "--labels must name pictures that are there. .*x.png .*, line 3"),
         ("path,label\n,cat\n", "--labels must name pictures that are there"),
+        (f"path,label\n{'x' * 999},cat\n", "--labels must name pictures that are there"),
     )
     def test_what_is_no_label_file_is_refused(self, text, message):
         with self.assertRaisesRegex(ValueError, message):
             self._read(text)
+
+    @parameterized.named_parameters(
+        (
+            "to_the_end",
+            'a.png,"cat\nb c.png,dog\nü.png,cat\n',
+            "lines 2 to 4: unexpected end of data; a quote may be open",
+        ),
+        ("to_the_next", 'ü.png,cat\na.png,"cat\nb c.png,"dog"\n', "lines 3 to 4: .* expected .*; a quote may be open"),
+        ("of_a_path", '"a.png,cat\nb c.png,dog\n', "lines 2 to 3: .*; a quote may be open"),
+        (
+            "over_two_labels",
+            'a.png,"cat\nb c.png,dog"\n',
+            "lines 2 to 3: a label with line breaks; a quote may be open",
+        ),
+        ("over_lines_of_unicode", "a.png,cat\u2028dog\n", "line 2: a label with line breaks; a quote may be open"),
+        ("over_very_much", f'a.png,"{"x" * 131_073}"\n', "line 2: field larger than field limit"),
+    )
+    def test_an_open_quote_is_refused(self, rows, message):
+        with self.assertRaisesRegex(ValueError, f"^--labels must be a CSV file. Received: .*labels.csv, {message}"):
+            self._read(f"path,label\n{rows}")
+
+    def test_a_header_that_is_too_long_is_refused(self):
+        with self.assertRaisesRegex(ValueError, "--labels must be a CSV file. Received: .*, line 1: field larger"):
+            self._read(f"path,label,{'x' * 131_073}\na.png,cat\n")
+
+    def test_a_further_column_may_have_several_lines(self):
+        text = 'path,label,note\na.png,cat,"of\ntwo lines"\nb c.png,dog,\n'
+        self.assertEqual(self._read(text), [("a.png", "cat"), ("b c.png", "dog")])
 
     def test_another_encoding_is_refused(self):
         with self.assertRaisesRegex(ValueError, "--labels must be encoded as UTF-8"):

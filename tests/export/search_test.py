@@ -1,8 +1,11 @@
 """Tests of semppl.export.index, search and what they stand on."""
 
+import contextlib
+import io
 import json
 import pathlib
 import re
+import shutil
 import tempfile
 import unittest
 from importlib import util
@@ -10,7 +13,7 @@ from unittest import mock
 
 import numpy as np
 import tensorflow as tf
-from absl.testing import absltest
+from absl.testing import absltest, flagsaver
 from google.protobuf import text_format
 from PIL import Image
 from tensorboard.plugins.projector import projector_config_pb2
@@ -183,6 +186,41 @@ class SearchTest(tf.test.TestCase):
         }.items():
             with self.assertRaisesRegex(ValueError, message):
                 wrong()
+
+    def test_a_model_of_the_same_weights_must_embed_in_the_same_numbers(self):
+        for name, (settings, told) in enumerate(
+            (
+                ({"embedding": "features", "embedding_dims": 8}, "8 features"),
+                ({"embedding_dims": 3}, "3 projections"),
+            ),
+            2,
+        ):
+            model = self.folder / str(name)
+            export_model.export(self.folder / "run", model, memory=False, **settings)
+            with self.assertRaisesRegex(
+                ValueError, f"--model must embed in 8 projections, as in the index. Received: {model}, with {told}$"
+            ):
+                search.Search(self.folder / "index", str(model))
+
+    def test_an_index_that_does_not_say_what_it_holds_is_read(self):
+        old = shutil.copytree(self.folder / "index", self.folder / "old")
+        told = json.loads((old / "index.json").read_text())
+        del told["made_of"]["embedding"]
+        (old / "index.json").write_text(json.dumps(told))
+        (found,) = search.Search(old).like([self._query("a/<03>.png")], 1)
+        self.assertEqual(found[0].path, "a/<03>.png")
+
+    def test_a_page_that_cannot_be_written_names_the_flag(self):
+        values = {"index": str(self.folder / "index"), "picture": [str(self.pictures / "a/<03>.png")]}
+        for out, why in (("none/page.html", "No such file or directory"), ("index", "Is a directory")):
+            with (
+                contextlib.redirect_stdout(io.StringIO()),
+                contextlib.redirect_stderr(io.StringIO()) as told,
+                flagsaver.flagsaver(out=str(self.folder / out), **values),
+            ):
+                self.assertEqual(search.main(["search"]), 2)
+            expected = f"error: --out must be a file that can be written. Received: {self.folder / out} ({why})\n"
+            self.assertEqual(told.getvalue(), expected)
 
     def test_embeddings_that_are_not_whole_are_refused(self):
         part = self.folder / "embeddings" / "part-00001.parquet"

@@ -22,6 +22,17 @@ from semppl.export.serving.server_process import ServerProcess
 from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
 from semppl.tests.export.random_runs import write_run
 
+if has_serving():
+    import grpc
+    from tensorflow_serving.apis import (
+        get_model_metadata_pb2,
+        get_model_status_pb2,
+        model_pb2,
+        model_service_pb2_grpc,
+        predict_pb2,
+        prediction_service_pb2_grpc,
+    )
+
 
 def _picture(number):
     pixels = np.round(load_source("digits").test.images[number] * 255).astype(np.uint8)
@@ -101,11 +112,37 @@ class ContractTest(tf.test.TestCase):
         self.assertEqual(sizes, ["-1", "8"])
 
     def test_what_is_not_there_is_not_found(self):
-        for path in ("/v1/models/letters", "/v1/models/digits/versions/9", "/v1/models/letters/metadata"):
+        absent = ("letters", "digits/versions/9", "letters/metadata", "digits/versions/9/metadata")
+        for path in (f"/v1/models/{name}" for name in absent):
             self.assertEqual(self.server.ask(path)[0], 404, path)
         status, answer = self.server.ask("/v1/models/letters:predict", {"instances": [{"b64": ""}]})
         self.assertEqual(status, 404)
         self.assertIn("error", answer)
+
+    def test_a_version_or_a_label_that_is_not_there_is_not_found(self):
+        channel = grpc.insecure_channel(self.server.grpc.removeprefix("grpc://"))
+        self.addCleanup(channel.close)
+        predictions = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        models = model_service_pb2_grpc.ModelServiceStub(channel)
+        for ask, request in (
+            (predictions.Predict, predict_pb2.PredictRequest()),
+            (
+                predictions.GetModelMetadata,
+                get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"]),
+            ),
+            (models.GetModelStatus, get_model_status_pb2.GetModelStatusRequest()),
+        ):
+            request.model_spec.name = "digits"
+            if ask is predictions.Predict:
+                request.inputs["bytes"].CopyFrom(tf.make_tensor_proto([_picture(0)]))
+            ask(request, timeout=60)
+            request.model_spec.version.value = 1
+            ask(request, timeout=60)
+            for other in ({"version": {"value": 9}}, {"version_label": "stable"}):
+                request.model_spec.CopyFrom(model_pb2.ModelSpec(name="digits", **other))
+                with self.assertRaises(grpc.RpcError) as refused:
+                    ask(request, timeout=60)
+                self.assertEqual(refused.exception.code(), grpc.StatusCode.NOT_FOUND)
 
     def _refused(self):
         with urllib.request.urlopen(f"{self.server.rest}/monitoring/prometheus/metrics", timeout=60) as answer:

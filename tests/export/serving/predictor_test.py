@@ -185,6 +185,17 @@ class ModelVersionsTest(_TestCase):
         with self.assertRaisesRegex(ValueError, "--model_base_path must be a folder with a version"):
             ModelVersions("model", self.base)
 
+    @parameterized.parameters(0.0, -1.0)
+    def test_newer_versions_are_not_looked_for_if_there_is_no_time_between(self, seconds):
+        self._write(1)
+        versions = ModelVersions("model", self.base)
+        self.addCleanup(versions.stop)
+        with mock.patch.object(versions, "look") as look:
+            thread = versions.watch(seconds)
+            thread.join(10)
+        self.assertFalse(thread.is_alive())
+        look.assert_not_called()
+
     def test_newer_versions_are_looked_for_until_it_is_stopped(self):
         self._write(1)
         versions = ModelVersions("model", self.base)

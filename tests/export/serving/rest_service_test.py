@@ -43,6 +43,34 @@ class RefusalTest(tf.test.TestCase):
                 self.assertEqual(json.loads(answer.read())["error"], "Nothing came for 0.2 seconds")
                 self.assertEqual(connection.recv(1), b"")
 
+    def _dribble(self, begin, seconds=0.2):
+        """Sends a byte now and then, each before it would be silence; returns what is answered, and how long that took."""
+        waiting = types.SimpleNamespace(reading=contextlib.nullcontext, limits=Limits())
+        with mock.patch.object(rest_service.Handler, "timeout", seconds):
+            server = rest_service.start(waiting, 0)
+            self.addCleanup(server.server_close)
+            self.addCleanup(server.shutdown)
+            with contextlib.closing(socket.create_connection(server.server_address, timeout=seconds / 4)) as connection:
+                connection.sendall(begin)
+                start = time.monotonic()
+                while time.monotonic() < start + 20 * seconds:
+                    try:
+                        return connection.recv(1000), time.monotonic() - start
+                    except TimeoutError:
+                        connection.sendall(b"1")
+        raise AssertionError("never cut off")
+
+    def test_who_dribbles_a_body_hears_of_it_and_is_cut_off(self):
+        for length, longest in ((1000, 0.8), (2**24, 1.2)):
+            head = f"POST /v1/models/model:predict HTTP/1.1\r\nContent-Length: {length}\r\n\r\n"
+            answer, took = self._dribble(head.encode())
+            self.assertStartsWith(answer, b"HTTP/1.1 408 ")
+            self.assertBetween(took, longest / 2, 5 * longest)
+
+    def test_who_dribbles_a_head_is_cut_off(self):
+        for head in (b"POST /v1/", b"POST /v1/models/model:predict HTTP/1.1\r\nContent-"):
+            self.assertEqual(self._dribble(head)[0], b"")
+
 
 class ConnectionsTest(tf.test.TestCase):
     def setUp(self):
@@ -52,15 +80,20 @@ class ConnectionsTest(tf.test.TestCase):
         self.addCleanup(self.server.server_close)
         self.addCleanup(self.server.shutdown)
 
-    def _find(self, *_):
+    def _find(self, name, _):
+        self.name = name
         self.threads.add(threading.current_thread())
         raise NotServed("not here")
 
-    def _ask(self):
+    def _ask(self, name="model"):
         """Asks on a connection of its own."""
         with contextlib.closing(http.client.HTTPConnection(*self.server.server_address, timeout=60)) as connection:
-            connection.request("GET", "/v1/models/model")
+            connection.request("GET", f"/v1/models/{name}")
             return connection.getresponse().status
+
+    def test_a_name_may_be_quoted(self):
+        self.assertEqual(self._ask("%C3%A4%2F"), 404)
+        self.assertEqual(self.name, "ä/")
 
     def test_the_same_threads_serve_one_connection_after_the_other(self):
         self.assertEqual({self._ask() for _ in range(200)}, {404})
