@@ -1,7 +1,6 @@
 """Which devices a run uses, by name."""
 
 import contextlib
-import ctypes
 import os
 import signal
 import socket
@@ -21,16 +20,12 @@ _SECONDS_TO_ANSWER = 10
 _SECONDS_TO_JOIN = 60  # at least, for workers that have met
 _STATUS = "/tensorflow.WorkerService/GetStatus"
 _NO_TPU = "ConfigureDistributedTPU"  # what TensorFlow then finds no kernel for
-_LOST = signal.Signals(workers.WORKER_LOST)  # SIGTRAP: C's `_exit`, as its handler, takes its number for the exit code
-_LIBC = ctypes.CDLL(None)
-_LIBC.signal.restype = ctypes.c_void_p
-_LIBC.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
 _WATCH = """
-import os, select, sys
-seconds, line, process, lost = sys.argv[1:]
+import os, select, signal, sys
+seconds, line, process = sys.argv[1:]
 if not select.select([sys.stdin], [], [], float(seconds))[0]:  # else the pipe was closed: joined, or ended
     print(line, file=sys.stderr, flush=True)
-    os.kill(int(process), int(lost))
+    os.kill(int(process), signal.SIGKILL)
 """
 _NAMES_A_TPU = ("TPU_NAME", "KUBE_GOOGLE_CLOUD_TPU_ENDPOINTS", "TPU_CONFIG")
 
@@ -153,19 +148,17 @@ def _not_for_ever(seconds: float) -> Iterator[None]:
     """Ends the process where TensorFlow waits for a worker that met the others and was lost.
 
     It waits in C++ and keeps Python's lock: no thread or handler of Python's runs meanwhile. So another process keeps the time,
-    and the handlers of its signal and of SIGINT are C's.
+    and SIGINT is left to its default.
     """
     lost = f"a worker was lost before training began: not all have joined within {seconds:g} s (--worker_patience)"
     line = f"error: {lost}. Start all again, each with its own command"
-    command = [sys.executable, "-I", "-S", "-c", _WATCH, str(seconds), line, str(os.getpid()), str(int(_LOST))]
+    command = [sys.executable, "-I", "-S", "-c", _WATCH, str(seconds), line, str(os.getpid())]
     in_main = threading.current_thread() is threading.main_thread()
     former = signal.signal(signal.SIGINT, signal.SIG_DFL) if in_main else None
-    handled = _LIBC.signal(int(_LOST), ctypes.cast(_LIBC._exit, ctypes.c_void_p))
     try:
         with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True):  # leaving it closes the pipe
             yield
     finally:
-        _LIBC.signal(int(_LOST), handled)
         if in_main:
             signal.signal(signal.SIGINT, former)
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from semppl.tests import testing
-from semppl.trainers import strategy, workers
+from semppl.trainers import strategy
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _NAMES_A_TPU = ("TPU_NAME", "KUBE_GOOGLE_CLOUD_TPU_ENDPOINTS", "TPU_CONFIG")
@@ -288,7 +288,7 @@ class JoiningTest(_Case):
 
     def assert_told_and_ended(self, process):
         _, errors = process.communicate(timeout=_PATIENCE)
-        self.assertEqual(process.returncode, workers.WORKER_LOST, errors)
+        self.assertEqual(process.returncode, -signal.SIGKILL, errors)
         told = [line for line in errors.splitlines() if "worker" in line]
         self.assertLen(told, 1, errors)
         self.assertStartsWith(told[0], "error: a worker was lost before training began: ")
