@@ -47,7 +47,8 @@ _DTYPE = flags.DEFINE_enum(
 _MEMORY = flags.DEFINE_boolean(
     "memory",
     None,
-    "Whether the model remembers the labelled images, and answers from them; by default, if the run was trained with labels here.",
+    "Whether the model remembers the labelled images, and answers from them; by default, if the run has a queue of labels, as "
+    "SemPPL has and the labels alone have not.",
 )
 _NUM_NEIGHBOURS = flags.DEFINE_integer(
     "num_neighbours", 10, "Remembered images that the signature `neighbours` returns."
@@ -68,6 +69,8 @@ _FINE_TUNABLE = flags.DEFINE_boolean(
     True,
     "Whether the weights are kept a second time, as variables that a hub.KerasLayer trains; with --dtype=float32 only.",
 )
+DATA_LICENCE = "see the data set"
+_DATA_LICENCE = flags.DEFINE_string("data_licence", DATA_LICENCE, "Of the pictures, for the model card.")
 
 
 def export(
@@ -81,6 +84,7 @@ def export(
     num_neighbours: int = 10,
     trust: Trust | None = None,
     fine_tunable: bool = True,
+    data_licence: str = DATA_LICENCE,
     command: str = "",
 ) -> dict[str, Any]:
     """Writes the latest checkpoint of a run as a SavedModel.
@@ -91,10 +95,11 @@ def export(
         embedding: projections or features.
         embedding_dims: how many numbers of it are kept; 0 keeps all.
         dtype: of the encoder.
-        memory: whether the labelled images are remembered; None means, if the run was trained with labels here.
+        memory: whether the labelled images are remembered; None means, if the run has a queue of labels.
         num_neighbours: remembered images that the signature `neighbours` returns.
         trust: how answers are to be trusted.
         fine_tunable: whether the weights are kept a second time, as variables that a `hub.KerasLayer` trains; of float32 only.
+        data_licence: of the pictures, for the model card.
         command: for the model card.
 
     Returns:
@@ -113,7 +118,7 @@ def export(
             return Embedder(network, hyperparameters, embedding=embedding, dims=dims, dtype=dtype, fold=fold)
 
         embedder = embedder_of(network, dtype)
-        card = _describe(workdir, hyperparameters, step) | {
+        card = _describe(workdir, hyperparameters, step, data_licence) | {
             "command": command,
             "embedding": {"kind": embedding, "width": embedder.width, "dtype": dtype},
         }
@@ -152,9 +157,11 @@ def export(
     return card
 
 
-def _describe(workdir: str | pathlib.Path, hyperparameters: Hyperparameters, step: int) -> dict[str, Any]:
+def _describe(
+    workdir: str | pathlib.Path, hyperparameters: Hyperparameters, step: int, data_licence: str
+) -> dict[str, Any]:
     """Says where a model comes from."""
-    metrics = pathlib.Path(workdir) / "metrics.json"
+    metrics, data = (pathlib.Path(workdir) / name for name in ("metrics.json", "data.json"))
     packages = ("tensorflow", "keras", "numpy")
     return {
         "method": hyperparameters.method,
@@ -163,7 +170,8 @@ def _describe(workdir: str | pathlib.Path, hyperparameters: Hyperparameters, ste
         "weights_sha256": checkpoints.weights_sha256(checkpoints.latest_checkpoint(workdir)),
         "evaluation": json.loads(metrics.read_text()) if metrics.is_file() else None,
         "hyperparameters": dataclasses.asdict(hyperparameters),
-        "licences": {"code": "Apache-2.0", "data": "see the data set"},
+        "trained_on": json.loads(data.read_text()) if data.is_file() else None,
+        "licences": {"code": "Apache-2.0", "data": data_licence},
         "versions": {"semppl": semppl.__version__} | {name: importlib.metadata.version(name) for name in packages},
     }
 
@@ -173,10 +181,18 @@ def _check_flags() -> None:
     given = {name: flags.FLAGS[name].value for name in flags.FLAGS if flags.FLAGS[name].present}
     if given.get("fine_tunable") and _DTYPE.value != "float32":
         raise ValueError(f"--fine_tunable must come with --dtype=float32. Received: --dtype={_DTYPE.value}")
+    remembers, why = _MEMORY.value, "--nomemory"
+    if remembers is None:
+        remembers, why = (
+            checkpoints.has_labelled_queue(run_flags.WORKDIR.value),
+            "a run without a queue of labels, and no --memory",
+        )
     aims = [f"--{name}={given[name]}" for name in ("target_risk", "target_coverage", "set_coverage") if name in given]
-    if aims and (_MEMORY.value is False or _CALIBRATE_ON.value == "nothing"):
-        received = "--nomemory" if _MEMORY.value is False else "--calibrate_on=nothing"
-        raise ValueError(f"{aims[0]} must come with a memory, and something to calibrate on. Received: {received}")
+    if aims and _CALIBRATE_ON.value == "nothing":
+        raise ValueError(f"{aims[0]} must come with something to calibrate on. Received: --calibrate_on=nothing")
+    aims += [f"--{name}={given[name]}" for name in ("calibrate_on", "num_neighbours") if name in given]
+    if aims and not remembers:
+        raise ValueError(f"{aims[0]} must come with a memory. Received: {why}")
 
 
 def _trust_from_flags() -> Trust:
@@ -207,6 +223,7 @@ def main(argv: list[str]) -> int:
         num_neighbours=_NUM_NEIGHBOURS.value,
         trust=_trust_from_flags(),
         fine_tunable=_FINE_TUNABLE.value,
+        data_licence=_DATA_LICENCE.value,
         command=command,
     )
     told = "serving_default = embed_bytes, embed_images"

@@ -139,7 +139,8 @@ def _embed(model: pathlib.Path, pictures: Sequence[LabelledPicture]) -> np.ndarr
         for picture, valid in zip(some, answer["valid"].numpy(), strict=True):
             if not valid:
                 raise ValueError(
-                    f"--labels must name JPEG, PNG or BMP pictures. Received: {picture.path} ({picture.where})"
+                    "--labels must name whole JPEG, PNG or BMP pictures, none in CMYK; others can be saved "
+                    f"as PNG. Received: {picture.path} ({picture.where})"
                 )
         parts.append(answer["embedding"].numpy())
     return np.concatenate(parts)

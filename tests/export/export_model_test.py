@@ -1,6 +1,8 @@
 """Tests of semppl.export.export_model and of what it writes."""
 
+import contextlib
 import csv
+import io
 import json
 import pathlib
 import shutil
@@ -350,6 +352,42 @@ class MainTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(code, 0)
         trust = card["memory"]["trust"]
         self.assertEqual((trust["target_risk"], trust["target_coverage"]), expected)
+
+    @parameterized.parameters(
+        (
+            {"memory": "false", "target_risk": "0.1"},
+            True,
+            "--target_risk=0.1 must come with a memory. Received: --nomemo",
+        ),
+        (
+            {"memory": "false", "num_neighbours": "3"},
+            True,
+            "--num_neighbours=3 must come with a memory. Received: --nom",
+        ),
+        (
+            {"target_risk": "0.1"},
+            False,
+            "--target_risk=0.1 must come with a memory. Received: a run without a queue of",
+        ),
+        (
+            {"calibrate_on": "nothing", "set_coverage": "0.5"},
+            True,
+            "--set_coverage=0.5 must come with something to cal",
+        ),
+    )
+    def test_a_flag_that_would_have_no_effect_is_refused(self, given, queue, message):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        write_run(folder / "run", queue=queue)
+        given |= {"workdir": str(folder / "run"), "export_dir": str(folder / "1")}
+        with contextlib.redirect_stderr(io.StringIO()) as told, flagsaver.as_parsed(**given):
+            self.assertEqual(export_model.main([]), 2)
+        self.assertStartsWith(told.getvalue(), f"error: {message}")
+        self.assertFalse((folder / "1").exists())
+
+    def test_the_card_tells_data_and_licence(self):
+        _, card = self._main(data_licence="CC0-1.0")
+        self.assertEqual(card["licences"], {"code": "Apache-2.0", "data": "CC0-1.0"})
+        self.assertIsNone(card["trained_on"])  # a run from before it was kept
 
     def test_a_setting_that_is_not_allowed_ends_in_one_line(self):
         code, _ = self._main(target_risk=0.1, target_coverage=0.7)
