@@ -117,7 +117,7 @@ class UpdateMemoryTest(tf.test.TestCase, parameterized.TestCase):
         file, _ = self._label_file("7", "8")
         out = self.model.with_name("2")
         (self.folder / "1.png").write_bytes(b"no picture")
-        with self.assertRaisesRegex(ValueError, r"--labels must name JPEG.*1\.png .*new\.csv, line 3"):
+        with self.assertRaisesRegex(ValueError, r"--labels must name whole JPEG.*1\.png .*new\.csv, line 3"):
             update_memory.update_memory(self.model, file, out)
         with self.assertRaisesRegex(ValueError, "--model must be the folder of an exported model with a labelled mem"):
             update_memory.update_memory(self.folder, file, out)
