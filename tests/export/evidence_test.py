@@ -55,6 +55,23 @@ class TrustTest(parameterized.TestCase):
             Trust(**changes)
 
 
+class CopiesTest(tf.test.TestCase):
+    def _embedded(self, rows, prints):
+        rows, count = np.asarray(rows, np.float32), len(rows)
+        return Embedded(rows, np.zeros(count, np.int32), np.arange(count), np.arange(count), np.array(prints))
+
+    def test_pixels_tell_where_both_are_known_and_embeddings_elsewhere(self):
+        axes = np.eye(8)
+        images = self._embedded(axes[:3], [11, 12, 0])
+        others = self._embedded(axes[[5, 1, 2, 0, 2]], [11, 13, 14, 0, 0])
+        expected = [[1, 0, 0, 1, 0], [0, 0, 0, 0, 0], [0, 0, 1, 0, 1]]
+        self.assertAllEqual(images.copies(others), np.array(expected, bool))
+
+    def test_few_numbers_do_not_tell(self):
+        images = self._embedded(np.eye(4)[:2], [0, 7])
+        self.assertAllEqual(images.copies(images), [[False, False], [False, True]])
+
+
 class EvidenceTest(tf.test.TestCase, parameterized.TestCase):
     def test_what_is_saved_is_read_again(self):
         evidence = _evidence(trust=Trust("memory", 0.0, 0.7, 0.8))
