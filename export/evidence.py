@@ -206,7 +206,9 @@ class Evidence:
     def _similarities(self, images: Embedded) -> np.ndarray:
         """`[n, M]`, minus infinity between an image and itself, another one of the same thing, or a copy that was added."""
         similarities = images.embeddings @ self.memory.embeddings.T
-        similarities[images.copies(self.memory) & (self.memory.ids >= FIRST_ADDED_ID)] = -np.inf
+        added = np.flatnonzero(self.memory.ids >= FIRST_ADDED_ID)
+        rows, columns = np.nonzero(images.copies(self.memory.take(added)))
+        similarities[rows, added[columns]] = -np.inf
         remembered = images.ids >= 0
         same = remembered[:, np.newaxis] & (images.groups[:, np.newaxis] == self.memory.groups)
         similarities[same] = -np.inf

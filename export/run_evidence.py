@@ -1,5 +1,6 @@
 """Reads what a run knows of its data set: the images that it may remember, and images to be judged by."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -39,6 +40,7 @@ class RunImages:
     ) -> None:
         source = load_data(hyperparameters)
         self._temperature, self._prepare, self._fingerprints = hyperparameters.temperature, prepare, fingerprints
+        self._prints: dict[str, np.ndarray] = {}
         self._train, self._class_names = source.train, source.class_names
         self._held_out = source.test if source.validation is None else source.validation
         self._labels = labels_of_run(source, hyperparameters)
@@ -53,14 +55,12 @@ class RunImages:
             trust: how answers are to be trusted.
         """
         ids = np.flatnonzero(self._labels != NO_LABEL)
-        rows, prints = self._mapped(embed, self._train, ids), self._told_apart(self._train, ids)
-        memory = Embedded(rows, self._labels[ids], ids, _groups(self._train, ids), prints)
+        memory = self._embedded("train", self._train, ids, self._labels, embed)
         unseen = memory.take(np.zeros(0, int))
         if self._held_out is not None:
             ids = _sample(np.flatnonzero(self._held_out.labels != NO_LABEL), _MAX_HELD_OUT)
-            rows, prints = self._mapped(embed, self._held_out, ids), self._told_apart(self._held_out, ids)
-            groups = _groups(self._held_out, ids)
-            unseen = Embedded(rows, self._held_out.labels[ids], np.full(len(ids), -1), groups, prints)
+            unseen = self._embedded("held_out", self._held_out, ids, self._held_out.labels, embed)
+            unseen = dataclasses.replace(unseen, ids=np.full(len(ids), -1))
         return Evidence(memory, unseen, self._class_names, self._temperature, trust)
 
     def strangeness(self, encode: Callable[[tf.Tensor], tf.Tensor]) -> tuple[Strangeness, dict[str, Any]]:
@@ -89,13 +89,14 @@ class RunImages:
         parts = images.batches(self._prepare, batch_size=_BATCH, ids=ids)
         return np.concatenate([mapped(part).numpy() for part in parts])
 
-    def _told_apart(self, images: Images, ids: np.ndarray) -> np.ndarray:
-        parts = images.batches(self._fingerprints, batch_size=_BATCH, ids=ids)
-        return np.concatenate([np.zeros(0, np.int64), *(part.numpy() for part in parts)])
-
-
-def _groups(images: Images, ids: np.ndarray) -> np.ndarray:
-    return ids if images.groups is None else images.groups[ids]
+    def _embedded(
+        self, part: str, images: Images, ids: np.ndarray, labels: np.ndarray, embed: Callable[[tf.Tensor], tf.Tensor]
+    ) -> Embedded:
+        if part not in self._prints:  # the same whatever embeds them, and a pass over the pictures
+            prints = images.batches(self._fingerprints, batch_size=_BATCH, ids=ids)
+            self._prints[part] = np.concatenate([np.zeros(0, np.int64), *(some.numpy() for some in prints)])
+        groups = ids if images.groups is None else images.groups[ids]
+        return Embedded(self._mapped(embed, images, ids), labels[ids], ids, groups, self._prints[part])
 
 
 def _sample(ids: np.ndarray, count: int) -> np.ndarray:

@@ -68,7 +68,7 @@ def update_memory(
         pictures = read_label_file(labels)
         before = Evidence.load(source / EVIDENCE)
         settings = Hyperparameters.from_dict(read_card(source)["hyperparameters"])
-        evidence = remember(before, pictures, _embed(source, pictures), _fingerprints(pictures, settings))
+        evidence = remember(before, pictures, *_read(source, pictures, settings))
         memory, report = evidence.build()
         # The fingerprint is of the old variables; servers do without.
         shutil.copytree(
@@ -119,31 +119,30 @@ def remember(
     return dataclasses.replace(evidence, memory=evidence.memory.join(added), class_names=names)
 
 
-def _fingerprints(pictures: Sequence[LabelledPicture], settings: Hyperparameters) -> np.ndarray:
-    """`[n]` int64: of the pixels that training would see."""
+def _read(
+    model: pathlib.Path, pictures: Sequence[LabelledPicture], settings: Hyperparameters
+) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings `[n, D]`, by the model's own signature, and `[n]` int64 fingerprints of the pixels that training would see."""
+    embed = tf.saved_model.load(str(model)).signatures["embed_bytes"]
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
-    def of(encoded: tf.Tensor) -> tf.Tensor:
-        return fingerprints(decode_upright(encoded, settings.channels)[tf.newaxis], shrink=settings.shrink)
+    def fingerprint(encoded: tf.Tensor) -> tf.Tensor:
+        return fingerprints(decode_upright(encoded, settings.channels)[tf.newaxis], shrink=settings.shrink)[0]
 
-    return np.concatenate([of(picture.path.read_bytes()).numpy() for picture in pictures])
-
-
-def _embed(model: pathlib.Path, pictures: Sequence[LabelledPicture]) -> np.ndarray:
-    """`[n, D]`, by the model's own signature."""
-    embed = tf.saved_model.load(str(model)).signatures["embed_bytes"]
-    parts = []
+    embeddings, prints = [], []
     for first in range(0, len(pictures), _BATCH):
         some = pictures[first : first + _BATCH]
-        answer = embed(bytes=tf.constant([picture.path.read_bytes() for picture in some]))
+        files = [picture.path.read_bytes() for picture in some]
+        answer = embed(bytes=tf.constant(files))
         for picture, valid in zip(some, answer["valid"].numpy(), strict=True):
             if not valid:
                 raise ValueError(
                     "--labels must name whole JPEG, PNG or BMP pictures, none in CMYK; others can be saved "
                     f"as PNG. Received: {picture.path} ({picture.where})"
                 )
-        parts.append(answer["embedding"].numpy())
-    return np.concatenate(parts)
+        embeddings.append(answer["embedding"].numpy())
+        prints += [fingerprint(file).numpy() for file in files]
+    return np.concatenate(embeddings), np.array(prints)
 
 
 def _say(added: int, named: int) -> None:

@@ -43,15 +43,19 @@ def _jpeg(pixels, orientation=None, *, order=">", before=b""):
     return plain[:2] + before + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + plain[2:]
 
 
+def _chunk(kind, data):
+    """Of a PNG file."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
 def _png_of(height, width):
     """The first bytes of a PNG file of any size, and hardly any pixels."""
-
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(64))) + chunk(b"IEND", b"")
+        b"\x89PNG\r\n\x1a\n"
+        + _chunk(b"IHDR", header)
+        + _chunk(b"IDAT", zlib.compress(bytes(64)))
+        + _chunk(b"IEND", b"")
     )
 
 
@@ -76,16 +80,12 @@ def _decode_by_pillow(encoded, channels):
 
 def _grey_png(levels, depth):
     """Writes `[H, W]` levels of `depth` bits, a whole number of bytes a row, which Pillow would write with 8."""
-
-    def chunk(name, data):
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
     height, width = levels.shape
     bits = (levels[..., np.newaxis] >> np.arange(depth)[::-1]) & 1
     rows = np.packbits(bits.reshape(height, -1).astype(np.uint8), axis=1)
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, 0, 0, 0, 0))
-    body = chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows)))
-    return b"\x89PNG\r\n\x1a\n" + head + body + chunk(b"IEND", b"")
+    head = _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, 0, 0, 0, 0))
+    body = _chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows)))
+    return b"\x89PNG\r\n\x1a\n" + head + body + _chunk(b"IEND", b"")
 
 
 class DecodeUprightTest(tf.test.TestCase, parameterized.TestCase):
@@ -247,12 +247,9 @@ class DecodeUprightTest(tf.test.TestCase, parameterized.TestCase):
 
     @parameterized.parameters(1, 3)
     def test_a_png_is_turned_wherever_its_chunk_stands(self, channels):
-        def chunk(kind, data):
-            return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-        exif = chunk(b"eXIf", struct.pack("<2sHIHHHIHxx", b"II", 42, 8, 1, 274, 3, 1, 6) + bytes(4))
+        exif = _chunk(b"eXIf", struct.pack("<2sHIHHHIHxx", b"II", 42, 8, 1, 274, 3, 1, 6) + bytes(4))
         plain = _encoded(_picture(channels=3), "PNG")
-        texts = chunk(b"tEXt", b"Comment\0eXIf") + chunk(b"tEXt", bytes(1000))
+        texts = _chunk(b"tEXt", b"Comment\0eXIf") + _chunk(b"tEXt", bytes(1000))
         turned = np.rot90(_decode_by_pillow(plain, channels), -1)
         head, end = 8 + 25, len(plain) - 12
         for file in (
