@@ -28,10 +28,10 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@touch $@
 
 quickstart: $(INSTALLED)  ## pictures → encoder → figures → served embedding, in minutes
-	@$(RUN) -m semppl.trainers.quickstart --workdir=runs/quickstart
+	@$(RUN) -m semppl.experiments.quickstart --workdir=outputs/quickstart
 
 digits-seeds: $(INSTALLED)  ## the quickstart's comparison over three seeds (docs/results.md)
-	@$(RUN) -m semppl.trainers.quickstart --workdir=runs/digits-seeds --seeds=0,1,2
+	@$(RUN) -m semppl.experiments.quickstart --workdir=outputs/digits-seeds --seeds=0,1,2
 
 test: $(INSTALLED)  ## the tests, without the slow ones
 	@$(RUN) -m pytest -n 2 --dist worksteal -m "not slow" -q

@@ -13,14 +13,14 @@ import tensorflow as tf
 from absl import app, flags
 
 from semppl.benchmarks.rates import rates
-from semppl.data import views
+from semppl.data.views import recipes
 
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 256, "Images in a batch.", lower_bound=1)
 _BATCHES = flags.DEFINE_integer("batches", 40, "Batches in a round.", lower_bound=1)
 _ROUNDS = flags.DEFINE_integer("passes", 7, "How often each is timed.", lower_bound=1)
 
 _SIZE = 32
-_SETTINGS = views.CIFAR
+_SETTINGS = recipes.CIFAR
 
 
 def ours(images: tf.data.Dataset, batch_size: int, *, jit_compile: bool) -> tf.data.Dataset:
@@ -29,7 +29,7 @@ def ours(images: tf.data.Dataset, batch_size: int, *, jit_compile: bool) -> tf.d
     @tf.function(jit_compile=jit_compile)
     def make(batch: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
         sizes = {"large_size": _SIZE, "small_size": _SIZE}
-        return views.make_views(batch, seed=seeds, recipe="cifar", large_views=2, small_views=0, **sizes)["large"]
+        return recipes.make_views(batch, seed=seeds, recipe="cifar", large_views=2, small_views=0, **sizes)["large"]
 
     batches = images.batch(batch_size, drop_remainder=True)
     return batches.map(make, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)

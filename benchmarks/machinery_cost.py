@@ -10,7 +10,7 @@ Sizes whose similarities would not fit into --gigabytes are left out.
 
 from typing import Any
 
-from semppl.configs import quiet  # before TensorFlow
+from semppl.programs import quiet  # before TensorFlow
 
 # isort: split
 

@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Callable
 from typing import Any
 
-from semppl.configs import quiet  # before TensorFlow
+from semppl.programs import quiet  # before TensorFlow
 
 # isort: split
 
@@ -21,10 +21,10 @@ from absl import app, flags
 
 from semppl.benchmarks import lightly_step
 from semppl.benchmarks.step_share import ROUNDS, medians
+from semppl.layers.blocks.precision import PRECISIONS, computing_in
 from semppl.layers.networks import TargetNetwork
-from semppl.layers.precision import PRECISIONS, computing_in
 from semppl.losses.contrastive import candidates, info_nce
-from semppl.trainers.optimisers import make_optimiser
+from semppl.trainers.optimisers.registry import make_optimiser
 
 _BATCH_SIZE = flags.DEFINE_integer("images", 64, "Images in a batch; each has two views.", lower_bound=2)
 _ENCODER = flags.DEFINE_string("network", "resnet18_cifar", "Name of the encoder.")

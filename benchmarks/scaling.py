@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from absl import app, flags
 
-from semppl.configs import quiet, run_flags
-from semppl.configs.hyperparameter_flags import hyperparameters_from_flags
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.programs import quiet, run_flags
+from semppl.programs.hyperparameter_flags import hyperparameters_from_flags
 
 _IMAGES = flags.DEFINE_integer(
     "images_a_chip", 32, "Images a chip of the step that was compiled: as many as fit.", lower_bound=1

@@ -27,8 +27,8 @@ from PIL import Image
 
 from semppl.benchmarks.step_share import ROUNDS, medians
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.export.embedder import Embedder
-from semppl.export.servable import Servable
+from semppl.export.model.embedder import Embedder
+from semppl.export.model.servable import Servable
 from semppl.layers.networks import OnlineNetwork
 
 _MODELS = flags.DEFINE_list("encoders", ["resnet18_cifar:32", "resnet50:224"], "ENCODER:PIXELS each.")

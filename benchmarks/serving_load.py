@@ -18,9 +18,9 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from semppl.configs import model_flags
 from semppl.export.client import connect
 from semppl.export.serving.server_process import ServerProcess
+from semppl.programs import model_flags
 
 _PICTURE = flags.DEFINE_string("picture_file", None, "JPEG, PNG or BMP file that every request sends.")
 _BINARY = flags.DEFINE_string("binary", "", "Path of tensorflow_model_server; empty: the stand-in.")

@@ -16,7 +16,8 @@ from semppl.benchmarks.step_share import ROUNDS, fill_queue, medians
 from semppl.data.pipeline import Pipeline
 from semppl.layers.labels import NO_LABEL
 from semppl.layers.semantic_positives import SemanticPositives
-from semppl.trainers import pretrain, semppl, strategy
+from semppl.trainers import pretrain, semppl
+from semppl.trainers.devices import strategy
 
 _WITH_GRADIENT = "forward, loss and gradient"
 _WHOLE = "whole step"

@@ -13,8 +13,8 @@ import tensorflow as tf
 from absl import app, flags
 from sklearn.metrics import roc_auc_score
 
-from semppl.configs import model_flags
 from semppl.data.sources import load_source
+from semppl.programs import model_flags
 
 _OWN = flags.DEFINE_string("own", None, "Data set that the model was trained on.")
 _OTHERS = flags.DEFINE_list("others", None, "Data sets that it was not trained on; noise: none.")

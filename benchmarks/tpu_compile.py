@@ -8,7 +8,7 @@ from the others is left out. This proves that the step compiles and how much mem
 TPU computes, or how its cores talk to each other. No data are read: a run that names its data by a path needs none here.
 """
 
-from semppl.configs import quiet  # before TensorFlow
+from semppl.programs import quiet  # before TensorFlow
 
 # isort: split
 
@@ -16,9 +16,9 @@ import tensorflow as tf
 from absl import app, flags
 
 from semppl.benchmarks import hlo
-from semppl.configs import run_flags
-from semppl.configs.hyperparameter_flags import hyperparameters_from_flags
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.programs import run_flags
+from semppl.programs.hyperparameter_flags import hyperparameters_from_flags
 from semppl.trainers import pretrain
 
 JAX_PYTHON = flags.DEFINE_string("jax_python", "", "The Python of an environment with jax and libtpu.")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from semppl.data.decoding import encode
+from semppl.data.files.decoding import encode
 from semppl.data.images import NO_LABEL, Images, ImageSet
 from semppl.data.streaming import Encoded, StreamedImageSet
 

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from semppl.data.catalogue import read_catalogue
-from semppl.data.decoding import Decoding
-from semppl.data.folder import Folder, list_folder
+from semppl.data.files.cache import inspected_and_cached
+from semppl.data.files.decoding import Decoding
+from semppl.data.files.folder import Folder, list_folder
+from semppl.data.files.inspection import inspect_folder, require_few_bad
+from semppl.data.files.picture_files import PictureFiles, open_pictures, read_encoded
 from semppl.data.images import NO_LABEL, ImageSet, Source
-from semppl.data.inspection import inspect_folder, require_few_bad
-from semppl.data.picture_cache import inspected_and_cached
-from semppl.data.picture_files import PictureFiles, open_pictures, read_encoded
-from semppl.data.record_pictures import read_records
-from semppl.data.recorded_pictures import list_records
+from semppl.data.records.catalogue import read_catalogue
+from semppl.data.records.pictures import list_records
+from semppl.data.records.reader import read_records
 from semppl.data.streaming import StreamedImageSet
 
 

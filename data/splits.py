@@ -9,7 +9,7 @@ import numpy as np
 
 from semppl.configs.hyperparameters import Hyperparameters, held_out_share
 from semppl.data.combination import joined, renumbered, with_labels
-from semppl.data.decoding import Decoding
+from semppl.data.files.decoding import Decoding
 from semppl.data.images import NO_LABEL, Images, Source
 from semppl.data.sources import SOURCES, Reading, load_source
 

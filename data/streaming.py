@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from semppl.data import randomness, views
-from semppl.data.lost_pictures import naming_lost_pictures
+from semppl.data.files.lost_pictures import naming_lost_pictures
+from semppl.data.views import randomness, recipes
 
 _READ_AT_ONCE = 8
 Row = dict[str, tf.Tensor]
@@ -118,7 +118,7 @@ def crop_picture(
     mask: tf.Tensor | None = None,
     mask_probability: float = 0.1,
 ) -> dict[str, tf.Tensor]:
-    """Does for one picture of any size what `views.crop_views` does for a batch of one size, with the same numbers.
+    """Does for one picture of any size what `recipes.crop_views` does for a batch of one size, with the same numbers.
 
     A matrix of weights per view is a waste where sizes are large and nothing need compile: the box is cut out, and TensorFlow's
     own kernel resizes it.
@@ -126,7 +126,7 @@ def crop_picture(
     Args:
         image: `[H, W, C]` uint8, or float32 in [0, 1].
         seed: `[2]` int32 or int64, of the picture and the step.
-        recipe: a key of `views.RECIPES`, one that crops boxes.
+        recipe: a key of `recipes.RECIPES`, one that crops boxes.
         large_views: L.
         small_views: S.
         large_size: height and width of a large view.
@@ -150,7 +150,7 @@ def crop_picture(
         if mask is not None and number < large_views:
             background = bare[number] & (mask[top : top + high, left : left + wide] == 0)
             cut = tf.image.convert_image_dtype(cut, tf.float32)
-            cut = tf.where(background[..., tf.newaxis], views.BACKGROUND, cut)
+            cut = tf.where(background[..., tf.newaxis], recipes.BACKGROUND, cut)
         # The kernel reads whole numbers as they are: what is large need not become floating-point.
         scale = 1.0 if cut.dtype.is_floating else 1.0 / cut.dtype.max
         resized = tf.clip_by_value(tf.image.resize(cut, [size, size], "bicubic") * scale, 0.0, 1.0)
@@ -164,15 +164,15 @@ def crop_picture(
     }
 
 
-def boxes_of(recipe: str) -> views.Boxes:
+def boxes_of(recipe: str) -> recipes.Boxes:
     """Returns how a recipe chooses boxes.
 
     Raises:
         ValueError: if it does more than that, and so needs images of one size.
     """
-    boxes = views.find_recipe(recipe).boxes
+    boxes = recipes.find_recipe(recipe).boxes
     if boxes is None:
-        able = ", ".join(name for name, stages in sorted(views.RECIPES.items()) if stages.boxes)
+        able = ", ".join(name for name, stages in sorted(recipes.RECIPES.items()) if stages.boxes)
         raise ValueError(f"--recipe must be one of {able}, for pictures of many sizes. Received: {recipe}")
     return boxes
 
@@ -184,4 +184,4 @@ def _plan(
     """Boxes `[V, 4]` int32, which views are mirrored `[V]`, and which lose their background `[V]`."""
     seeds = randomness.split(seed[tf.newaxis], count)[:, 0]  # [V,2]
     chosen, mirrored = boxes_of(recipe)(seeds, height, width)
-    return tf.cast(chosen, tf.int32), mirrored, views.loses_background(seeds, mask_probability)
+    return tf.cast(chosen, tf.int32), mirrored, recipes.loses_background(seeds, mask_probability)

@@ -1,6 +1,6 @@
 """How good a run's encoder is: prints a table and writes `metrics.json`.
 
-python -m semppl.evaluation.evaluate --workdir=runs/digits
+python -m semppl.evaluation.evaluate --workdir=outputs/digits
 """
 
 import dataclasses
@@ -9,7 +9,7 @@ import pathlib
 import sys
 from collections.abc import Callable, Sequence
 
-from semppl.configs import quiet  # before TensorFlow
+from semppl.programs import quiet  # before TensorFlow
 
 # isort: split
 
@@ -17,15 +17,15 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from semppl.configs import run_flags
 from semppl.data.images import NO_LABEL, ImageSet
 from semppl.data.label_split import labels_of_run
 from semppl.data.splits import load_data
 from semppl.evaluation.features import embed
 from semppl.evaluation.logistic_regression import logistic_regression_classes
 from semppl.evaluation.nearest_neighbours import nearest_neighbour_classes
-from semppl.layers.preprocessing import test_view
-from semppl.trainers import checkpoints
+from semppl.layers.inputs.preparation import test_view
+from semppl.programs import run_flags
+from semppl.runs import checkpoints
 
 Function = Callable[[tf.Tensor], tf.Tensor]
 Measured = dict[str, dict[str, float]]

@@ -1,6 +1,6 @@
 """Trains on top of a run's encoder, as the papers do to compare encoders: prints the accuracy and writes `finetune_PROTOCOL.json`.
 
-python -m semppl.evaluation.finetune --workdir=runs/digits --protocol=linear
+python -m semppl.evaluation.finetune --workdir=outputs/digits --protocol=linear
 """
 
 import dataclasses
@@ -10,20 +10,20 @@ import pathlib
 import warnings
 from collections.abc import Sequence
 
-from semppl.configs import quiet  # before TensorFlow
+from semppl.programs import quiet  # before TensorFlow
 
 # isort: split
 import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from semppl.configs import run_flags
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.images import NO_LABEL, Source
 from semppl.data.label_split import labels_of_run
 from semppl.data.splits import load_data
 from semppl.evaluation.protocols import PROTOCOLS, TRANSFER, Report, Task, train_classifier, transfer_features
-from semppl.trainers import checkpoints
+from semppl.programs import run_flags
+from semppl.runs import checkpoints
 
 _PROTOCOL = flags.DEFINE_enum(
     "protocol",

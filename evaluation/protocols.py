@@ -17,8 +17,8 @@ from semppl.data.splits import hold_out
 from semppl.evaluation import transfer
 from semppl.evaluation.classifier_training import ClassifierTraining
 from semppl.evaluation.features import embed
+from semppl.layers.inputs.preparation import test_view
 from semppl.layers.networks import OnlineNetwork
-from semppl.layers.preprocessing import test_view
 
 Report = dict[str, Any]
 

@@ -10,17 +10,17 @@ import urllib.parse
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
-from semppl.configs import quiet  # before TensorFlow
+from semppl.programs import quiet  # before TensorFlow
 
 # isort: split
 
 import numpy as np
 from absl import flags
 
-from semppl.configs import model_flags
 from semppl.export.serving.extra import MISSING, has_serving
 from semppl.export.serving.rest_client import RestClient
 from semppl.export.serving.retries import NoModelServer, Refused, Unavailable
+from semppl.programs import model_flags
 
 _SERVER = flags.DEFINE_string(
     "server", "http://localhost:8501", "http://HOST:PORT for REST, grpc://HOST:PORT for gRPC."

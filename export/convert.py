@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
-from semppl.configs import quiet  # before TensorFlow
+from semppl.programs import quiet  # before TensorFlow
 
 # isort: split
 
@@ -18,15 +18,15 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from semppl.configs import model_flags
-from semppl.configs.hyperparameter_flags import data_from_flags
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.export import runtimes
-from semppl.export.assets import read_card
-from semppl.export.collection import open_collections, pictures_of
-from semppl.export.extras import require_extra
-from semppl.export.thumbnails import decoded
-from semppl.export.versions import written_aside
+from semppl.export.collections.collection import open_collections, pictures_of
+from semppl.export.collections.thumbnails import decoded
+from semppl.export.model import runtimes
+from semppl.export.model.assets import read_card
+from semppl.export.model.versions import written_aside
+from semppl.programs import model_flags
+from semppl.programs.extras import require_extra
+from semppl.programs.hyperparameter_flags import data_from_flags
 
 FORMATS = ("onnx", "tflite")
 DESCRIPTION = "conversion.json"

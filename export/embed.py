@@ -11,7 +11,7 @@ import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from semppl.configs import quiet  # before TensorFlow
+from semppl.programs import quiet  # before TensorFlow
 
 # isort: split
 
@@ -20,14 +20,14 @@ import pyarrow.parquet as pq
 import tqdm
 from absl import flags
 
-from semppl.configs import model_flags
-from semppl.configs.hyperparameter_flags import data_from_flags
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.export.assets import read_card
-from semppl.export.collection import Collection, open_collections
-from semppl.export.embeddings import MANIFEST, count_readable, describe, summary
-from semppl.export.rows import Answerer, make_table
-from semppl.trainers.checkpoints import write_atomically
+from semppl.export.collections.collection import Collection, open_collections
+from semppl.export.collections.embeddings import MANIFEST, count_readable, describe, summary
+from semppl.export.collections.rows import Answerer, make_table
+from semppl.export.model.assets import read_card
+from semppl.programs import model_flags
+from semppl.programs.hyperparameter_flags import data_from_flags
+from semppl.runs.checkpoints import write_atomically
 
 _IDENTITY = {
     "pictures": "the number of pictures",

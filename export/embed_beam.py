@@ -11,20 +11,20 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from semppl.configs import quiet  # before TensorFlow
+from semppl.programs import quiet  # before TensorFlow
 
 # isort: split
 
 from absl import flags
 
-from semppl.configs import model_flags
-from semppl.configs.hyperparameter_flags import data_from_flags
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.export.assets import read_card
-from semppl.export.collection import Collection, open_collections
-from semppl.export.embeddings import MANIFEST, describe, summary
-from semppl.export.extras import require_extra
-from semppl.export.rows import Answerer, make_table
+from semppl.export.collections.collection import Collection, open_collections
+from semppl.export.collections.embeddings import MANIFEST, describe, summary
+from semppl.export.collections.rows import Answerer, make_table
+from semppl.export.model.assets import read_card
+from semppl.programs import model_flags
+from semppl.programs.extras import require_extra
+from semppl.programs.hyperparameter_flags import data_from_flags
 
 _PICTURES_AT_A_TIME = 64
 _LOCAL = (None, "DirectRunner")
@@ -67,7 +67,7 @@ def embed(
     from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-    from semppl.export.beam_transform import UNREADABLE, Embed, Span
+    from semppl.export.collections.beam_transform import UNREADABLE, Embed, Span
 
     card = read_card(model)
     settings = dataclasses.replace(Hyperparameters.from_dict(card["hyperparameters"]), **reading)

@@ -1,6 +1,6 @@
 """Turns a run into a SavedModel that plain TensorFlow, and TensorFlow Serving, load and run.
 
-python -m semppl.export.export_model --workdir=runs/digits --export_dir=served/digits/1
+python -m semppl.export.export_model --workdir=outputs/digits --export_dir=served/digits/1
 """
 
 import dataclasses
@@ -12,26 +12,26 @@ import sys
 import tempfile
 from typing import Any
 
-from semppl.configs import quiet  # before TensorFlow
+from semppl.programs import quiet  # before TensorFlow
 
 # isort: split
 import tensorflow as tf
 from absl import flags
 
 import semppl
-from semppl.configs import run_flags
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.export.assets import EVIDENCE, write_assets
-from semppl.export.embedder import Embedder
-from semppl.export.evidence import CALIBRATIONS, Evidence, Trust, summary
-from semppl.export.inference_network import DTYPES
-from semppl.export.run_evidence import RunImages
-from semppl.export.servable import AnsweringServable, Servable
+from semppl.export.memory.evidence import CALIBRATIONS, Evidence, Trust, summary
+from semppl.export.memory.run_images import RunImages
+from semppl.export.model.assets import EVIDENCE, write_assets
+from semppl.export.model.embedder import Embedder
+from semppl.export.model.inference_network import DTYPES
+from semppl.export.model.servable import AnsweringServable, Servable
+from semppl.export.model.versions import new_version
+from semppl.export.model.warmup import write_warmup
 from semppl.export.serving.extra import MISSING, has_serving
-from semppl.export.versions import new_version
-from semppl.export.warmup import write_warmup
 from semppl.layers.networks import OnlineNetwork
-from semppl.trainers import checkpoints
+from semppl.programs import run_flags
+from semppl.runs import checkpoints
 
 _EXPORT_DIR = flags.DEFINE_string(
     "export_dir", None, "Folder to write; its last part is the version, a number: …/digits/1."

@@ -1,6 +1,6 @@
 """Turns a checkpoint of another project into a run that evaluation and export take for one of ours, and another can start from.
 
-python -m semppl.export.import_checkpoint --source=resnet_50_1x_1_pct.pkl --workdir=runs/official
+python -m semppl.export.import_checkpoint --source=resnet_50_1x_1_pct.pkl --workdir=outputs/official
 """
 
 import dataclasses
@@ -8,20 +8,20 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
-from semppl.configs import quiet  # before TensorFlow
+from semppl.programs import quiet  # before TensorFlow
 
 # isort: split
 
 import tensorflow as tf
 from absl import flags
 
-from semppl.configs import run_flags
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.export import haiku_checkpoint, keras_checkpoint, simclr_checkpoint
-from semppl.export.foreign_checkpoint import ForeignCheckpoint
-from semppl.export.versions import written_aside
+from semppl.export.foreign import haiku, keras_applications, simclr
+from semppl.export.foreign.checkpoint import ForeignCheckpoint
+from semppl.export.model.versions import written_aside
 from semppl.layers.networks import OnlineNetwork
-from semppl.trainers import checkpoints
+from semppl.programs import run_flags
+from semppl.runs import checkpoints
 
 _SOURCE = flags.DEFINE_string(
     "source",
@@ -87,15 +87,15 @@ def read(source: str | pathlib.Path) -> ForeignCheckpoint:
         ValueError: if there is no file, or none that we can read.
     """
     path = pathlib.Path(source)
-    reader: Callable[[pathlib.Path], ForeignCheckpoint] = haiku_checkpoint.read
-    if simclr_checkpoint.find(path):
-        reader = simclr_checkpoint.read
+    reader: Callable[[pathlib.Path], ForeignCheckpoint] = haiku.read
+    if simclr.find(path):
+        reader = simclr.read
     elif path.is_dir():
         raise ValueError(f"--source must be a file, or a folder with a TensorFlow checkpoint. Received: {source}")
     elif not path.exists():
         raise ValueError(f"--source must be a file that is there. Received: {source}")
-    elif keras_checkpoint.recognises(path):
-        reader = keras_checkpoint.read
+    elif keras_applications.recognises(path):
+        reader = keras_applications.read
     return reader(path)
 
 

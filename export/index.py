@@ -9,7 +9,7 @@ import pathlib
 import sys
 from typing import Any
 
-from semppl.configs import quiet  # before TensorFlow
+from semppl.programs import quiet  # before TensorFlow
 
 # isort: split
 
@@ -17,21 +17,21 @@ import numpy as np
 import pyarrow.parquet as pq
 from absl import flags
 
-from semppl.configs import model_flags
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.export import nearest
-from semppl.export.collection import open_collections, pictures_of
-from semppl.export.embeddings import Embeddings, read_embeddings
-from semppl.export.extras import require_extra
-from semppl.export.projector import side_of_thumbnails, write_projector
-from semppl.export.thumbnails import thumbnail
-from semppl.export.versions import written_aside
+from semppl.export.collections import faiss_index
+from semppl.export.collections.collection import open_collections, pictures_of
+from semppl.export.collections.embeddings import Embeddings, read_embeddings
+from semppl.export.collections.projector import side_of_thumbnails, write_projector
+from semppl.export.collections.thumbnails import thumbnail
+from semppl.export.model.versions import written_aside
+from semppl.programs import model_flags
+from semppl.programs.extras import require_extra
 
 FAISS, ROWS, DESCRIPTION = "index.faiss", "rows.parquet", "index.json"
 """Files of an index: FAISS's, the pictures in its order, and what it is."""
 
 _EMBEDDINGS = flags.DEFINE_string("embeddings", None, "Folder that semppl.export.embed wrote.")
-_KIND = flags.DEFINE_enum("kind", "auto", nearest.KINDS, "exact, or cells: of many, only those near the query.")
+_KIND = flags.DEFINE_enum("kind", "auto", faiss_index.KINDS, "exact, or cells: of many, only those near the query.")
 _MIN_RECALL = flags.DEFINE_float("min_recall", 0.95, "Share of the nearest that cells must find.", 0.0, 1.0)
 _PROJECTOR_PICTURES = flags.DEFINE_integer(
     "projector_pictures", 5000, "How many the projector shows, evenly over all; 0: no projector.", lower_bound=0
@@ -52,7 +52,7 @@ def build_index(
     Args:
         embeddings: folder that `semppl.export.embed` wrote.
         out: folder to write, new.
-        kind: of `nearest.KINDS`.
+        kind: of `faiss_index.KINDS`.
         min_recall: of the ten nearest, with cells, in (0, 1].
         projector_pictures: how many the projector shows; 0: it is left out.
 
@@ -69,7 +69,7 @@ def build_index(
     if target.exists():
         raise ValueError(f"--out must be a new folder. Received: {out}")
     embedded = read_embeddings(embeddings)
-    built = nearest.build(embedded.vectors, kind=kind, min_recall=min_recall)
+    built = faiss_index.build(embedded.vectors, kind=kind, min_recall=min_recall)
     description = {
         "pictures": len(embedded),
         "not_readable": embedded.manifest["pictures"] - len(embedded),

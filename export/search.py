@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from semppl.configs import quiet  # before TensorFlow
+from semppl.programs import quiet  # before TensorFlow
 
 # isort: split
 
@@ -18,16 +18,16 @@ import numpy as np
 import pyarrow.parquet as pq
 from absl import flags
 
-from semppl.configs import model_flags
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.export import nearest
-from semppl.export.assets import read_card
-from semppl.export.collection import open_collections, pictures_of, read_picture
-from semppl.export.extras import require_extra
+from semppl.export.collections import faiss_index
+from semppl.export.collections.collection import open_collections, pictures_of, read_picture
+from semppl.export.collections.rows import Answerer
+from semppl.export.collections.thumbnails import data_url, thumbnail
 from semppl.export.index import DESCRIPTION, FAISS, ROWS
-from semppl.export.rows import Answerer
-from semppl.export.thumbnails import data_url, thumbnail
-from semppl.trainers.checkpoints import write_atomically
+from semppl.export.model.assets import read_card
+from semppl.programs import model_flags
+from semppl.programs.extras import require_extra
+from semppl.runs.checkpoints import write_atomically
 
 _SIDE = 128  # of a picture on the page, in pixels
 _STYLE = """
@@ -123,7 +123,7 @@ class Search:
             raise ValueError(
                 f"--picture must be a picture. Received: {names[worst] if names else f'number {worst + 1}'}"
             )
-        similarities, places = nearest.search(self._index, answers["embedding"], count)
+        similarities, places = faiss_index.search(self._index, answers["embedding"], count)
         return [
             [Found(similarity=float(s), **row) for s, row in zip(of, self._rows.take(at).to_pylist(), strict=True)]
             for of, at in zip(similarities, places, strict=True)

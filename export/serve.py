@@ -7,16 +7,16 @@ import pathlib
 import signal
 import threading
 
-from semppl.configs import quiet  # before TensorFlow
+from semppl.programs import quiet  # before TensorFlow
 
 # isort: split
 
 from absl import flags
 
-from semppl.configs import model_flags
 from semppl.export.serving.extra import MISSING, has_serving
 from semppl.export.serving.model_versions import ModelVersions
 from semppl.export.serving.predictor import Limits, Predictor
+from semppl.programs import model_flags
 
 _MODEL_BASE_PATH = flags.DEFINE_string("model_base_path", None, "Folder of the versions; the newest is served.")
 _PORT = flags.DEFINE_integer(

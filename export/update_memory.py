@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from semppl.configs import quiet  # before TensorFlow
+from semppl.programs import quiet  # before TensorFlow
 
 # isort: split
 
@@ -19,15 +19,15 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from semppl.configs import model_flags
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.export.assets import EVIDENCE, read_card, write_assets
-from semppl.export.decoding import decode_upright
-from semppl.export.evidence import FIRST_ADDED_ID, Embedded, Evidence, summary
-from semppl.export.label_file import LabelledPicture, read_label_file
-from semppl.export.variables import exchange_variables, memory_values
-from semppl.export.versions import new_version
-from semppl.layers.preprocessing import fingerprints
+from semppl.export.memory.evidence import FIRST_ADDED_ID, Embedded, Evidence, summary
+from semppl.export.memory.label_file import LabelledPicture, read_label_file
+from semppl.export.model.assets import EVIDENCE, read_card, write_assets
+from semppl.export.model.decoding import decode_upright
+from semppl.export.model.variables import exchange_variables, memory_values
+from semppl.export.model.versions import new_version
+from semppl.layers.inputs.preparation import fingerprints
+from semppl.programs import model_flags
 
 _BATCH = 32
 

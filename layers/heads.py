@@ -4,8 +4,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from semppl.layers.initialisers import fan_in_normal
-from semppl.layers.normalisation import normalisation
+from semppl.layers.blocks.initialisers import fan_in_normal
+from semppl.layers.blocks.normalisation import normalisation
 
 
 @tf.keras.saving.register_keras_serializable(package="semppl")

@@ -5,9 +5,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from semppl.layers.encoders import build_encoder
+from semppl.layers.blocks.precision import at_least_float32
+from semppl.layers.encoders.registry import build_encoder
 from semppl.layers.heads import MLP
-from semppl.layers.precision import at_least_float32
 
 
 @tf.keras.saving.register_keras_serializable(package="semppl")

@@ -15,34 +15,54 @@ from collections.abc import Callable, Iterator
 from absl.testing import absltest, parameterized
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-FOLDERS = ("benchmarks", "configs", "data", "evaluation", "export", "layers", "losses", "tests", "trainers")
-CHECKPOINT_READER = "trainers.checkpoints"
-MAY_IMPORT = {
+FOLDERS = (
+    "benchmarks",
+    "configs",
+    "data",
+    "doctor",
+    "evaluation",
+    "experiments",
+    "export",
+    "layers",
+    "losses",
+    "programs",
+    "runs",
+    "tests",
+    "trainers",
+)
+MAY_IMPORT = {  # a folder, or a room of one; never a single file
     "configs": set(),
     "losses": set(),
+    "programs": {"configs"},
     "layers": {"losses"},
-    "data": {"configs"},
-    "evaluation": {"configs", "data", "layers"},
-    "trainers": {"configs", "data", "evaluation", "layers", "losses"},
-    "export": {"configs", "layers", CHECKPOINT_READER},
+    "runs": {"configs", "layers"},
+    "data": {"configs", "runs"},
+    "doctor": {"configs", "data", "programs", "runs"},
+    "evaluation": {"configs", "data", "layers", "programs", "runs"},
+    "trainers": {"configs", "data", "evaluation", "layers", "losses", "programs", "runs"},
+    "export": {"configs", "layers", "programs", "runs"},
+    "export.collections": {"configs", "data", "export", "layers", "runs"},  # reads pictures as training does
+    "export.memory": {"configs", "data", "export", "layers", "runs"},  # remembers the run's labelled images
+    "experiments": set(FOLDERS) - {"benchmarks", "tests"},
     "benchmarks": set(FOLDERS) - {"tests"},
     "tests": set(FOLDERS),
-    CHECKPOINT_READER: {"configs", "layers"},
-    "evaluation.evaluate": {"configs", "data", "evaluation", "layers", CHECKPOINT_READER},  # its input is a run
-    "evaluation.finetune": {"configs", "data", "evaluation", "layers", CHECKPOINT_READER},
-    "export.run_evidence": {"configs", "data", "export"},  # a model remembers the run's labelled images
-    "export.collection": {"configs", "data", "export"},  # many pictures are embedded from what training reads
 }
+MAX_MODULES = 12
 COLLECTIVES = "layers/collectives.py"
 # What several entry points define, once.
-SHARED_FLAGS = ("configs/quiet.py", "configs/run_flags.py", "configs/hyperparameter_flags.py", "configs/model_flags.py")
+SHARED_FLAGS = (
+    "programs/quiet.py",
+    "programs/run_flags.py",
+    "programs/hyperparameter_flags.py",
+    "programs/model_flags.py",
+)
 MAX_ADDONS_FILES = 4
 MACHINE = re.compile(
     r"(?<![\w.~$}/-])/(home|root|work|Users)/"
     r"|(pypi|npmjs|debian)\.org|python(?:hosted)|registry\.npm"
     r"|--(extra-)?index-url|--find-(?:links)"
 )
-NO_SOURCES = {"__pycache__", "build", "dist", "runs"}
+NO_SOURCES = {"__pycache__", "build", "dist", "outputs"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,12 +103,11 @@ class Source:
 
 
 def imports_go_one_way(source: Source) -> Iterator[str]:
-    allowed = MAY_IMPORT.get(source.module, MAY_IMPORT[source.folder] | {source.folder})
+    rooms = [".".join(source.module.split(".")[:depth]) for depth in (2, 1)]
+    allowed = next(MAY_IMPORT[room] for room in rooms if room in MAY_IMPORT) | {source.folder}
     for line, name in source.imports():
-        if not name.startswith("semppl."):
-            continue
-        target = name.removeprefix("semppl.")
-        if target.split(".")[0] in FOLDERS and not any(f"{target}.".startswith(f"{prefix}.") for prefix in allowed):
+        target = name.removeprefix("semppl.").split(".")[0]
+        if name.startswith("semppl.") and target in FOLDERS and target not in allowed:
             yield f"{line}: {source.module} must not import {name}; it may import {sorted(allowed)}"
 
 
@@ -130,7 +149,7 @@ def flags_stop_at_entry_points(source: Source) -> Iterator[str]:
         if isinstance(node, ast.Attribute) and (node.attr.startswith("DEFINE_") or node.attr == "FLAGS"):
             yield f"{node.lineno}: only a module with a `main` defines or reads flags; found {node.attr}"
     for line, name in source.imports():
-        if name.startswith(("semppl.configs.run_flags", "semppl.configs.hyperparameter_flags")):
+        if name.startswith(("semppl.programs.run_flags", "semppl.programs.hyperparameter_flags")):
             yield f"{line}: only a module with a `main` reads flags; found {name}"
 
 
@@ -143,11 +162,11 @@ def programs_are_quiet(source: Source) -> Iterator[str]:
     loud = [
         (line, name)
         for line, name in source.imports()
-        if name != "semppl.configs.quiet" and name.split(".")[0] in ("semppl", "tensorflow")
+        if name != "semppl.programs.quiet" and name.split(".")[0] in ("semppl", "tensorflow")
     ]
-    hushes = [line for line, name in source.imports() if name == "semppl.configs.quiet"]
+    hushes = [line for line, name in source.imports() if name == "semppl.programs.quiet"]
     if not hushes or min(loud) < (min(hushes), "") or "@quiet.program\ndef main(" not in source.text:
-        yield "0: a program imports semppl.configs.quiet before all else of ours, and decorates its main with quiet.program"
+        yield "0: a program imports semppl.programs.quiet before all else of ours, and decorates its main with quiet.program"
 
 
 def errors_are_raised_not_asserted(source: Source) -> Iterator[str]:
@@ -270,15 +289,16 @@ class RulesCanBeBrokenTest(parameterized.TestCase):
         (imports_go_one_way, "losses/a.py", "import semppl.layers.queue"),
         (imports_go_one_way, "configs/a.py", "def f():\n    from semppl.losses import contrastive"),
         (imports_go_one_way, "layers/a.py", "if TYPE_CHECKING:\n    from semppl.data import views"),
-        (imports_go_one_way, "layers/a.py", "importlib.import_module('semppl.data.views')"),
+        (imports_go_one_way, "layers/a.py", "importlib.import_module('semppl.data.views.recipes')"),
         (imports_go_one_way, "data/deep/a.py", "from semppl.layers import queue"),
-        (imports_go_one_way, "evaluation/a.py", "from semppl.trainers import checkpoints"),
         (imports_go_one_way, "evaluation/evaluate.py", "from semppl.trainers import semppl"),
+        (imports_go_one_way, "doctor/a.py", "from semppl.trainers import pretrain"),
         (imports_go_one_way, "trainers/a.py", "from semppl.export import servable"),
-        (imports_go_one_way, "trainers/checkpoints.py", "from semppl.data import views"),
-        (imports_go_one_way, "trainers/checkpoints.py", "from semppl.trainers import optimizers"),
-        (imports_go_one_way, "export/a.py", "from semppl.trainers import checkpoints_of_others"),
-        (imports_go_one_way, "export/a.py", "from semppl.data import views"),
+        (imports_go_one_way, "runs/checkpoints.py", "from semppl.data import views"),
+        (imports_go_one_way, "runs/checkpoints.py", "from semppl.trainers import optimizers"),
+        (imports_go_one_way, "export/a.py", "from semppl.trainers import semppl"),
+        (imports_go_one_way, "export/model/a.py", "from semppl.data import views"),
+        (imports_go_one_way, "export/memory.py", "from semppl.trainers import semppl"),
         (imports_go_one_way, "export/a.py", "from semppl.tests import testing"),
         (imports_name_semppl, "tests/a_test.py", "from losses import contrastive"),
         (imports_name_semppl, "layers/a.py", "import losses.contrastive"),
@@ -291,11 +311,11 @@ class RulesCanBeBrokenTest(parameterized.TestCase):
         (collectives_stand_in_one_module, "layers/a.py", "context.all_reduce('SUM', x)"),
         (flags_stop_at_entry_points, "trainers/a.py", "SEED = flags.DEFINE_integer('seed', 0, '')"),
         (flags_stop_at_entry_points, "trainers/a.py", "def f():\n    return flags.FLAGS.seed"),
-        (flags_stop_at_entry_points, "trainers/a.py", "from semppl.configs import run_flags"),
-        (flags_stop_at_entry_points, "data/a.py", "from semppl.configs import hyperparameter_flags"),
+        (flags_stop_at_entry_points, "trainers/a.py", "from semppl.programs import run_flags"),
+        (flags_stop_at_entry_points, "data/a.py", "from semppl.programs import hyperparameter_flags"),
         (programs_are_quiet, "export/a.py", "import tensorflow\ndef main(argv):\n    pass"),
-        (programs_are_quiet, "export/a.py", "import tensorflow\nfrom semppl.configs import quiet\n" + _HUSHED),
-        (programs_are_quiet, "export/a.py", "from semppl.configs import quiet, run_flags\ndef main(argv):\n    pass"),
+        (programs_are_quiet, "export/a.py", "import tensorflow\nfrom semppl.programs import quiet\n" + _HUSHED),
+        (programs_are_quiet, "export/a.py", "from semppl.programs import quiet, run_flags\ndef main(argv):\n    pass"),
         (flags_of_tests_are_parsed, "tests/a_test.py", "from semppl.tests import tiny\nself." + "create_tempdir()"),
         (errors_are_raised_not_asserted, "benchmarks/a.py", "def f(x):\n    assert x"),
         (files_are_named_after_their_idea, "data/utils.py", ""),
@@ -309,11 +329,11 @@ class RulesCanBeBrokenTest(parameterized.TestCase):
         self.assertLen(list(rule(Source(path, text))), 1)
 
     @parameterized.parameters(
-        (imports_go_one_way, "export/a.py", "from semppl.trainers import checkpoints"),
-        (imports_go_one_way, "export/a.py", "from semppl.trainers.checkpoints import restore"),
-        (imports_go_one_way, "evaluation/evaluate.py", "from semppl.trainers import checkpoints"),
-        (imports_go_one_way, "export/run_evidence.py", "from semppl.data.sources import load_source"),
-        (imports_go_one_way, "export/collection.py", "from semppl.data.folder import list_folder"),
+        (imports_go_one_way, "export/a.py", "from semppl.runs import checkpoints"),
+        (imports_go_one_way, "export/a.py", "from semppl.runs.checkpoints import restore"),
+        (imports_go_one_way, "evaluation/evaluate.py", "from semppl.runs import checkpoints"),
+        (imports_go_one_way, "export/memory/run_images.py", "from semppl.data.sources import load_source"),
+        (imports_go_one_way, "export/collections/collection.py", "from semppl.data.files.folder import list_folder"),
         (imports_go_one_way, "layers/a.py", "import semppl\nimport tensorflow as tf\nfrom semppl.layers import queue"),
         (imports_go_one_way, "tests/export/a_test.py", "from semppl.trainers import semppl"),
         (imports_name_semppl, "layers/a.py", "from semppl.losses import contrastive\nimport dataclasses"),
@@ -326,12 +346,12 @@ class RulesCanBeBrokenTest(parameterized.TestCase):
             "trainers/a.py",
             "F = flags.DEFINE_string('f', '', '')\ndef main(argv):\n    pass",
         ),
-        (flags_stop_at_entry_points, "export/a.py", "from semppl.configs import run_flags\ndef main(argv):\n    pass"),
-        (flags_stop_at_entry_points, "configs/run_flags.py", "WORKDIR = flags.DEFINE_string('workdir', '', '')"),
-        (programs_are_quiet, "export/a.py", "from semppl.configs import quiet\nimport tensorflow\n" + _HUSHED),
+        (flags_stop_at_entry_points, "export/a.py", "from semppl.programs import run_flags\ndef main(argv):\n    pass"),
+        (flags_stop_at_entry_points, "programs/run_flags.py", "WORKDIR = flags.DEFINE_string('workdir', '', '')"),
+        (programs_are_quiet, "export/a.py", "from semppl.programs import quiet\nimport tensorflow\n" + _HUSHED),
         (programs_are_quiet, "export/a.py", "import tensorflow"),
         (errors_are_raised_not_asserted, "tests/a_test.py", "assert True"),
-        (no_machine_is_named, "docs/a.md", "--workdir=runs/home/ or ~/work/ or https://example.com/work/"),
+        (no_machine_is_named, "docs/a.md", "--workdir=outputs/home/ or ~/work/ or https://example.com/work/"),
         (no_machine_is_named, "Makefile", "uv pip compile --no-emit-index-url --no-emit-find-links"),
     )
     def test_a_good_example_passes(self, rule, path, text):

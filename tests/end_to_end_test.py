@@ -13,9 +13,9 @@ from semppl.data.sources import load_source
 from semppl.data.streaming import decode_picture
 from semppl.evaluation.evaluate import evaluate
 from semppl.export.export_model import export
-from semppl.layers.preprocessing import test_view
+from semppl.layers.inputs.preparation import test_view
+from semppl.runs import checkpoints
 from semppl.tests import testing
-from semppl.trainers import checkpoints
 from semppl.trainers.pretrain import pretrain
 
 SETTINGS = {

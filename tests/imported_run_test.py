@@ -13,10 +13,10 @@ from semppl.configs.hyperparameters import Hyperparameters
 from semppl.evaluation.evaluate import evaluate
 from semppl.export.export_model import export
 from semppl.export.import_checkpoint import import_checkpoint
-from semppl.layers.preprocessing import test_view
+from semppl.layers.inputs.preparation import test_view
+from semppl.runs import checkpoints
 from semppl.tests import testing
-from semppl.tests.export import foreign_networks
-from semppl.trainers import checkpoints
+from semppl.tests.export.foreign import foreign_networks
 from semppl.trainers.pretrain import pretrain
 
 _SHARED = {"recipe": "cifar", "large_size": 32, "head_width": 16, "embedding_width": 8}

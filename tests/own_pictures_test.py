@@ -15,15 +15,16 @@ from PIL import Image
 
 from semppl import configs
 from semppl.data import pipeline
-from semppl.data.lost_pictures import PictureLost
+from semppl.data.files.lost_pictures import PictureLost
 from semppl.evaluation.evaluate import evaluate
 from semppl.export.export_model import export
-from semppl.layers.preprocessing import test_view
+from semppl.layers.inputs.preparation import test_view
+from semppl.runs import checkpoints
 from semppl.tests import testing  # noqa: F401  (marks the flags as parsed)
-from semppl.trainers import callbacks, checkpoints
 from semppl.trainers import pretrain as pretrain_module
+from semppl.trainers.devices.termination import Termination
 from semppl.trainers.pretrain import hyperparameters_from_flags, pretrain
-from semppl.trainers.termination import Termination
+from semppl.trainers.reports import callbacks
 
 _PRESET = pathlib.Path(configs.__file__).parent / "own_pictures_cpu.flags"
 _SMALL = (

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.trainers import checkpoints
+from semppl.runs import checkpoints
 
 _MUST_AGREE = ("encoder", "width", "norm", "pixel_mean", "pixel_stddev")
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from semppl.layers.recomputation import keeping_averages
+from semppl.layers.blocks.recomputation import keeping_averages
 
 Views = dict[str, tf.Tensor]
 Predict = Callable[[Views], tf.Tensor]

@@ -1,6 +1,6 @@
 """Trains an encoder on many images and a few labels: one run, from flags to `done.json`.
 
-python -m semppl.trainers.pretrain --flagfile=configs/digits.flags --workdir=runs/digits
+python -m semppl.trainers.pretrain --flagfile=configs/digits.flags --workdir=outputs/digits
 """
 
 import contextlib
@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from semppl.configs import quiet  # before TensorFlow
+from semppl.programs import quiet  # before TensorFlow
 
 if __name__ == "__main__":  # before TensorFlow is imported, which takes seconds
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
@@ -20,25 +20,28 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from semppl.configs import hyperparameter_flags, run_flags
-from semppl.configs.hyperparameter_flags import hyperparameters_from_flags
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.data.files.lost_pictures import naming_lost_pictures
 from semppl.data.images import NO_LABEL, Source
 from semppl.data.label_split import labels_of_run
-from semppl.data.lost_pictures import naming_lost_pictures
 from semppl.data.pipeline import Pipeline
 from semppl.data.splits import load_data, require_shrinkable
 from semppl.data.streaming import StreamedImageSet, boxes_of
-from semppl.data.views import RECIPES
-from semppl.layers.encoders import check_encoder
-from semppl.trainers import callbacks, checkpoints, profiling, schedules, strategy, workers
-from semppl.trainers.clocked_model import ClockedModel
+from semppl.data.views.recipes import RECIPES
+from semppl.layers.encoders.registry import check_encoder
+from semppl.programs import hyperparameter_flags, run_flags
+from semppl.programs.hyperparameter_flags import hyperparameters_from_flags
+from semppl.runs import checkpoints
+from semppl.trainers.devices import strategy, workers
+from semppl.trainers.devices.termination import STOPPED, Termination
 from semppl.trainers.initial_encoder import check_initial_run, start_from_initial_run
-from semppl.trainers.optimisers import OPTIMISERS, make_optimiser
-from semppl.trainers.progress import Progress
+from semppl.trainers.method import ClockedModel
+from semppl.trainers.optimisers import schedules
+from semppl.trainers.optimisers.registry import OPTIMISERS, make_optimiser
+from semppl.trainers.reports import callbacks, profiling
+from semppl.trainers.reports.progress import Progress
 from semppl.trainers.semppl import SemPPL
 from semppl.trainers.supervised import Supervised
-from semppl.trainers.termination import STOPPED, Termination
 
 METHODS: dict[str, Callable[[Hyperparameters, int], ClockedModel]] = {"semppl": SemPPL, "supervised": Supervised}
 

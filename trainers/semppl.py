@@ -5,20 +5,22 @@ from typing import Any
 import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.data.views import finish_views
+from semppl.data.views.recipes import finish_views
 from semppl.layers import collectives
+from semppl.layers.blocks.precision import computing_in
+from semppl.layers.blocks.recomputation import recomputing
 from semppl.layers.embedding_queue import EmbeddingQueue
 from semppl.layers.labels import NO_LABEL
 from semppl.layers.moving_average import update_moving_average
 from semppl.layers.negatives import draw_negatives
 from semppl.layers.networks import OnlineNetwork, TargetNetwork
-from semppl.layers.precision import computing_in
 from semppl.layers.pseudo_labels import Votes, abstain, nearest_neighbour_vote
 from semppl.layers.randomness import random_integers
-from semppl.layers.recomputation import recomputing
 from semppl.layers.semantic_positives import SemanticPositives, draw_semantic_positives
-from semppl.trainers import micro_batches, monitors, objective, schedules
-from semppl.trainers.clocked_model import ClockedModel
+from semppl.trainers import micro_batches, objective
+from semppl.trainers.method import ClockedModel
+from semppl.trainers.optimisers import schedules
+from semppl.trainers.reports import monitors
 
 Batch = dict[str, tf.Tensor]
 

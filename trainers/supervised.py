@@ -5,13 +5,13 @@ from typing import Any
 import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.data.views import finish_views
+from semppl.data.views.recipes import finish_views
 from semppl.layers import collectives
+from semppl.layers.blocks.precision import computing_in
+from semppl.layers.blocks.recomputation import recomputing
 from semppl.layers.networks import OnlineNetwork
-from semppl.layers.precision import computing_in
-from semppl.layers.recomputation import recomputing
 from semppl.trainers import micro_batches
-from semppl.trainers.clocked_model import ClockedModel
+from semppl.trainers.method import ClockedModel
 from semppl.trainers.semppl import Batch
 
 

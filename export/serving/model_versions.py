@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from semppl.export.warmup import WARMUP, read_warmup
+from semppl.export.model.warmup import WARMUP, read_warmup
 
 _INTERNAL = "__saved_model_init_op"
 

@@ -12,7 +12,7 @@ from absl.testing import flagsaver
 
 from semppl import configs
 from semppl.benchmarks import aot_compiler, hlo, tpu_compile
-from semppl.configs.hyperparameter_flags import hyperparameters_from_flags
+from semppl.programs.hyperparameter_flags import hyperparameters_from_flags
 from semppl.tests import testing
 
 _FOLDER = pathlib.Path(configs.__file__).resolve().parent

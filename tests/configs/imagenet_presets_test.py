@@ -13,8 +13,9 @@ from tensorflow.python.ops import resource_variable_ops  # for variables without
 from semppl import configs
 from semppl.layers.embedding_queue import EmbeddingQueue
 from semppl.tests import testing
-from semppl.trainers import pretrain, schedules
-from semppl.trainers.lars import LARS
+from semppl.trainers import pretrain
+from semppl.trainers.optimisers import schedules
+from semppl.trainers.optimisers.lars import LARS
 from semppl.trainers.semppl import SemPPL
 
 FOLDER = pathlib.Path(configs.__file__).parent

@@ -10,11 +10,12 @@ from absl.testing import parameterized
 from PIL import Image
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.data import pipeline, randomness, streaming, views
-from semppl.data.lost_pictures import PictureLost
+from semppl.data import pipeline, streaming
+from semppl.data.files.lost_pictures import PictureLost
 from semppl.data.pipeline import Pipeline
 from semppl.data.sources import NO_LABEL, ImageSet
 from semppl.data.streaming import StreamedImageSet, crop_picture
+from semppl.data.views import randomness, recipes
 from semppl.tests import testing
 
 _VIEWS = {"large_views": 3, "small_views": 2, "large_size": 20, "small_size": 10}
@@ -51,7 +52,7 @@ class CropPictureTest(tf.test.TestCase, parameterized.TestCase):
             mask = (np.random.default_rng(1).uniform(size=size) < 0.5).astype(np.uint8) if masked else None
             settings = {"recipe": recipe, "mask_probability": 0.5} | _VIEWS
             masks = None if mask is None else tf.constant(mask[np.newaxis])
-            whole = views.crop_views(tf.constant(picture[np.newaxis]), seed=seed[tf.newaxis], masks=masks, **settings)
+            whole = recipes.crop_views(tf.constant(picture[np.newaxis]), seed=seed[tf.newaxis], masks=masks, **settings)
             one = crop_picture(tf.constant(picture), seed=seed, mask=mask, **settings)
             for name in ("large", "small"):
                 self.assertAllClose(one[name], whole[name][:, 0], rtol=0, atol=1e-5)
@@ -72,7 +73,7 @@ class CropPictureTest(tf.test.TestCase, parameterized.TestCase):
             seed = tf.constant([3, number], tf.int64)
             made = crop_picture(tf.constant(picture), seed=seed, recipe="imagenet", **_VIEWS)
             seeds = randomness.split(seed[tf.newaxis], 5)[:, 0]
-            boxes, flips = views.RECIPES["imagenet"].boxes(seeds, 50, 70)
+            boxes, flips = recipes.RECIPES["imagenet"].boxes(seeds, 50, 70)
             top, left, height, width = boxes[2].numpy().astype(int)
             cut = picture[top : top + height, left : left + width] / np.float32(255)
             expected = tf.clip_by_value(tf.image.resize(cut, [20, 20], "bicubic"), 0, 1).numpy()
@@ -104,15 +105,15 @@ class CropPictureTest(tf.test.TestCase, parameterized.TestCase):
 class StagesTest(tf.test.TestCase, parameterized.TestCase):
     """The second stage of the views, wherever it runs."""
 
-    @parameterized.product(recipe=sorted(views.RECIPES), small_views=(0, 2))
+    @parameterized.product(recipe=sorted(recipes.RECIPES), small_views=(0, 2))
     def test_crops_that_are_finished_later_give_the_same_views(self, recipe, small_views):
         images = tf.constant(np.stack([_picture(24, 24, seed=i) for i in range(5)]))
         seed = tf.stack([tf.range(5), tf.range(5) + 9], 1)
         settings = {"seed": seed, "recipe": recipe} | _VIEWS | {"small_views": small_views}
-        whole = views.make_views(images, **settings)
-        crops = views.crop_views(images, **settings)
+        whole = recipes.make_views(images, **settings)
+        crops = recipes.crop_views(images, **settings)
         batch = crops | {"seeds": seed, "labels": tf.range(5)}
-        for finish in (views.finish_views, tf.function(views.finish_views, jit_compile=True)):
+        for finish in (recipes.finish_views, tf.function(recipes.finish_views, jit_compile=True)):
             finished = finish(batch, recipe=recipe)
             self.assertEqual(set(finished), {"large", "small", "labels"})
             self.assertAllEqual(finished["labels"], tf.range(5))
@@ -124,16 +125,16 @@ class StagesTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_a_finished_batch_is_left_alone(self):
         batch = {"large": tf.random.stateless_uniform([2, 3, 8, 8, 3], [0, 0]), "labels": tf.range(3)}
-        self.assertIs(views.finish_views(batch, recipe="imagenet"), batch)
+        self.assertIs(recipes.finish_views(batch, recipe="imagenet"), batch)
 
     def test_an_images_finish_does_not_depend_on_its_neighbours(self):
         crops = {
             name: tf.random.stateless_uniform([2, 6, 8, 8, 3], [0, i]) for i, name in enumerate(("large", "small"))
         }
         seed, rows = tf.stack([tf.range(6), tf.range(6)], 1), [4, 1]
-        whole = views.finish_views(crops | {"seeds": seed}, recipe="imagenet")
+        whole = recipes.finish_views(crops | {"seeds": seed}, recipe="imagenet")
         few = {name: tf.gather(value, rows, axis=1) for name, value in crops.items()}
-        part = views.finish_views(few | {"seeds": tf.gather(seed, rows)}, recipe="imagenet")
+        part = recipes.finish_views(few | {"seeds": tf.gather(seed, rows)}, recipe="imagenet")
         for name in crops:
             self.assertAllClose(part[name], tf.gather(whole[name], rows, axis=1), rtol=0, atol=1e-5)
 
@@ -259,11 +260,11 @@ class StreamedPipelineTest(tf.test.TestCase, parameterized.TestCase):
         made = dataclasses.replace(self.pipeline(_streamed(pictures, self.truth)), finish_on_device=True)
         (batch,) = _batches(made, 1)
         for row, (number, seed) in enumerate(zip(batch["ids"], batch["seeds"], strict=True)):
-            expected = views.make_views(
+            expected = recipes.make_views(
                 tf.constant(pictures[number][np.newaxis]), seed=tf.constant(seed[np.newaxis]), **_of(made)
             )
             one = {name: tf.constant(batch[name][:, row : row + 1]) for name in ("large", "small")}
-            finished = views.finish_views(one | {"seeds": tf.constant(seed[np.newaxis])}, recipe="imagenet")
+            finished = recipes.finish_views(one | {"seeds": tf.constant(seed[np.newaxis])}, recipe="imagenet")
             for name in ("large", "small"):
                 self.assertAllClose(finished[name], expected[name], rtol=0, atol=2e-5)
 
@@ -323,7 +324,7 @@ class StreamedPipelineTest(tf.test.TestCase, parameterized.TestCase):
             self.assertNotIn("seeds", batch)
             self.assertEqual((crops["seeds"].shape, crops["seeds"].dtype), ((16, 2), np.int64))
             self.assertGreater(np.abs(crops["large"] - batch["large"]).max(), 0.1)
-            later = views.finish_views({name: tf.constant(crops[name]) for name in crops}, recipe="imagenet")
+            later = recipes.finish_views({name: tf.constant(crops[name]) for name in crops}, recipe="imagenet")
             self.assertSame([later], [batch], atol=1e-5)
 
     def test_shapes_are_static(self):

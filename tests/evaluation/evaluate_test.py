@@ -12,13 +12,13 @@ import tensorflow as tf
 from absl import flags
 from absl.testing import flagsaver, parameterized
 
-from semppl.configs import run_flags
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.label_split import visible_labels
 from semppl.data.sources import NO_LABEL, ImageSet, Source, load_source
 from semppl.evaluation import evaluate as evaluation
 from semppl.evaluation.nearest_neighbours import nearest_neighbour_classes
 from semppl.layers.networks import OnlineNetwork
+from semppl.programs import run_flags
 from semppl.tests import testing, tiny  # noqa: F401  (testing marks the flags as parsed)
 
 

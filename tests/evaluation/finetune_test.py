@@ -11,7 +11,6 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import flagsaver, parameterized
 
-from semppl.configs import run_flags
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.label_split import visible_labels
 from semppl.data.sources import NO_LABEL, ImageSet, Source, load_source
@@ -19,6 +18,7 @@ from semppl.evaluation import finetune as program
 from semppl.evaluation import protocols, transfer
 from semppl.evaluation.finetune import finetune
 from semppl.layers.networks import OnlineNetwork
+from semppl.programs import run_flags
 from semppl.tests import testing, tiny  # noqa: F401  (testing marks the flags as parsed)
 
 

@@ -12,7 +12,8 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from semppl.data.sources import load_source
-from semppl.export import convert, export_model, runtimes
+from semppl.export import convert, export_model
+from semppl.export.model import runtimes
 from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
 from semppl.tests.export.random_runs import write_run
 

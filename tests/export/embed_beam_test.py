@@ -17,7 +17,7 @@ import tensorflow as tf
 import semppl
 from semppl.data.sources import load_source
 from semppl.export import embed, embed_beam, export_model
-from semppl.export.embeddings import read_embeddings
+from semppl.export.collections.embeddings import read_embeddings
 from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
 from semppl.tests.export.random_runs import write_run
 

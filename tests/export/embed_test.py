@@ -18,8 +18,9 @@ from PIL import Image
 import semppl
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.sources import load_source
-from semppl.export import embed, embeddings, export_model
-from semppl.export.collection import open_collections
+from semppl.export import embed, export_model
+from semppl.export.collections import embeddings
+from semppl.export.collections.collection import open_collections
 from semppl.tests import testing, tiny  # noqa: F401  (before TensorFlow runs anything)
 from semppl.tests.export.random_runs import write_run
 

@@ -18,14 +18,15 @@ from absl.testing import flagsaver, parameterized
 from tensorflow.core.protobuf import saved_model_pb2
 
 from semppl.data.sources import load_source
-from semppl.export import embedder, export_model, warmup
-from semppl.export.evidence import Evidence, Trust
-from semppl.export.run_evidence import RunImages
+from semppl.export import export_model
+from semppl.export.memory.evidence import Evidence, Trust
+from semppl.export.memory.run_images import RunImages
+from semppl.export.model import embedder, warmup
 from semppl.export.serving.extra import has_serving
-from semppl.layers.preprocessing import fingerprints, test_view
+from semppl.layers.inputs.preparation import fingerprints, test_view
+from semppl.runs import checkpoints
 from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
 from semppl.tests.export.random_runs import write_run
-from semppl.trainers import checkpoints
 
 EMBEDDING = {"serving_default", "embed_bytes", "embed_images"}
 ANSWERING = EMBEDDING | {"classify_embeddings", "neighbours", "ood"}

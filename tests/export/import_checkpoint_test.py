@@ -16,11 +16,12 @@ from absl.testing import parameterized
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data import sources
 from semppl.evaluation import evaluate
-from semppl.export import export_model, haiku_checkpoint, import_checkpoint, keras_checkpoint, simclr_checkpoint
-from semppl.layers import resnet
+from semppl.export import export_model, import_checkpoint
+from semppl.export.foreign import haiku, keras_applications, simclr
+from semppl.layers.encoders import resnet
+from semppl.runs import checkpoints
 from semppl.tests import testing
-from semppl.tests.export import foreign_networks
-from semppl.trainers import checkpoints
+from semppl.tests.export.foreign import foreign_networks
 
 _RAW = {"recipe": "identity", "large_size": 64, "pixel_mean": (0.0,) * 3, "pixel_stddev": (1.0,) * 3}
 _SMALL = {"recipe": "identity", "large_size": 32, "head_width": 16, "embedding_width": 8}
@@ -156,13 +157,13 @@ class OfficialTest(_TestCase):
             shapes = foreign_networks.official_shapes(blocks, channels=16, version=version, stem_size=stem_size)
             name = f"resnet{depth}{'_v2' if version == 2 else ''}{'_cifar' if stem_size == 3 else ''}"
             self._official(shapes)
-            self.assertEqual(haiku_checkpoint.read(self._source).settings, {"encoder": name, "width": 0.25})
+            self.assertEqual(haiku.read(self._source).settings, {"encoder": name, "width": 0.25})
 
     @parameterized.parameters((50, (3, 4, 6, 3)), (101, (3, 4, 23, 3)), (152, (3, 8, 36, 3)), (200, (3, 24, 36, 3)))
     def test_bottleneck_architectures_are_recognised(self, depth, blocks):
         shapes = foreign_networks.official_shapes(blocks, channels=8, bottleneck=True, module="res_net50")
         self._official(shapes)
-        self.assertEqual(haiku_checkpoint.read(self._source).settings, {"encoder": f"resnet{depth}", "width": 0.125})
+        self.assertEqual(haiku.read(self._source).settings, {"encoder": f"resnet{depth}", "width": 0.125})
 
     @parameterized.named_parameters(
         ("another_module", lambda tree: _rename(tree, "res_net18", "byol/~/encoder_x")),
@@ -194,7 +195,7 @@ class OfficialTest(_TestCase):
     )
     def test_heads_of_another_form_start_anew_and_are_named(self, heads, lacks):
         self._official(foreign_networks.official_shapes(**_TINY) | heads)
-        checkpoint = haiku_checkpoint.read(self._source)
+        checkpoint = haiku.read(self._source)
         self.assertEqual(checkpoint.lacks, lacks)
         self.assertEqual("head_width" in checkpoint.settings, "projector" not in lacks)
 
@@ -427,7 +428,7 @@ class SimclrTest(_TestCase):
         )
         kernels = [shape for kind, shape in layers if kind == "conv2d"]
         name = f"{'sk_' if selective else ''}resnet{depth}{stem}_simclr"
-        self.assertEqual(simclr_checkpoint._settings(kernels, ""), {"encoder": name, "width": 2.0})
+        self.assertEqual(simclr._settings(kernels, ""), {"encoder": name, "width": 2.0})
 
     def test_a_checkpoint_of_tensorflow_2_is_read_by_the_names_of_its_variables(self):
         arrays = foreign_networks.simclr_arrays(blocks=(2, 2, 2, 2), bottleneck=False, selective=False, channels=8)
@@ -511,7 +512,7 @@ class KerasTest(_TestCase):
         with tf.Graph().as_default():
             application = getattr(tf.keras.applications, f"ResNet{depth}")(weights=None, include_top=False)
             convolutions = [layer.name for layer in application.layers if isinstance(layer, tf.keras.layers.Conv2D)]
-        self.assertEqual([f"{layer}_conv" for layer in keras_checkpoint._layers_in_order(depth)], convolutions)
+        self.assertEqual([f"{layer}_conv" for layer in keras_applications._layers_in_order(depth)], convolutions)
 
     def test_another_network_of_keras_is_described(self):
         model = tf.keras.Sequential([tf.keras.layers.Dense(2, input_shape=(3,))])

@@ -12,16 +12,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
 
-from semppl.data.decoding import Decoding, decode_file
+from semppl.data.files.decoding import Decoding, decode_file
 from semppl.data.sources import load_source
-from semppl.export import client, convert, embed_beam, export_model, runtimes
+from semppl.export import client, convert, embed_beam, export_model
+from semppl.export.model import runtimes
 from semppl.export.serving.extra import has_serving
 from semppl.export.serving.model_versions import ModelVersions
 from semppl.export.serving.predictor import Limits, Predictor
-from semppl.layers.preprocessing import test_view
+from semppl.layers.inputs.preparation import test_view
+from semppl.runs import checkpoints
 from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
 from semppl.tests.export.random_runs import write_run
-from semppl.trainers import checkpoints
 
 _TOLERANCE = 1e-4
 

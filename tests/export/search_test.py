@@ -18,12 +18,14 @@ from google.protobuf import text_format
 from PIL import Image
 from tensorboard.plugins.projector import projector_config_pb2
 
-from semppl.data.decoding import encode
+from semppl.data.files.decoding import encode
 from semppl.data.sources import load_source
-from semppl.export import embed, export_model, extras, index, nearest, search
-from semppl.export.collection import read_picture
-from semppl.export.embeddings import read_embeddings
-from semppl.export.thumbnails import thumbnail
+from semppl.export import embed, export_model, index, search
+from semppl.export.collections import faiss_index
+from semppl.export.collections.collection import read_picture
+from semppl.export.collections.embeddings import read_embeddings
+from semppl.export.collections.thumbnails import thumbnail
+from semppl.programs import extras
 from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
 from semppl.tests.export.random_runs import write_run
 
@@ -40,7 +42,7 @@ def _unit(rng, shape):
 class NearestTest(tf.test.TestCase):
     def test_few_are_compared_exactly(self):
         vectors = _unit(np.random.default_rng(0), (200, 16))
-        built = nearest.build(vectors)
+        built = faiss_index.build(vectors)
         similarities, places = built.search(vectors[:5], 7)
         expected = vectors[:5] @ vectors.T
         self.assertEqual((built.kind, built.recall), ("exact", 1.0))
@@ -49,12 +51,12 @@ class NearestTest(tf.test.TestCase):
 
     def test_more_than_there_are_cannot_be_found(self):
         self.assertEqual(
-            nearest.build(_unit(np.random.default_rng(0), (3, 4))).search(np.ones([1, 4]), 9)[1].shape, (1, 3)
+            faiss_index.build(_unit(np.random.default_rng(0), (3, 4))).search(np.ones([1, 4]), 9)[1].shape, (1, 3)
         )
 
     def test_so_many_cells_are_searched_as_the_recall_takes(self):
         vectors = _unit(np.random.default_rng(1), (4000, 16))
-        low, high = (nearest.build(vectors, kind="cells", min_recall=recall) for recall in (0.3, 0.98))
+        low, high = (faiss_index.build(vectors, kind="cells", min_recall=recall) for recall in (0.3, 0.98))
         self.assertLess(low.cells_searched, high.cells_searched)
         self.assertLess(low.recall, high.recall)
         self.assertGreaterEqual(high.recall, 0.98)
@@ -67,12 +69,12 @@ class NearestTest(tf.test.TestCase):
     def test_recall_counts_the_others_that_are_as_near(self):
         best = np.array([[1.0, 0.9, 0.8], [1.0, 0.5, 0.4]])
         found = np.array([[1.0, 0.9, 0.7], [1.0, 0.5, -np.inf]])
-        self.assertEqual(nearest.recall(found, best), 0.5)
-        self.assertEqual(nearest.recall(best, best), 1.0)
+        self.assertEqual(faiss_index.recall(found, best), 0.5)
+        self.assertEqual(faiss_index.recall(best, best), 1.0)
 
     def test_an_unknown_kind_is_refused(self):
         with self.assertRaisesRegex(ValueError, "--kind must be one of auto, exact, cells. Received: tree"):
-            nearest.build(np.eye(2, dtype=np.float32), kind="tree")
+            faiss_index.build(np.eye(2, dtype=np.float32), kind="tree")
 
 
 class ThumbnailTest(tf.test.TestCase):

@@ -13,8 +13,8 @@ from absl.testing import flagsaver, parameterized
 
 from semppl.data.sources import load_source
 from semppl.export import export_model, update_memory
-from semppl.export.evidence import Evidence
-from semppl.export.variables import exchange_variables
+from semppl.export.memory.evidence import Evidence
+from semppl.export.model.variables import exchange_variables
 from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
 from semppl.tests.export.random_runs import write_run
 

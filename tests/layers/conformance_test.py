@@ -12,7 +12,9 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from semppl import layers
-from semppl.layers import convnet, embedding_queue, heads, networks, normalisation, resnet, selective_kernel, small_maps
+from semppl.layers import embedding_queue, heads, networks
+from semppl.layers.blocks import normalisation, small_maps
+from semppl.layers.encoders import convnet, resnet, selective_kernel
 
 _NETWORK = {
     "encoder": "convnet",

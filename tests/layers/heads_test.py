@@ -6,7 +6,7 @@ from absl.testing import parameterized
 
 from semppl.layers import heads
 from semppl.tests import testing
-from semppl.tests.layers import haiku_goldens
+from semppl.tests.export.foreign import haiku_goldens
 
 
 def _random(shape, seed=0):

@@ -7,8 +7,9 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.runs import checkpoints
 from semppl.tests import testing, tiny
-from semppl.trainers import checkpoints, initial_encoder, pretrain
+from semppl.trainers import initial_encoder, pretrain
 
 _SUPERVISED = {"method": "supervised", "labelled_batch_size": 16, "queue_size": 16}
 

@@ -5,7 +5,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.layers import normalisation
+from semppl.layers.blocks import normalisation
 from semppl.tests import testing, tiny
 from semppl.trainers import micro_batches, pretrain
 

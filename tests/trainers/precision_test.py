@@ -10,7 +10,7 @@ from absl.testing import flagsaver, parameterized
 from semppl import configs
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.evaluation.evaluate import evaluate
-from semppl.layers.precision import PRECISIONS
+from semppl.layers.blocks.precision import PRECISIONS
 from semppl.tests import testing, tiny
 from semppl.trainers import pretrain
 

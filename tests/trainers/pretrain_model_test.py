@@ -8,7 +8,8 @@ from absl.testing import parameterized
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.tests import testing, tiny
-from semppl.trainers import lars, pretrain, semppl, supervised
+from semppl.trainers import pretrain, semppl, supervised
+from semppl.trainers.optimisers import lars
 
 _SUPERVISED = {"method": "supervised", "labelled_batch_size": 16, "queue_size": 16}
 

@@ -19,9 +19,12 @@ from absl.testing import flagsaver, parameterized
 from tensorboard.backend.event_processing import event_accumulator
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.runs import checkpoints
 from semppl.tests import testing
 from semppl.tests.trainers import runs
-from semppl.trainers import callbacks, checkpoints, pretrain, strategy
+from semppl.trainers import pretrain
+from semppl.trainers.devices import strategy
+from semppl.trainers.reports import callbacks
 
 _SETTINGS = {
     "labels_per_class": 1,

@@ -1,0 +1,1 @@
+"""A folder of pictures: listing, label file, decoding, inspection, cache."""

@@ -1,0 +1,227 @@
+"""Decoded and shrunk pictures, kept as TFRecords: decoding photographs takes longer than training a small encoder on them."""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from semppl.data.files.decoding import Decoding, encode, shrink, shrink_mask
+from semppl.data.files.folder import Folder
+from semppl.data.files.inspection import Inspection, inspect_folder, place_of
+from semppl.data.files.lost_pictures import PictureLost
+from semppl.data.files.picture_files import PictureFiles
+from semppl.data.records.index import index_records
+from semppl.data.records.reader import read_records
+from semppl.data.streaming import Encoded, decode_picture
+
+_VERSION = 1  # of what is kept
+_PICTURES_A_FILE = 1000
+_REPORT_EVERY = 5000
+
+
+class NotCached(OSError):
+    """A cache that cannot be written, or is damaged."""
+
+
+class Spool:
+    """Pictures that are decoded for the inspection, written on the way, so that the cache need not decode them again.
+
+    Args:
+        folder: to write in; it is made with the first picture.
+        decoding: how the pictures were decoded.
+    """
+
+    def __init__(self, folder: pathlib.Path, decoding: Decoding) -> None:
+        self.folder = folder
+        self._decoding = decoding
+        self._count = 0
+        self._writer: tf.io.TFRecordWriter | None = None
+
+    def prepare(self, path: str, pixels: np.ndarray, mask: np.ndarray | None) -> bytes:
+        """Shrinks and encodes: see `inspection.Sink`."""
+        side = self._decoding.shrink
+        return _example(path, shrink(pixels, side), b"" if mask is None else encode(shrink_mask(mask, side)))
+
+    def add(self, prepared: bytes) -> None:
+        """Writes: see `inspection.Sink`."""
+        if self._count % _PICTURES_A_FILE == 0:
+            self.close()
+            self.folder.mkdir(exist_ok=True)
+            self._writer = tf.io.TFRecordWriter(str(self.folder / f"{self._count // _PICTURES_A_FILE:06}.tfrecord"))
+        if self._writer is not None:
+            self._writer.write(prepared)
+        self._count += 1
+
+    def close(self) -> None:
+        """Ends the file that is being written."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def become(self, folder: pathlib.Path, count: int) -> bool:
+        """Renames what was written to a cache of `count` pictures; tells whether these are it."""
+        self.close()
+        if not count or self._count != count:
+            return False
+        _finish(self.folder, folder, self._decoding)
+        return True
+
+
+def inspected_and_cached(
+    folder: Folder, decoding: Decoding, cache_dir: str, *, check: Callable[[Inspection], None]
+) -> tuple[PictureFiles, Encoded]:
+    """Looks at the pictures of a folder and caches them: each is decoded once.
+
+    Args:
+        folder: which pictures.
+        decoding: how.
+        cache_dir: folder of caches.
+        check: raises if so many pictures are of no use that nothing is to be cached.
+
+    Returns:
+        The usable pictures, and what reads them from the cache: see `cached_encoded`.
+
+    Raises:
+        NotCached: if it cannot be written, naming the flag.
+    """
+    place = place_of(folder, decoding, cache_dir)
+    aside = place.with_name(f".{place.stem}-spool")
+    spool = Spool(aside, decoding)
+    with _written(place.parent), _locked(place), _removed(aside):
+        inspection = inspect_folder(folder, decoding, cache_dir=cache_dir, sink=spool)
+        spool.close()
+        check(inspection)
+        files = PictureFiles(folder, inspection, decoding)
+        return files, cached_encoded(files, cache_dir, spool)
+
+
+def cached_encoded(files: PictureFiles, cache_dir: str, spool: Spool | None = None) -> Encoded:
+    """Returns what reads the usable pictures, as `picture_files.read_encoded`, from a cache that is filled if need be.
+
+    The cache is a folder named after the pictures' contents and how they are decoded: other pictures, or other settings, make
+    another one. It is written aside and renamed, while other runs that want the same wait.
+
+    Args:
+        files: which pictures.
+        cache_dir: folder of caches.
+        spool: pictures that were decoded already; if they are all, they are the cache.
+
+    Raises:
+        NotCached: if it cannot be written, or is damaged, naming the flag.
+    """
+    folder = pathlib.Path(cache_dir) / f"pictures-{_key(files)}"
+    if not folder.is_dir():
+        with _written(pathlib.Path(cache_dir)), _locked(folder):
+            if not folder.is_dir() and not (spool and spool.become(folder, len(files.positions))):
+                _fill(folder, files)
+    paths = sorted(str(path) for path in folder.glob("*.tfrecord"))
+    try:
+        records = index_records(paths)
+    except ValueError as error:
+        raise NotCached(f"--cache_dir is damaged: remove {folder}, and it is made again ({error})") from error
+    return read_records(records, "image", "mask" if files.have_masks else "")
+
+
+def _key(files: PictureFiles) -> str:
+    digest = hashlib.blake2b(f"{_VERSION} {files.decoding}".encode(), digest_size=12)
+    for position in files.positions:
+        digest.update(files.inspection.digests[position].tobytes())
+        digest.update(b"\1" if files.folder.rows[position].mask else b"\0")
+    return digest.hexdigest()
+
+
+def _fill(folder: pathlib.Path, files: PictureFiles) -> None:
+    """Decodes every picture once, in parallel, and writes them in order."""
+    positions = files.positions.tolist()
+    print(f"caching {len(positions)} pictures in {folder}, once", file=sys.stderr, flush=True)
+    for left in folder.parent.glob(f".{folder.name}-*"):  # of a run that was killed; the lock says that none writes now
+        shutil.rmtree(left, ignore_errors=True)
+    aside = pathlib.Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    try:
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            for first in range(0, len(positions), _PICTURES_A_FILE):
+                some = positions[first : first + _PICTURES_A_FILE]
+                with tf.io.TFRecordWriter(str(aside / f"{first // _PICTURES_A_FILE:06}.tfrecord")) as writer:
+                    for example in pool.map(lambda position: _decoded_example(files, position), some):
+                        writer.write(example)
+                if first and first % _REPORT_EVERY == 0:
+                    print(f"{first} of {len(positions)}", file=sys.stderr, flush=True)
+        _finish(aside, folder, files.decoding)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+
+
+def _finish(aside: pathlib.Path, folder: pathlib.Path, decoding: Decoding) -> None:
+    """Makes a cache of what was written aside."""
+    (aside / "settings.json").write_text(json.dumps(dataclasses.asdict(decoding), indent=2) + "\n")
+    aside.chmod(0o755)
+    aside.rename(folder)
+
+
+def _decoded_example(files: PictureFiles, position: int) -> bytes:
+    picture = files.read(position)
+    pixels = decode_picture(tf.constant(picture["image"]), files.decoding.channels).numpy()
+    return _example(files.folder.paths[position], pixels, picture["mask"])
+
+
+def _example(path: str, pixels: np.ndarray, mask: bytes) -> bytes:
+    """A picture as a PNG file, whatever it was, with its mask and its path."""
+    values = {"image": encode(pixels), "mask": mask, "path": os.fsencode(path)}
+    features = {name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[v])) for name, v in values.items()}
+    example: bytes = tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+    return example
+
+
+@contextlib.contextmanager
+def _removed(aside: pathlib.Path) -> Iterator[None]:
+    """Removes what a killed run left, and in the end what is left of this one."""
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        yield
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _written(cache_dir: pathlib.Path) -> Iterator[None]:
+    """Puts what goes wrong with the disk into one line.
+
+    Raises:
+        NotCached: naming the flag, the folder and what to do.
+    """
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        yield
+    except (PictureLost, NotCached):
+        raise
+    except (OSError, tf.errors.OpError) as error:
+        reason = str(error.strerror if isinstance(error, OSError) else error.message).splitlines()[0]
+        raise NotCached(
+            f"--cache_dir must be a folder that can be written, with room for the pictures. Received: {cache_dir} "
+            f"({reason.rpartition('; ')[2]}); make room, choose another, or do without"
+        ) from error
+
+
+@contextlib.contextmanager
+def _locked(folder: pathlib.Path) -> Iterator[None]:
+    """Holds a lock that ends with the process, however it ends."""
+    with folder.with_suffix(".lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):  # a file system without locks
+                raise
+        yield

@@ -1,0 +1,135 @@
+"""What a folder of pictures holds: the files at any depth, and what a CSV or the sub-folders say of them."""
+
+import dataclasses
+import os
+import pathlib
+import stat
+
+from semppl.data.files.decoding import EXTENSIONS
+from semppl.data.files.label_file import Row, canonical, read_label_file
+
+BY_FOLDER = "folders"
+"""In place of a CSV file: the first sub-folder is the class."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Folder:
+    """The picture files of a folder, sorted by path.
+
+    Attributes:
+        root: the folder.
+        paths: below it.
+        rows: what is known of each; without a word on it, a row of its path alone.
+        rows_without_file: paths that the CSV names, and that are not there.
+        files_without_row: how many pictures the CSV does not name.
+        unreadable: folders and links that cannot be followed, with the reason.
+        others: how many files are no pictures, by their names, or because the CSV names them as masks.
+    """
+
+    root: pathlib.Path
+    paths: tuple[str, ...]
+    rows: tuple[Row, ...]
+    rows_without_file: tuple[str, ...] = ()
+    files_without_row: int = 0
+    unreadable: tuple[str, ...] = ()
+    others: int = 0
+
+    def read(self, number: int) -> bytes:
+        """Returns the bytes of a picture file."""
+        return (self.root / self.paths[number]).read_bytes()
+
+    def mask(self, number: int) -> bytes:
+        """Returns the bytes of the mask of a picture; empty where there is none."""
+        path = self.rows[number].mask
+        return (self.root / path).read_bytes() if path else b""
+
+    def state(self) -> str:
+        """Identifies the files, by name, size and time."""
+        parts = [part for path, row in zip(self.paths, self.rows, strict=True) for part in (path, row.mask)]
+        return "\n".join(f"{part} {_size_and_time(self.root / part) if part else ''}" for part in parts)
+
+
+def list_folder(argument: str, *, flag: str = "data") -> Folder:
+    """Looks for pictures, by the ends of their names, at any depth.
+
+    Args:
+        argument: `PATH`, `PATH?labels=FILE.csv` or `PATH?labels=folders`; a file is looked for in the folder, then where the
+            command was started.
+        flag: to name in errors.
+
+    Raises:
+        ValueError: if there is no such folder, no picture in it, or no such label file.
+    """
+    before, marker, after = argument.rpartition("?labels=")
+    path, labels = (before, after) if marker else (argument, "")
+    root = pathlib.Path(path).expanduser()
+    if not path or not root.is_dir():
+        raise ValueError(f"--{flag} must name a folder after folder:. Received: {path or 'nothing'}")
+    paths, unreadable, others = _walk(root)
+    if not paths:
+        kinds = " ".join(sorted(EXTENSIONS))
+        but = f" that can be opened ({unreadable[0]})" if unreadable else ""
+        raise ValueError(f"--{flag} must be a folder with a picture in it ({kinds}). Received: {root}, with none{but}")
+    if labels == BY_FOLDER:
+        rows = tuple(Row(path, path.split("/")[0] if "/" in path else "") for path in paths)
+        return Folder(root, paths, rows, (), 0, unreadable, others)
+    known = read_label_file(_label_file(root, labels, flag), root) if labels else {}
+    masks = {canonical(row.mask) for row in known.values() if row.mask} - {canonical(path) for path in known}
+    pictures = tuple(path for path in paths if canonical(path) not in masks)
+    paths, others = pictures, others + len(paths) - len(pictures)
+    by_path = {canonical(path): path for path in paths}
+    rows = tuple(known.get(canonical(path), Row(path, "")) for path in paths)
+    missing = tuple(path for path in known if path not in by_path)
+    unnamed = sum(canonical(path) not in known for path in paths) if labels else 0
+    return Folder(root, paths, rows, missing, unnamed, unreadable, others)
+
+
+def _label_file(root: pathlib.Path, labels: str, flag: str) -> pathlib.Path:
+    places = (root / labels, pathlib.Path(labels).expanduser())
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise ValueError(
+            f"--{flag} must name a CSV file after ?labels=, in the folder or here, or `{BY_FOLDER}`. Received: {labels}"
+        )
+    return found
+
+
+def _size_and_time(path: pathlib.Path) -> str:
+    try:
+        status = path.stat()
+    except OSError as error:
+        return str(error.errno)
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def _walk(root: pathlib.Path) -> tuple[tuple[str, ...], tuple[str, ...], int]:
+    """Returns the pictures' paths below the root, what cannot be followed, and how many other files there are.
+
+    Links are followed, and no folder is entered twice: a loop of links ends.
+    """
+    paths, unreadable, others, entered = [], [], 0, set()
+
+    def refused(error: OSError) -> None:
+        unreadable.append(f"{error.filename}: {error.strerror}")
+
+    for folder, children, names in os.walk(root, followlinks=True, onerror=refused):
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in entered:
+            children.clear()
+            continue
+        entered.add((status.st_dev, status.st_ino))
+        children[:] = sorted(name for name in children if not name.startswith("."))
+        for name in names:
+            path = pathlib.Path(folder, name)
+            if name.startswith(".") or path.suffix.lower() not in EXTENSIONS:
+                others += 1
+                continue
+            try:
+                reason = "" if stat.S_ISREG(path.stat().st_mode) else "no regular file"
+            except OSError as error:
+                reason = "a link to nothing" if path.is_symlink() else str(error.strerror)
+            if reason:
+                unreadable.append(f"{path}: {reason}")
+            else:
+                paths.append(path.relative_to(root).as_posix())
+    return tuple(sorted(paths)), tuple(unreadable), others

@@ -1,0 +1,120 @@
+"""Picture files as images that stay on disk: whatever their format, training gets bytes that TensorFlow decodes right."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from semppl.data.files.decoding import Decoding, decode_file, decode_mask, encode
+from semppl.data.files.folder import Folder
+from semppl.data.files.inspection import Inspection, digest, shown
+from semppl.data.files.lost_pictures import PictureLost
+from semppl.data.images import NO_LABEL
+from semppl.data.streaming import Encoded, StreamedImageSet
+
+
+@dataclasses.dataclass(frozen=True)
+class PictureFiles:
+    """The usable pictures of a folder, numbered through in the order of their paths.
+
+    Attributes:
+        folder: which pictures.
+        inspection: of it.
+        decoding: how they are decoded.
+    """
+
+    folder: Folder
+    inspection: Inspection
+    decoding: Decoding
+
+    @property
+    def positions(self) -> np.ndarray:
+        """`[m]` places of the usable pictures in the folder."""
+        return np.flatnonzero(self.inspection.usable)
+
+    @property
+    def have_masks(self) -> bool:
+        """Whether any of them has a mask."""
+        return any(self.folder.rows[position].mask for position in self.positions)
+
+    def read(self, position: int) -> dict[str, bytes]:
+        """Reads a picture; any number of threads may read at once.
+
+        Args:
+            position: place in the folder.
+
+        Returns:
+            image: the file itself, where TensorFlow decodes it right and it need not be shrunk; else a PNG file of its pixels.
+            mask: the same of its mask; empty where there is none.
+
+        Raises:
+            PictureLost: if the file is not what it was when it was looked at.
+        """
+        data, mask = self._unchanged(position)
+        small = not self.decoding.shrink or min(self.inspection.sizes[position]) <= self.decoding.shrink
+        if not (self.inspection.plain[position] and small):
+            pixels, _ = decode_file(data, self.decoding, truncated=bool(self.inspection.truncated[position]))
+            data = encode(pixels)
+        return {"image": data, "mask": encode(decode_mask(mask, self.decoding)) if mask else b""}
+
+    def _unchanged(self, position: int) -> tuple[bytes, bytes]:
+        """Reads the files of a picture and of its mask, and compares them with what was looked at."""
+        try:
+            data, mask = self.folder.read(position), self.folder.mask(position)
+        except (OSError, ValueError) as error:
+            raise self._lost(
+                position, (error.strerror if isinstance(error, OSError) else None) or str(error)
+            ) from error
+        if digest(data, mask) != self.inspection.digests[position].tobytes():
+            raise self._lost(position, "other contents")
+        return data, mask
+
+    def _lost(self, position: int, received: str) -> PictureLost:
+        path = shown(self.folder.paths[position])
+        return PictureLost(
+            f"{self.folder.root} must keep its pictures while they are read. Received: {path}: {received}; put it back, or start "
+            "with a new --workdir"
+        )
+
+
+def read_encoded(files: PictureFiles) -> Encoded:
+    """Returns what reads the usable pictures, numbered through, from their files: see `StreamedImageSet.encoded`."""
+    positions, columns = files.positions, ("image", "mask") if files.have_masks else ("image",)
+
+    def read(ids: np.ndarray) -> list[np.ndarray]:
+        pictures = [files.read(positions[i]) for i in ids]
+        return [np.array([picture[name] for picture in pictures], object) for name in columns]
+
+    def encoded(ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        # Not stateful: else tf.data would call it from one thread only.
+        strings = tf.numpy_function(read, [ids], [tf.string] * len(columns), stateful=False)
+        return {name: tf.ensure_shape(part, ids.shape) for name, part in zip(columns, strings, strict=True)}
+
+    return encoded
+
+
+def open_pictures(files: PictureFiles, encoded: Encoded) -> tuple[StreamedImageSet, tuple[str, ...]]:
+    """Adds labels, names and groups to what reads the usable pictures.
+
+    Args:
+        files: which pictures.
+        encoded: reads them, numbered through.
+
+    Returns:
+        The pictures, and what their classes are called, sorted as texts: "10" before "2".
+    """
+    rows = [files.folder.rows[position] for position in files.positions]
+    class_names = tuple(sorted({row.label for row in rows} - {""}))
+    number = {name: label for label, name in enumerate(class_names)} | {"": NO_LABEL}
+    labels = np.array([number[row.label] for row in rows], np.int32)
+    paths = tuple(files.folder.paths[position] for position in files.positions)
+    groups = _groups([row.id for row in rows])
+    return StreamedImageSet(encoded, files.decoding.channels, labels, paths, groups), class_names
+
+
+def _groups(ids: list[str]) -> np.ndarray | None:
+    """`[m]` int64: the place of the first picture with the same id; its own place where there is none."""
+    if not any(ids):
+        return None
+    first: dict[str, int] = {}
+    return np.array([first.setdefault(name, place) if name else place for place, name in enumerate(ids)], np.int64)

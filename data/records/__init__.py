@@ -1,0 +1,1 @@
+"""TFRecord files of pictures: index, reader, catalogue."""

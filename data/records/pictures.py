@@ -1,0 +1,84 @@
+"""Pictures in the user's own TFRecord files, examined and decoded as those of a folder are."""
+
+import dataclasses
+import glob
+import os
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from semppl.data.files.folder import Folder
+from semppl.data.files.label_file import Row
+from semppl.data.images import NO_LABEL
+from semppl.data.records.catalogue import read_catalogue
+from semppl.data.records.index import RecordFiles
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RecordedPictures(Folder):
+    """The pictures of TFRecord files, as if each stood in a file of its own.
+
+    Attributes:
+        records: where they stand.
+        feature: of `tf.train.Example`s, the picture file.
+        mask_feature: its mask; empty: there is none.
+    """
+
+    records: RecordFiles
+    feature: str
+    mask_feature: str = ""
+
+    def read(self, number: int) -> bytes:
+        """Returns a picture file; empty where the record has none."""
+        return self._value(number, self.feature)
+
+    def mask(self, number: int) -> bytes:
+        """Returns the file of a picture's mask; empty where there is none."""
+        return self._value(number, self.mask_feature) if self.mask_feature else b""
+
+    def _value(self, number: int, feature: str) -> bytes:
+        (record,) = self.records.read(np.array([number]))
+        values = tf.train.Example.FromString(record).features.feature[feature].bytes_list.value
+        return bytes(values[0]) if values else b""
+
+    def state(self) -> str:
+        """Identifies what is read: the files, by size and time, and the features."""
+        files = (f"{path} {os.stat(path).st_size} {os.stat(path).st_mtime_ns}" for path in self.records.paths)
+        return "\n".join((self.feature, self.mask_feature, *files))
+
+
+def list_records(
+    pattern: str, *, image: str, label: str, name: str, mask: str = "", flag: str = "data"
+) -> RecordedPictures:
+    """Finds the pictures of TFRecord files of `tf.train.Example`s, in the order of the files' names.
+
+    Args:
+        pattern: of the files' paths, with `*`, `?` and `[…]`.
+        image: the feature with the picture file.
+        label: the feature with its class, an integer; records without it, or with a negative one, are unlabelled.
+        name: the feature with its name, a text; empty: pictures are named after their file and place.
+        mask: the feature with its mask, which all records then have; empty: there is none.
+        flag: to name in errors.
+
+    Raises:
+        ValueError: if there is no such file, or one is damaged.
+    """
+    paths = sorted(glob.glob(os.path.expanduser(pattern), recursive=True))
+    if not paths:
+        raise ValueError(f"--{flag} must match a TFRecord file after tfrecord:. Received: {pattern or 'nothing'}")
+    catalogue = read_catalogue(paths, label=label, name=name, unlabelled=NO_LABEL)
+    labels = [str(number) if number > NO_LABEL else "" for number in catalogue.labels.tolist()]
+    if name:
+        names = [text.decode("utf-8", "surrogateescape") for text in catalogue.names.tolist()]
+    else:
+        files = catalogue.records.files
+        firsts = np.searchsorted(files, files, side="left")
+        names = [
+            f"{os.path.basename(paths[file])}#{i - first}"
+            for i, (file, first) in enumerate(zip(files, firsts, strict=True))
+        ]
+    rows = tuple(Row(*row, mask=mask) for row in zip(names, labels, strict=True))
+    return RecordedPictures(
+        pathlib.Path(pattern), tuple(names), rows, records=catalogue.records, feature=image, mask_feature=mask
+    )

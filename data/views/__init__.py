@@ -1,0 +1,1 @@
+"""From images to views: recipes, crops, augmentations, geometry, randomness."""

@@ -1,0 +1,1 @@
+"""Examines data before a run."""

@@ -1,0 +1,312 @@
+"""Examines the data of a run before an hour is wasted on them: writes `doctor.json` and one page to look at, `doctor.html`.
+
+python -m semppl.doctor.examine --flagfile=configs/own_pictures_cpu.flags \\
+  --data='folder:PICTURES?labels=labels.csv' --workdir=outputs/own
+"""
+
+import dataclasses
+import json
+import pathlib
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from typing import Any
+
+from semppl.programs import quiet  # before TensorFlow
+
+# isort: split
+
+import numpy as np
+import tensorflow as tf
+from absl import flags
+
+from semppl.configs.hyperparameters import Hyperparameters, held_out_share
+from semppl.data.files.folder import list_folder
+from semppl.data.files.inspection import count_lost, inspect_folder, summary
+from semppl.data.images import NO_LABEL, Images, Source
+from semppl.data.label_split import labels_of_run
+from semppl.data.splits import decoding_of, load_data, split_specs
+from semppl.doctor.duplicates import Prints, exact_duplicates, near_duplicates
+from semppl.doctor.page import page
+from semppl.programs import hyperparameter_flags, run_flags
+from semppl.programs.hyperparameter_flags import hyperparameters_from_flags
+
+flags.adopt_module_key_flags(run_flags)
+flags.adopt_module_key_flags(hyperparameter_flags)
+
+_TRIAL_STEPS = flags.DEFINE_integer(
+    "trial_steps", 20, "Steps to train to measure time and memory; 0: none.", lower_bound=0
+)
+
+Report = dict[str, Any]
+_FEW_LABELS = 3
+_RARE = 0.1  # a class this small, beside the largest, makes the classes uneven
+_PAIRS = 200  # listed; all are counted
+_SIZES = (32, 48, 64, 96, 128, 224)
+_NEGATIVES = 40  # and half of a batch labelled: what did best, docs/results.md
+
+
+def examine(hyperparameters: Hyperparameters, *, trial_steps: int = 0) -> tuple[Report, Source | None]:
+    """Looks at everything that a run would read.
+
+    Args:
+        hyperparameters: of the run.
+        trial_steps: steps to train to measure time and memory; 0: none.
+
+    Returns:
+        The report, ready for JSON, and the images, or None where they cannot be loaded. `problems` lists what stops a run, and
+        what should be looked at.
+    """
+    report: Report = {"data": hyperparameters.data, "problems": [], "folders": _folders(hyperparameters)}
+    for folder in report["folders"]:
+        for line in folder["findings"]:
+            _warn(report, f"{folder['path']}: {line}")
+        bad, limit = folder["lost_fraction"], hyperparameters.max_bad_fraction
+        if bad > limit:
+            _stop(
+                report,
+                f"{folder['path']}: {bad:.1%} of the pictures cannot be used; --max_bad_fraction={limit} stops the run",
+            )
+    try:
+        source = load_data(dataclasses.replace(hyperparameters, max_bad_fraction=1.0))
+        visible = labels_of_run(source, hyperparameters)
+    except (ValueError, OSError) as error:
+        _stop(report, str(error))
+        return report, None
+    parts = _parts(source, visible)
+    report["parts"] = {name: len(part) for name, part in parts.items()}
+    report["classes"] = _classes(source, visible)
+    _judge_classes(report)
+    report["duplicates"] = _duplicates(report, parts)
+    report["suggestions"] = _suggestions(report, source)
+    if trial_steps and report["parts"].get("labelled"):
+        report["trial"] = _trial(report, hyperparameters, trial_steps, len(source.train))
+    return report, source
+
+
+def _stop(report: Report, text: str) -> None:
+    report["problems"].append({"stops": True, "text": text})
+
+
+def _warn(report: Report, text: str) -> None:
+    report["problems"].append({"stops": False, "text": text})
+
+
+def _folders(hyperparameters: Hyperparameters) -> list[Report]:
+    """Looks at the files of every folder that is named."""
+    found = []
+    for flag in ("data", "validation", "test"):
+        spec = getattr(hyperparameters, flag)
+        for part in split_specs(spec) if spec and held_out_share(spec) is None else ():
+            key, _, argument = part.partition(":")
+            if key != "folder":
+                continue
+            try:
+                folder = list_folder(argument, flag=flag)
+            except ValueError:  # load_data says so too
+                continue
+            inspection = inspect_folder(folder, decoding_of(hyperparameters), cache_dir=hyperparameters.cache_dir)
+            shorter = inspection.sizes[inspection.usable].min(1)
+            bad = np.flatnonzero(~inspection.usable)
+            found.append(
+                {
+                    "flag": flag,
+                    "path": str(folder.root),
+                    "pictures": len(folder.paths),
+                    "bad": len(bad),
+                    "lost_fraction": np.divide(*count_lost(folder, inspection)).item(),
+                    "bad_files": {_plain(folder.paths[i]): str(inspection.reasons[i]) for i in bad[:_PAIRS]},
+                    "rows_without_file": [_plain(path) for path in folder.rows_without_file[:_PAIRS]],
+                    "files_without_row": folder.files_without_row,
+                    "other_files": folder.others,
+                    "decoded_by_tensorflow": int((inspection.usable & inspection.plain).sum()),
+                    "shorter_side": dict(zip(("smallest", "median", "largest"), _quantiles(shorter), strict=True)),
+                    "findings": summary(folder, inspection),
+                }
+            )
+    return found
+
+
+def _quantiles(values: np.ndarray) -> list[int]:
+    return [int(value) for value in np.quantile(values, [0, 0.5, 1])] if len(values) else [0, 0, 0]
+
+
+def _parts(source: Source, visible: np.ndarray) -> dict[str, Images]:
+    """Splits the images by what they are for."""
+    parts: dict[str, Images] = {}
+    for name, chosen in (("labelled", visible != NO_LABEL), ("unlabelled", visible == NO_LABEL)):
+        if chosen.any():
+            parts[name] = source.train.select(np.flatnonzero(chosen))
+    for name in ("validation", "test"):
+        images = getattr(source, name)
+        if images is not None:
+            parts[name] = images
+    return parts
+
+
+def _classes(source: Source, visible: np.ndarray) -> dict[str, dict[str, int]]:
+    """Counts by class, of the labels that training sees and of those to judge by."""
+    labels = {"labelled": visible}
+    for name in ("validation", "test"):
+        images = getattr(source, name)
+        if images is not None:
+            labels[name] = images.labels
+    counts = {name: Counter(values.tolist()) for name, values in labels.items()}
+    return {
+        class_name: {name: count[label] for name, count in counts.items()}
+        for label, class_name in enumerate(source.class_names)
+    }
+
+
+def _judge_classes(report: Report) -> None:
+    labelled = {name: counts["labelled"] for name, counts in report["classes"].items()}
+    if not any(labelled.values()):
+        _stop(report, "no training image has a label")
+        return
+    if len(labelled) < 2:
+        _warn(report, "there is only one class")
+    rare = [name for name, count in labelled.items() if count < _FEW_LABELS]
+    if rare:
+        _warn(report, f"fewer than {_FEW_LABELS} labels: {', '.join(rare[:10])}")
+    if min(labelled.values()) < _RARE * max(labelled.values()):
+        _warn(report, f"classes are uneven: from {min(labelled.values())} to {max(labelled.values())} labels")
+    for split in ("validation", "test"):
+        missing = [name for name, counts in report["classes"].items() if counts.get(split) == 0]
+        if missing:
+            _warn(report, f"no {split} image of: {', '.join(missing[:10])}")
+
+
+def _duplicates(report: Report, parts: dict[str, Images]) -> Report:
+    """Looks for images that come twice, within and across parts."""
+    _say(f"comparing {sum(map(len, parts.values()))} images with each other")
+    prints = Prints.joined([Prints.of(images) for images in parts.values()])
+    where = [(name, position) for name, images in parts.items() for position in range(len(images))]
+    exact = [(group[0], other) for group in exact_duplicates(prints) for other in group[1:]]
+    near = near_duplicates(prints)
+    found: Report = {}
+    for kind, pairs in (("exact", exact), ("near", near)):
+        across = Counter(" – ".join((where[a][0], where[b][0])) for a, b in pairs)
+        listed = sorted(pairs, key=lambda pair: where[pair[0]][0] == where[pair[1]][0])[:_PAIRS]  # across parts first
+        found[kind] = {
+            "pairs": len(pairs),
+            "by_parts": dict(across.most_common()),
+            "listed": [[_named(parts, where[position]) for position in pair] for pair in listed],
+        }
+        leaks = sum(_leaks(where[a][0], where[b][0]) for a, b in pairs)
+        if leaks:
+            _warn(
+                report,
+                f"{leaks} {kind} duplicate(s) between training and the images to judge by: figures will flatter",
+            )
+        if len(pairs) > leaks:
+            _warn(report, f"{len(pairs) - leaks} {kind} duplicate(s) within training or within a test set")
+    odds = [(a, b) for a, b in exact if len({_label(parts, where[a]), _label(parts, where[b])} - {NO_LABEL}) > 1]
+    if odds:
+        _warn(report, f"{len(odds)} pair(s) of equal images have different labels")
+    return found
+
+
+def _leaks(first: str, second: str) -> bool:
+    return first != second and {first, second} != {"labelled", "unlabelled"}
+
+
+def _label(parts: dict[str, Images], where: tuple[str, int]) -> int:
+    return int(parts[where[0]].labels[where[1]])
+
+
+def _named(parts: dict[str, Images], where: tuple[str, int]) -> list[str | int]:
+    """Part, position in it, and name."""
+    part, position = where
+    names = parts[part].names
+    return [part, position, _plain(names[position]) if names else str(position)]
+
+
+def _suggestions(report: Report, source: Source) -> dict[str, str]:
+    """Suggests flags: what fits the pictures, the labels and the machine."""
+    accelerated = bool(tf.config.list_physical_devices("GPU"))
+    median = min(
+        (folder["shorter_side"]["median"] for folder in report["folders"] if folder["flag"] == "data"), default=0
+    )
+    largest = 224 if accelerated else 48
+    size = max((size for size in _SIZES if size <= min(0.75 * median, largest)), default=_SIZES[0])
+    batch = min(256 if accelerated else 64, max(16, len(source.train) // 4))
+    labelled = report["parts"].get("labelled", 0)
+    per_batch = batch if labelled == len(source.train) else min(labelled, batch // 2)
+    suggestions = {
+        "batch_size": str(batch),
+        "labelled_batch_size": str(per_batch),
+        "negatives": str(min(_NEGATIVES, batch - 1)),
+        "queue_size": str(10 * batch),
+    }
+    if median:
+        photographs = {"large_size": str(size), "small_size": str(max(16, size // 2)), "shrink": str(2 * size)}
+        recipe = "grey" if source.train.channels == 1 else "imagenet" if size > 32 else "cifar"
+        suggestions = {"flagfile": "configs/own_pictures_cpu.flags", "recipe": recipe} | photographs | suggestions
+    return suggestions
+
+
+def _trial(report: Report, hyperparameters: Hyperparameters, steps: int, num_images: int) -> Report | None:
+    """Trains a few steps in a process of its own, and reads the speed off what it prints."""
+    _say(f"training {steps} steps to see how long an epoch takes")
+    short = dataclasses.replace(hyperparameters, steps=steps, warmup_steps=0, max_bad_fraction=1.0)
+    settings = dataclasses.asdict(short)
+    arguments = [f"--{name}={','.join(map(str, v)) if isinstance(v, tuple) else v}" for name, v in settings.items()]
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "semppl.trainers.pretrain", *arguments, f"--workdir={folder}/trial"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    rate = re.findall(r"([\d.e+]+) images/s", done.stdout)
+    if done.returncode or not rate:
+        reason = done.stderr.strip().splitlines()[-1:] or ["no speed was told"]
+        _stop(report, f"a run of {steps} steps ends with: {reason[0].removeprefix('error: ')}")
+        return None
+    images_per_second = float(rate[-1])
+    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024  # Linux counts in KiB
+    seconds = num_images / images_per_second
+    return {"images_per_second": images_per_second, "seconds_per_epoch": round(seconds, 1), "memory_mb": round(memory)}
+
+
+def _plain(name: str) -> str:
+    """Makes a file name that is no Unicode fit to be written."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+@quiet.program
+def main(argv: list[str]) -> int:
+    """Runs from flags.
+
+    Returns:
+        The exit code: 0 a run can start; 1 something stops it; 2 wrong flags.
+    """
+    del argv
+    folder = pathlib.Path(run_flags.WORKDIR.value)
+    hyperparameters = hyperparameters_from_flags()
+    folder.mkdir(parents=True, exist_ok=True)
+    report, source = examine(hyperparameters, trial_steps=_TRIAL_STEPS.value)
+    (folder / "doctor.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    parts = _parts(source, labels_of_run(source, hyperparameters)) if source else {}
+    (folder / "doctor.html").write_text(page(report, parts, source.class_names if source else ()), encoding="utf-8")
+    for problem in report["problems"]:
+        print(f"{'stops the run' if problem['stops'] else 'look at'}: {problem['text']}")
+    if source:
+        counts = ", ".join(f"{count} {part}" for part, count in report["parts"].items())
+        print(f"{counts}; {len(report['classes'])} classes")
+        print("suggested: " + " ".join(f"--{name}={value}" for name, value in report["suggestions"].items()))
+    count = len(report["problems"])
+    print(f"{count} finding{'' if count == 1 else 's'}; {folder / 'doctor.html'}, {folder / 'doctor.json'}")
+    return int(any(problem["stops"] for problem in report["problems"]))
+
+
+def run() -> None:
+    """Is the console script."""
+    quiet.run(main, flags_parser=run_flags.parse)
+
+
+if __name__ == "__main__":
+    run()

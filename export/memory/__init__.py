@@ -1,0 +1,1 @@
+"""The labelled memory of a served model: votes, calibration, out-of-distribution score."""

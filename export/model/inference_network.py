@@ -1,0 +1,84 @@
+"""What becomes of a trained network before it is served: batch norm folded, and weights in fewer bits."""
+
+import contextlib
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+from semppl.configs.hyperparameters import Hyperparameters
+from semppl.layers.blocks.normalisation import BatchNorm
+from semppl.layers.networks import OnlineNetwork
+
+DTYPES = ("float32", "bfloat16", "float16", "int8")
+_LARGEST = 127  # of int8, on both sides of zero
+
+
+def fold_batch_norms(network: OnlineNetwork) -> None:
+    """Leaves of every batch norm that follows a linear layer only the offset; the network cannot be trained afterwards."""
+    for layer in network._flatten_layers():
+        for linear, norm in getattr(layer, "normalised", ()):
+            if isinstance(norm, BatchNorm):
+                norm.fold_into(linear)
+
+
+def in_half(network: OnlineNetwork, hyperparameters: Hyperparameters, dtype: str) -> OnlineNetwork:
+    """Copies a network into 16 bits: kernels, biases, and the arithmetic; offsets of norms and unit norms stay in float32.
+
+    Args:
+        network: built; of its batch norms some may be folded.
+        hyperparameters: of its run.
+        dtype: bfloat16 or float16.
+    """
+    former = tf.keras.mixed_precision.global_policy()
+    tf.keras.mixed_precision.set_global_policy(dtype)
+    try:
+        copy = OnlineNetwork(**hyperparameters.network, name=network.name)
+    finally:
+        tf.keras.mixed_precision.set_global_policy(former)
+    copy.build([None, hyperparameters.large_size, hyperparameters.large_size, hyperparameters.channels])
+    for old, new in zip(network.weights, copy.weights, strict=True):
+        new.assign(tf.cast(old, new.dtype))
+    for old, new in zip(network._flatten_layers(), copy._flatten_layers(), strict=True):
+        if isinstance(old, BatchNorm):
+            new.folded = old.folded
+    copy.trainable = False
+    return copy
+
+
+class Int8Kernels:
+    """Keeps the kernels of a network as whole numbers and a scale per output channel; the arithmetic stays in float32.
+
+    Args:
+        network: built; its kernels are not used any more.
+
+    Attributes:
+        weights: all that is left of the network's, with the kernels in int8.
+    """
+
+    def __init__(self, network: OnlineNetwork) -> None:
+        kinds = (tf.keras.layers.Conv2D, tf.keras.layers.Dense)
+        self._layers = [layer for layer in network._flatten_layers() if isinstance(layer, kinds)]
+        self._kernels = [_quantised(layer.kernel) for layer in self._layers]
+        replaced = {id(layer.kernel) for layer in self._layers}
+        kept = [weight for weight in network.weights if id(weight) not in replaced]
+        self.weights = [*kept, *(part for kernel in self._kernels for part in kernel)]
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Lets the layers compute with the kernels as they are kept."""
+        trained = [layer.kernel for layer in self._layers]
+        for layer, (values, scale) in zip(self._layers, self._kernels, strict=True):
+            object.__setattr__(layer, "kernel", tf.cast(values, scale.dtype) * scale)  # Keras would count weights again
+        try:
+            yield
+        finally:
+            for layer, kernel in zip(self._layers, trained, strict=True):
+                object.__setattr__(layer, "kernel", kernel)
+
+
+def _quantised(kernel: tf.Variable) -> tuple[tf.Variable, tf.Variable]:
+    """Rounds `[..., C]` to int8 times a scale `[C]`, so that the largest of each channel is kept."""
+    largest = tf.reduce_max(tf.abs(kernel), axis=list(range(len(kernel.shape) - 1)))
+    scale = tf.maximum(largest, 1e-30) / _LARGEST
+    values = tf.cast(tf.round(kernel / scale), tf.int8)
+    return tf.Variable(values, trainable=False), tf.Variable(scale, trainable=False)

@@ -1,0 +1,1 @@
+"""What encoders and heads are built from: convolution, normalisation, precision."""

@@ -1,0 +1,316 @@
+"""Normalisation of activations and of weights."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from semppl.layers import collectives
+from semppl.layers.blocks.initialisers import fan_in_normal
+from semppl.layers.blocks.recomputation import moves_averages
+from semppl.layers.blocks.small_maps import Convolution
+
+_SPATIAL_CHANNELS_PER_GROUP = 2
+_VECTOR_CHANNELS_PER_GROUP = 16
+_KERNEL_EPSILON = 1e-10
+
+
+class _Affine(tf.keras.layers.Layer):
+    """A gain and an offset per channel, kept in float32 (float64 under a float64 policy) whatever the compute type."""
+
+    def __init__(self, *, epsilon: float, center: bool, scale: bool, gamma_initializer: str, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.epsilon = epsilon
+        self.center = center
+        self.scale = scale
+        self.gamma_initializer = gamma_initializer
+        self.beta: tf.Tensor | tf.Variable = None
+        self.gamma: tf.Tensor | tf.Variable = None
+
+    @property
+    def statistics_dtype(self) -> tf.DType:
+        return tf.float64 if self.compute_dtype == "float64" else tf.float32
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        channels = input_shape[-1]
+        if channels is None:
+            raise ValueError(f"The last dimension must be known. Received: input_shape={input_shape}")
+        if self.scale:
+            self.gamma = self._channel_weight("gamma", channels, self.gamma_initializer)
+        if self.center:
+            self.beta = self._channel_weight("beta", channels, "zeros")
+        super().build(input_shape)
+
+    def _channel_weight(self, name: str, channels: int, initializer: str, **options: Any) -> tf.Variable:
+        return self.add_weight(
+            name=name,
+            shape=(channels,),
+            dtype=self.statistics_dtype,
+            initializer=initializer,
+            experimental_autocast=False,
+            **options,
+        )
+
+    def _gain_and_offset(self, channels: int) -> tuple[tf.Tensor, tf.Tensor]:
+        gain = self.gamma if self.scale else tf.ones((channels,), self.statistics_dtype)
+        offset = self.beta if self.center else tf.zeros((channels,), self.statistics_dtype)
+        return tf.convert_to_tensor(gain), tf.convert_to_tensor(offset)
+
+    def get_config(self) -> dict:
+        """Returns the arguments that make an equal layer."""
+        return {
+            **super().get_config(),
+            "epsilon": self.epsilon,
+            "center": self.center,
+            "scale": self.scale,
+            "gamma_initializer": self.gamma_initializer,
+        }
+
+
+@tf.keras.saving.register_keras_serializable(package="semppl")
+class BatchNorm(_Affine):
+    """Normalises every channel by its mean and variance over the batches of all replicas.
+
+    Training mode is what `training` says and nothing else: a layer with `trainable=False`, as in a target network,
+    still uses and records its own batch statistics. The moving variance is the biased one, so that it does not depend
+    on how the batch is spread over replicas.
+
+    Args:
+        momentum: share of a moving average that survives one training step; in [0, 1).
+        epsilon: added to the variance.
+        center: whether to add a learnt offset, `beta`.
+        scale: whether to multiply by a learnt gain, `gamma`.
+        gamma_initializer: of the gain.
+
+    Reference: Ioffe and Szegedy 2015, arXiv 1502.03167, algorithm 1.
+    """
+
+    def __init__(
+        self,
+        momentum: float = 0.9,
+        epsilon: float = 1e-5,
+        center: bool = True,
+        scale: bool = True,
+        gamma_initializer: str = "ones",
+        **kwargs: Any,
+    ):
+        super().__init__(epsilon=epsilon, center=center, scale=scale, gamma_initializer=gamma_initializer, **kwargs)
+        if not 0 <= momentum < 1:
+            raise ValueError(f"`momentum` must be in [0, 1). Received: momentum={momentum}")
+        self.momentum = momentum
+        self.folded = False
+        """Whether only an offset is left, see `fold_into`."""
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        """Makes the variables."""
+        super().build(input_shape)
+        # Every replica computes the same averages: any one's can be saved, and no worker waits for another to do so.
+        options = {
+            "trainable": False,
+            "synchronization": tf.VariableSynchronization.ON_READ,
+            "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        }
+        self.moving_mean = self._channel_weight("moving_mean", input_shape[-1], "zeros", **options)
+        self.moving_variance = self._channel_weight("moving_variance", input_shape[-1], "ones", **options)
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Normalises `[..., C]`; in training mode also moves the averages, unless called in `keeping_averages`."""
+        gain, offset = self._gain_and_offset(inputs.shape[-1])
+        if self.folded:
+            return tf.nn.bias_add(inputs, tf.cast(offset, inputs.dtype))
+        if not training:
+            return _normalise(inputs, self.moving_mean, self.moving_variance, gain, offset, self.epsilon)
+        if collectives.num_replicas() == 1 and inputs.dtype != tf.float64:
+            outputs, mean, variance = _fused_training_batch_norm(inputs, gain, offset, self.epsilon)
+        else:
+            mean, variance = _replicated_moments(tf.cast(inputs, self.statistics_dtype), self.moving_mean)
+            outputs = _normalise(inputs, mean, variance, gain, offset, self.epsilon)
+        if moves_averages():
+            self._move(self.moving_mean, mean)
+            self._move(self.moving_variance, variance)
+        return outputs
+
+    def fold_into(self, layer: tf.keras.layers.Layer) -> None:
+        """Moves what inference multiplies by into the linear layer before this one, for good: then nothing can be trained.
+
+        Args:
+            layer: convolution or dense layer whose output this layer gets, and nobody else.
+
+        Raises:
+            ValueError: if this layer has no offset, or is folded already.
+        """
+        if self.folded or not self.center:
+            received = f"folded={self.folded}, center={self.center}"
+            raise ValueError(f"A layer to be folded must have an offset, and not be folded. Received: {received}")
+        gain, offset = self._gain_and_offset(layer.kernel.shape[-1])
+        scale = gain * tf.math.rsqrt(self.moving_variance + self.epsilon)
+        mean = tf.convert_to_tensor(self.moving_mean)
+        if layer.use_bias:
+            mean -= layer.bias
+            layer.bias.assign(tf.zeros_like(layer.bias))
+        layer.kernel.assign(layer.kernel * scale)
+        self.beta.assign(offset - mean * scale)
+        self.folded = True
+
+    def _move(self, average: tf.Variable, value: tf.Tensor) -> None:
+        average.assign(average * self.momentum + value * (1 - self.momentum))
+
+    def get_config(self) -> dict:
+        """Returns the arguments that make an equal layer."""
+        return {**super().get_config(), "momentum": self.momentum}
+
+
+@tf.keras.saving.register_keras_serializable(package="semppl")
+class GroupNorm(_Affine):
+    """Normalises groups of channels within one example, so that no example depends on another.
+
+    The number of groups is the largest divisor of the channels that is at most `groups` and leaves at least 2 channels
+    a group on feature maps and 16 on vectors: a group of few numbers would keep little more than their signs.
+
+    Args:
+        groups: wanted number of groups.
+        epsilon: added to the variance.
+        center: whether to add a learnt offset, `beta`.
+        scale: whether to multiply by a learnt gain, `gamma`.
+        gamma_initializer: of the gain.
+
+    Reference: Wu and He 2018, arXiv 1803.08494, eq. 7.
+    """
+
+    def __init__(
+        self,
+        groups: int = 32,
+        epsilon: float = 1e-5,
+        center: bool = True,
+        scale: bool = True,
+        gamma_initializer: str = "ones",
+        **kwargs: Any,
+    ):
+        super().__init__(epsilon=epsilon, center=center, scale=scale, gamma_initializer=gamma_initializer, **kwargs)
+        if groups < 1:
+            raise ValueError(f"`groups` must be at least 1. Received: groups={groups}")
+        self.groups = groups
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Normalises `[B, ..., C]`."""
+        channels = inputs.shape[-1]
+        gain, offset = self._gain_and_offset(channels)
+        smallest = _VECTOR_CHANNELS_PER_GROUP if inputs.shape.rank == 2 else _SPATIAL_CHANNELS_PER_GROUP
+        groups = _number_of_groups(channels, self.groups, smallest)
+        shape = tf.shape(inputs)
+        grouped = tf.reshape(tf.cast(inputs, self.statistics_dtype), [shape[0], -1, groups, channels // groups])
+        mean, variance = tf.nn.moments(grouped, [1, 3], keepdims=True)  # [B,1,G,1]
+        grouped = (grouped - mean) * tf.math.rsqrt(variance + self.epsilon)
+        outputs = tf.reshape(grouped, shape) * gain + offset
+        return tf.cast(tf.ensure_shape(outputs, inputs.shape), inputs.dtype)
+
+    def get_config(self) -> dict:
+        """Returns the arguments that make an equal layer."""
+        return {**super().get_config(), "groups": self.groups}
+
+
+@tf.keras.saving.register_keras_serializable(package="semppl")
+class StandardisedConv2D(Convolution):
+    """A convolution whose kernel has mean 0 and variance 1 / fan-in per output channel at every use.
+
+    Reference: Qiao et al. 2019, arXiv 1903.10520, eq. 7; the division by the fan-in, which group norm undoes, keeps the
+    outputs at the scale of the inputs.
+    """
+
+    def add_weight(self, name: str, **options: Any) -> tf.Variable:
+        """Makes a variable; the kernel's is read in its own type, because it is standardised before it is rounded."""
+        return super().add_weight(name=name, experimental_autocast=name != "kernel", **options)
+
+    def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        """Convolves with the standardised kernel."""
+        weights = tf.cast(kernel, tf.float64 if kernel.dtype == tf.float64 else tf.float32)
+        mean, variance = tf.nn.moments(weights, [0, 1, 2], keepdims=True)
+        fan_in = math.prod(weights.shape[:-1])
+        weights = (weights - mean) * tf.math.rsqrt(fan_in * (variance + _KERNEL_EPSILON))
+        return super().convolution_op(inputs, tf.cast(weights, inputs.dtype))
+
+
+def convolution(
+    filters: int,
+    kernel_size: int,
+    strides: int = 1,
+    *,
+    standardise: bool = False,
+    padding: str = "same",
+    name: str | None = None,
+) -> tf.keras.layers.Conv2D:
+    """Makes a convolution without bias, as every one that a normalisation follows.
+
+    Args:
+        filters: channels of the output.
+        kernel_size: height and width of the kernel.
+        strides: in both directions.
+        standardise: whether to standardise the weights.
+        padding: "same" or "valid".
+        name: of the layer.
+    """
+    kind = StandardisedConv2D if standardise else Convolution
+    return kind(
+        filters,
+        kernel_size,
+        strides,
+        padding=padding,
+        use_bias=False,
+        kernel_initializer=fan_in_normal(),
+        name=name,
+    )
+
+
+NORMALISATIONS: dict[str, Callable[..., tf.keras.layers.Layer]] = {"batch": BatchNorm, "group": GroupNorm}
+
+
+def normalisation(kind: str, name: str | None = None, **options: Any) -> tf.keras.layers.Layer:
+    """Makes the normalisation layer called `kind`; see `NORMALISATIONS`."""
+    if kind not in NORMALISATIONS:
+        raise ValueError(f"`kind` must be one of {sorted(NORMALISATIONS)}. Received: kind={kind!r}")
+    return NORMALISATIONS[kind](name=name, **options)
+
+
+def _normalise(
+    inputs: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor, gain: tf.Tensor, offset: tf.Tensor, epsilon: float
+) -> tf.Tensor:
+    centred = tf.cast(inputs, gain.dtype) - mean
+    return tf.cast(centred * (tf.math.rsqrt(variance + epsilon) * gain) + offset, inputs.dtype)
+
+
+def _replicated_moments(inputs: tf.Tensor, near: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mean and biased variance of every channel over all replicas, in one differentiable collective.
+
+    Sums run over the distances from `near`, the same `[C]` on every replica: the closer it is to the mean, the fewer
+    digits the difference of the mean square and the squared mean loses.
+    """
+    channels = inputs.shape[-1]
+    distances = tf.reshape(inputs - near, [-1, channels])
+    count = tf.cast(tf.shape(distances)[:1], inputs.dtype)
+    sums = tf.concat([tf.reduce_sum(distances, 0), tf.reduce_sum(tf.square(distances), 0), count], 0)
+    total, squares, count = tf.split(collectives.all_reduce_sum(sums), [channels, channels, 1])
+    mean = total / count
+    return near + mean, tf.nn.relu(squares / count - tf.square(mean))
+
+
+def _fused_training_batch_norm(
+    inputs: tf.Tensor, gain: tf.Tensor, offset: tf.Tensor, epsilon: float
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Batch norm on one replica in a single kernel, and the batch's mean and biased variance.
+
+    The raw operation, because the public one raises `epsilon` to 1.001e-5.
+    """
+    images = inputs if inputs.shape.rank == 4 else tf.reshape(inputs, [-1, 1, 1, inputs.shape[-1]])
+    fused = tf.raw_ops.FusedBatchNormV3(
+        x=images, scale=gain, offset=offset, mean=[], variance=[], epsilon=epsilon, is_training=True
+    )
+    outputs = fused.y if inputs.shape.rank == 4 else tf.reshape(fused.y, tf.shape(inputs))
+    count = tf.cast(tf.size(inputs) // inputs.shape[-1], gain.dtype)
+    biased = fused.batch_variance * (tf.maximum(count - 1, 1) / count)
+    return tf.ensure_shape(outputs, inputs.shape), fused.batch_mean, biased
+
+
+def _number_of_groups(channels: int, wanted: int, smallest: int) -> int:
+    most = max(1, min(wanted, channels // smallest))
+    return next(groups for groups in range(most, 0, -1) if channels % groups == 0)

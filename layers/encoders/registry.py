@@ -1,0 +1,79 @@
+"""The encoders by name."""
+
+import difflib
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from semppl.layers.encoders.convnet import ConvNet
+from semppl.layers.encoders.resnet import BLOCKS_PER_GROUP, SMALLEST_BOTTLENECK_DEPTH, ResNet, scaled_channels
+
+KERAS_DEPTHS = (50, 101, 152)
+_CONVNET_WIDTHS = (32, 64, 128)
+
+
+def _convnet(width: float, **options: Any) -> ConvNet:
+    return ConvNet(widths=tuple(scaled_channels(channels, width) for channels in _CONVNET_WIDTHS), **options)
+
+
+def _resnets() -> dict[str, Callable[..., tf.keras.layers.Layer]]:
+    """Names every ResNet: `[sk_]resnet<depth>[_v2][_cifar]`, and those with others' weights `…[_simclr|_keras]`."""
+    encoders: dict[str, Callable[..., tf.keras.layers.Layer]] = {}
+    for depth in BLOCKS_PER_GROUP:
+        for stem, suffix in (("imagenet", ""), ("cifar", "_cifar")):
+            make = functools.partial(ResNet, depth, stem=stem)
+            encoders[f"resnet{depth}{suffix}"] = make
+            encoders[f"resnet{depth}_v2{suffix}"] = functools.partial(make, version=2)
+            encoders[f"resnet{depth}{suffix}_simclr"] = functools.partial(make, layout="simclr")
+            if depth >= SMALLEST_BOTTLENECK_DEPTH:
+                encoders[f"sk_resnet{depth}{suffix}"] = functools.partial(make, selective=True)
+                encoders[f"sk_resnet{depth}{suffix}_simclr"] = functools.partial(make, selective=True, layout="simclr")
+        if depth in KERAS_DEPTHS:
+            encoders[f"resnet{depth}_keras"] = functools.partial(ResNet, depth, layout="keras")
+    return encoders
+
+
+ENCODERS: dict[str, Callable[..., tf.keras.layers.Layer]] = {
+    "convnet": _convnet,
+    "convnet_stride2": functools.partial(_convnet, stem_stride=2),
+    **_resnets(),
+}
+
+
+def check_encoder(name: str, *, called: str = "`name`") -> None:
+    """Looks up an encoder.
+
+    Args:
+        name: that should be a key of `ENCODERS`.
+        called: the flag or argument, for the error.
+
+    Raises:
+        ValueError: for an unknown name, with the families, the names most like it, and where all of them stand.
+    """
+    if name not in ENCODERS:
+        families = f"convnet, resnet50 or another of its family (docs/encoders.md lists all {len(ENCODERS)})"
+        alike = difflib.get_close_matches(name, ENCODERS)
+        meant = f"; did you mean {' or '.join(alike)}?" if alike else ""
+        raise ValueError(f"{called} must be {families}. Received: {name}{meant}")
+
+
+def build_encoder(
+    name: str, *, width: float = 1, norm: str = "batch", layer_name: str = "encoder"
+) -> tf.keras.layers.Layer:
+    """Makes an encoder that maps images `[B, H, W, channels]` to features `[B, D]`, float32 at least.
+
+    Args:
+        name: a key of `ENCODERS`.
+        width: multiplies every number of channels, to the nearest positive multiple of 8.
+        norm: "batch", or "group" for group norm with standardised weights.
+        layer_name: first part of the name of every variable.
+
+    Raises:
+        ValueError: for an unknown name or norm, or a width that is not positive.
+    """
+    check_encoder(name)
+    if width <= 0:
+        raise ValueError(f"`width` must be positive. Received: width={width}")
+    return ENCODERS[name](width=width, norm=norm, name=layer_name)

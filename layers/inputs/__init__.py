@@ -1,0 +1,1 @@
+"""Preparation of images without randomness, for evaluation and serving."""

@@ -1,0 +1,76 @@
+"""Tests of semppl.doctor.duplicates."""
+
+import io
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from semppl.data.combination import joined
+from semppl.data.images import ImageSet
+from semppl.doctor.duplicates import Prints, exact_duplicates, near_duplicates
+from semppl.tests import testing  # noqa: F401  (marks the flags as parsed)
+
+
+def _photograph(seed, size=(60, 80)):
+    """Smooth colours, as photographs have them."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 7, 3), np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize(size[::-1], Image.Resampling.BICUBIC))
+
+
+def _jpeg(pixels, quality):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file))
+
+
+def _prints(*pictures):
+    parts = [ImageSet(picture[np.newaxis], np.zeros(1, np.int32)) for picture in pictures]
+    return Prints.of(joined(parts))
+
+
+class DuplicatesTest(tf.test.TestCase):
+    def test_equal_pixels_are_exact_duplicates_in_groups(self):
+        a, b = _photograph(0), _photograph(1)
+        prints = _prints(a, b, a, _photograph(2), b, a)
+        self.assertEqual(exact_duplicates(prints), [(0, 2, 5), (1, 4)])
+        self.assertEqual(near_duplicates(prints), [])
+
+    def test_equal_bytes_of_another_shape_are_not_equal(self):
+        flat = np.zeros((4, 6, 3), np.uint8)
+        self.assertEqual(exact_duplicates(_prints(flat, flat.reshape(6, 4, 3))), [])
+
+    def test_a_picture_that_was_saved_resized_or_lit_again_is_a_near_duplicate(self):
+        original = _photograph(0, (200, 260))
+        resized = np.asarray(Image.fromarray(original).resize((130, 100), Image.Resampling.BICUBIC))
+        lit = np.clip(original.astype(int) + 4, 0, 255).astype(np.uint8)
+        prints = _prints(original, _photograph(3, (200, 260)), _jpeg(original, 40), resized, lit)
+        self.assertEqual(near_duplicates(prints), [(0, 2), (0, 3), (0, 4), (2, 3), (2, 4), (3, 4)])
+
+    def test_different_pictures_are_not_alike(self):
+        prints = _prints(*(_photograph(seed) for seed in range(300)))
+        self.assertEqual(near_duplicates(prints), [])
+
+    def test_mirrored_and_turned_pictures_are_not_alike(self):
+        picture = _photograph(5)
+        self.assertEqual(near_duplicates(_prints(picture, picture[:, ::-1], picture[::-1])), [])
+
+    def test_pictures_without_contrast_are_not_compared(self):
+        prints = _prints(*(np.full((9, 9, 3), level, np.uint8) for level in (10, 11, 12, 12)))
+        self.assertEqual((near_duplicates(prints), exact_duplicates(prints)), ([], [(2, 3)]))
+
+    def test_images_in_memory_have_the_same_prints_as_files(self):
+        pictures = np.stack([_photograph(seed) for seed in range(3)])
+        memory = Prints.of(ImageSet(pictures, np.zeros(3, np.int32)))
+        files = _prints(*pictures[:2], pictures[2], _photograph(9, (10, 10)))
+        self.assertAllEqual(memory.digests, files.digests[:3])
+        self.assertAllEqual(memory.thumbnails, files.thumbnails[:3])
+
+    def test_grey_floats_are_compared_too(self):
+        digits = np.random.default_rng(0).uniform(0, 1, (3, 8, 8, 1)).astype(np.float32)
+        prints = Prints.of(ImageSet(np.concatenate([digits, digits[:1]]), np.zeros(4, np.int32)))
+        self.assertEqual(exact_duplicates(prints), [(0, 3)])
+
+
+if __name__ == "__main__":
+    tf.test.main()

@@ -1,0 +1,167 @@
+"""Tests of semppl.doctor.examine, and of its page."""
+
+import contextlib
+import io
+import json
+import os
+import pathlib
+import re
+import subprocess
+from unittest import mock
+
+import numpy as np
+import tensorflow as tf
+from absl import flags
+from absl.testing import flagsaver
+from PIL import Image
+
+from semppl.doctor import examine
+from semppl.tests import testing  # noqa: F401  (marks the flags as parsed)
+
+
+def _photograph(seed, size=(60, 80)):
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 7, 3), np.uint8)
+    return Image.fromarray(coarse).resize(size[::-1], Image.Resampling.BICUBIC)
+
+
+class DoctorTest(tf.test.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(self.create_tempdir().full_path)
+        self.enterContext(mock.patch.dict(os.environ, {"XDG_CACHE_HOME": str(self.folder / "user")}))
+        self.enterContext(contextlib.redirect_stderr(io.StringIO()))
+        for number in range(12):
+            self.save(f"train/{number:02}.png", number)
+        for number in range(3):
+            self.save(f"test/cat/{number}.png", 100 + number)
+        (self.folder / "train" / "l.csv").write_text("path,label\n00.png,cat\n01.png,cat\n02.png,cat\n03.png,<b>owl\n")
+
+    def save(self, name, seed, **options):
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _photograph(seed).save(path, **options)
+
+    def call(self, *changes, trial_steps=0):
+        """Runs the command; returns its exit code, what it prints, the report and the page."""
+        arguments = [
+            "doctor",
+            f"--data=folder:{self.folder}/train?labels=l.csv",
+            f"--test=folder:{self.folder}/test?labels=folders",
+            f"--workdir={self.folder}/out",
+            f"--trial_steps={trial_steps}",
+            *changes,
+        ]
+        with flagsaver.flagsaver(), contextlib.redirect_stdout(io.StringIO()) as printed:
+            flags.FLAGS(arguments)
+            code = examine.main(arguments[:1])
+        if code == 2:
+            return code, printed.getvalue(), {}, ""
+        out = self.folder / "out"
+        report = json.loads((out / "doctor.json").read_text())
+        return code, printed.getvalue(), report, (out / "doctor.html").read_text()
+
+    def texts(self, report):
+        return [problem["text"] for problem in report["problems"]]
+
+    def test_a_sound_folder_has_its_counts_told(self):
+        code, _, report, _ = self.call()
+        self.assertEqual(code, 0)
+        self.assertEqual(report["parts"], {"labelled": 4, "unlabelled": 8, "test": 3})
+        self.assertEqual(report["classes"], {"<b>owl": {"labelled": 1, "test": 0}, "cat": {"labelled": 3, "test": 3}})
+        (train, test) = report["folders"]
+        self.assertEqual((train["pictures"], train["files_without_row"], train["other_files"]), (12, 8, 1))
+        self.assertEqual(test["shorter_side"], {"smallest": 60, "median": 60, "largest": 60})
+        self.assertEqual(self.texts(report), ["fewer than 3 labels: <b>owl", "no test image of: <b>owl"])
+
+    def test_a_thin_picture_has_a_figure(self):
+        Image.new("RGB", (5000, 1), "red").save(self.folder / "train" / "line.png")
+        code, _, _, page = self.call("--max_bad_fraction=0.2")
+        self.assertEqual(code, 0)
+        self.assertIn("line.png", page)
+
+    def test_what_a_run_would_skip_or_stop_at_is_told(self):
+        (self.folder / "train" / "bad.jpg").write_bytes(b"bad")
+        with (self.folder / "train" / "l.csv").open("a") as file:
+            file.write("gone.png,cat\n")
+        code, printed, report, page = self.call()
+        self.assertEqual(code, 1)
+        self.assertIn("stops the run: ", printed)
+        self.assertIn(f"{self.folder}/train: 1 in the CSV, and not there: gone.png", self.texts(report))
+        self.assertEqual(report["folders"][0]["bad_files"], {"bad.jpg": "of no known format"})
+        self.assertIn("bad.jpg", page)
+        self.assertEqual(self.call("--max_bad_fraction=0.1")[0], 0)
+
+    def test_leaks_and_contradictions_are_found(self):
+        self.save("test/cat/leak.png", 7)
+        self.save("test/cat/alike.jpg", 8, quality=60)
+        self.save("train/04.png", 0)
+        with (self.folder / "train" / "l.csv").open("a") as file:
+            file.write("04.png,<b>owl\n")
+        _, _, report, page = self.call()
+        found = report["duplicates"]
+        self.assertEqual(found["exact"]["by_parts"], {"labelled – labelled": 1, "unlabelled – test": 1})
+        self.assertEqual(found["near"]["by_parts"], {"unlabelled – test": 1})
+        names = [[name for _, _, name in pair] for pair in found["exact"]["listed"]]
+        self.assertEqual(names, [["07.png", "cat/leak.png"], ["00.png", "04.png"]])
+        self.assertContainsSubset(
+            [
+                "1 exact duplicate(s) between training and the images to judge by: figures will flatter",
+                "1 near duplicate(s) between training and the images to judge by: figures will flatter",
+                "1 exact duplicate(s) within training or within a test set",
+                "1 pair(s) of equal images have different labels",
+            ],
+            self.texts(report),
+        )
+        self.assertIn("test: cat/leak.png", page)
+
+    def test_the_page_needs_no_other_file_and_is_not_fooled_by_names(self):
+        (self.folder / "train" / "<script>alert(1)<").mkdir()
+        self.save("train/<script>alert(1)</x.png", 50)
+        page = self.call()[3]
+        self.assertEmpty(re.findall(r"""(?:src|href)=["'](?!data:)""", page))
+        own = re.sub(r'src="data:image/(?:png|jpeg);base64,[A-Za-z0-9+/=]*"', "", page)
+        self.assertNotRegex(own, r"(?i)https?:|src|href|url\(|@import|<link|<iframe|<object|<embed|data:image")
+        self.assertNotIn("<script", page)
+        self.assertNotIn("<b>owl", page)
+        self.assertIn("&lt;b&gt;owl", page)
+        self.assertGreaterEqual(page.count("data:image/jpeg;base64,"), 12)
+
+    def test_data_that_cannot_be_loaded_stop_a_run_and_still_have_a_report(self):
+        code, _, report, page = self.call(f"--data=folder:{self.folder}/none")
+        self.assertEqual(code, 1)
+        self.assertEqual(self.texts(report), [f"--data must name a folder after folder:. Received: {self.folder}/none"])
+        self.assertIn("must name a folder", page)
+
+    def test_no_label_stops_a_run(self):
+        code, _, report, _ = self.call(f"--data=folder:{self.folder}/train", "--test=")
+        self.assertEqual((code, self.texts(report)), (1, ["no training image has a label"]))
+
+    def test_a_wrong_flag_is_one_line(self):
+        self.assertEqual(self.call("--truncated=mend")[0], 2)
+
+    def test_a_trial_tells_time_and_memory(self):
+        printed = "step 20/20  0:00 left  24 images/s  loss 1.0\ndone: 20 steps\n"
+        done = subprocess.CompletedProcess([], 0, stdout=printed, stderr="")
+        with mock.patch.object(examine.subprocess, "run", return_value=done) as called:
+            _, _, report, page = self.call("--pixel_mean=0.5,0.5,0.5", trial_steps=20)
+        self.assertEqual((report["trial"]["images_per_second"], report["trial"]["seconds_per_epoch"]), (24.0, 0.5))
+        self.assertContainsSubset(["--steps=20", "--pixel_mean=0.5,0.5,0.5"], called.call_args[0][0])
+        self.assertIn("seconds per epoch", page)
+
+    def test_a_trial_that_fails_stops_a_run(self):
+        done = subprocess.CompletedProcess([], 2, stdout="", stderr="noise\nerror: --batch_size must be small\n")
+        with mock.patch.object(examine.subprocess, "run", return_value=done):
+            code, _, report, _ = self.call(trial_steps=3)
+        self.assertEqual(code, 1)
+        self.assertIn("a run of 3 steps ends with: --batch_size must be small", self.texts(report))
+
+    def test_other_data_sets_are_examined_too(self):
+        code, _, report, _ = self.call(
+            "--data=digits", "--labels_per_class=5", "--test=", "--pixel_mean=0.5", "--pixel_stddev=0.5"
+        )
+        self.assertEqual((code, report["folders"]), (0, []))
+        self.assertEqual(report["parts"], {"labelled": 50, "unlabelled": 1450, "test": 297})
+
+
+if __name__ == "__main__":
+    tf.test.main()

@@ -1,0 +1,112 @@
+"""Tests of semppl.export.memory.calibration."""
+
+import math
+
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from semppl.export.memory import calibration
+
+
+def _vote(similarities, agree, temperature):
+    """The probability of the true class, in plain loops."""
+    probabilities = []
+    for row, same in zip(similarities, agree, strict=True):
+        votes = [math.exp(float(value) / temperature) for value in row]
+        probabilities.append(sum(v for v, s in zip(votes, same, strict=True) if s) / sum(votes))
+    return probabilities
+
+
+def _case(seed, images=40, entries=12, classes=4):
+    rng = np.random.default_rng(seed)
+    agree = rng.integers(0, classes, (images, 1)) == np.arange(entries) % classes
+    return np.clip(0.3 * agree + rng.normal(0, 0.3, (images, entries)), -1, 1).astype(np.float32), agree
+
+
+class TemperatureTest(parameterized.TestCase):
+    @parameterized.parameters(0.02, 0.3, 1.7)
+    def test_the_loss_is_that_of_plain_loops(self, temperature):
+        similarities, agree = _case(0, images=600)  # more than are looked at at once
+        expected = -np.mean(np.log(_vote(similarities, agree, temperature)))
+        self.assertAlmostEqual(calibration.mean_nll(similarities, agree, temperature), expected, delta=1e-5)
+
+    def test_a_barred_entry_does_not_count(self):
+        similarities, agree = _case(1)
+        barred = np.concatenate([similarities, np.full((40, 1), -np.inf, np.float32)], 1)
+        self.assertAlmostEqual(
+            calibration.mean_nll(barred, np.concatenate([agree, np.ones((40, 1), bool)], 1), 0.3),
+            calibration.mean_nll(similarities, agree, 0.3),
+        )
+
+    def test_a_true_class_far_away_has_a_finite_loss(self):
+        loss = calibration.mean_nll(np.array([[1.0, -1.0]], np.float32), np.array([[False, True]]), 0.005)
+        self.assertAlmostEqual(loss, 2 / 0.005, delta=1e-6)
+
+    @parameterized.parameters(range(5))
+    def test_no_temperature_does_better(self, seed):
+        similarities, agree = _case(seed)
+        fitted = calibration.fit_temperature(similarities, agree)
+        losses = [calibration.mean_nll(similarities, agree, t) for t in np.geomspace(0.005, 2, 2000)]
+        self.assertLess(calibration.mean_nll(similarities, agree, fitted), min(losses) + 1e-3)
+
+    def test_it_finds_the_temperature_that_labels_were_drawn_at(self):
+        rng = np.random.default_rng(0)
+        similarities = rng.uniform(-1, 1, (20_000, 3)).astype(np.float32)
+        weights = np.exp(similarities / 0.4)
+        shares = np.cumsum(weights / weights.sum(1, keepdims=True), 1)
+        drawn = (rng.uniform(size=(20_000, 1)) > shares).sum(1)
+        fitted = calibration.fit_temperature(similarities, drawn[:, np.newaxis] == np.arange(3))
+        self.assertBetween(fitted, 0.38, 0.42)
+
+
+class ThresholdTest(parameterized.TestCase):
+    @parameterized.product(seed=[0, 1, 2, 3], risk=[0.0, 0.05, 0.2, 0.9])
+    def test_the_threshold_answers_most_of_those_that_keep_the_risk(self, seed, risk):
+        rng = np.random.default_rng(seed)
+        confidences = np.round(rng.uniform(size=60), 1 if seed else 3)  # with and without equal ones
+        correct = rng.uniform(size=60) < 0.5 + 0.5 * confidences
+        allowed = []
+        for candidate in confidences:
+            answered = [c for c, value in zip(correct, confidences, strict=True) if value >= candidate]
+            if answered.count(False) / len(answered) <= risk:
+                allowed.append(candidate)
+        expected = min(allowed, default=calibration.NEVER)
+        self.assertEqual(calibration.threshold_for_risk(confidences, correct, risk), expected)
+
+    def test_where_nothing_is_right_nothing_is_answered(self):
+        threshold = calibration.threshold_for_risk(np.array([1.0, 0.5]), np.array([False, False]), 0.2)
+        self.assertGreater(threshold, 1)
+
+    @parameterized.parameters((0.5, 0.6), (0.51, 0.4), (1.0, 0.0), (0.25, 0.8), (0.1, 0.8))
+    def test_the_threshold_answers_the_share_that_is_asked_for(self, coverage, expected):
+        self.assertEqual(calibration.threshold_for_coverage(np.array([0.4, 0.0, 0.8, 0.6]), coverage), expected)
+
+
+class SetThresholdTest(parameterized.TestCase):
+    # Of 9 images and the one to come, at a coverage of 0.8, two may be missed: those below the second smallest.
+    @parameterized.parameters((0.8, 0.2), (0.75, 0.2), (0.9, 0.1), (0.95, 0.0), (0.5, 0.5))
+    def test_the_rank_leaves_room_for_the_image_to_come(self, coverage, expected):
+        probabilities = np.array([0.9, 0.1, 0.8, 0.2, 0.7, 0.3, 0.6, 0.4, 0.5])
+        self.assertEqual(calibration.set_threshold(probabilities, coverage), expected)
+
+    @parameterized.parameters(0.7, 0.9)
+    def test_new_images_are_covered_as_stated(self, coverage):
+        rng = np.random.default_rng(0)
+        covered = []
+        for _ in range(2000):
+            probabilities = rng.beta(2, 1, 41)
+            covered.append(probabilities[0] >= calibration.set_threshold(probabilities[1:], coverage))
+        self.assertBetween(np.mean(covered), coverage - 0.02, coverage + 0.04)
+
+
+class CalibrationErrorTest(absltest.TestCase):
+    def test_it_is_the_mean_gap_of_bins(self):
+        confidences = np.array([0.05, 0.15, 0.95, 1.0])
+        correct = np.array([False, True, True, False])
+        # Two bins: (0.1, 0.5) of two images, and (0.975, 0.5) of two.
+        expected = (2 * 0.4 + 2 * 0.475) / 4
+        self.assertAlmostEqual(calibration.calibration_error(confidences, correct, bins=2), expected)
+
+
+if __name__ == "__main__":
+    absltest.main()

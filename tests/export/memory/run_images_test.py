@@ -1,0 +1,78 @@
+"""Tests of semppl.export.memory.run_images."""
+
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from semppl.data.label_split import visible_labels
+from semppl.data.sources import NO_LABEL, load_source
+from semppl.export.memory import run_images
+from semppl.export.memory.evidence import Trust
+from semppl.layers.inputs.preparation import fingerprints, test_view
+from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
+from semppl.tests.export.random_runs import write_run
+
+
+class RunImagesTest(tf.test.TestCase):
+    def _read(self, **changes):
+        settings, network = write_run(pathlib.Path(self.create_tempdir().full_path), **changes)
+        prepare = test_view(settings.recipe, settings.large_size)
+        images = run_images.RunImages(settings, prepare, fingerprints)
+        return images.evidence(network.project, Trust()), settings, network
+
+    def _strangeness(self, **changes):
+        settings, network = write_run(pathlib.Path(self.create_tempdir().full_path), **changes)
+        images = run_images.RunImages(settings, test_view(settings.recipe, settings.large_size), fingerprints)
+        return *images.strangeness(network.features), network
+
+    def test_the_memory_is_the_labelled_images_and_no_other(self):
+        evidence, settings, network = self._read(labels_per_class=3)
+        train = load_source("digits").train
+        visible = visible_labels(train, labels_per_class=3, seed=settings.label_seed)
+        self.assertAllEqual(evidence.memory.ids, np.flatnonzero(visible != NO_LABEL))
+        self.assertAllEqual(evidence.memory.labels, visible[visible != NO_LABEL])
+        expected = network.project(train.images[evidence.memory.ids])
+        self.assertAllClose(evidence.memory.embeddings, expected, atol=1e-5)
+        self.assertEqual(evidence.class_names, tuple("0123456789"))
+        self.assertEqual(evidence.temperature, settings.temperature)
+
+    def test_test_images_are_held_out_and_never_taken_for_training_images(self):
+        evidence, _, network = self._read()
+        test = load_source("digits").test
+        self.assertAllClose(evidence.held_out.embeddings, network.project(test.images), atol=1e-5)
+        self.assertAllEqual(evidence.held_out.labels, test.labels)
+        self.assertAllEqual(np.unique(evidence.held_out.ids), [-1])
+
+    def test_strangeness_is_fitted_to_unlabelled_images_where_there_are_any(self):
+        strangeness, report, network = self._strangeness()
+        self.assertEqual((report["fitted_on"], report["checked_on"]), (1480, 297))
+        visible = visible_labels(load_source("digits").train, labels_per_class=2, seed=0)
+        unlabelled = load_source("digits").train.images[visible == NO_LABEL]
+        self.assertAllClose(strangeness.mean, network.features(unlabelled[::2]).numpy().mean(0), atol=1e-4)
+        distances = strangeness.percentile(network.features(unlabelled[1::2]))["distance"]
+        self.assertAllClose(strangeness.distances, np.sort(distances), rtol=1e-3)
+
+    def test_what_is_told_of_strangeness_is_the_share_of_held_out_images_above_the_95th_percentile(self):
+        strangeness, report, network = self._strangeness()
+        ood = strangeness.percentile(network.features(load_source("digits").test.images))["ood"].numpy()
+        self.assertAlmostEqual(report["above_95"], np.mean(ood > 95), delta=0.01)
+
+    def test_where_every_image_has_a_label_strangeness_is_fitted_to_them(self):
+        _, report, _ = self._strangeness(labels_per_class=0, label_fraction=1.0)
+        self.assertEqual(report["fitted_on"], 1500)
+
+    def test_samples_are_as_large_as_they_may_be_and_the_same_every_time(self):
+        with (
+            tf.compat.v1.test.mock.patch.object(run_images, "_MAX_HELD_OUT", 30),
+            tf.compat.v1.test.mock.patch.object(run_images, "_MAX_REFERENCE", 20),
+        ):
+            first, second = self._read()[0], self._read()[0]
+            strangeness, report, _ = self._strangeness()
+        self.assertLen(first.held_out, 30)
+        self.assertAllEqual(first.held_out.embeddings, second.held_out.embeddings)
+        self.assertEqual((report["fitted_on"], report["checked_on"], strangeness.distances.shape[0]), (20, 20, 10))
+
+
+if __name__ == "__main__":
+    tf.test.main()

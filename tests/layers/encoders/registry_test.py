@@ -1,0 +1,96 @@
+"""Tests of semppl.layers.encoders.registry."""
+
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+
+from semppl.layers.encoders import registry
+
+
+def _random(shape):
+    return np.random.default_rng(0).normal(0.5, 1.0, shape).astype(np.float32)
+
+
+class EncodersTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters(
+        ("convnet", 0.25, 32),
+        ("convnet_stride2", 0.25, 32),
+        ("resnet18", 0.125, 64),
+        ("resnet18_v2", 0.125, 64),
+        ("resnet18_cifar", 0.25, 128),
+        ("resnet34_v2_cifar", 0.125, 64),
+        ("resnet50", 0.125, 256),
+        ("sk_resnet50", 0.125, 256),
+    )
+    def test_encoders_map_images_to_features(self, name, width, features):
+        for norm in ("batch", "group"):
+            encoder = registry.build_encoder(name, width=width, norm=norm)
+            self.assertEqual(encoder(_random((2, 32, 32, 3)), training=True).shape, (2, features))
+
+    def test_the_largest_official_encoder_has_its_official_size(self):
+        with tf.Graph().as_default():
+            encoder = registry.build_encoder("resnet200", width=2)
+            features = encoder(tf.compat.v1.placeholder(tf.float32, (None, 224, 224, 3)))
+            size = sum(variable.shape.num_elements() for variable in encoder.trainable_variables)
+        self.assertEqual(features.shape.as_list(), [None, 4096])
+        self.assertEqual(size, 250_128_512)
+
+    @parameterized.product(depth=(18, 34, 50, 101, 152, 200), version=(1, 2), stem=("imagenet", "cifar"))
+    def test_names_say_depth_version_and_stem(self, depth, version, stem):
+        name = f"resnet{depth}{'_v2' if version == 2 else ''}{'_cifar' if stem == 'cifar' else ''}"
+        encoder = registry.build_encoder(name, width=0.125, norm="group")
+        expected = (depth, version, stem, False, 0.125, "group")
+        actual = (encoder.depth, encoder.version, encoder.stem, encoder.selective, encoder.width, encoder.norm)
+        self.assertEqual(actual, expected)
+
+    @parameterized.product(depth=(50, 101, 152, 200), stem=("imagenet", "cifar"))
+    def test_names_say_selective_kernels(self, depth, stem):
+        encoder = registry.build_encoder(f"sk_resnet{depth}{'_cifar' if stem == 'cifar' else ''}", width=0.125)
+        self.assertEqual((encoder.depth, encoder.stem, encoder.selective), (depth, stem, True))
+
+    @parameterized.product(depth=(18, 34, 50, 101, 152, 200), stem=("imagenet", "cifar"), selective=(False, True))
+    def test_names_say_the_layout_of_simclr(self, depth, stem, selective):
+        name = f"{'sk_' if selective else ''}resnet{depth}{'_cifar' if stem == 'cifar' else ''}_simclr"
+        if selective and depth < 50:
+            self.assertNotIn(name, registry.ENCODERS)
+            return
+        encoder = registry.build_encoder(name, width=0.125)
+        actual = (encoder.depth, encoder.stem, encoder.selective, encoder.layout)
+        self.assertEqual(actual, (depth, stem, selective, "simclr"))
+
+    @parameterized.parameters(50, 101, 152)
+    def test_names_say_the_layout_of_keras(self, depth):
+        encoder = registry.build_encoder(f"resnet{depth}_keras", width=0.125)
+        self.assertEqual((encoder.depth, encoder.stem, encoder.layout), (depth, "imagenet", "keras"))
+
+    def test_there_are_no_other_names(self):
+        official, simclr, keras = 6 * 2 * 2 + 4 * 2, 6 * 2 + 4 * 2, 3
+        self.assertLen(registry.ENCODERS, 2 + official + simclr + keras)
+
+    @parameterized.parameters((1, (32, 64, 128)), (0.5, (16, 32, 64)), (0.1, (8, 8, 16)), (2, (64, 128, 256)))
+    def test_width_scales_the_small_encoder_to_multiples_of_8(self, width, widths):
+        self.assertEqual(registry.build_encoder("convnet", width=width).widths, widths)
+
+    @parameterized.parameters(("convnet", 1), ("convnet_stride2", 2))
+    def test_the_small_encoder_has_two_stems(self, name, stride):
+        self.assertEqual(registry.build_encoder(name).stem_stride, stride)
+
+    def test_variables_start_with_the_name_of_the_layer(self):
+        for options, start in (({}, "encoder/"), ({"layer_name": "mine"}, "mine/")):
+            encoder = registry.build_encoder("convnet", **options)
+            encoder(_random((2, 8, 8, 1)))
+            self.assertEqual({variable.name.split("/")[0] + "/" for variable in encoder.variables}, {start})
+
+    def test_wrong_arguments_are_refused(self):
+        with self.assertRaisesRegex(
+            ValueError, r"^`name` must be convnet, .* \(docs/encoders.md lists all \d+\)\. Received: vgg$"
+        ):
+            registry.build_encoder("vgg")
+        with self.assertRaisesRegex(ValueError, "must be positive. Received: width=-1"):
+            registry.build_encoder("convnet", width=-1)
+        with self.assertRaisesRegex(ValueError, "Received: kind='layer'"):
+            registry.build_encoder("resnet18", norm="layer")
+
+
+if __name__ == "__main__":
+    tf.test.main()

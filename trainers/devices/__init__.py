@@ -1,0 +1,1 @@
+"""Devices and workers: strategies, rendezvous, lost workers, SIGTERM."""

@@ -1,0 +1,140 @@
+"""Several processes that train one model: what TF_CONFIG says, which one writes, and what happens when one is lost."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from semppl.layers import collectives
+from semppl.trainers.devices.termination import Termination
+
+WORKER_LOST = 5
+"""The exit code of a worker that lost another."""
+
+_JOBS = ("chief", "worker")  # the first of them all is the chief
+_EXAMPLE = (
+    '{"cluster": {"worker": ["HOST:PORT", "HOST:PORT"]}, "task": {"type": "worker", "index": 0}}, '
+    "this process among the workers"
+)
+
+
+class WorkerLost(Exception):
+    """Another worker does not answer; the message says what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """The processes that train together.
+
+    Attributes:
+        addresses: `host:port` of each, the chief's first.
+        place: of this process among them.
+    """
+
+    addresses: tuple[str, ...]
+    place: int
+
+    @classmethod
+    def from_environment(cls) -> "Cluster":
+        """Reads TF_CONFIG; without one, the cluster has no addresses.
+
+        Raises:
+            ValueError: if TF_CONFIG does not say who the workers are, and which one this is.
+        """
+        text = os.environ.get("TF_CONFIG", "").strip()
+        if text in ("", "{}"):  # as TensorFlow sees it
+            return cls((), 0)
+        try:
+            config = json.loads(text)
+            jobs, task = config["cluster"], config["task"]
+            members = {(job, index): str(at) for job in _JOBS for index, at in enumerate(jobs.get(job, ()))}
+            place = list(members).index((task["type"], int(task["index"])))
+            for address in members.values():
+                host, _, port = address.rpartition(":")
+                if not host or not 0 < int(port) < 2**16:
+                    raise ValueError(address)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            received = " ".join(text.split())[:200]
+            raise ValueError(f"TF_CONFIG must be like {_EXAMPLE}. Received: {received}") from None
+        return cls(tuple(members.values()), place)
+
+    @property
+    def size(self) -> int:
+        """How many processes train together."""
+        return max(1, len(self.addresses))
+
+
+def is_chief(devices: tf.distribute.Strategy) -> bool:
+    """Tells whether this process writes: the run's folder, TensorBoard, what is shown. One without others is the chief."""
+    return not _has_others(devices) or Cluster.from_environment().place == 0
+
+
+def _has_others(devices: tf.distribute.Strategy) -> bool:
+    return isinstance(devices, tf.distribute.MultiWorkerMirroredStrategy) and Cluster.from_environment().size > 1
+
+
+@contextlib.contextmanager
+def noticing_losses(devices: tf.distribute.Strategy) -> Iterator[None]:
+    """Says in one line that another worker is gone. TensorFlow notices within ten seconds, whatever step is under way.
+
+    Raises:
+        WorkerLost: if so.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if not _has_others(devices) or not isinstance(error, tf.errors.UnavailableError | tf.errors.AbortedError):
+            raise
+        told = re.search(r"aborted by: (.+)", error.message)
+        reason = told[1][:200] if told else type(error).__name__
+        raise WorkerLost(
+            f"a worker was lost ({reason}). Start all {Cluster.from_environment().size} again, each with its own "
+            "command: they go on from the last checkpoint"
+        ) from error
+
+
+def require_agreement(devices: tf.distribute.Strategy, settings: Mapping[str, Any], message: str) -> None:
+    """Compares settings over all workers.
+
+    Args:
+        devices: of this worker; alone, there is nothing to compare.
+        settings: what must be the same everywhere, by name; all workers have the same names.
+        message: of the error, which goes on with those that differ.
+
+    Raises:
+        ValueError: if one is not; perhaps not on every worker, but the others then lose this one.
+    """
+    if not _has_others(devices):
+        return
+    numbers = np.array([zlib.crc32(repr(value).encode()) for value in settings.values()])
+    add_up = tf.function(lambda: devices.run(lambda: collectives.all_reduce_sum(tf.constant(numbers, tf.int64))))
+    total = devices.experimental_local_results(add_up())[0].numpy()
+    different = np.flatnonzero(total != numbers * devices.num_replicas_in_sync)
+    if len(different):
+        names = list(settings)
+        raise ValueError(message + ", ".join(f"{names[place]}={settings[names[place]]}" for place in different))
+
+
+class Following(tf.keras.callbacks.Callback):
+    """What a worker does between steps that is not the chief: it goes on, for only the chief saves.
+
+    SIGTERM comes to all of them. The chief needs the others to end its step and save; then they miss it, and end too.
+
+    Args:
+        termination: tells when the run is asked to stop.
+    """
+
+    def __init__(self, termination: Termination) -> None:
+        super().__init__()
+        self._termination = termination
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any]) -> None:
+        """Lets a SIGTERM wait for the chief."""
+        self._termination.underway = True

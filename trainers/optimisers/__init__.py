@@ -1,0 +1,1 @@
+"""Optimisers by name, and their schedules."""

@@ -1,0 +1,208 @@
+"""What happens between steps: reports, checkpoints, and the ways a run can end."""
+
+import json
+import pathlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from semppl.layers.labels import NO_LABEL
+from semppl.runs.checkpoints import RunCheckpoints, write_atomically, writing_to
+from semppl.trainers.devices.termination import Termination
+from semppl.trainers.reports.monitors import known_numbers
+
+COLLAPSED_SPREAD = 0.01
+
+
+class NotFinite(Exception):
+    """A loss term or a weight is NaN or infinite; the message names it."""
+
+
+class Terminated(Exception):
+    """The run was asked to stop, and has saved its state."""
+
+
+class StopOnNotFinite(tf.keras.callbacks.Callback):
+    """Stops the run at the first NaN or infinity, before anything is saved, and names the term."""
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any]) -> None:
+        """Looks at every reported number."""
+        broken = [name for name, value in logs.items() if not np.all(np.isfinite(value))]
+        if broken:
+            terms = ", ".join(f"{name} = {float(logs[name])}" for name in broken)
+            raise NotFinite(f"step {_step(self.model)}: {terms}. {_WHAT_NOW}")
+
+
+class Summaries(tf.keras.callbacks.Callback):
+    """Writes TensorBoard summaries and `metrics.jsonl`.
+
+    Args:
+        workdir: of the run.
+        first_step: where this process starts; later lines of an earlier process are dropped.
+        last_step: where the run ends; reported in any case.
+        every: steps between reports.
+        class_names: for the queue's fill per class.
+        warn: shows a line to whoever watches.
+    """
+
+    _MAX_CLASSES_BY_NAME = 20
+
+    def __init__(
+        self,
+        workdir: pathlib.Path,
+        *,
+        first_step: int,
+        last_step: int,
+        every: int,
+        class_names: tuple[str, ...],
+        warn: Callable[[str], None] = print,
+    ) -> None:
+        super().__init__()
+        self._workdir = workdir
+        self._last_step = last_step
+        self._turn = _Turn(every, first_step)
+        self._class_names = class_names
+        self._warn = warn
+        self._warned = False
+        self._lines = workdir / "metrics.jsonl"
+        with writing_to(workdir):
+            _drop_later_lines(self._lines, first_step)
+            self._writer = tf.summary.create_file_writer(str(workdir / "tensorboard"))
+
+    def views(self, batch: dict[str, np.ndarray], step: int) -> None:
+        """Shows a grid of views: an image a row, large views and then small ones."""
+        with writing_to(self._workdir), self._writer.as_default():
+            for name in ("large", "small"):
+                if len(batch[name]):
+                    tf.summary.image(f"views/{name}", grid(batch[name][:, :8])[np.newaxis], step=step)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any]) -> None:
+        """Reports every few steps."""
+        step = _step(self.model)
+        if not self._turn.comes_at(step) and step != self._last_step:
+            return
+        numbers = known_numbers(logs)
+        numbers["learning_rate"] = float(self.model.optimizer.learning_rate.numpy())
+        numbers |= self._queue_fill()
+        rounded = {name: float(f"{value:.7g}") for name, value in numbers.items()}
+        with writing_to(self._workdir):
+            with self._writer.as_default():  # and flushes, so that a kill leaves no gap
+                for name, value in numbers.items():
+                    tf.summary.scalar(_GROUPS.get(name, name), value, step=step)
+            with self._lines.open("a") as file:
+                file.write(json.dumps({"step": step, **rounded}) + "\n")
+        if numbers.get("embedding_spread", 1) < COLLAPSED_SPREAD and not self._warned:
+            self._warned = True
+            spread = f"(spread {numbers['embedding_spread']:.4f})"
+            self._warn(f"warning: step {step}: the embeddings have all but collapsed {spread}")
+
+    def _queue_fill(self) -> dict[str, float]:
+        queue = getattr(self.model, "queue", None)
+        if queue is None:
+            return {}
+        labels = queue.labels.numpy()
+        fill = np.bincount(labels[labels != NO_LABEL], minlength=len(self._class_names))
+        numbers = {"queue/filled": float(np.mean(labels != NO_LABEL)), "queue/fewest_of_a_class": float(fill.min())}
+        if len(fill) <= self._MAX_CLASSES_BY_NAME:
+            numbers |= {
+                f"queue/class {name}": float(count) for name, count in zip(self._class_names, fill, strict=True)
+            }
+        return numbers
+
+
+_GROUPS = {
+    **{name: f"loss/{name}" for name in ("loss", *(f"contrastive_{kind}" for kind in ("augmentation", "semantic")))},
+    **{name: f"loss/{name}" for name in ("invariance_augmentation", "invariance_semantic")},
+    **{
+        name: f"pseudo_labels/{name}"
+        for name in (
+            *(f"pseudo_label_{measure}" for measure in ("accuracy", "balanced_accuracy", "coverage")),
+            *("pseudo_labels_judged", "vote_confidence", "with_semantic_positive"),
+        )
+    },
+    **{name: f"optimisation/{name}" for name in ("learning_rate", "target_decay", "gradient_norm")},
+}
+
+
+class Checkpointing(tf.keras.callbacks.Callback):
+    """Saves every few steps and at the end; on SIGTERM saves and ends the run.
+
+    Args:
+        checkpoints: of the run.
+        every: steps between checkpoints.
+        last_step: where the run ends.
+        termination: tells when the run is asked to stop.
+    """
+
+    def __init__(
+        self, checkpoints: RunCheckpoints, *, every: int, last_step: int, termination: Termination | None = None
+    ) -> None:
+        super().__init__()
+        self._checkpoints = checkpoints
+        self._turn = _Turn(every, checkpoints.step)
+        self._last_step = last_step
+        self._termination = termination or Termination()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any]) -> None:
+        """Saves where it is time to."""
+        step, asked = _step(self.model), self._termination.asked
+        if self._turn.comes_at(step) or step == self._last_step or asked:
+            with self._termination.saving():
+                require_finite([*self.model.variables, *self.model.optimizer.variables])
+                self._checkpoints.save()
+        if asked and step != self._last_step:
+            raise Terminated
+        self._termination.underway = True
+
+
+class _Turn:
+    """Comes every few steps: at the first step seen that reaches or passes a multiple, for some are taken several at once."""
+
+    def __init__(self, every: int, step: int) -> None:
+        self._every = every
+        self._turns = step // every
+
+    def comes_at(self, step: int) -> bool:
+        before, self._turns = self._turns, step // self._every
+        return self._turns > before
+
+
+def require_finite(variables: Iterable[tf.Variable]) -> None:
+    """Looks at every number that would be saved: a step whose terms are finite can still leave weights that are not.
+
+    Raises:
+        NotFinite: naming the first variable that holds a NaN or infinity.
+    """
+    for variable in variables:
+        if variable.dtype.is_floating and not tf.reduce_all(tf.math.is_finite(variable)):
+            raise NotFinite(f"{variable.name} holds a NaN or infinity. {_WHAT_NOW}")
+
+
+_WHAT_NOW = "The last checkpoint is from before; try a lower --learning_rate, in another --workdir."
+
+
+def _step(model: tf.keras.Model) -> int:
+    return int(model.optimizer.iterations.numpy())  # a mirrored variable is no int
+
+
+def grid(views: np.ndarray) -> np.ndarray:
+    """Lays views out: `[V, B, H, W, C]` gives one picture `[B·H, V·W, 1 or 3]`; of other channels those that can be shown."""
+    views = views[..., : 3 if views.shape[-1] >= 3 else 1]
+    count, batch, height, width, channels = views.shape
+    return views.transpose(1, 2, 0, 3, 4).reshape(batch * height, count * width, channels)
+
+
+def _drop_later_lines(path: pathlib.Path, step: int) -> None:
+    """Drops what a killed run wrote after its last checkpoint; those steps come again."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (ValueError, KeyError, TypeError):  # the line that the kill cut short
+            continue
+    write_atomically(path, "".join(kept))
