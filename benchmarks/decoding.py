@@ -44,7 +44,7 @@ def views(pictures: StreamedImageSet, hyperparameters: Hyperparameters, batches:
 
 def decoded(pictures: StreamedImageSet, count: int) -> tf.data.Dataset:
     """Returns the sizes of `count` pictures, which are read and decoded for it as for a run."""
-    ids = tf.data.Dataset.range(len(pictures)).repeat().take(count).map(lambda number: {"ids": number})
+    ids = tf.data.Dataset.range(len(pictures)).repeat().take(count).map(lambda number: {"positions": number})
     return pictures.map_pictures(ids, lambda row: tf.shape(row["image"])).batch(32).prefetch(2)
 
 

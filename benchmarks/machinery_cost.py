@@ -65,7 +65,7 @@ def settings_of(queue_size: int, batch_size: int, averaged: str = "") -> Hyperpa
 def model_and_inputs(
     settings: Hyperparameters, seed: int = 0
 ) -> tuple[semppl.SemPPL, tf.Tensor, tf.Tensor, semppl.Batch]:
-    """Makes a model whose queue is full, anchors `[V, B, D]`, targets `[L, B, D]`, and the labels and ids of a batch."""
+    """Makes a model whose queue is full, anchors `[V, B, D]`, targets `[L, B, D]`, and the labels and groups of a batch."""
     rng = np.random.default_rng(seed)
     model = pretrain.build_model(settings, _NUM_CLASSES, jit_compile=False)
 
@@ -74,11 +74,11 @@ def model_and_inputs(
 
     model.queue.embeddings.assign(embeddings(settings.large_views, settings.queue_size))
     model.queue.labels.assign(rng.integers(0, _NUM_CLASSES, settings.queue_size))
-    model.queue.ids.assign(rng.integers(0, 10**6, settings.queue_size))
+    model.queue.groups.assign(rng.integers(0, 10**6, settings.queue_size))
     labels = rng.integers(0, _NUM_CLASSES, settings.batch_size).astype(np.int32)
     labels[settings.labelled_batch_size :] = NO_LABEL
-    ids = rng.permutation(10**6)[: settings.batch_size]
-    batch = {"labels": tf.constant(labels), "ids": tf.constant(ids, tf.int64)}
+    groups = rng.permutation(10**6)[: settings.batch_size]
+    batch = {"labels": tf.constant(labels), "groups": tf.constant(groups, tf.int64)}
     views, batch_size = settings.views, settings.batch_size
     return model, embeddings(views, batch_size), embeddings(settings.large_views, batch_size), batch
 
@@ -89,8 +89,8 @@ def program(settings: Hyperparameters, replicas: int) -> hlo.hlo_pb2.HloModulePr
     with hlo.one_of(replicas):
         model = pretrain.build_model(settings, _NUM_CLASSES, jit_compile=True)
 
-        def step(anchors: tf.Tensor, targets: tf.Tensor, labels: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
-            gradient = machinery(model, anchors, targets, {"labels": labels, "ids": ids})
+        def step(anchors: tf.Tensor, targets: tf.Tensor, labels: tf.Tensor, groups: tf.Tensor) -> tf.Tensor:
+            gradient = machinery(model, anchors, targets, {"labels": labels, "groups": groups})
             if settings.encoder != _SETTINGS["encoder"]:
                 model.move_target(tf.convert_to_tensor(model.optimizer.iterations))
             return gradient

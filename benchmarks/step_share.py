@@ -23,11 +23,11 @@ def parts(model: semppl.SemPPL, batch: dict[str, tf.Tensor]) -> dict[str, Callab
     """Returns the whole step, and every part of it on embeddings that are there already."""
     anchors = model.predict_views(batch)
     targets = model.project_views(batch)
-    labels, ids = batch["labels"], batch["ids"]
+    labels, groups = batch["labels"], batch["groups"]
     step = model.optimizer.iterations
-    fill_queue(model, targets, labels, ids)
-    classes = model.vote(anchors, ids).classes
-    negatives, positives = model.draw_negatives(ids, step), model.draw_semantic_positives(classes, step)
+    fill_queue(model, targets, labels, groups)
+    classes = model.vote(anchors, groups).classes
+    negatives, positives = model.draw_negatives(groups, step), model.draw_semantic_positives(classes, step)
 
     def losses() -> tf.Tensor:
         with tf.GradientTape() as tape:
@@ -38,9 +38,9 @@ def parts(model: semppl.SemPPL, batch: dict[str, tf.Tensor]) -> dict[str, Callab
     return {
         "whole step": tf.function(lambda: model.train_step(batch)),
         "queue, vote, draws and losses": tf.function(lambda: machinery(model, anchors, targets, batch)),
-        "· enqueue": tf.function(lambda: model.enqueue(targets, labels, ids)),
-        "· vote": tf.function(lambda: model.vote(anchors, ids)),
-        "· draw of negatives": tf.function(lambda: model.draw_negatives(ids, step)),
+        "· enqueue": tf.function(lambda: model.enqueue(targets, labels, groups)),
+        "· vote": tf.function(lambda: model.vote(anchors, groups)),
+        "· draw of negatives": tf.function(lambda: model.draw_negatives(groups, step)),
         "· draw of semantic positives": tf.function(lambda: model.draw_semantic_positives(classes, step)),
         "· losses and their gradient": tf.function(losses),
         "moving average": tf.function(lambda: model.move_target(step)),
@@ -50,20 +50,20 @@ def parts(model: semppl.SemPPL, batch: dict[str, tf.Tensor]) -> dict[str, Callab
 def machinery(model: semppl.SemPPL, anchors: tf.Tensor, targets: tf.Tensor, batch: semppl.Batch) -> tf.Tensor:
     """Does all of a step but the networks and the moving average; returns the gradient by the anchors."""
     step = tf.convert_to_tensor(model.optimizer.iterations)
-    targets, labels, ids = model.gather(targets, batch["labels"], batch["ids"])
-    model.enqueue(targets, labels, ids)
-    classes = tf.where(batch["labels"] != NO_LABEL, batch["labels"], model.vote(anchors, batch["ids"]).classes)
-    drawn = model.draw_negatives(ids, step), model.draw_semantic_positives(classes, step)
+    targets, labels, groups = model.gather(targets, batch["labels"], batch["groups"])
+    model.enqueue(targets, labels, groups)
+    classes = tf.where(batch["labels"] != NO_LABEL, batch["labels"], model.vote(anchors, batch["groups"]).classes)
+    drawn = model.draw_negatives(groups, step), model.draw_semantic_positives(classes, step)
     with tf.GradientTape() as tape:
         tape.watch(anchors)
         loss = model.weigh(model.compare(anchors, targets, *drawn))
     return tape.gradient(loss, anchors)
 
 
-def fill_queue(model: semppl.SemPPL, targets: tf.Tensor, labels: tf.Tensor, ids: tf.Tensor) -> None:
+def fill_queue(model: semppl.SemPPL, targets: tf.Tensor, labels: tf.Tensor, groups: tf.Tensor) -> None:
     """Enqueues the same batch until the queue is full."""
     for _ in range(model.hyperparameters.capacity // model.hyperparameters.labelled_batch_size):
-        model.enqueue(targets, labels, ids)
+        model.enqueue(targets, labels, groups)
 
 
 def medians(

@@ -36,14 +36,14 @@ def parts(
     """
     variables = model.online.trainable_variables
     anchors, targets = model.predict_views(batch), model.project_views(batch)
-    labels, ids = batch["labels"], batch["ids"]
+    labels, groups = batch["labels"], batch["groups"]
     step = tf.convert_to_tensor(model.optimizer.iterations)
-    fill_queue(model, targets, labels, ids)
+    fill_queue(model, targets, labels, groups)
 
     def search() -> tuple[tf.Tensor, SemanticPositives]:
-        model.enqueue(targets, labels, ids)
-        classes = tf.where(labels != NO_LABEL, labels, model.vote(anchors, ids).classes)
-        return model.draw_negatives(ids, step), model.draw_semantic_positives(classes, step)
+        model.enqueue(targets, labels, groups)
+        classes = tf.where(labels != NO_LABEL, labels, model.vote(anchors, groups).classes)
+        return model.draw_negatives(groups, step), model.draw_semantic_positives(classes, step)
 
     drawn = search()
 

@@ -34,7 +34,7 @@ def picture_files(name: str, count: int) -> list[bytes]:
     source = load_source(name, data_dir=_SOURCE_DIR.value)
     test = source.test if source.test is not None else source.train
     chosen = rng.permutation(len(test.labels))[:count]
-    parts = test.batches(lambda image: tf.image.convert_image_dtype(image, tf.uint8), batch_size=1, ids=chosen)
+    parts = test.batches(lambda image: tf.image.convert_image_dtype(image, tf.uint8), batch_size=1, positions=chosen)
     return [tf.io.encode_png(part[0]).numpy() for part in parts]
 
 

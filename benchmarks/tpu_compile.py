@@ -53,7 +53,7 @@ def batch_spec(settings: Hyperparameters, replicas: int) -> dict[str, tf.TensorS
         "seeds": tf.TensorSpec([rows, 2], tf.int64),
         "labels": tf.TensorSpec([rows], tf.int32),
         "truth": tf.TensorSpec([rows], tf.int32),
-        "ids": tf.TensorSpec([rows], tf.int64),
+        "groups": tf.TensorSpec([rows], tf.int64),
     }
 
 

@@ -55,18 +55,18 @@ def _joined_groups(parts: Sequence[Images]) -> np.ndarray | None:
 def _encoder(images: ImageSet) -> Encoded:
     """Reads images in memory as if they stood in files."""
 
-    def read(ids: np.ndarray) -> np.ndarray:
-        bytes_ = tf.image.convert_image_dtype(images.images[ids], tf.uint8, saturate=True).numpy()
+    def read(positions: np.ndarray) -> np.ndarray:
+        bytes_ = tf.image.convert_image_dtype(images.images[positions], tf.uint8, saturate=True).numpy()
         return np.array([encode(pixels) for pixels in bytes_], object)
 
-    def read_masks(ids: np.ndarray) -> np.ndarray:
-        masks = images.masks[ids] if images.masks is not None else ()
+    def read_masks(positions: np.ndarray) -> np.ndarray:
+        masks = images.masks[positions] if images.masks is not None else ()
         return np.array([encode(mask[..., np.newaxis]) for mask in masks], object)
 
-    def encoded(ids: tf.Tensor) -> dict[str, tf.Tensor]:
+    def encoded(positions: tf.Tensor) -> dict[str, tf.Tensor]:
         columns = {"image": read} | ({} if images.masks is None else {"mask": read_masks})
         return {
-            name: tf.ensure_shape(tf.numpy_function(function, [ids], tf.string, stateful=False), ids.shape)
+            name: tf.ensure_shape(tf.numpy_function(function, [positions], tf.string, stateful=False), positions.shape)
             for name, function in columns.items()
         }
 
@@ -74,24 +74,25 @@ def _encoder(images: ImageSet) -> Encoded:
 
 
 def _in_turn(readers: Sequence[Encoded], counts: Sequence[int]) -> Encoded:
-    """Reads from the first for as many ids as it has, then from the second, and so on; a part without masks hides nothing."""
+    """Reads from the first for as many positions as it has, then from the second, and so on; a part without masks hides nothing."""
     firsts = np.cumsum([0, *counts])[:-1].astype(np.int64)
 
-    def encoded(ids: tf.Tensor) -> dict[str, tf.Tensor]:
-        whose = tf.searchsorted(tf.constant(firsts), ids, side="right") - 1
+    def encoded(positions: tf.Tensor) -> dict[str, tf.Tensor]:
+        whose = tf.searchsorted(tf.constant(firsts), positions, side="right") - 1
         places = [tf.where(whose == number)[:, 0] for number in range(len(readers))]
         parts = [
-            reader(tf.gather(ids, place) - first) for reader, place, first in zip(readers, places, firsts, strict=True)
+            reader(tf.gather(positions, place) - first)
+            for reader, place, first in zip(readers, places, firsts, strict=True)
         ]
         columns = {name for part in parts for name in part}
-        return {name: _stitched(name, places, parts, ids) for name in sorted(columns)}
+        return {name: _stitched(name, places, parts, positions) for name in sorted(columns)}
 
     return encoded
 
 
 def _stitched(
-    name: str, places: Sequence[tf.Tensor], parts: Sequence[dict[str, tf.Tensor]], ids: tf.Tensor
+    name: str, places: Sequence[tf.Tensor], parts: Sequence[dict[str, tf.Tensor]], positions: tf.Tensor
 ) -> tf.Tensor:
     values = [part.get(name, tf.fill(tf.shape(place), "")) for part, place in zip(parts, places, strict=True)]
     stitched = tf.dynamic_stitch([tf.cast(place, tf.int32) for place in places], values)
-    return tf.ensure_shape(stitched, ids.shape)
+    return tf.ensure_shape(stitched, positions.shape)

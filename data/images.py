@@ -44,27 +44,27 @@ class ImageSet:
         return int(self.images.shape[-1])
 
     def batches(
-        self, prepare: Callable[[tf.Tensor], tf.Tensor], *, batch_size: int, ids: np.ndarray | None = None
+        self, prepare: Callable[[tf.Tensor], tf.Tensor], *, batch_size: int, positions: np.ndarray | None = None
     ) -> Iterator[tf.Tensor]:
         """Yields prepared images in order, a batch at a time.
 
         Args:
             prepare: maps `[B, H, W, C]` to `[B, h, w, C]`.
             batch_size: images at a time.
-            ids: `[k]` of those wanted; None means all.
+            positions: `[k]` of those wanted; None means all.
         """
-        for first in range(0, len(self) if ids is None else len(ids), batch_size):
+        for first in range(0, len(self) if positions is None else len(positions), batch_size):
             some = slice(first, first + batch_size)
-            yield prepare(tf.constant(self.images[some if ids is None else ids[some]]))
+            yield prepare(tf.constant(self.images[some if positions is None else positions[some]]))
 
-    def select(self, ids: np.ndarray) -> "ImageSet":
-        """Returns some of the images, in the order of `ids`."""
+    def select(self, positions: np.ndarray) -> "ImageSet":
+        """Returns some of the images, in the order of `positions`."""
         return ImageSet(
-            self.images[ids],
-            self.labels[ids],
-            tuple(self.names[i] for i in ids) if self.names else (),
-            None if self.masks is None else self.masks[ids],
-            None if self.groups is None else self.groups[ids],
+            self.images[positions],
+            self.labels[positions],
+            tuple(self.names[i] for i in positions) if self.names else (),
+            None if self.masks is None else self.masks[positions],
+            None if self.groups is None else self.groups[positions],
         )
 
 

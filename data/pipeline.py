@@ -52,7 +52,7 @@ class Pipeline:
 
         Returns:
             Dataset of dicts: large `[L, B, H, W, C]` and small `[S, B, h, w, C]` in 0..1; labels `[B]` int32, NO_LABEL where
-            hidden; truth `[B]` int32, the true labels, for reports only; ids `[B]` int64. Labelled rows come first. Where views
+            hidden; truth `[B]` int32, the true labels, for reports only; groups `[B]` int64. Labelled rows come first. Where views
             are left to be finished there are crops in their place, and seeds `[B, 2]` int64, for `recipes.finish_views`.
         """
         settings = self.hyperparameters
@@ -84,7 +84,7 @@ class Pipeline:
         dealt = tf.data.Dataset.zip((order, positions)).batch(rows // num_replicas, drop_remainder=True)
         turns = tf.data.Dataset.range(num_replicas).repeat()
         ours = tf.data.Dataset.zip((turns, dealt)).filter(lambda turn, _: tf.reduce_any(turn == list(replicas)))
-        return ours.map(lambda _, row: {"ids": row[0], "seeds": self._seeds(stream, row[1])})
+        return ours.map(lambda _, row: {"positions": row[0], "seeds": self._seeds(stream, row[1])})
 
     def _seeds(self, stream: int, positions: tf.Tensor) -> tf.Tensor:
         """Returns one seed per row: an image that comes twice is not augmented twice alike."""
@@ -105,7 +105,9 @@ class Pipeline:
             return self._finished(row | crops)
 
         def gather(row: Row) -> Row:
-            return make(row, tf.gather(pixels, row["ids"]), None if masks is None else tf.gather(masks, row["ids"]))
+            return make(
+                row, tf.gather(pixels, row["positions"]), None if masks is None else tf.gather(masks, row["positions"])
+            )
 
         return gather
 
@@ -114,7 +116,7 @@ class Pipeline:
 
         def crop(row: Row) -> Row:
             crops = crop_picture(row["image"], seed=row["seeds"], mask=row.get("mask"), **self._view_settings)
-            return {"ids": row["ids"], "seeds": row["seeds"], **crops}
+            return {"positions": row["positions"], "seeds": row["seeds"], **crops}
 
         batches = images.map_pictures(rows.unbatch(), crop).batch(batch_size, drop_remainder=True)
         return batches.map(self._finish_crops, num_parallel_calls=_AT_A_TIME, deterministic=True)
@@ -144,11 +146,13 @@ class Pipeline:
         return {name: getattr(self.hyperparameters, name) for name in names}
 
     def _labelled(self, batch: Row) -> Row:
-        """Adds the labels and the truth; images that show the same thing get the same id."""
-        labels, truth = (tf.gather(tf.constant(part), batch["ids"]) for part in (self.labels, self.images.labels))
+        """Replaces the positions by labels, ground truth and groups."""
+        batch = dict(batch)
+        positions = batch.pop("positions")
+        labels, truth = (tf.gather(tf.constant(part), positions) for part in (self.labels, self.images.labels))
         groups = self.images.groups
-        ids = batch["ids"] if groups is None else tf.gather(tf.constant(groups, tf.int64), batch["ids"])
-        return batch | {"labels": labels, "truth": truth, "ids": ids}
+        shown = positions if groups is None else tf.gather(tf.constant(groups, tf.int64), positions)
+        return batch | {"labels": labels, "truth": truth, "groups": shown}
 
 
 def epochs_of(members: np.ndarray, *, first: int, seed: int) -> tf.data.Dataset:

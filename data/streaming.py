@@ -13,7 +13,7 @@ from semppl.data.views import randomness, recipes
 _READ_AT_ONCE = 8
 Row = dict[str, tf.Tensor]
 Encoded = Callable[[tf.Tensor], dict[str, tf.Tensor]]
-"""Reads pictures: ids `[k]` int64 give `{"image": [k]}`, and `"mask": [k]` where there are masks: strings."""
+"""Reads pictures: positions `[k]` int64 give `{"image": [k]}`, and `"mask": [k]` where there are masks: strings."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +21,7 @@ class StreamedImageSet:
     """Pictures of one split, as an `ImageSet`, but encoded and read when they are needed; a picture's id is its position.
 
     Attributes:
-        encoded: reads: ids `[k]` int64 give `{"image": [k]}`, and `"mask": [k]` where there are masks: strings, the bytes of
+        encoded: reads: positions `[k]` int64 give `{"image": [k]}`, and `"mask": [k]` where there are masks: strings, the bytes of
             JPEG, PNG, BMP or GIF files. Runs on the host.
         channels: C to decode pictures to; a mask has one, 0 for background.
         labels: `[n]` int32, NO_LABEL where unknown.
@@ -47,38 +47,40 @@ class StreamedImageSet:
         """
         # There is no Python in it to convert; looking for some takes a second.
         as_it_is = tf.autograph.experimental.do_not_convert
-        read = as_it_is(lambda row: row | self.encoded(row["ids"]))
+        read = as_it_is(lambda row: row | self.encoded(row["positions"]))
         made = as_it_is(lambda row: function(self._decoded(row)))
         chunks = rows.batch(_READ_AT_ONCE).map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         return chunks.unbatch().map(made, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
     def batches(
-        self, prepare: Callable[[tf.Tensor], tf.Tensor], *, batch_size: int, ids: np.ndarray | None = None
+        self, prepare: Callable[[tf.Tensor], tf.Tensor], *, batch_size: int, positions: np.ndarray | None = None
     ) -> Iterator[tf.Tensor]:
         """Yields prepared pictures in order, a batch at a time.
 
         Args:
             prepare: maps `[1, H, W, C]` uint8 to `[1, h, w, C]`, of one size.
             batch_size: pictures at a time.
-            ids: `[k]` of those wanted; None means all.
+            positions: `[k]` of those wanted; None means all.
 
         Raises:
             PictureLost: if one is gone or damaged, naming it.
         """
-        rows = tf.data.Dataset.from_tensor_slices({"ids": np.arange(len(self)) if ids is None else ids})
+        rows = tf.data.Dataset.from_tensor_slices(
+            {"positions": np.arange(len(self)) if positions is None else positions}
+        )
         prepared = self.map_pictures(rows, lambda row: prepare(row["image"][tf.newaxis])[0])
         with naming_lost_pictures():
             yield from prepared.batch(batch_size).prefetch(1)
 
-    def select(self, ids: np.ndarray) -> "StreamedImageSet":
-        """Returns some of the pictures, in the order of `ids`."""
-        chosen = tf.constant(ids, tf.int64)
+    def select(self, positions: np.ndarray) -> "StreamedImageSet":
+        """Returns some of the pictures, in the order of `positions`."""
+        chosen = tf.constant(positions, tf.int64)
         return StreamedImageSet(
             lambda positions: self.encoded(tf.gather(chosen, positions)),
             self.channels,
-            self.labels[ids],
-            tuple(self.names[i] for i in ids) if self.names else (),
-            None if self.groups is None else self.groups[ids],
+            self.labels[positions],
+            tuple(self.names[i] for i in positions) if self.names else (),
+            None if self.groups is None else self.groups[positions],
         )
 
     def _decoded(self, row: Row) -> Row:
@@ -89,7 +91,7 @@ class StreamedImageSet:
         mask = tf.cond(row["mask"] == "", lambda: whole, lambda: decode_picture(row["mask"], 1)[..., 0])
         expected, received = tf.shape(image)[:2], tf.shape(mask)
         message = "A mask must be as large as its image, {} for id {}. Received: {}"
-        problem = tf.strings.format(message, (expected, row["ids"], received))
+        problem = tf.strings.format(message, (expected, row["positions"], received))
         with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(expected == received), [problem])]):
             return row | {"image": image, "mask": tf.identity(mask)}
 

@@ -1,4 +1,4 @@
-"""Examines the data of a run before an hour is wasted on them: writes `doctor.json` and one page to look at, `doctor.html`.
+r"""Examines the data of a run before an hour is wasted on them: writes `doctor.json` and one page to look at, `doctor.html`.
 
 python -m semppl.doctor.examine --flagfile=configs/own_pictures_cpu.flags \\
   --data='folder:PICTURES?labels=labels.csv' --workdir=outputs/own

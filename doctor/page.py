@@ -122,7 +122,7 @@ def _figures(images: Images, positions: np.ndarray, caption: str = "") -> str:
     if not len(positions):
         return "<p>None.</p>"
     text = ""
-    for position, batch in zip(positions, images.batches(_small, batch_size=1, ids=positions), strict=True):
+    for position, batch in zip(positions, images.batches(_small, batch_size=1, positions=positions), strict=True):
         under = caption or (images.names[position] if images.names else str(position))
         shown = under.encode("utf-8", "backslashreplace").decode()
         label = "" if images.labels[position] == NO_LABEL else f' data-label="{images.labels[position]}"'

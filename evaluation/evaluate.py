@@ -23,7 +23,7 @@ from semppl.data.splits import load_data
 from semppl.evaluation.features import embed
 from semppl.evaluation.logistic_regression import logistic_regression_classes
 from semppl.evaluation.nearest_neighbours import nearest_neighbour_classes
-from semppl.layers.inputs.preparation import test_view
+from semppl.layers.inputs.preparation import inference_preparation
 from semppl.programs import run_flags
 from semppl.runs import checkpoints
 
@@ -124,7 +124,7 @@ def evaluate(
         raise ValueError(f"--{split} must have labels to judge by. Received: {len(held_out)} images, none with a label")
     truth = held_out.labels[judged]
     labels = labels_of_run(source, hyperparameters)
-    prepare = test_view(hyperparameters.recipe, hyperparameters.large_size)
+    prepare = inference_preparation(hyperparameters.recipe, hyperparameters.large_size)
     representations: dict[str, tuple[Function, Function]] = {
         "raw_pixels": (_identity, _flat_pixels),
         "features": (prepare, network.features),
@@ -145,8 +145,8 @@ def evaluate(
     classes: dict[str, dict[str, np.ndarray]] = {}
     for name, (prepared, function) in representations.items():
         print(f"evaluating {name} …", file=sys.stderr, flush=True)
-        train = embed(function, source.train, prepare=prepared, ids=needed)
-        test = embed(function, held_out, prepare=prepared, ids=judged)
+        train = embed(function, source.train, prepare=prepared, positions=needed)
+        test = embed(function, held_out, prepare=prepared, positions=judged)
         positions = np.searchsorted(needed, labelled)
         task = Task(train, source.train.labels[needed], positions, test, k)
         classes[name] = {evaluator: EVALUATORS[evaluator](task) for evaluator in evaluators}

@@ -14,7 +14,7 @@ def embed(
     *,
     prepare: Callable[[tf.Tensor], tf.Tensor],
     batch_size: int = 256,
-    ids: np.ndarray | None = None,
+    positions: np.ndarray | None = None,
 ) -> np.ndarray:
     """Maps images through a network, a batch at a time.
 
@@ -23,10 +23,12 @@ def embed(
         images: in memory or on disk.
         prepare: maps `[B, H, W, C]` uint8, or float32 in 0..1, to what `function` takes.
         batch_size: images at a time.
-        ids: `[k]` of those wanted; None means all.
+        positions: `[k]` of those wanted; None means all.
 
     Returns:
         `[k, D]` float32.
     """
     compiled = tf.function(function, reduce_retracing=True, autograph=False)
-    return np.concatenate([compiled(part).numpy() for part in images.batches(prepare, batch_size=batch_size, ids=ids)])
+    return np.concatenate(
+        [compiled(part).numpy() for part in images.batches(prepare, batch_size=batch_size, positions=positions)]
+    )

@@ -20,7 +20,7 @@ from absl import flags
 
 import semppl
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.export.memory.evidence import CALIBRATIONS, Evidence, Trust, summary
+from semppl.export.memory.evidence import CALIBRATIONS, CalibrationSettings, Evidence, summary
 from semppl.export.memory.run_images import RunImages
 from semppl.export.model.assets import EVIDENCE, write_assets
 from semppl.export.model.embedder import Embedder
@@ -82,7 +82,7 @@ def export(
     dtype: str = "float32",
     memory: bool | None = None,
     num_neighbours: int = 10,
-    trust: Trust | None = None,
+    trust: CalibrationSettings | None = None,
     fine_tunable: bool = True,
     data_licence: str = DATA_LICENCE,
     command: str = "",
@@ -125,7 +125,7 @@ def export(
         evidence: Evidence | None = None
         if checkpoints.has_labelled_queue(workdir) if memory is None else memory:
             images = RunImages(hyperparameters, embedder.prepare, embedder.fingerprints)
-            evidence = images.evidence(embedder.embed, trust or Trust())
+            evidence = images.evidence(embedder.embed, trust or CalibrationSettings())
             remembered, card["memory"] = evidence.build()
             strangeness, card["ood"] = images.strangeness(embedder.features)
             if dtype != "float32":
@@ -195,11 +195,11 @@ def _check_flags() -> None:
         raise ValueError(f"{aims[0]} must come with a memory. Received: {why}")
 
 
-def _trust_from_flags() -> Trust:
+def _trust_from_flags() -> CalibrationSettings:
     risk, coverage = _TARGET_RISK.value, _TARGET_COVERAGE.value
     if risk is None and coverage is None:
-        risk = Trust.target_risk
-    return Trust(
+        risk = CalibrationSettings.target_risk
+    return CalibrationSettings(
         calibrate_on=_CALIBRATE_ON.value,
         target_risk=risk or 0.0,
         target_coverage=coverage or 0.0,

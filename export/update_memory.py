@@ -20,7 +20,7 @@ import tensorflow as tf
 from absl import flags
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.export.memory.evidence import FIRST_ADDED_ID, Embedded, Evidence, summary
+from semppl.export.memory.evidence import FIRST_ADDED_ID, EmbeddedImages, Evidence, summary
 from semppl.export.memory.label_file import LabelledPicture, read_label_file
 from semppl.export.model.assets import EVIDENCE, read_card, write_assets
 from semppl.export.model.decoding import decode_upright
@@ -101,7 +101,7 @@ def remember(
     labels = np.array([names.index(picture.label) for picture in pictures], np.int32)
     first = max(FIRST_ADDED_ID, int(evidence.memory.ids.max()) + 1)
     ids = first + np.arange(len(pictures))
-    added = Embedded(embeddings, labels, ids, ids, prints)
+    added = EmbeddedImages(embeddings, labels, ids, ids, prints)
     known = evidence.memory.join(added)
     new = np.ones(len(pictures), bool)
     for number, picture in enumerate(pictures):

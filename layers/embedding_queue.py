@@ -9,15 +9,15 @@ from semppl.layers.labels import NO_LABEL
 
 @tf.keras.saving.register_keras_serializable(package="semppl")
 class EmbeddingQueue(tf.keras.layers.Layer):
-    """Holds the target projections of the latest labelled images, with their labels and ids.
+    """Holds the target projections of the latest labelled images, with their labels and groups.
 
-    All queues are filled in lockstep, a slot holds the same image in each, so labels and ids stand once. The queues are those of
+    All queues are filled in lockstep, a slot holds the same image in each, so labels and groups stand once. The queues are those of
     the global batch: every replica enqueues the same gathered rows into a copy of its own, so the copies stay equal without
     a word between replicas.
 
     That only labelled images are queued, and Q = 20·N, is second-hand; quotas are decided here (docs/method.md).
 
-    Variables: embeddings `[L, Q, D]`; labels `[Q]` int32, NO_LABEL where empty; ids `[Q]` int64; pointer, the next slot: a
+    Variables: embeddings `[L, Q, D]`; labels `[Q]` int32, NO_LABEL where empty; groups `[Q]` int64; pointer, the next slot: a
     scalar, or with quotas `[C]`, each within its class's slots.
 
     Args:
@@ -42,8 +42,13 @@ class EmbeddingQueue(tf.keras.layers.Layer):
         self.num_quotas = num_quotas
         self.embeddings = self._state("embeddings", [num_queues, capacity, width], tf.float32, 0)
         self.labels = self._state("labels", [capacity], tf.int32, NO_LABEL)
-        self.ids = self._state("ids", [capacity], tf.int64, -1)
+        self.ids = self._state("ids", [capacity], tf.int64, -1)  # `groups`, under the name that checkpoints have
         self.pointer = self._state("pointer", [num_quotas] if num_quotas else [], tf.int32, 0)
+
+    @property
+    def groups(self) -> tf.Variable:
+        """The group of each slot's image: int64 of shape `[Q]`."""
+        return self.ids
 
     def _state(self, name: str, shape: list[int], dtype: tf.DType, fill: int) -> tf.Variable:
         return self.add_weight(
@@ -54,13 +59,13 @@ class EmbeddingQueue(tf.keras.layers.Layer):
             trainable=False,
         )
 
-    def enqueue(self, embeddings: tf.Tensor, labels: tf.Tensor, ids: tf.Tensor) -> None:
+    def enqueue(self, embeddings: tf.Tensor, labels: tf.Tensor, groups: tf.Tensor) -> None:
         """Adds the labelled images of one global batch, over the oldest entries.
 
         Args:
             embeddings: `[L, n, D]` unit-norm target projections, n ≤ Q.
             labels: `[n]` int32.
-            ids: `[n]` int64.
+            groups: `[n]` int64, equal where two images show the same thing.
 
         Raises:
             ValueError: if the batch does not fit the queue.
@@ -72,16 +77,16 @@ class EmbeddingQueue(tf.keras.layers.Layer):
             return
         embeddings = tf.stop_gradient(tf.cast(embeddings, self.embeddings.dtype))
         if self.num_quotas:
-            self._replace_by_quota(embeddings, labels, ids)
+            self._replace_by_quota(embeddings, labels, groups)
             return
         slots = (self.pointer + tf.range(count)) % self.capacity  # [n]
         queues, places = tf.meshgrid(tf.range(self.num_queues), slots, indexing="ij")
         self.embeddings.assign(tf.tensor_scatter_nd_update(self.embeddings, tf.stack([queues, places], -1), embeddings))
         self.labels.assign(tf.tensor_scatter_nd_update(self.labels, slots[:, tf.newaxis], labels))
-        self.ids.assign(tf.tensor_scatter_nd_update(self.ids, slots[:, tf.newaxis], ids))
+        self.ids.assign(tf.tensor_scatter_nd_update(self.ids, slots[:, tf.newaxis], groups))
         self.pointer.assign((self.pointer + count) % self.capacity)
 
-    def _replace_by_quota(self, embeddings: tf.Tensor, labels: tf.Tensor, ids: tf.Tensor) -> None:
+    def _replace_by_quota(self, embeddings: tf.Tensor, labels: tf.Tensor, groups: tf.Tensor) -> None:
         """Adds rows, each over the oldest entry of its class."""
         slots, pointers = quota_slots(labels, self.pointer, quota=self.capacity // self.num_quotas)
         rows = tf.range(labels.shape[0])
@@ -89,7 +94,7 @@ class EmbeddingQueue(tf.keras.layers.Layer):
         replaced, rows = latest >= 0, tf.maximum(latest, 0)
         self.embeddings.assign(tf.where(replaced[:, tf.newaxis], tf.gather(embeddings, rows, axis=1), self.embeddings))
         self.labels.assign(tf.where(replaced, tf.gather(labels, rows), self.labels))
-        self.ids.assign(tf.where(replaced, tf.gather(ids, rows), self.ids))
+        self.ids.assign(tf.where(replaced, tf.gather(groups, rows), self.ids))
         self.pointer.assign(pointers)
 
     def get_config(self) -> dict[str, Any]:

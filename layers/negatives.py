@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 
-def draw_negatives(ids: tf.Tensor, rows: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
+def draw_negatives(groups: tf.Tensor, rows: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
     """Draws rows of other images, uniformly without replacement.
 
     Rows that show the same image (a small labelled set repeats within a batch) are not "other images" and are not drawn.
@@ -12,7 +12,7 @@ def draw_negatives(ids: tf.Tensor, rows: tf.Tensor, numbers: tf.Tensor) -> tf.Te
     than M rows of other images exist, the rest is drawn uniformly with replacement; with none at all, an own row comes back.
 
     Args:
-        ids: `[N]` int64 image ids of the global batch.
+        groups: `[N]` int64 groups of the global batch.
         rows: `[B]` int32 positions of this replica's images in the global batch.
         numbers: `[B, ..., M]` int32 uniform random numbers in 0..2³¹−1.
 
@@ -21,13 +21,13 @@ def draw_negatives(ids: tf.Tensor, rows: tf.Tensor, numbers: tf.Tensor) -> tf.Te
 
     Reference: docs/method.md; M = 10 and the lack of replacement are second-hand.
     """
-    order = tf.argsort(ids, stable=True)
-    sorted_ids = tf.gather(ids, order)
-    own = tf.gather(ids, rows)
+    order = tf.argsort(groups, stable=True)
+    sorted_groups = tf.gather(groups, order)
+    own = tf.gather(groups, rows)
     expand = [...] + [tf.newaxis] * (numbers.shape.rank - 1)
-    first = tf.searchsorted(sorted_ids, own, side="left")[tuple(expand)]  # [B, ..., 1]
-    count = tf.searchsorted(sorted_ids, own, side="right")[tuple(expand)] - first
-    others = tf.maximum(tf.shape(ids)[0] - count, 1)
+    first = tf.searchsorted(sorted_groups, own, side="left")[tuple(expand)]  # [B, ..., 1]
+    count = tf.searchsorted(sorted_groups, own, side="right")[tuple(expand)] - first
+    others = tf.maximum(tf.shape(groups)[0] - count, 1)
     turns = tf.range(numbers.shape[-1])
     repeats = turns >= others  # nothing is left to draw from: draw from all again
     ranks = numbers % tf.where(repeats, others, others - turns)  # [B, ..., M], each among what the earlier draws left
@@ -35,4 +35,4 @@ def draw_negatives(ids: tf.Tensor, rows: tf.Tensor, numbers: tf.Tensor) -> tf.Te
         leaps = (turns > turn) & (ranks >= ranks[..., turn : turn + 1]) & ~repeats
         ranks += tf.cast(leaps, tf.int32)
     places = ranks + tf.where(ranks >= first, count, 0)
-    return tf.gather(order, tf.minimum(places, tf.shape(ids)[0] - 1))
+    return tf.gather(order, tf.minimum(places, tf.shape(groups)[0] - 1))

@@ -17,10 +17,10 @@ class Votes(NamedTuple):
 
 def nearest_neighbour_vote(
     anchors: tf.Tensor,
-    ids: tf.Tensor,
+    groups: tf.Tensor,
     queue_embeddings: tf.Tensor,
     queue_labels: tf.Tensor,
-    queue_ids: tf.Tensor,
+    queue_groups: tf.Tensor,
     *,
     k: int,
     prior_corrected: bool = False,
@@ -29,20 +29,20 @@ def nearest_neighbour_vote(
 
     Args:
         anchors: `[L, B, D]` unit-norm online predictions of the large views.
-        ids: `[B]` int64; entries with the image's own id do not vote.
+        groups: `[B]` int64; entries of the image's own group do not vote.
         queue_embeddings: `[L, Q, D]` unit-norm target projections.
         queue_labels: `[Q]` int32, NO_LABEL where the slot is empty; empty slots never vote.
-        queue_ids: `[Q]` int64.
+        queue_groups: `[Q]` int64.
         k: votes per (view, queue) pair, in 1..Q.
         prior_corrected: whether a vote weighs the inverse of its class's share of the filled queue.
 
     Returns:
         The class with the most votes, by weight; ties go to the larger summed similarity, then to the smaller class.
 
-    Reference: SemPPL, arXiv 2301.05158: k-NN over a queue of projected labelled data; K = 1, the exclusion of own ids and the
+    Reference: SemPPL, arXiv 2301.05158: k-NN over a queue of projected labelled data; K = 1, the exclusion of the own group and the
     ties: docs/method.md.
     """
-    barred = (queue_labels == NO_LABEL)[tf.newaxis, :] | (ids[:, tf.newaxis] == queue_ids[tf.newaxis, :])  # [B,Q]
+    barred = (queue_labels == NO_LABEL)[tf.newaxis, :] | (groups[:, tf.newaxis] == queue_groups[tf.newaxis, :])  # [B,Q]
     ballots = [_ballot(anchors, queue, queue_labels, barred, k) for queue in tf.unstack(queue_embeddings)]
     labels, nearness = (tf.concat(parts, axis=-1) for parts in zip(*ballots, strict=True))  # [B,L·L·K]
     return tally(labels, nearness, entries_of(labels, queue_labels) if prior_corrected else None)

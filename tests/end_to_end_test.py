@@ -13,7 +13,7 @@ from semppl.data.sources import load_source
 from semppl.data.streaming import decode_picture
 from semppl.evaluation.evaluate import evaluate
 from semppl.export.export_model import export
-from semppl.layers.inputs.preparation import test_view
+from semppl.layers.inputs.preparation import inference_preparation
 from semppl.runs import checkpoints
 from semppl.tests import testing
 from semppl.trainers.pretrain import pretrain
@@ -103,12 +103,14 @@ class EndToEndTest(tf.test.TestCase):
         answer = self.embed_elsewhere(self.folder / "served" / "1", images, pictures)
 
         _, network, _ = checkpoints.load_online(workdir)
-        expected = network.project(test_view("digits", 8)(images))
+        expected = network.project(inference_preparation("digits", 8)(images))
         self.assertAllClose(answer["images"], expected, atol=1e-5)
         self.assertAllClose(np.linalg.norm(answer["pictures"], axis=-1), np.ones(3), atol=1e-5)
         self.assertAllClose(answer["pictures"][:2], network.project(whole[:2] / np.float32(255)), atol=1e-5)
         decoded = decode_picture(tf.constant((self.folder / "2.jpeg").read_bytes()), 1)[tf.newaxis]
-        self.assertAllClose(answer["pictures"][2:], network.project(test_view("digits", 8)(decoded)), atol=1e-5)
+        self.assertAllClose(
+            answer["pictures"][2:], network.project(inference_preparation("digits", 8)(decoded)), atol=1e-5
+        )
         self.assertAllEqual(answer["default"], answer["pictures"])
         self.assertAllEqual((answer["label"] >= 0) & (answer["label"] < 10), [True] * 3)
 

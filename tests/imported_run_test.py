@@ -13,7 +13,7 @@ from semppl.configs.hyperparameters import Hyperparameters
 from semppl.evaluation.evaluate import evaluate
 from semppl.export.export_model import export
 from semppl.export.import_checkpoint import import_checkpoint
-from semppl.layers.inputs.preparation import test_view
+from semppl.layers.inputs.preparation import inference_preparation
 from semppl.runs import checkpoints
 from semppl.tests import testing
 from semppl.tests.export.foreign import foreign_networks
@@ -71,7 +71,7 @@ class ImportedRunTest(tf.test.TestCase):
         export(run, self.folder / "served" / "1")
         served = tf.saved_model.load(str(self.folder / "served" / "1")).signatures["embed_bytes"]
         picture = (self.folder / "pictures" / "light" / "1.png").read_bytes()
-        expected = network.project(test_view("cifar", 32)(tf.io.decode_png(picture)[tf.newaxis]))
+        expected = network.project(inference_preparation("cifar", 32)(tf.io.decode_png(picture)[tf.newaxis]))
         self.assertAllClose(served(bytes=[picture])["embedding"], expected, atol=1e-5)
 
 

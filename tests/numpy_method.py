@@ -50,10 +50,10 @@ def normalise(vector: Array) -> Array:
     return np.asarray(vector, np.float64) / math.sqrt(dot(vector, vector))
 
 
-def enqueue(queue: Sequence[Entry], embeddings: Array, labels: Array, ids: Array, *, capacity: int) -> list[Entry]:
+def enqueue(queue: Sequence[Entry], embeddings: Array, labels: Array, groups: Array, *, capacity: int) -> list[Entry]:
     """Appends the labelled images `[N, D]` in their order; the oldest leave first."""
     entries = list(queue)
-    for embedding, label, image_id in zip(embeddings, labels, ids, strict=True):
+    for embedding, label, image_id in zip(embeddings, labels, groups, strict=True):
         if label != NO_LABEL:
             entries.append(Entry(np.asarray(embedding), int(label), int(image_id)))
             if len(entries) > capacity:

@@ -18,7 +18,7 @@ from semppl.data import pipeline
 from semppl.data.files.lost_pictures import PictureLost
 from semppl.evaluation.evaluate import evaluate
 from semppl.export.export_model import export
-from semppl.layers.inputs.preparation import test_view
+from semppl.layers.inputs.preparation import inference_preparation
 from semppl.runs import checkpoints
 from semppl.tests import testing  # noqa: F401  (marks the flags as parsed)
 from semppl.trainers import pretrain as pretrain_module
@@ -102,7 +102,7 @@ class OwnPicturesTest(tf.test.TestCase):
         picture = (self.folder / "test" / "disc" / "1.png").read_bytes()
         _, network, _ = checkpoints.load_online(self.folder / "stopped")
         pixels = tf.io.decode_png(picture)[tf.newaxis]
-        expected = network.project(test_view("imagenet", 32, shrink=40)(pixels))
+        expected = network.project(inference_preparation("imagenet", 32, shrink=40)(pixels))
         self.assertAllClose(served(bytes=[picture])["embedding"], expected, atol=1e-5)
 
     def test_a_full_disk_leaves_the_run_folder_as_it_was(self):

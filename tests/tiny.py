@@ -42,17 +42,17 @@ def settings(**changes: Any) -> dict[str, Any]:
 
 
 def batch(number: int, settings: dict[str, Any]) -> Batch:
-    """Makes the global batch of a step: labelled rows first, one labelled image twice, ids that never come in order.
+    """Makes the global batch of a step: labelled rows first, one labelled image twice, groups that never come in order.
 
     Returns:
-        large `[L, N, H, W, C]` and small `[S, N, h, w, C]` in 0..1, labels, truth and ids `[N]`.
+        large `[L, N, H, W, C]` and small `[S, N, h, w, C]` in 0..1, labels, truth and groups `[N]`.
     """
     rng = np.random.default_rng(100 + number)
     size, num_labelled = settings["batch_size"], settings["labelled_batch_size"]
     truth = rng.integers(0, NUM_CLASSES, size).astype(np.int32)
-    ids = rng.permutation(np.arange(1000, 1000 + 3 * size))[:size].astype(np.int64)
+    groups = rng.permutation(np.arange(1000, 1000 + 3 * size))[:size].astype(np.int64)
     if num_labelled > 1:
-        ids[0], truth[0] = ids[num_labelled - 1], truth[num_labelled - 1]
+        groups[0], truth[0] = groups[num_labelled - 1], truth[num_labelled - 1]
     patterns = np.random.default_rng(7).uniform(0, 1, (NUM_CLASSES, 64, 64, len(settings["pixel_mean"])))
 
     def views(count: int, side: int) -> np.ndarray:
@@ -64,7 +64,7 @@ def batch(number: int, settings: dict[str, Any]) -> Batch:
         "small": views(settings["small_views"], settings["small_size"]),
         "labels": np.where(np.arange(size) < num_labelled, truth, NO_LABEL).astype(np.int32),
         "truth": truth,
-        "ids": ids,
+        "groups": groups,
     }
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 Report = dict[str, tf.Tensor]
 
 
-class ClockedModel(tf.keras.Model):
+class Method(tf.keras.Model):
     """Trains in Keras' `fit`, with a clock around every `next`.
 
     A subclass' `train_step` reports the same on every replica; `fit` gets what the first one says. It is traced as it stands:

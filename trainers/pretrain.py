@@ -35,7 +35,7 @@ from semppl.runs import checkpoints
 from semppl.trainers.devices import strategy, workers
 from semppl.trainers.devices.termination import STOPPED, Termination
 from semppl.trainers.initial_encoder import check_initial_run, start_from_initial_run
-from semppl.trainers.method import ClockedModel
+from semppl.trainers.method import Method
 from semppl.trainers.optimisers import schedules
 from semppl.trainers.optimisers.registry import OPTIMISERS, make_optimiser
 from semppl.trainers.reports import callbacks, profiling
@@ -43,7 +43,7 @@ from semppl.trainers.reports.progress import Progress
 from semppl.trainers.semppl import SemPPL
 from semppl.trainers.supervised import Supervised
 
-METHODS: dict[str, Callable[[Hyperparameters, int], ClockedModel]] = {"semppl": SemPPL, "supervised": Supervised}
+METHODS: dict[str, Callable[[Hyperparameters, int], Method]] = {"semppl": SemPPL, "supervised": Supervised}
 
 # --help lists these flags too.
 flags.adopt_module_key_flags(run_flags)
@@ -225,7 +225,7 @@ def prepare_data(hyperparameters: Hyperparameters, replicas: int) -> tuple[Sourc
 
 def build_model(
     hyperparameters: Hyperparameters, num_classes: int, *, jit_compile: bool, steps_per_execution: int = 1
-) -> ClockedModel:
+) -> Method:
     """Makes a model with its optimiser, all variables in place; call it in the strategy's scope."""
     tf.keras.utils.set_random_seed(hyperparameters.seed)
     model = METHODS[hyperparameters.method](hyperparameters, num_classes)

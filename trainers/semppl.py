@@ -18,14 +18,14 @@ from semppl.layers.pseudo_labels import Votes, abstain, nearest_neighbour_vote
 from semppl.layers.randomness import random_integers
 from semppl.layers.semantic_positives import SemanticPositives, draw_semantic_positives
 from semppl.trainers import micro_batches, objective
-from semppl.trainers.method import ClockedModel
+from semppl.trainers.method import Method
 from semppl.trainers.optimisers import schedules
 from semppl.trainers.reports import monitors
 
 Batch = dict[str, tf.Tensor]
 
 
-class SemPPL(ClockedModel):
+class SemPPL(Method):
     """Trains an online network against a target network and a memory of labelled images.
 
     Args:
@@ -57,7 +57,7 @@ class SemPPL(ClockedModel):
         """Takes one step of the method on this replica's share of a batch.
 
         Args:
-            batch: what `data.pipeline` makes: large `[L, B, H, W, C]`, small `[S, B, h, w, C]`, labels, truth and ids `[B]`;
+            batch: what `data.pipeline` makes: large `[L, B, H, W, C]`, small `[S, B, h, w, C]`, labels, truth and groups `[B]`;
                 with seeds `[B, 2]` where its views are still to be finished.
 
         Returns:
@@ -67,11 +67,11 @@ class SemPPL(ClockedModel):
         step = tf.convert_to_tensor(self.optimizer.iterations)  # its value now, before the update
         anchors, backpropagate = self.predict(batch)  # [V,B,D]
         targets = self.project(batch)  # [L,B,D]
-        targets, labels, ids = self.gather(targets, batch["labels"], batch["ids"])  # [L,N,D], [N], [N]
-        self.enqueue(targets, labels, ids)
-        votes = self.vote(anchors, batch["ids"])
+        targets, labels, groups = self.gather(targets, batch["labels"], batch["groups"])  # [L,N,D], [N], [N]
+        self.enqueue(targets, labels, groups)
+        votes = self.vote(anchors, batch["groups"])
         classes = tf.where(batch["labels"] != NO_LABEL, batch["labels"], votes.classes)  # [B]
-        negatives = self.draw_negatives(ids, step)  # [B,L,M]
+        negatives = self.draw_negatives(groups, step)  # [B,L,M]
         positives = self.draw_semantic_positives(classes, step)  # [B,L,R]
         with tf.GradientTape() as tape:
             tape.watch(anchors)
@@ -100,39 +100,41 @@ class SemPPL(ClockedModel):
         """Returns the target projections of the large views: `[L, B, D]`, without gradient."""
         return tf.stop_gradient(tf.stack([self.target(view, training=True) for view in tf.unstack(batch["large"])]))
 
-    def gather(self, targets: tf.Tensor, labels: tf.Tensor, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Returns the targets, labels and ids of the global batch, labelled rows first: `[L, N, D]`, `[N]`, `[N]`."""
+    def gather(
+        self, targets: tf.Tensor, labels: tf.Tensor, groups: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Returns the targets, labels and groups of the global batch, labelled rows first: `[L, N, D]`, `[N]`, `[N]`."""
         rows = self.num_labelled_rows
         return (
             collectives.gather_rows(targets, axis=1, num_labelled=rows),
             collectives.gather_rows(labels, axis=0, num_labelled=rows),
-            collectives.gather_rows(ids, axis=0, num_labelled=rows),
+            collectives.gather_rows(groups, axis=0, num_labelled=rows),
         )
 
-    def enqueue(self, targets: tf.Tensor, labels: tf.Tensor, ids: tf.Tensor) -> None:
+    def enqueue(self, targets: tf.Tensor, labels: tf.Tensor, groups: tf.Tensor) -> None:
         """Puts the labelled images of the global batch into the queues."""
         rows = self.hyperparameters.labelled_batch_size
-        self.queue.enqueue(targets[:, :rows], labels[:rows], ids[:rows])
+        self.queue.enqueue(targets[:, :rows], labels[:rows], groups[:rows])
 
-    def vote(self, anchors: tf.Tensor, ids: tf.Tensor) -> Votes:
+    def vote(self, anchors: tf.Tensor, groups: tf.Tensor) -> Votes:
         """Lets the queues name each image's class, labelled or not: `[B]`."""
         votes = nearest_neighbour_vote(
             tf.stop_gradient(anchors[: self.hyperparameters.large_views]),
-            ids,
+            groups,
             self.queue.embeddings,
             self.queue.labels,
-            self.queue.ids,
+            self.queue.groups,
             k=self.hyperparameters.neighbours,
             prior_corrected=self.hyperparameters.prior_corrected_votes,
         )
         return abstain(votes, min_share=self.hyperparameters.min_vote_share)
 
-    def draw_negatives(self, ids: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    def draw_negatives(self, groups: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """Draws other images of the global batch for each image and target view: rows, `[B, L, M]`."""
         settings = self.hyperparameters
         shape = [settings.batch_size, settings.large_views, settings.negatives]
         numbers = random_integers(shape, seed=settings.seed, purpose="negatives", step=step)
-        return draw_negatives(ids, self.rows, tf.gather(numbers, self.rows))
+        return draw_negatives(groups, self.rows, tf.gather(numbers, self.rows))
 
     def draw_semantic_positives(self, classes: tf.Tensor, step: tf.Tensor) -> SemanticPositives:
         """Draws entries of each image's class for each queue: slots, `[B, L, R]`."""

@@ -11,11 +11,11 @@ from semppl.layers.blocks.precision import computing_in
 from semppl.layers.blocks.recomputation import recomputing
 from semppl.layers.networks import OnlineNetwork
 from semppl.trainers import micro_batches
-from semppl.trainers.method import ClockedModel
+from semppl.trainers.method import Method
 from semppl.trainers.semppl import Batch
 
 
-class Supervised(ClockedModel):
+class Supervised(Method):
     """Trains the encoder and a linear classifier by cross-entropy on labelled images.
 
     Args:

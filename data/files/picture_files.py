@@ -79,16 +79,16 @@ class PictureFiles:
 
 def read_encoded(files: PictureFiles) -> Encoded:
     """Returns what reads the usable pictures, numbered through, from their files: see `StreamedImageSet.encoded`."""
-    positions, columns = files.positions, ("image", "mask") if files.have_masks else ("image",)
+    listed, columns = files.positions, ("image", "mask") if files.have_masks else ("image",)
 
-    def read(ids: np.ndarray) -> list[np.ndarray]:
-        pictures = [files.read(positions[i]) for i in ids]
+    def read(positions: np.ndarray) -> list[np.ndarray]:
+        pictures = [files.read(listed[i]) for i in positions]
         return [np.array([picture[name] for picture in pictures], object) for name in columns]
 
-    def encoded(ids: tf.Tensor) -> dict[str, tf.Tensor]:
+    def encoded(positions: tf.Tensor) -> dict[str, tf.Tensor]:
         # Not stateful: else tf.data would call it from one thread only.
-        strings = tf.numpy_function(read, [ids], [tf.string] * len(columns), stateful=False)
-        return {name: tf.ensure_shape(part, ids.shape) for name, part in zip(columns, strings, strict=True)}
+        strings = tf.numpy_function(read, [positions], [tf.string] * len(columns), stateful=False)
+        return {name: tf.ensure_shape(part, positions.shape) for name, part in zip(columns, strings, strict=True)}
 
     return encoded
 

@@ -114,9 +114,9 @@ def _compare_sizes(catalogue: Catalogue, image: str, mask: str) -> None:
     _say(f"comparing the sizes of {len(catalogue.records)} masks and pictures, once")
     read = read_records(catalogue.records, image, mask, may_lack="mask")
     for first in range(0, len(catalogue.records), _SIZES_AT_A_TIME):
-        ids = np.arange(first, min(first + _SIZES_AT_A_TIME, len(catalogue.records)))
-        files = read(tf.constant(ids))
-        for i, picture, its_mask in zip(ids, files["image"].numpy(), files["mask"].numpy(), strict=True):
+        positions = np.arange(first, min(first + _SIZES_AT_A_TIME, len(catalogue.records)))
+        files = read(tf.constant(positions))
+        for i, picture, its_mask in zip(positions, files["image"].numpy(), files["mask"].numpy(), strict=True):
             expected, received = size_of(picture), size_of(its_mask)
             if expected != received:
                 which = catalogue.names[i].decode() if len(catalogue.names) else f"record {i}"

@@ -23,16 +23,16 @@ def read_records(records: RecordFiles, image: str, mask: str = "", *, may_lack: 
         for name, feature in columns.items()
     }
 
-    def read(ids: np.ndarray) -> np.ndarray:
+    def read(positions: np.ndarray) -> np.ndarray:
         try:
-            return np.array(records.read(ids), object)
+            return np.array(records.read(positions), object)
         except (OSError, ValueError) as error:
             raise PictureLost(str(error)) from error
 
-    def encoded(ids: tf.Tensor) -> dict[str, tf.Tensor]:
+    def encoded(positions: tf.Tensor) -> dict[str, tf.Tensor]:
         # Not stateful: else tf.data would call it from one thread only.
-        examples = tf.numpy_function(read, [ids], tf.string, stateful=False)
-        parsed = tf.io.parse_example(tf.ensure_shape(examples, ids.shape), features)
+        examples = tf.numpy_function(read, [positions], tf.string, stateful=False)
+        parsed = tf.io.parse_example(tf.ensure_shape(examples, positions.shape), features)
         return {name: parsed[feature] for name, feature in columns.items()}
 
     return encoded

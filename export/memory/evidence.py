@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from semppl.export.memory import calibration
-from semppl.export.memory.labelled_memory import Answers, LabelledMemory, class_probabilities
+from semppl.export.memory.labelled_memory import Calibration, LabelledMemory, class_probabilities
 
 CALIBRATIONS = ("held_out", "memory", "nothing")
 _ROWS = 1024
@@ -22,7 +22,7 @@ _TELLING = 8  # numbers; of fewer the embeddings of different pictures may be eq
 
 
 @dataclasses.dataclass(frozen=True)
-class Embedded:
+class EmbeddedImages:
     """Images as a served model sees them.
 
     Attributes:
@@ -42,16 +42,16 @@ class Embedded:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, rows: np.ndarray) -> "Embedded":
+    def take(self, rows: np.ndarray) -> "EmbeddedImages":
         """Takes some rows, by position or mask."""
-        return Embedded(*(getattr(self, field.name)[rows] for field in dataclasses.fields(self)))
+        return EmbeddedImages(*(getattr(self, field.name)[rows] for field in dataclasses.fields(self)))
 
-    def join(self, other: "Embedded") -> "Embedded":
+    def join(self, other: "EmbeddedImages") -> "EmbeddedImages":
         """Appends other rows."""
         parts = ((getattr(self, f.name), getattr(other, f.name)) for f in dataclasses.fields(self))
-        return Embedded(*(np.concatenate(pair) for pair in parts))
+        return EmbeddedImages(*(np.concatenate(pair) for pair in parts))
 
-    def copies(self, others: "Embedded") -> np.ndarray:
+    def copies(self, others: "EmbeddedImages") -> np.ndarray:
         """`[n, m]`: whether an image is the same picture as one of `others`: by pixels where both are known, else by embedding."""
         alike = self.embeddings @ others.embeddings.T > _SAME
         if self.embeddings.shape[1] < _TELLING:
@@ -61,7 +61,7 @@ class Embedded:
 
 
 @dataclasses.dataclass(frozen=True)
-class Trust:
+class CalibrationSettings:
     """How answers are to be trusted.
 
     Attributes:
@@ -107,11 +107,11 @@ class Evidence:
         trust: how answers are to be trusted.
     """
 
-    memory: Embedded
-    held_out: Embedded
+    memory: EmbeddedImages
+    held_out: EmbeddedImages
     class_names: tuple[str, ...]
     temperature: float
-    trust: Trust
+    trust: CalibrationSettings
 
     def save(self, path: pathlib.Path) -> None:
         """Writes a `.npz` file."""
@@ -129,8 +129,10 @@ class Evidence:
     def load(cls, path: pathlib.Path) -> "Evidence":
         """Reads what `save` wrote."""
         with np.load(path, allow_pickle=False) as kept:
-            memory, held_out = (Embedded(*(_field(kept, part, name) for name in _FIELDS)) for part in _PARTS)
-            trust = Trust(**{field.name: kept[f"trust_{field.name}"].item() for field in dataclasses.fields(Trust)})
+            memory, held_out = (EmbeddedImages(*(_field(kept, part, name) for name in _FIELDS)) for part in _PARTS)
+            trust = CalibrationSettings(
+                **{field.name: kept[f"trust_{field.name}"].item() for field in dataclasses.fields(CalibrationSettings)}
+            )
             names = tuple(str(name) for name in kept["class_names"])
             return cls(memory, held_out, names, float(kept["temperature"]), trust)
 
@@ -145,7 +147,7 @@ class Evidence:
         fit = self._similarities(judged)
         agree = judged.labels[:, np.newaxis] == self.memory.labels
         judgeable = np.any(agree & np.isfinite(fit), axis=1)  # the only image of its class cannot be judged by others
-        answers, judges = Answers(self.temperature, 0.0, 0.0), np.zeros(len(judged), bool)
+        answers, judges = Calibration(self.temperature, 0.0, 0.0), np.zeros(len(judged), bool)
         if judgeable.any():
             temperature = calibration.fit_temperature(fit[judgeable], agree[judgeable])
             # A class that nothing votes for is an error.
@@ -190,7 +192,7 @@ class Evidence:
         ours, theirs = (evidence.build()[1]["measured"].get("accuracy") for evidence in (self, better))
         return {} if ours is None else {name: theirs, "loss_of_accuracy": theirs - ours}
 
-    def _parts(self) -> tuple[Embedded, Embedded]:
+    def _parts(self) -> tuple[EmbeddedImages, EmbeddedImages]:
         """Returns the images to fit on, and those to check on: what shows the same thing is in one part."""
         rng = np.random.default_rng(0)
         if self.trust.calibrate_on == "memory":
@@ -203,7 +205,7 @@ class Evidence:
         is_even = np.array([place[group] % 2 == 0 for group in groups.tolist()], bool)
         return self.held_out.take(order[is_even]), self.held_out.take(order[~is_even])
 
-    def _similarities(self, images: Embedded) -> np.ndarray:
+    def _similarities(self, images: EmbeddedImages) -> np.ndarray:
         """`[n, M]`, minus infinity between an image and itself, another one of the same thing, or a copy that was added."""
         similarities = images.embeddings @ self.memory.embeddings.T
         added = np.flatnonzero(self.memory.ids >= FIRST_ADDED_ID)
@@ -227,19 +229,21 @@ class Evidence:
         ]
         return np.concatenate([np.zeros([0, len(self.class_names)], np.float32), *parts])
 
-    def _fit_thresholds(self, probabilities: np.ndarray, truth: np.ndarray, temperature: float) -> Answers:
+    def _fit_thresholds(self, probabilities: np.ndarray, truth: np.ndarray, temperature: float) -> Calibration:
         confidences, correct = probabilities.max(1), probabilities.argmax(1) == truth
         if self.trust.target_risk:
             threshold = calibration.threshold_for_risk(confidences, correct, self.trust.target_risk)
         else:
             threshold = calibration.threshold_for_coverage(confidences, self.trust.target_coverage)
         true_probabilities = probabilities[np.arange(len(truth)), truth]
-        return Answers(temperature, threshold, calibration.set_threshold(true_probabilities, self.trust.set_coverage))
+        return Calibration(
+            temperature, threshold, calibration.set_threshold(true_probabilities, self.trust.set_coverage)
+        )
 
 
 _PARTS = ("memory", "held_out")
 
-_FIELDS = tuple(field.name for field in dataclasses.fields(Embedded))
+_FIELDS = tuple(field.name for field in dataclasses.fields(EmbeddedImages))
 
 
 def _field(kept: Any, part: str, name: str) -> np.ndarray:
@@ -253,7 +257,7 @@ def _field(kept: Any, part: str, name: str) -> np.ndarray:
     return value
 
 
-def _measure(probabilities: np.ndarray, truth: np.ndarray, answers: Answers) -> dict[str, float]:
+def _measure(probabilities: np.ndarray, truth: np.ndarray, answers: Calibration) -> dict[str, float]:
     """Measures answers; nothing where there are no images."""
     if not len(truth):
         return {}

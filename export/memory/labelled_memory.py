@@ -9,7 +9,7 @@ import tensorflow as tf
 from semppl.layers.labels import NO_LABEL
 
 
-class Answers(NamedTuple):
+class Calibration(NamedTuple):
     """How what a memory says becomes an answer.
 
     Attributes:
@@ -42,7 +42,7 @@ class LabelledMemory(tf.Module):
         labels: np.ndarray,
         ids: np.ndarray,
         class_names: Sequence[str],
-        answers: Answers,
+        answers: Calibration,
     ) -> None:
         super().__init__(name="memory")
         self.embeddings = _variable(embeddings, tf.float32, [None, embeddings.shape[1]])

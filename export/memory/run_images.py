@@ -11,7 +11,7 @@ from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.images import NO_LABEL, Images
 from semppl.data.label_split import labels_of_run
 from semppl.data.splits import load_data
-from semppl.export.memory.evidence import Embedded, Evidence, Trust
+from semppl.export.memory.evidence import CalibrationSettings, EmbeddedImages, Evidence
 from semppl.export.memory.ood_score import Strangeness, fit_strangeness
 
 _MAX_HELD_OUT = 10_000
@@ -45,7 +45,7 @@ class RunImages:
         self._held_out = source.test if source.validation is None else source.validation
         self._labels = labels_of_run(source, hyperparameters)
 
-    def evidence(self, embed: Callable[[tf.Tensor], tf.Tensor], trust: Trust) -> Evidence:
+    def evidence(self, embed: Callable[[tf.Tensor], tf.Tensor], trust: CalibrationSettings) -> Evidence:
         """Embeds the labelled images of the run, and a sample of those that it held out.
 
         Held out are its validation images where it has some, else its test images, else none.
@@ -86,17 +86,17 @@ class RunImages:
 
     def _mapped(self, function: Callable[[tf.Tensor], tf.Tensor], images: Images, ids: np.ndarray) -> np.ndarray:
         mapped = tf.function(function, reduce_retracing=True, autograph=False)
-        parts = images.batches(self._prepare, batch_size=_BATCH, ids=ids)
+        parts = images.batches(self._prepare, batch_size=_BATCH, positions=ids)
         return np.concatenate([mapped(part).numpy() for part in parts])
 
     def _embedded(
         self, part: str, images: Images, ids: np.ndarray, labels: np.ndarray, embed: Callable[[tf.Tensor], tf.Tensor]
-    ) -> Embedded:
+    ) -> EmbeddedImages:
         if part not in self._prints:  # the same whatever embeds them, and a pass over the pictures
-            prints = images.batches(self._fingerprints, batch_size=_BATCH, ids=ids)
+            prints = images.batches(self._fingerprints, batch_size=_BATCH, positions=ids)
             self._prints[part] = np.concatenate([np.zeros(0, np.int64), *(some.numpy() for some in prints)])
         groups = ids if images.groups is None else images.groups[ids]
-        return Embedded(self._mapped(embed, images, ids), labels[ids], ids, groups, self._prints[part])
+        return EmbeddedImages(self._mapped(embed, images, ids), labels[ids], ids, groups, self._prints[part])
 
 
 def _sample(ids: np.ndarray, count: int) -> np.ndarray:

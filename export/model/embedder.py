@@ -10,7 +10,7 @@ from tensorflow.python.framework import convert_to_constants  # it has no public
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export.model.decoding import decode_rows
 from semppl.export.model.inference_network import DTYPES, Int8Kernels, fold_batch_norms, in_half
-from semppl.layers.inputs.preparation import fingerprints, test_view
+from semppl.layers.inputs.preparation import fingerprints, inference_preparation
 from semppl.layers.networks import OnlineNetwork, unit_norm
 
 EMBEDDINGS = ("projections", "features")
@@ -66,7 +66,9 @@ class Embedder(tf.Module):
             network = in_half(network, hyperparameters, dtype)
         self._int8 = Int8Kernels(network) if dtype == "int8" else None
         self.weights = self._int8.weights if self._int8 else network.weights
-        self.prepare = test_view(hyperparameters.recipe, hyperparameters.large_size, shrink=hyperparameters.shrink)
+        self.prepare = inference_preparation(
+            hyperparameters.recipe, hyperparameters.large_size, shrink=hyperparameters.shrink
+        )
         self.fingerprints = functools.partial(fingerprints, shrink=hyperparameters.shrink)
         self.size = hyperparameters.large_size
         self.channels = hyperparameters.channels

@@ -10,7 +10,7 @@ from semppl.layers.inputs import resampling
 CENTRE_CROP = 224 / 256
 
 
-def test_view(recipe: str, size: int, *, shrink: int = 0) -> Callable[[tf.Tensor], tf.Tensor]:  # noqa: PT028  (no test)
+def inference_preparation(recipe: str, size: int, *, shrink: int = 0) -> Callable[[tf.Tensor], tf.Tensor]:
     """Returns the preparation that goes with an augmentation recipe: `imagenet` crops the centre, the others do not.
 
     Args:
@@ -20,9 +20,6 @@ def test_view(recipe: str, size: int, *, shrink: int = 0) -> Callable[[tf.Tensor
     """
     crop = CENTRE_CROP if recipe == "imagenet" else 1.0
     return functools.partial(prepare, size=size, crop=crop, shrink=shrink)
-
-
-test_view.__test__ = False  # type: ignore[attr-defined]  # whatever pytest thinks of its name
 
 
 def prepare(images: tf.Tensor, *, size: int, crop: float, shrink: int = 0) -> tf.Tensor:

@@ -191,7 +191,7 @@ class ImageNetPresetsTest(tf.test.TestCase, parameterized.TestCase):
             "small": tf.TensorSpec([2, 4096, 96, 96, 3]),
             "labels": tf.TensorSpec([4096], tf.int32),
             "truth": tf.TensorSpec([4096], tf.int32),
-            "ids": tf.TensorSpec([4096], tf.int64),
+            "groups": tf.TensorSpec([4096], tf.int64),
         }
         with (
             mock.patch.object(SemPPL, "compare", autospec=True, side_effect=SemPPL.compare) as compare,

@@ -50,7 +50,7 @@ def _batches(pipeline, *, first_step=0, count=-1, **sharing):
 
 
 def _ids(batches, rows):
-    return np.concatenate([batch["ids"][rows] for batch in batches])
+    return np.concatenate([batch["groups"][rows] for batch in batches])
 
 
 def _global_batch(shares, num_labelled):
@@ -70,28 +70,28 @@ class BatchTest(tf.test.TestCase, parameterized.TestCase):
         plain = _image_set()
         grouped = _pipeline(dataclasses.replace(plain, groups=groups))
         for batch, other in zip(_batches(grouped, count=4), _batches(_pipeline(plain), count=4), strict=True):
-            np.testing.assert_array_equal(batch["ids"], groups[other["ids"]])
+            np.testing.assert_array_equal(batch["groups"], groups[other["groups"]])
             for name in ("large", "labels", "truth"):
                 np.testing.assert_array_equal(batch[name], other[name])
 
     def test_labelled_rows_come_first_and_carry_their_labels(self):
         for batch in _batches(_pipeline(), count=5):
-            self.assertContainsSubset(batch["ids"][:4], _LABELLED)
-            self.assertNoCommonElements(batch["ids"][4:], _LABELLED)
-            np.testing.assert_array_equal(batch["labels"][:4], batch["ids"][:4] % 3)
+            self.assertContainsSubset(batch["groups"][:4], _LABELLED)
+            self.assertNoCommonElements(batch["groups"][4:], _LABELLED)
+            np.testing.assert_array_equal(batch["labels"][:4], batch["groups"][:4] % 3)
             np.testing.assert_array_equal(batch["labels"][4:], [NO_LABEL] * 12)
 
     def test_truth_is_told_for_every_row(self):
         image_set = _image_set()
         for batch in _batches(_pipeline(image_set), count=3):
-            np.testing.assert_array_equal(batch["truth"], image_set.labels[batch["ids"]])
+            np.testing.assert_array_equal(batch["truth"], image_set.labels[batch["groups"]])
             self.assertNotAllEqual(batch["truth"][4:], [NO_LABEL] * 12)
 
     def test_views_are_of_the_image_that_the_id_names(self):
         image_set = _image_set()
         for batch in _batches(_pipeline(image_set, large_views=2), count=3):
-            self.assertAllClose(batch["large"][0], image_set.images[batch["ids"]], atol=1e-6)
-            self.assertAllClose(batch["large"][1], image_set.images[batch["ids"]], atol=1e-6)
+            self.assertAllClose(batch["large"][0], image_set.images[batch["groups"]], atol=1e-6)
+            self.assertAllClose(batch["large"][1], image_set.images[batch["groups"]], atol=1e-6)
 
     def test_shapes_and_types_are_static(self):
         pipeline = _pipeline(large_views=3, small_views=2, large_size=12)
@@ -100,7 +100,7 @@ class BatchTest(tf.test.TestCase, parameterized.TestCase):
             "small": ([2, 8, 8, 8, 1], tf.float32),
             "labels": ([8], tf.int32),
             "truth": ([8], tf.int32),
-            "ids": ([8], tf.int64),
+            "groups": ([8], tf.int64),
         }
         dataset = pipeline.batches(first_step=0, num_replicas=2, replicas=(0, 1))
         specs = {name: (spec.shape.as_list(), spec.dtype) for name, spec in dataset.element_spec.items()}
@@ -124,13 +124,13 @@ class BatchTest(tf.test.TestCase, parameterized.TestCase):
         masks = np.zeros((_NUM_IMAGES, 8, 8), np.uint8)
         masks[::2] = 255
         for batch in _batches(_pipeline(_image_set(masks), mask_probability=1.0), count=3):
-            for index, view in zip(batch["ids"], batch["large"][0], strict=True):
+            for index, view in zip(batch["groups"], batch["large"][0], strict=True):
                 expected = 0.5 if index % 2 else _image_set().images[index]
                 self.assertAllClose(view, np.broadcast_to(expected, view.shape), atol=1e-6)
 
     def test_an_image_twice_in_a_batch_is_augmented_differently(self):
         (batch,) = _batches(_pipeline(recipe="digits", labelled=(2, 3)), count=1)
-        twins = np.flatnonzero(batch["ids"][:4] == 2)
+        twins = np.flatnonzero(batch["groups"][:4] == 2)
         self.assertLen(twins, 2)
         self.assertGreater(np.abs(batch["large"][0, twins[0]] - batch["large"][0, twins[1]]).max(), 0.05)
 
@@ -151,8 +151,8 @@ class BatchTest(tf.test.TestCase, parameterized.TestCase):
 class EpochsTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters((slice(0, 4), _LABELLED), (slice(4, 16), sorted({*range(_NUM_IMAGES)} - {*_LABELLED})))
     def test_every_epoch_visits_each_image_exactly_once_in_a_new_order(self, rows, members):
-        ids = _ids(_batches(_pipeline()), rows)
-        epochs = [tuple(ids[i : i + len(members)]) for i in range(0, len(ids) - len(members) + 1, len(members))]
+        groups = _ids(_batches(_pipeline()), rows)
+        epochs = [tuple(groups[i : i + len(members)]) for i in range(0, len(groups) - len(members) + 1, len(members))]
         self.assertGreater(len(epochs), 20)
         for epoch in epochs:
             self.assertCountEqual(epoch, members)
@@ -167,7 +167,7 @@ class EpochsTest(tf.test.TestCase, parameterized.TestCase):
         of_worker = [_batches(pipeline, num_replicas=4, replicas=own, count=2 * len(own)) for own in replicas]
         read = [_ids(batches, slice(1, None)) for batches in of_worker]
         self.assertCountEqual(np.concatenate(read), members)
-        self.assertEqual({len(ids) for ids in read}, {16 // num_workers})
+        self.assertEqual({len(groups) for groups in read}, {16 // num_workers})
 
     def test_orders_are_uniform(self):
         orders = np.array(list(epochs_of(np.arange(3), first=0, seed=1).take(3 * 1200).as_numpy_iterator())).reshape(
@@ -189,8 +189,8 @@ class EpochsTest(tf.test.TestCase, parameterized.TestCase):
     def test_far_steps_are_reached_at_once(self):
         members = np.arange(7)
         first = 7 * 10**12
-        ids = list(epochs_of(members, first=first + 3, seed=5).take(11).as_numpy_iterator())
-        self.assertCountEqual(ids[4:], members)
+        groups = list(epochs_of(members, first=first + 3, seed=5).take(11).as_numpy_iterator())
+        self.assertCountEqual(groups[4:], members)
 
     def test_one_image_is_visited_again_and_again(self):
         self.assertEqual(list(epochs_of(np.array([8]), first=3, seed=0).take(4).as_numpy_iterator()), [8] * 4)
@@ -206,7 +206,7 @@ class ClassBalanceTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(np.bincount(labels).tolist(), [80, 80])
         for batch, other in zip(batches, plain, strict=True):
             self.assertEqual(np.bincount(batch["labels"][:4]).tolist(), [2, 2])
-            np.testing.assert_array_equal(batch["ids"][4:], other["ids"][4:])  # unlabelled rows know no class
+            np.testing.assert_array_equal(batch["groups"][4:], other["groups"][4:])  # unlabelled rows know no class
 
     def test_balanced_batches_start_at_any_step_and_are_shared_by_any_number_of_replicas(self):
         pipeline = _pipeline(labelled=self._RARE, class_balance=True, steps=14)
@@ -217,7 +217,9 @@ class ClassBalanceTest(tf.test.TestCase, parameterized.TestCase):
             )
         shares = _batches(pipeline, num_replicas=2, replicas=(0, 1))
         for number, batch in enumerate(whole):
-            np.testing.assert_array_equal(_global_batch(shares[2 * number : 2 * number + 2], 2)["ids"], batch["ids"])
+            np.testing.assert_array_equal(
+                _global_batch(shares[2 * number : 2 * number + 2], 2)["groups"], batch["groups"]
+            )
 
 
 class PureFunctionTest(tf.test.TestCase, parameterized.TestCase):
@@ -226,7 +228,7 @@ class PureFunctionTest(tf.test.TestCase, parameterized.TestCase):
     def assertSameBatches(self, batches, others):
         self.assertLen(batches, len(others))
         for batch, other in zip(batches, others, strict=True):
-            for name in ("large", "small", "labels", "truth", "ids"):
+            for name in ("large", "small", "labels", "truth", "groups"):
                 np.testing.assert_array_equal(batch[name], other[name])
 
     def test_a_run_can_start_at_any_step(self):
@@ -267,7 +269,7 @@ class PureFunctionTest(tf.test.TestCase, parameterized.TestCase):
         shares = _batches(pipeline, num_replicas=4, replicas=range(4))
         for parts, batch in zip((shares[:4], shares[4:]), whole, strict=True):
             joined = _global_batch(parts, 1)
-            np.testing.assert_array_equal(joined["ids"], batch["ids"])
+            np.testing.assert_array_equal(joined["groups"], batch["groups"])
             self.assertAllClose(joined["large"], batch["large"], rtol=0, atol=2e-6)
 
     def test_a_worker_gets_the_shares_of_its_own_replicas(self):
@@ -281,8 +283,8 @@ class PureFunctionTest(tf.test.TestCase, parameterized.TestCase):
         images = _image_set()
         alike = ImageSet(np.tile(images.images[:1], [_NUM_IMAGES, 1, 1, 1]), images.labels)
         (one,), (two,) = (_batches(_pipeline(alike, recipe="digits", seed=seed), count=1) for seed in (1, 2))
-        self.assertNotAllEqual(one["ids"], two["ids"])
-        self.assertNotAllEqual(one["ids"][:4], two["ids"][:4])
+        self.assertNotAllEqual(one["groups"], two["groups"])
+        self.assertNotAllEqual(one["groups"][:4], two["groups"][:4])
         self.assertGreater(np.abs(one["large"] - two["large"]).max((0, 2, 3, 4)).min(), 0.05)
 
     def test_no_stream_of_a_seed_is_a_stream_of_the_next(self):

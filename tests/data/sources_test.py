@@ -137,7 +137,7 @@ class ImageSetTest(tf.test.TestCase):
         self.assertEqual([len(batch) for batch in batches], [3, 3, 1])
         self.assertAllEqual(tf.concat(batches, 0), images + 1)
         some = ImageSet(images, np.zeros(7, np.int32)).batches(
-            lambda batch: batch, batch_size=2, ids=np.array([5, 1, 5])
+            lambda batch: batch, batch_size=2, positions=np.array([5, 1, 5])
         )
         self.assertAllEqual(tf.concat(list(some), 0), images[[5, 1, 5]])
 
@@ -254,11 +254,11 @@ class PreparedTest(tf.test.TestCase, parameterized.TestCase):
         folder = self._prepare(SempplMaskedManySizes)
         reading = Reading(mask_feature="background")
         source = load_source("tfds:semppl_masked_many_sizes", data_dir=folder, reading=reading)
-        rows = tf.data.Dataset.from_tensor_slices({"ids": np.arange(11)})
+        rows = tf.data.Dataset.from_tensor_slices({"positions": np.arange(11)})
         for name, row in zip(source.train.names, source.train.map_pictures(rows, lambda row: row), strict=True):
             number = int(name.removesuffix(".png"))
             self.assertAllEqual(row["mask"] > 0, _mask(number, *row["image"].shape[:2])[..., 0] > 0)
-        rows = tf.data.Dataset.from_tensor_slices({"ids": np.arange(4)})
+        rows = tf.data.Dataset.from_tensor_slices({"positions": np.arange(4)})
         self.assertNotIn("mask", next(iter(source.test.map_pictures(rows, lambda row: row))))
 
     @parameterized.parameters(

@@ -29,8 +29,8 @@ def _images(labels, first=0, names=(), groups=None, size=4):
     return ImageSet(pixels, np.array(labels, np.int32), names, groups=groups)
 
 
-def _levels(images, ids=None):
-    return [int(batch[0, 0, 0, 0]) for batch in images.batches(lambda image: image, batch_size=1, ids=ids)]
+def _levels(images, positions=None):
+    return [int(batch[0, 0, 0, 0]) for batch in images.batches(lambda image: image, batch_size=1, positions=positions)]
 
 
 class HoldOutTest(tf.test.TestCase, parameterized.TestCase):
@@ -96,7 +96,7 @@ class JoinedTest(tf.test.TestCase):
     def test_a_part_without_masks_hides_nothing(self):
         masked = ImageSet(np.zeros((1, 4, 4, 1), np.uint8), np.zeros(1, np.int32), masks=np.zeros((1, 4, 4), np.uint8))
         both = joined([masked, _images([0], size=3)])
-        rows = tf.data.Dataset.from_tensor_slices({"ids": tf.constant([1, 0], tf.int64)})
+        rows = tf.data.Dataset.from_tensor_slices({"positions": tf.constant([1, 0], tf.int64)})
         masks = [row["mask"].numpy() for row in both.map_pictures(rows, lambda row: row)]
         self.assertAllEqual(masks[0], np.ones((3, 3)))
         self.assertAllEqual(masks[1], np.zeros((4, 4)))

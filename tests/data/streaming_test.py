@@ -40,7 +40,9 @@ def _streamed(pictures, labels=None, masks=None, encode=_png):
         columns["mask"] = tf.constant([_png(mask[..., np.newaxis]) for mask in masks])
     labels = np.zeros(len(pictures), np.int32) if labels is None else labels
     return StreamedImageSet(
-        lambda ids: {name: tf.gather(column, ids) for name, column in columns.items()}, pictures[0].shape[-1], labels
+        lambda groups: {name: tf.gather(column, groups) for name, column in columns.items()},
+        pictures[0].shape[-1],
+        labels,
     )
 
 
@@ -149,7 +151,7 @@ class StreamedImageSetTest(tf.test.TestCase, parameterized.TestCase):
     def test_some_can_be_asked_for_and_batches_have_one_size(self):
         pictures = [_picture(5 + i, 20 - i, seed=i) for i in range(12)]
         prepared = _streamed(pictures).batches(
-            lambda picture: tf.image.resize(picture, [4, 4]), batch_size=2, ids=np.array([7, 0, 11])
+            lambda picture: tf.image.resize(picture, [4, 4]), batch_size=2, positions=np.array([7, 0, 11])
         )
         batches = list(prepared)
         self.assertEqual([batch.shape for batch in batches], [(2, 4, 4, 3), (1, 4, 4, 3)])
@@ -231,7 +233,7 @@ class StreamedPipelineTest(tf.test.TestCase, parameterized.TestCase):
         self.assertLen(batches, len(others))
         for batch, other in zip(batches, others, strict=True):
             self.assertEqual(set(batch), set(other))
-            for name in ("ids", "labels", "truth"):
+            for name in ("groups", "labels", "truth"):
                 np.testing.assert_array_equal(batch[name], other[name])
             for name in ("large", "small"):
                 self.assertAllClose(batch[name], other[name], rtol=0, atol=atol)
@@ -259,7 +261,7 @@ class StreamedPipelineTest(tf.test.TestCase, parameterized.TestCase):
         pictures = [_picture(9 + i, 40 - i, seed=i) for i in range(_NUM)]
         made = dataclasses.replace(self.pipeline(_streamed(pictures, self.truth)), finish_on_device=True)
         (batch,) = _batches(made, 1)
-        for row, (number, seed) in enumerate(zip(batch["ids"], batch["seeds"], strict=True)):
+        for row, (number, seed) in enumerate(zip(batch["groups"], batch["seeds"], strict=True)):
             expected = recipes.make_views(
                 tf.constant(pictures[number][np.newaxis]), seed=tf.constant(seed[np.newaxis]), **_of(made)
             )
@@ -334,16 +336,16 @@ class StreamedPipelineTest(tf.test.TestCase, parameterized.TestCase):
                 specs = left.batches(first_step=0, num_replicas=2).element_spec
                 shapes = {name: tuple(spec.shape) for name, spec in specs.items()}
                 expected = {"large": (2, 8, 16, 16, 3), "small": (1, 8, 10, 10, 3)}
-                expected |= dict.fromkeys(("ids", "labels", "truth"), (8,))
+                expected |= dict.fromkeys(("groups", "labels", "truth"), (8,))
                 self.assertEqual(shapes, expected | ({"seeds": (8, 2)} if finish_on_device else {}))
 
     def test_no_more_is_read_than_a_few_batches_need(self):
         images = _streamed([_picture(4, 4)])
         read = []
 
-        def encoded(ids):
-            counted = tf.numpy_function(lambda ids: read.append(len(ids)) or ids, [ids], tf.int64)
-            return images.encoded(tf.ensure_shape(counted * 0, ids.shape))
+        def encoded(groups):
+            counted = tf.numpy_function(lambda groups: read.append(len(groups)) or groups, [groups], tf.int64)
+            return images.encoded(tf.ensure_shape(counted * 0, groups.shape))
 
         many = StreamedImageSet(encoded, 3, np.zeros(100_000, np.int32))
         labels = np.where(np.arange(100_000) < 500, 0, NO_LABEL).astype(np.int32)

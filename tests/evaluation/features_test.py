@@ -29,7 +29,7 @@ class EmbedTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllEqual(features[:, 0], [2 * (4 * i) + 3 for i in range(7)])
 
     def test_only_the_images_that_are_wanted_are_embedded(self):
-        features = embed(_sums, _image_set(), prepare=tf.identity, batch_size=2, ids=np.array([5, 0, 6]))
+        features = embed(_sums, _image_set(), prepare=tf.identity, batch_size=2, positions=np.array([5, 0, 6]))
         self.assertAllEqual(features[:, 0], [86, 6, 102])
 
     def test_images_arrive_in_their_own_type(self):

@@ -19,11 +19,11 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from semppl.data.sources import load_source
 from semppl.export import export_model
-from semppl.export.memory.evidence import Evidence, Trust
+from semppl.export.memory.evidence import CalibrationSettings, Evidence
 from semppl.export.memory.run_images import RunImages
 from semppl.export.model import embedder, warmup
 from semppl.export.serving.extra import has_serving
-from semppl.layers.inputs.preparation import fingerprints, test_view
+from semppl.layers.inputs.preparation import fingerprints, inference_preparation
 from semppl.runs import checkpoints
 from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
 from semppl.tests.export.random_runs import write_run
@@ -89,14 +89,14 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         return images, [str(path) for path in paths]
 
     def test_every_signature_answers_in_a_process_without_this_project(self):
-        served = self._export(trust=Trust(target_risk=0.0, target_coverage=0.5))
+        served = self._export(trust=CalibrationSettings(target_risk=0.0, target_coverage=0.5))
         images, paths = self._pictures()
         out = self.folder / "out.npz"
         command = [sys.executable, "-P", "-c", ASK, str(served), str(out), *paths]
         subprocess.run(command, check=True, cwd=self.folder, capture_output=True)
         answer = np.load(out, allow_pickle=True)
         valid = np.array([True, True, False, True, True])
-        prepared = test_view("identity", 8)(images)
+        prepared = inference_preparation("identity", 8)(images)
         expected = self.network.project(prepared).numpy() * valid[:, np.newaxis]
         memory, report = Evidence.load(served / "assets.extra" / "evidence.npz").build()
         classified = memory.classify(expected)
@@ -117,7 +117,7 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(report, self.card["memory"])
 
     def _assert_strange_as_training_images_are(self, answer, valid, features):
-        images = RunImages(self.settings, test_view("identity", 8), fingerprints)
+        images = RunImages(self.settings, inference_preparation("identity", 8), fingerprints)
         expected = images.strangeness(self.network.features)[0].percentile(features)
         self.assertAllClose(answer["ood/distance"][valid], expected["distance"][valid], rtol=1e-3)
         for signature in ("ood", "serving_default"):

@@ -19,7 +19,7 @@ from semppl.export.model import runtimes
 from semppl.export.serving.extra import has_serving
 from semppl.export.serving.model_versions import ModelVersions
 from semppl.export.serving.predictor import Limits, Predictor
-from semppl.layers.inputs.preparation import test_view
+from semppl.layers.inputs.preparation import inference_preparation
 from semppl.runs import checkpoints
 from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
 from semppl.tests.export.random_runs import write_run
@@ -55,7 +55,7 @@ class SameNumbersTest(tf.test.TestCase):
             (cls.pictures / f"{number:02d}.{end}").write_bytes(encode(larger).numpy())
         cls.files = [path.read_bytes() for path in sorted(cls.pictures.iterdir())]
         hyperparameters, network, _ = checkpoints.load_online(cls.folder / "run")
-        prepare = test_view(hyperparameters.recipe, hyperparameters.large_size)
+        prepare = inference_preparation(hyperparameters.recipe, hyperparameters.large_size)
         cls.pixels = np.stack([decode_file(file, Decoding(channels=1))[0] for file in cls.files])
         cls.expected = network.project(prepare(cls.pixels)).numpy()
 

@@ -122,8 +122,8 @@ def _fill(layer, seed=1):
 class ConformanceTest(tf.test.TestCase, parameterized.TestCase):
     def test_every_layer_is_in_this_suite(self):
         found = set()
-        for module in pkgutil.iter_modules(layers.__path__):
-            members = vars(importlib.import_module(f"semppl.layers.{module.name}")).values()
+        for module in pkgutil.walk_packages(layers.__path__, "semppl.layers."):
+            members = vars(importlib.import_module(module.name)).values()
             found |= {
                 member
                 for member in members

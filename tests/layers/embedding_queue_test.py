@@ -13,16 +13,16 @@ def _batches(sizes, width=3, num_queues=2):
     rng = np.random.default_rng(0)
     for number, size in enumerate(sizes):
         embeddings = rng.standard_normal((num_queues, size, width)).astype(np.float32)
-        ids = (np.arange(size) + 100 * number).astype(np.int64)
-        yield embeddings, rng.integers(0, 5, size).astype(np.int32), ids
+        groups = (np.arange(size) + 100 * number).astype(np.int64)
+        yield embeddings, rng.integers(0, 5, size).astype(np.int32), groups
 
 
 def _entries(queue, view):
     """Lists the filled slots of one view's queue, oldest first."""
     capacity, pointer = queue.capacity, int(queue.pointer)
-    labels, ids, embeddings = queue.labels.numpy(), queue.ids.numpy(), queue.embeddings.numpy()
+    labels, groups, embeddings = queue.labels.numpy(), queue.groups.numpy(), queue.embeddings.numpy()
     slots = [(pointer + offset) % capacity for offset in range(capacity)]
-    return [(embeddings[view, s], labels[s], ids[s]) for s in slots if labels[s] != NO_LABEL]
+    return [(embeddings[view, s], labels[s], groups[s]) for s in slots if labels[s] != NO_LABEL]
 
 
 class EmbeddingQueueTest(tf.test.TestCase, parameterized.TestCase):
@@ -37,10 +37,10 @@ class EmbeddingQueueTest(tf.test.TestCase, parameterized.TestCase):
     def test_a_new_queue_is_empty(self):
         queue = embedding_queue.EmbeddingQueue(2, 5, 3)
         self.assertAllEqual(queue.labels, [NO_LABEL] * 5)
-        self.assertAllEqual(queue.ids, [-1] * 5)
+        self.assertAllEqual(queue.groups, [-1] * 5)
         self.assertAllEqual(queue.embeddings, np.zeros((2, 5, 3)))
         self.assertAllEqual(queue.pointer, 0)
-        dtypes = [variable.dtype for variable in (queue.embeddings, queue.labels, queue.ids, queue.pointer)]
+        dtypes = [variable.dtype for variable in (queue.embeddings, queue.labels, queue.groups, queue.pointer)]
         self.assertEqual(dtypes, [tf.float32, tf.int32, tf.int64, tf.int32])
 
     @parameterized.named_parameters(
@@ -52,10 +52,10 @@ class EmbeddingQueueTest(tf.test.TestCase, parameterized.TestCase):
     def test_the_oldest_leave_first(self, capacity, sizes):
         queue = embedding_queue.EmbeddingQueue(2, capacity, 3)
         expected = [[], []]
-        for embeddings, labels, ids in _batches(sizes):
-            queue.enqueue(tf.constant(embeddings), tf.constant(labels), tf.constant(ids))
+        for embeddings, labels, groups in _batches(sizes):
+            queue.enqueue(tf.constant(embeddings), tf.constant(labels), tf.constant(groups))
             expected = [
-                numpy_method.enqueue(entries, embeddings[view], labels, ids, capacity=capacity)
+                numpy_method.enqueue(entries, embeddings[view], labels, groups, capacity=capacity)
                 for view, entries in enumerate(expected)
             ]
             self._assert_equal(queue, expected)
@@ -76,16 +76,16 @@ class EmbeddingQueueTest(tf.test.TestCase, parameterized.TestCase):
         # Five classes, each with a queue of its own of a fifth of the slots.
         queue, quota = embedding_queue.EmbeddingQueue(2, capacity, 3, num_quotas=5), capacity // 5
         expected = {(view, label): [] for view in range(2) for label in range(5)}
-        for embeddings, labels, ids in _batches(sizes):
-            queue.enqueue(tf.constant(embeddings), tf.constant(labels), tf.constant(ids))
+        for embeddings, labels, groups in _batches(sizes):
+            queue.enqueue(tf.constant(embeddings), tf.constant(labels), tf.constant(groups))
             for view, label in expected:
                 chosen = labels == label
-                entries = embeddings[view][chosen], labels[chosen], ids[chosen]
+                entries = embeddings[view][chosen], labels[chosen], groups[chosen]
                 expected[view, label] = numpy_method.enqueue(expected[view, label], *entries, capacity=quota)
             for (view, label), entries in expected.items():
                 block = [label * quota + (int(queue.pointer[label]) + age) % quota for age in range(quota)]
                 filled = [slot for slot in block if queue.labels[slot] != NO_LABEL]
-                self.assertAllEqual([queue.ids[slot] for slot in filled], [entry.image_id for entry in entries])
+                self.assertAllEqual([queue.groups[slot] for slot in filled], [entry.image_id for entry in entries])
                 self.assertAllEqual([queue.labels[slot] for slot in filled], [label] * len(entries))
                 if entries:
                     found = np.stack([queue.embeddings[view, slot] for slot in filled])
@@ -97,8 +97,8 @@ class EmbeddingQueueTest(tf.test.TestCase, parameterized.TestCase):
         queue.enqueue(tf.ones([1, 1, 2]), tf.constant([1]), tf.constant([77], tf.int64))
         for number in range(5):
             queue.enqueue(tf.zeros([1, 6, 2]), tf.zeros([6], tf.int32), tf.range(6, dtype=tf.int64) + 6 * number)
-        self.assertAllEqual(queue.ids[3:], [77, -1, -1])
-        self.assertCountEqual(queue.ids[:3].numpy(), [27, 28, 29])
+        self.assertAllEqual(queue.groups[3:], [77, -1, -1])
+        self.assertCountEqual(queue.groups[:3].numpy(), [27, 28, 29])
 
     def test_fewer_slots_than_classes_are_refused(self):
         with self.assertRaisesRegex(

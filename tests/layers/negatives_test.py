@@ -12,10 +12,10 @@ from semppl.layers import negatives, randomness
 _REPEATED = (40, 7, 7, 31, 12, 7, 40, 25, 3)  # image 7 three times, image 40 twice
 
 
-def _draw(ids, numbers, rows=None):
-    rows = range(len(ids)) if rows is None else rows
+def _draw(groups, numbers, rows=None):
+    rows = range(len(groups)) if rows is None else rows
     return negatives.draw_negatives(
-        tf.constant(ids, tf.int64), tf.constant(list(rows), tf.int32), tf.constant(numbers, tf.int32)
+        tf.constant(groups, tf.int64), tf.constant(list(rows), tf.int32), tf.constant(numbers, tf.int32)
     ).numpy()
 
 
@@ -23,9 +23,11 @@ def _numbers(*shape, step=0):
     return randomness.random_integers(list(shape), seed=0, purpose="negatives", step=tf.constant(step)).numpy()
 
 
-def _oracle(ids, row, numbers):
-    """Deals the rows of other images from a hat in which they lie in the order of their ids; from an empty one, any of them."""
-    others = sorted((other for other in range(len(ids)) if ids[other] != ids[row]), key=lambda other: ids[other])
+def _oracle(groups, row, numbers):
+    """Deals the rows of other images from a hat in which they lie in the order of their groups; from an empty one, any of them."""
+    others = sorted(
+        (other for other in range(len(groups)) if groups[other] != groups[row]), key=lambda other: groups[other]
+    )
     hat = list(others)
     return [hat.pop(int(number) % len(hat)) if hat else others[int(number) % len(others)] for number in numbers]
 
@@ -40,15 +42,15 @@ def _chi_square(counts, num_cells):
 
 class DrawNegativesTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.product(
-        ids=[tuple(range(8)), (5, 2, 9, 0, 7, 3), _REPEATED], num_negatives=[1, 2, 5], view_shape=[(), (3,), (2, 2)]
+        groups=[tuple(range(8)), (5, 2, 9, 0, 7, 3), _REPEATED], num_negatives=[1, 2, 5], view_shape=[(), (3,), (2, 2)]
     )
-    def test_draws_match_a_hat(self, ids, num_negatives, view_shape):
-        numbers = _numbers(len(ids), *view_shape, num_negatives)
-        drawn = _draw(ids, numbers)
+    def test_draws_match_a_hat(self, groups, num_negatives, view_shape):
+        numbers = _numbers(len(groups), *view_shape, num_negatives)
+        drawn = _draw(groups, numbers)
         self.assertEqual(drawn.shape, numbers.shape)
         self.assertEqual(drawn.dtype, np.int32)
-        for row, *view in np.ndindex(len(ids), *view_shape):
-            self.assertAllEqual(drawn[row, *view], _oracle(ids, row, numbers[row, *view]))
+        for row, *view in np.ndindex(len(groups), *view_shape):
+            self.assertAllEqual(drawn[row, *view], _oracle(groups, row, numbers[row, *view]))
 
     def test_no_image_is_its_own_negative_even_where_it_stands_twice(self):
         drawn = _draw(_REPEATED, _numbers(len(_REPEATED), 50, 4))
@@ -61,10 +63,10 @@ class DrawNegativesTest(tf.test.TestCase, parameterized.TestCase):
             self.assertLen(set(places), 6)
 
     def test_rows_of_others_are_drawn_equally_often(self):
-        ids, trials = (4, 1, 4, 3, 0, 2), 4000
-        drawn = _draw(ids, _numbers(6, trials, 2))
+        groups, trials = (4, 1, 4, 3, 0, 2), 4000
+        drawn = _draw(groups, _numbers(6, trials, 2))
         for row in range(6):
-            others = [other for other in range(6) if ids[other] != ids[row]]
+            others = [other for other in range(6) if groups[other] != groups[row]]
             pairs = list(itertools.permutations(others, 2))
             counts = Counter(map(tuple, drawn[row]))
             self.assertContainsSubset(counts, pairs)
@@ -89,13 +91,13 @@ class DrawNegativesTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllEqual(_draw(_REPEATED, numbers[rows], rows), _draw(_REPEATED, numbers)[rows])
 
     def test_too_few_others_are_all_drawn_before_any_is_repeated(self):
-        ids = (6, 6, 1, 9, 6)  # two others for image 6, four for the rest
+        groups = (6, 6, 1, 9, 6)  # two others for image 6, four for the rest
         numbers = _numbers(5, 30, 7)
-        drawn = _draw(ids, numbers)
+        drawn = _draw(groups, numbers)
         for row, *view in np.ndindex(5, 30):
-            others = {other for other in range(5) if ids[other] != ids[row]}
+            others = {other for other in range(5) if groups[other] != groups[row]}
             self.assertEqual(set(drawn[row, *view][: len(others)]), others)
-            self.assertAllEqual(drawn[row, *view], _oracle(ids, row, numbers[row, *view]))
+            self.assertAllEqual(drawn[row, *view], _oracle(groups, row, numbers[row, *view]))
 
     def test_repeats_are_drawn_equally_often(self):
         drawn = _draw(range(4), _numbers(4, 2000, 5))[..., 3:]  # three others, then two repeats
@@ -114,8 +116,8 @@ class DrawNegativesTest(tf.test.TestCase, parameterized.TestCase):
             self.assertAllEqual(drawn[row], _oracle(_REPEATED, row, [number] * 4))
 
     def test_ids_beyond_31_bits_are_told_apart(self):
-        ids = [2**40 + 1, 1, 2**40 + 2]
-        self.assertAllEqual(np.sort(_draw(ids, _numbers(3, 2))), [[1, 2], [0, 2], [0, 1]])
+        groups = [2**40 + 1, 1, 2**40 + 2]
+        self.assertAllEqual(np.sort(_draw(groups, _numbers(3, 2))), [[1, 2], [0, 2], [0, 1]])
 
     @parameterized.parameters(False, True)
     def test_graph_and_xla_draw_what_eager_draws(self, jit_compile):

@@ -16,24 +16,24 @@ def _vectors(rng, *shape):
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
-def _vote(anchors, ids, queues, labels, queue_ids, k=1, dtype=tf.float64):
+def _vote(anchors, groups, queues, labels, queue_groups, k=1, dtype=tf.float64):
     votes = pseudo_labels.nearest_neighbour_vote(
         tf.constant(anchors, dtype),
-        tf.constant(ids, tf.int64),
+        tf.constant(groups, tf.int64),
         tf.constant(queues, dtype),
         tf.constant(labels, tf.int32),
-        tf.constant(queue_ids, tf.int64),
+        tf.constant(queue_groups, tf.int64),
         k=k,
     )
     return votes.classes.numpy(), votes.confidence.numpy()
 
 
-def _filled(queues, labels, queue_ids):
+def _filled(queues, labels, queue_groups):
     """Turns the arrays of the queues into one list of entries per view, empty slots left out."""
     return [
         [
             numpy_method.Entry(embedding, label, image_id)
-            for embedding, label, image_id in zip(queue, labels, queue_ids, strict=True)
+            for embedding, label, image_id in zip(queue, labels, queue_groups, strict=True)
             if label != NO_LABEL
         ]
         for queue in queues
@@ -53,15 +53,17 @@ class NearestNeighbourVoteTest(tf.test.TestCase, parameterized.TestCase):
         rng = np.random.default_rng(100 * num_views + 10 * k + filled)
         batch, capacity = 7, 9
         anchors, queues = _vectors(rng, num_views, batch, width), _vectors(rng, num_views, capacity, width)
-        labels, queue_ids = rng.integers(0, num_classes, capacity), rng.permutation(capacity)
+        labels, queue_groups = rng.integers(0, num_classes, capacity), rng.permutation(capacity)
         empty = rng.permutation(capacity)[filled:]
-        labels[empty], queue_ids[empty] = NO_LABEL, _EMPTY_ID
-        ids = np.concatenate([rng.permutation(capacity)[: batch - 2], [98, 99]])  # all but two may stand in the queue
-        classes, confidence = _vote(anchors, ids, queues, labels, queue_ids, k, dtype)
+        labels[empty], queue_groups[empty] = NO_LABEL, _EMPTY_ID
+        groups = np.concatenate(
+            [rng.permutation(capacity)[: batch - 2], [98, 99]]
+        )  # all but two may stand in the queue
+        classes, confidence = _vote(anchors, groups, queues, labels, queue_groups, k, dtype)
         self.assertEqual((classes.dtype, confidence.dtype), (np.int32, np.float32))
         for b in range(batch):
-            entries = _filled(queues, labels, queue_ids)
-            expected_class, expected_confidence = numpy_method.vote(anchors[:, b], ids[b], entries, k)
+            entries = _filled(queues, labels, queue_groups)
+            expected_class, expected_confidence = numpy_method.vote(anchors[:, b], groups[b], entries, k)
             self.assertEqual(classes[b], expected_class)
             self.assertAllClose(confidence[b], expected_confidence, rtol=1e-6, atol=1e-6)
 
@@ -123,8 +125,8 @@ class NearestNeighbourVoteTest(tf.test.TestCase, parameterized.TestCase):
     def test_an_image_does_not_vote_for_itself(self):
         # Image 5 stands in the queue as class 0, as near as can be; class 1 is far away.
         anchors, queues = _at(1.0)[np.newaxis], _at(1.0, -0.5)[np.newaxis]
-        for ids, elected in (([5], 1), ([6], 0), ([7], 0)):
-            classes, _ = _vote(anchors, ids, queues, [0, 1], [5, 6])
+        for groups, elected in (([5], 1), ([6], 0), ([7], 0)):
+            classes, _ = _vote(anchors, groups, queues, [0, 1], [5, 6])
             self.assertAllEqual(classes, [elected])
 
     def test_an_image_that_has_but_itself_in_the_queue_has_no_class(self):
@@ -149,19 +151,19 @@ class NearestNeighbourVoteTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_only_the_k_nearest_of_each_queue_vote(self):
         anchors, queues = _at(1.0)[np.newaxis], _at(0.9, 0.8, 0.7, 0.6, 0.5)[np.newaxis]
-        labels, ids = [0, 1, 1, 2, 2], range(5)
+        labels, groups = [0, 1, 1, 2, 2], range(5)
         for k, (elected, share) in {1: (0, 1.0), 2: (0, 0.5), 3: (1, 2 / 3), 5: (1, 0.4)}.items():
-            classes, confidence = _vote(anchors, [9], queues, labels, ids, k)
+            classes, confidence = _vote(anchors, [9], queues, labels, groups, k)
             self.assertAllEqual(classes, [elected])
             self.assertAllClose(confidence, [share], rtol=1e-6, atol=0)
 
     def test_images_are_judged_one_by_one(self):
         rng = np.random.default_rng(3)
         anchors, queues = _vectors(rng, 2, 6, 4), _vectors(rng, 2, 8, 4)
-        ids, labels = np.arange(6), rng.integers(0, 3, 8)
-        together, _ = _vote(anchors, ids, queues, labels, np.arange(8), k=2)
+        groups, labels = np.arange(6), rng.integers(0, 3, 8)
+        together, _ = _vote(anchors, groups, queues, labels, np.arange(8), k=2)
         alone = [
-            _vote(anchors[:, b : b + 1], ids[b : b + 1], queues, labels, np.arange(8), k=2)[0][0] for b in range(6)
+            _vote(anchors[:, b : b + 1], groups[b : b + 1], queues, labels, np.arange(8), k=2)[0][0] for b in range(6)
         ]
         self.assertAllEqual(together, alone)
 

@@ -8,10 +8,10 @@ from absl.testing import parameterized
 from tensorflow.python.framework import config as tf_config  # the public one has no way back
 
 from semppl.tests import testing
-from semppl.trainers.method import ClockedModel
+from semppl.trainers.method import Method
 
 
-class _Adder(ClockedModel):
+class _Adder(Method):
     """Adds the numbers that it is given to its weight, and reports the last one."""
 
     def __init__(self):

@@ -75,19 +75,19 @@ class Oracle:
 
     def step(self, predictions, targets, batch):
         """Returns what the step must report, from `[V, N, D]` predictions and `[L, N, D]` targets."""
-        settings, labels, ids, truth = self.hyperparameters, batch["labels"], batch["ids"], batch["truth"]
+        settings, labels, groups, truth = self.hyperparameters, batch["labels"], batch["groups"], batch["truth"]
         large, images = len(targets), range(len(labels))
         for j, queue in enumerate(self.queues):
-            self.queues[j] = numpy_method.enqueue(queue, targets[j], labels, ids, capacity=settings.capacity)
+            self.queues[j] = numpy_method.enqueue(queue, targets[j], labels, groups, capacity=settings.capacity)
         self.entered += int(np.sum(labels != NO_LABEL))
-        votes = [numpy_method.vote(predictions[:large, b], ids[b], self.queues, settings.neighbours) for b in images]
+        votes = [numpy_method.vote(predictions[:large, b], groups[b], self.queues, settings.neighbours) for b in images]
         votes = [vote if vote[1] >= settings.min_vote_share else (NO_LABEL, 0.0) for vote in votes]
         classes = numpy_method.choose_classes(labels, [elected for elected, _ in votes])
         slots = self._draw_slots(classes)
         terms = numpy_method.terms(
             predictions,
             targets,
-            self._draw_negatives(ids),
+            self._draw_negatives(groups),
             np.stack([[np.zeros(predictions.shape[-1]) if e is None else e.embedding for e in q] for q in self.slots]),
             slots,
             temperature=settings.temperature,
@@ -126,12 +126,12 @@ class Oracle:
         shape = [settings.batch_size, settings.large_views, count]
         return random_integers(shape, seed=settings.seed, purpose=purpose, step=tf.constant(self.number)).numpy()
 
-    def _draw_negatives(self, ids):
-        """Deals rows of other images from a hat in which they lie in the order of their ids."""
+    def _draw_negatives(self, groups):
+        """Deals rows of other images from a hat in which they lie in the order of their groups."""
         numbers = self._numbers("negatives", self.hyperparameters.negatives)
         negatives = np.empty(numbers.shape, int)
         for b, j in np.ndindex(*numbers.shape[:2]):
-            hat = sorted((row for row in range(len(ids)) if ids[row] != ids[b]), key=lambda row: ids[row])
+            hat = sorted((row for row in range(len(groups)) if groups[row] != groups[b]), key=lambda row: groups[row])
             negatives[b, j] = [hat.pop(number % len(hat)) for number in numbers[b, j]]
         return negatives
 
@@ -179,7 +179,7 @@ class StepTest(tf.test.TestCase, parameterized.TestCase):
                 if entry is None:
                     self.assertAllEqual(queue.labels[slot], NO_LABEL)
                     continue
-                self.assertAllEqual([queue.labels[slot], queue.ids[slot]], [entry.label, entry.image_id])
+                self.assertAllEqual([queue.labels[slot], queue.groups[slot]], [entry.label, entry.image_id])
                 self.assertAllClose(queue.embeddings[j, slot], entry.embedding, rtol=1e-6, atol=1e-6)
 
     def test_unlabelled_images_are_never_enqueued(self):
@@ -187,10 +187,10 @@ class StepTest(tf.test.TestCase, parameterized.TestCase):
         model, unlabelled = _model(settings), set()
         for number in range(4):
             batch = tiny.batch(number, settings)
-            unlabelled |= set(batch["ids"][batch["labels"] == NO_LABEL])
+            unlabelled |= set(batch["groups"][batch["labels"] == NO_LABEL])
             model.train_step(_batch(number, settings))
-        labelled = {i for n in range(4) for i in tiny.batch(n, settings)["ids"][: settings["labelled_batch_size"]]}
-        self.assertContainsSubset(set(model.queue.ids.numpy()), labelled)
+        labelled = {i for n in range(4) for i in tiny.batch(n, settings)["groups"][: settings["labelled_batch_size"]]}
+        self.assertContainsSubset(set(model.queue.groups.numpy()), labelled)
         self.assertNotIn(NO_LABEL, model.queue.labels.numpy())
 
     def test_with_quotas_no_class_has_more_than_its_share_of_the_queue(self):
@@ -433,11 +433,11 @@ class ReplicasTest(tf.test.TestCase, parameterized.TestCase):
                 model.queue.labels.assign(queue_labels)
 
             def draw(batch):
-                negatives = model.draw_negatives(tf.constant(batch_ids), tf.constant(5))
+                negatives = model.draw_negatives(tf.constant(batch_groups), tf.constant(5))
                 slots, present = model.draw_semantic_positives(batch["truth"], tf.constant(5))
                 return negatives, slots, present, model.rows
 
-            batch_ids = batch["ids"]
+            batch_groups = batch["groups"]
             shares = tiny.distribute(batch, strategy, settings["labelled_batch_size"])
             results = tf.function(lambda: strategy.run(draw, args=(shares,)))()
             parts = [np.concatenate(strategy.experimental_local_results(result)) for result in results]

@@ -105,7 +105,7 @@ class FolderSourceTest(_FolderTest):
         (self.root / "l.csv").write_text("path,label,mask\nb.png,x,masks/b.gif\nmasks/b.gif,,\n")
         for cache_dir in ("", str(self.cache)):
             source = self.load("?labels=l.csv", shrink=shrink, cache_dir=cache_dir)
-            rows = tf.data.Dataset.from_tensor_slices({"ids": tf.constant([0, 1], tf.int64)})
+            rows = tf.data.Dataset.from_tensor_slices({"positions": tf.constant([0, 1], tf.int64)})
             masks = [row["mask"] for row in source.train.map_pictures(rows, lambda row: row)]
             step = 2 if shrink else 1
             self.assertAllEqual(masks[0], np.ones((20 // step, 30 // step)))
@@ -301,7 +301,7 @@ class InspectionTest(_FolderTest):
         self.assertRefused("^--data must hold a picture", max_pixels=10)
 
     def test_where_nothing_can_be_kept_it_is_said_and_done_each_time(self):
-        with mock.patch.object(inspection.kept, "save", return_value=False):
+        with mock.patch.object(inspection.array_cache, "save", return_value=False):
             self.load()
         self.assertIn("not kept for the next time", self.errors.getvalue())
         with self.counting() as looking:
@@ -342,7 +342,7 @@ class CacheTest(_FolderTest):
             source = self.load("?labels=l.csv", **settings)
         self.assertEqual(looked.call_count, 6)  # one is of no use
         self.assertEqual([path.name for path in self.cache.glob(".*")], [])
-        rows = tf.data.Dataset.range(5).map(lambda number: {"ids": number})
+        rows = tf.data.Dataset.range(5).map(lambda number: {"positions": number})
         cached, fresh = (
             list(images.map_pictures(rows, lambda row: row).as_numpy_iterator())
             for images in (source.train, self.load("?labels=l.csv", shrink=shrink, max_bad_fraction=0.5).train)
@@ -465,7 +465,7 @@ class RecordedPicturesTest(_FolderTest):
         picture = decoding.encode(self.expected[0])
         for name in ("a.rec", "b.rec"):
             self.write(name, [(picture, 1, "p", png)])
-        rows = tf.data.Dataset.from_tensor_slices({"ids": np.arange(2)})
+        rows = tf.data.Dataset.from_tensor_slices({"positions": np.arange(2)})
         for cache_dir in ("", str(self.cache)):
             train = self.records(mask_feature="mask", cache_dir=cache_dir).train
             for row in train.map_pictures(rows, lambda row: row):

@@ -8,7 +8,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from semppl.export.memory import calibration
-from semppl.export.memory.evidence import FIRST_ADDED_ID, Embedded, Evidence, Trust
+from semppl.export.memory.evidence import FIRST_ADDED_ID, CalibrationSettings, EmbeddedImages, Evidence
 from semppl.export.memory.labelled_memory import class_probabilities
 from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
 
@@ -22,7 +22,7 @@ def _embedded(count, *, first_id=None, seed=0, spread=0.6):
     rows = (np.eye(_CLASSES, 6)[labels] + rng.normal(0, spread, (count, 6))).astype(np.float32)
     ids = np.full(count, -1) if first_id is None else first_id + np.arange(count)
     prints = rng.integers(1, 2**62, count)
-    return Embedded(rows / np.linalg.norm(rows, axis=1, keepdims=True), labels, ids, np.arange(count), prints)
+    return EmbeddedImages(rows / np.linalg.norm(rows, axis=1, keepdims=True), labels, ids, np.arange(count), prints)
 
 
 def _evidence(**changes):
@@ -31,7 +31,7 @@ def _evidence(**changes):
         "held_out": _embedded(400, seed=2),
         "class_names": ("a", "b", "ç", "d, e"),
         "temperature": 0.3,
-        "trust": Trust(target_risk=0.1),
+        "trust": CalibrationSettings(target_risk=0.1),
     }
     return Evidence(**parts | changes)
 
@@ -52,13 +52,13 @@ class TrustTest(parameterized.TestCase):
     )
     def test_what_is_not_allowed_is_refused(self, changes, message):
         with self.assertRaisesRegex(ValueError, message):
-            Trust(**changes)
+            CalibrationSettings(**changes)
 
 
 class CopiesTest(tf.test.TestCase):
     def _embedded(self, rows, prints):
         rows, count = np.asarray(rows, np.float32), len(rows)
-        return Embedded(rows, np.zeros(count, np.int32), np.arange(count), np.arange(count), np.array(prints))
+        return EmbeddedImages(rows, np.zeros(count, np.int32), np.arange(count), np.arange(count), np.array(prints))
 
     def test_pixels_tell_where_both_are_known_and_embeddings_elsewhere(self):
         axes = np.eye(8)
@@ -74,12 +74,12 @@ class CopiesTest(tf.test.TestCase):
 
 class EvidenceTest(tf.test.TestCase, parameterized.TestCase):
     def test_what_is_saved_is_read_again(self):
-        evidence = _evidence(trust=Trust("memory", 0.0, 0.7, 0.8))
+        evidence = _evidence(trust=CalibrationSettings("memory", 0.0, 0.7, 0.8))
         path = pathlib.Path(self.create_tempdir().full_path) / "evidence.npz"
         evidence.save(path)
         read = Evidence.load(path)
         for part in ("memory", "held_out"):
-            for field in dataclasses.fields(Embedded):
+            for field in dataclasses.fields(EmbeddedImages):
                 here, there = getattr(getattr(evidence, part), field.name), getattr(getattr(read, part), field.name)
                 self.assertAllEqual(here, there)
                 self.assertEqual(here.dtype, there.dtype)
@@ -116,11 +116,11 @@ class EvidenceTest(tf.test.TestCase, parameterized.TestCase):
 
     @parameterized.parameters(0.3, 0.8)
     def test_a_share_of_the_images_can_be_asked_for_instead(self, coverage):
-        _, report = _evidence(trust=Trust(target_risk=0.0, target_coverage=coverage)).build()
+        _, report = _evidence(trust=CalibrationSettings(target_risk=0.0, target_coverage=coverage)).build()
         self.assertBetween(report["measured"]["coverage"], coverage - 0.12, coverage + 0.12)
 
     def test_labelled_images_can_be_judged_by_each_other(self):
-        evidence = _evidence(trust=Trust("memory", 0.1))
+        evidence = _evidence(trust=CalibrationSettings("memory", 0.1))
         memory, report = evidence.build()
         self.assertEqual((report["fitted_on"], report["checked_on"]), (60, 400))
         similarities = evidence.memory.embeddings @ evidence.memory.embeddings.T
@@ -132,14 +132,14 @@ class EvidenceTest(tf.test.TestCase, parameterized.TestCase):
     def test_the_only_image_of_its_class_is_not_judged(self):
         few = _embedded(60, first_id=0, seed=1)
         once = few.take(np.sort([*np.flatnonzero(few.labels != 2), np.flatnonzero(few.labels == 2)[0]]))
-        _, report = _evidence(memory=once, trust=Trust("memory", 0.1)).build()
+        _, report = _evidence(memory=once, trust=CalibrationSettings("memory", 0.1)).build()
         self.assertEqual(report["fitted_on"], len(once) - 1)
 
     @parameterized.parameters("nothing", "memory")
     def test_where_there_is_nothing_to_fit_on_nothing_is_abstained_from(self, calibrate_on):
         few = _embedded(60, first_id=0, seed=1)
         one_each = few.take(np.unique(few.labels, return_index=True)[1])
-        memory, report = _evidence(memory=one_each, trust=Trust(calibrate_on, 0.1)).build()
+        memory, report = _evidence(memory=one_each, trust=CalibrationSettings(calibrate_on, 0.1)).build()
         self.assertEqual(report["fitted_on"], 0)
         self.assertAllClose(memory.temperature, 0.3)
         answer = memory.classify(_embedded(20).embeddings)
@@ -158,7 +158,7 @@ class EvidenceTest(tf.test.TestCase, parameterized.TestCase):
         memory = _embedded(60, first_id=0, seed=1)
         twice = dataclasses.replace(memory.join(memory), ids=np.arange(120))
         self.assertAllEqual(np.sort(twice.groups), np.repeat(np.arange(60), 2))
-        trust = Trust("memory", 0.1)
+        trust = CalibrationSettings("memory", 0.1)
         alone, doubled = (_evidence(memory=part, trust=trust).build()[1] for part in (memory, twice))
         apart = _evidence(memory=dataclasses.replace(twice, groups=np.arange(120)), trust=trust).build()[1]
         self.assertAllClose(doubled["temperature"], alone["temperature"], rtol=0.05)
@@ -179,7 +179,7 @@ class EvidenceTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(np.count_nonzero(np.isinf(similarities)), 200)
 
     def test_a_held_out_class_that_nothing_votes_for_counts_as_wrong(self):
-        evidence = _evidence(held_out=_embedded(4000, seed=2), trust=Trust(target_risk=0.3))
+        evidence = _evidence(held_out=_embedded(4000, seed=2), trust=CalibrationSettings(target_risk=0.3))
         few = evidence.memory.take(evidence.memory.labels != 3)
         _, report = dataclasses.replace(evidence, memory=few).build()
         self.assertEqual(report["fitted_on"], 2000)

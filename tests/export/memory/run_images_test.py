@@ -8,8 +8,8 @@ import tensorflow as tf
 from semppl.data.label_split import visible_labels
 from semppl.data.sources import NO_LABEL, load_source
 from semppl.export.memory import run_images
-from semppl.export.memory.evidence import Trust
-from semppl.layers.inputs.preparation import fingerprints, test_view
+from semppl.export.memory.evidence import CalibrationSettings
+from semppl.layers.inputs.preparation import fingerprints, inference_preparation
 from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
 from semppl.tests.export.random_runs import write_run
 
@@ -17,13 +17,15 @@ from semppl.tests.export.random_runs import write_run
 class RunImagesTest(tf.test.TestCase):
     def _read(self, **changes):
         settings, network = write_run(pathlib.Path(self.create_tempdir().full_path), **changes)
-        prepare = test_view(settings.recipe, settings.large_size)
+        prepare = inference_preparation(settings.recipe, settings.large_size)
         images = run_images.RunImages(settings, prepare, fingerprints)
-        return images.evidence(network.project, Trust()), settings, network
+        return images.evidence(network.project, CalibrationSettings()), settings, network
 
     def _strangeness(self, **changes):
         settings, network = write_run(pathlib.Path(self.create_tempdir().full_path), **changes)
-        images = run_images.RunImages(settings, test_view(settings.recipe, settings.large_size), fingerprints)
+        images = run_images.RunImages(
+            settings, inference_preparation(settings.recipe, settings.large_size), fingerprints
+        )
         return *images.strangeness(network.features), network
 
     def test_the_memory_is_the_labelled_images_and_no_other(self):

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from semppl.data.files.decoding import Decoding, decode_file
 from semppl.data.streaming import decode_picture
 from semppl.export.model import decoding
-from semppl.layers.inputs.preparation import test_view
+from semppl.layers.inputs.preparation import inference_preparation
 from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
 
 
@@ -298,7 +298,7 @@ class DecodeUprightTest(tf.test.TestCase, parameterized.TestCase):
 
 class DecodeRowsTest(tf.test.TestCase, parameterized.TestCase):
     def _rows(self, encoded, recipe="imagenet"):
-        prepare = test_view(recipe, 8)
+        prepare = inference_preparation(recipe, 8)
         function = tf.function(
             lambda files: decoding.decode_rows(files, prepare, size=8, channels=3),
             input_signature=[tf.TensorSpec([None], tf.string)],
@@ -310,7 +310,7 @@ class DecodeRowsTest(tf.test.TestCase, parameterized.TestCase):
         pictures = [_picture(13 + number, 40 - number, seed=number) for number in range(9)]
         images, valid = self._rows([_encoded(pixels, "PNG") for pixels in pictures], recipe)
         self.assertAllEqual(valid, [True] * 9)
-        expected = [test_view(recipe, 8)(pixels[np.newaxis])[0] for pixels in pictures]
+        expected = [inference_preparation(recipe, 8)(pixels[np.newaxis])[0] for pixels in pictures]
         self.assertAllClose(images, expected, rtol=0, atol=1e-6)
 
     def test_a_broken_picture_leaves_its_neighbours_alone(self):

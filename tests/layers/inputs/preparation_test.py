@@ -135,7 +135,7 @@ class TestViewTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(("imagenet", 7 / 8), ("cifar", 1.0), ("digits", 1.0), ("grey", 1.0), ("identity", 1.0))
     def test_only_the_imagenet_recipe_goes_with_a_crop(self, recipe, crop):
         images = _images(1, 32, 40, 3)
-        view = preparation.test_view(recipe, 24)(images)
+        view = preparation.inference_preparation(recipe, 24)(images)
         self.assertAllEqual(view, preparation.prepare(images, size=24, crop=crop))
 
 
