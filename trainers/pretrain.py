@@ -9,7 +9,7 @@ import os
 import pathlib
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from semppl.programs import quiet  # before TensorFlow
 
@@ -28,7 +28,9 @@ from semppl.data.pipeline import Pipeline
 from semppl.data.splits import load_data, require_shrinkable
 from semppl.data.streaming import StreamedImageSet, boxes_of
 from semppl.data.views.recipes import RECIPES
-from semppl.layers.encoders.registry import check_encoder
+from semppl.layers.blocks.normalisation import NORMALISATIONS
+from semppl.layers.blocks.precision import PRECISIONS
+from semppl.layers.encoders.registry import check_checkpointing, check_encoder
 from semppl.programs import hyperparameter_flags, run_flags
 from semppl.programs.hyperparameter_flags import hyperparameters_from_flags
 from semppl.runs import checkpoints
@@ -44,6 +46,14 @@ from semppl.trainers.semppl import SemPPL
 from semppl.trainers.supervised import Supervised
 
 METHODS: dict[str, Callable[[Hyperparameters, int], Method]] = {"semppl": SemPPL, "supervised": Supervised}
+_REGISTRIES: dict[str, Collection[str]] = {
+    "method": METHODS,
+    "recipe": RECIPES,
+    "norm": NORMALISATIONS,
+    "optimiser": OPTIMISERS,
+    "precision": PRECISIONS,
+}
+"""The names that a hyper-parameter may have; encoders, which are many, have a check of their own."""
 
 # --help lists these flags too.
 flags.adopt_module_key_flags(run_flags)
@@ -134,6 +144,7 @@ def pretrain(
         data = checkpoints.describe_data(source.train.names, labels)
         if chief:
             checkpoints.require_same_data(workdir, data, begun=first_step > 0)
+            checkpoints.record_paths(workdir, hyperparameters)
         workers.require_agreement(
             devices,
             {
@@ -142,7 +153,7 @@ def pretrain(
                 "--steps_per_execution": steps_per_execution,
                 "--jit_compile": compiled,
             }
-            | {f"--{name}": value for name, value in dataclasses.asdict(hyperparameters).items()},
+            | {f"--{name}": value for name, value in hyperparameters.identity().items()},
             f"--workdir must be one folder that all workers see, and their flags be alike. Received: {workdir}; "
             "on this worker, and not on all: ",
         )
@@ -202,7 +213,9 @@ def check_names(hyperparameters: Hyperparameters) -> None:
         ValueError: for an unknown name, with the flag and the names that there are.
     """
     check_encoder(hyperparameters.encoder, called="--encoder")
-    for flag, names in (("method", METHODS), ("recipe", RECIPES), ("optimiser", OPTIMISERS)):
+    if hyperparameters.gradient_checkpointing:
+        check_checkpointing(hyperparameters.encoder)
+    for flag, names in _REGISTRIES.items():
         name = getattr(hyperparameters, flag)
         if name not in names:
             raise ValueError(f"--{flag} must be one of {', '.join(sorted(names))}. Received: {name}")
