@@ -21,10 +21,10 @@ from semppl.data.splits import load_data
 from semppl.evaluation.features import embed
 from semppl.layers.inputs.preparation import inference_preparation
 from semppl.layers.networks import OnlineNetwork
-from semppl.programs import run_flags
+from semppl.programs import model_flags, run_flags
 from semppl.runs import checkpoints
 
-_OUT = flags.DEFINE_string("out", None, "Path of the PNG file to write.", required=True)
+flags.declare_key_flag("out")
 
 PERPLEXITY = 20
 MAX_LEGEND_CLASSES = 20
@@ -90,7 +90,8 @@ def _scatter(axes: Axes, points: np.ndarray, labels: np.ndarray) -> None:
     classes = np.unique(labels)
     colours = colormaps["tab10" if len(classes) <= 10 else "turbo"].resampled(max(len(classes), 10))
     for colour, label in enumerate(classes):
-        axes.scatter(*points[labels == label].T, s=14, color=colours(colour), label=str(label))
+        x, y = points[labels == label].T
+        axes.scatter(x, y, s=14, color=colours(colour), label=str(label))
     axes.set(xticks=[], yticks=[])
 
 
@@ -98,9 +99,10 @@ def _scatter(axes: Axes, points: np.ndarray, labels: np.ndarray) -> None:
 def main(argv: list[str]) -> int:
     """Runs from flags; returns the exit code."""
     del argv
-    draw(*embed_test_images(run_flags.WORKDIR.value), _OUT.value)
+    draw(*embed_test_images(run_flags.WORKDIR.value), str(model_flags.OUT.value))
     return 0
 
 
 if __name__ == "__main__":
+    flags.mark_flag_as_required("out")
     quiet.run(main, flags_parser=run_flags.parse)
