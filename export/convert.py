@@ -25,8 +25,8 @@ from semppl.export.model import runtimes
 from semppl.export.model.assets import read_card
 from semppl.export.model.versions import written_aside
 from semppl.programs import model_flags
+from semppl.programs.data_flags import data_from_flags
 from semppl.programs.extras import require_extra
-from semppl.programs.hyperparameter_flags import data_from_flags
 
 FORMATS = ("onnx", "tflite")
 DESCRIPTION = "conversion.json"
