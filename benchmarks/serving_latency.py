@@ -66,10 +66,11 @@ def random_embedders(encoder: str, size: int, dtype: str = "float32") -> tuple[E
     for weight in network.weights:
         if weight.name.endswith(_BIASES):
             weight.assign(rng.normal(0, 0.05, weight.shape))
-    plain = Embedder(network, settings, embedding="projections")
+    options = {"embedding": "projections", "centre_crop": 1.0}
+    plain = Embedder(network, settings, **options)
     if dtype == "float32":
         return plain, plain
-    return plain, Embedder(network, settings, embedding="projections", dtype=dtype, fold=False)  # it has been folded
+    return plain, Embedder(network, settings, **options, dtype=dtype, fold=False)  # it has been folded
 
 
 def networks(plain: Embedder, served: Embedder, folder: pathlib.Path) -> tuple[Network, dict[str, Network]]:
