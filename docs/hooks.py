@@ -109,6 +109,9 @@ def _programs(modules: dict[str, str], settings: set[str]) -> Iterator[str]:
             yield "Takes the [settings of a run](#settings-of-a-run), and:\n"
             key_flags = [flag for flag in key_flags if flag.name not in settings]
         yield from _table(key_flags)
+        if hasattr(importlib.import_module(module), "SETTINGS"):  # flags that are defined when the program runs
+            names = ", ".join(f"`--{name}`" for name in importlib.import_module(module).SETTINGS)
+            yield f"Also takes, of the [settings of a run](#settings-of-a-run): {names}.\n"
 
 
 def _table(members: Iterable[Any]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from absl.testing import absltest, parameterized
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.export import import_checkpoint
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FRONT_PAGE = "README.md"
@@ -99,6 +100,8 @@ def defined_flags(path: pathlib.Path) -> dict[str, bool]:
     found = {name: kind.startswith("bool") for kind, name in DEFINITION.findall(path.read_text(encoding="utf-8"))}
     if path == ROOT / "programs" / "hyperparameter_flags.py":
         found |= {field.name: isinstance(field.default, bool) for field in dataclasses.fields(Hyperparameters)}
+    if path == ROOT / "export" / "import_checkpoint.py":
+        found |= dict.fromkeys(import_checkpoint.SETTINGS, False)
     return found
 
 
@@ -210,7 +213,7 @@ semppl-pretrain --flagfile=configs/nothing.flags
 semppl-pretrain --flagfile=configs/digits.flags --nofine_tunable && ls --wrong
 ```"""
         problems = [problem for words in commands(text) for problem in problems_of_command(words)]
-        self.assertLen(problems, 4, problems)
+        self.assertLen(problems, 5, problems)
 
     def test_a_dead_link_is_found(self):
         text = "[a](README.md#x) [b](docs/nothing.md) [c](https://example.com/x.md) ```[d](e.md)```"
