@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import functools
+import importlib
 import pathlib
 import re
 import shlex
@@ -153,6 +154,17 @@ def long_lines(text: str) -> Iterator[str]:
             yield line
 
 
+def wrong_imports(text: str) -> Iterator[str]:
+    """Yields imports of ours in Python blocks whose module, or whose name there, does not exist."""
+    for body in (body for language, body in FENCE.findall(text) if language == "python"):
+        for node in ast.walk(ast.parse(body)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("semppl"):
+                for name in (alias.name for alias in node.names):
+                    module = importlib.import_module(str(node.module))
+                    if not hasattr(module, name) and not module_file(f"{node.module}.{name}").is_file():
+                        yield f"{node.module}.{name}"
+
+
 def missing_code(text: str) -> Iterator[str]:
     """Yields modules and files in backticks that do not exist."""
     for code in CODE.findall(FENCE.sub("", text)):
@@ -193,6 +205,10 @@ class DocumentsTest(parameterized.TestCase):
         self.assertEmpty(list(missing_code(read(name))))
 
     @parameterized.parameters(documents())
+    def test_python_blocks_import_what_exists(self, name):
+        self.assertEmpty(list(wrong_imports(read(name))))
+
+    @parameterized.parameters(documents())
     def test_flags_in_backticks_exist(self, name):
         lone = [words for words in commands(FENCE.sub("", read(name))) if words[0].startswith("--")]
         self.assertEmpty([flag for words in lone for flag in unknown_flags(words, flags_of_all())])
@@ -214,6 +230,10 @@ semppl-pretrain --flagfile=configs/digits.flags --nofine_tunable && ls --wrong
 ```"""
         problems = [problem for words in commands(text) for problem in problems_of_command(words)]
         self.assertLen(problems, 5, problems)
+
+    def test_a_wrong_import_is_found(self):
+        text = "```python\nfrom semppl.losses import nothing\nfrom semppl.layers import heads\n```"
+        self.assertEqual(list(wrong_imports(text)), ["semppl.losses.nothing"])
 
     def test_a_dead_link_is_found(self):
         text = "[a](README.md#x) [b](docs/nothing.md) [c](https://example.com/x.md) ```[d](e.md)```"
