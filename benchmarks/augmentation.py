@@ -15,8 +15,9 @@ from absl import app, flags
 from semppl.benchmarks.rates import rates
 from semppl.configs.views import ViewSettings
 from semppl.data.views import recipes
-from semppl.programs import batch_size_flag
+from semppl.programs.batch_size_flag import BatchSize
 
+_BATCH_SIZE = BatchSize(256, "Images per batch.")
 _BATCHES = flags.DEFINE_integer("batches", 40, "Batches in a round.", lower_bound=1)
 _ROUNDS = flags.DEFINE_integer("passes", 7, "How often each is timed.", lower_bound=1)
 
@@ -77,21 +78,21 @@ def plain(images: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
 def main(argv: list[str]) -> None:
     """Prints a Markdown table."""
     del argv
-    count = batch_size_flag.value() * _BATCHES.value
+    count = _BATCH_SIZE.value * _BATCHES.value
     levels = np.random.default_rng(0).integers(0, 256, (count, _SIZE, _SIZE, 3), np.uint8)
     seeds = np.stack([np.zeros(count), np.arange(count)], axis=1).astype(np.int32)
     images = tf.data.Dataset.from_tensor_slices((levels, seeds))
     datasets = {
-        "ours, compiled": ours(images, batch_size_flag.value(), jit_compile=True),
-        "ours, graph": ours(images, batch_size_flag.value(), jit_compile=False),
-        "tf.image, image by image": plain(images, batch_size_flag.value()),
+        "ours, compiled": ours(images, _BATCH_SIZE.value, jit_compile=True),
+        "ours, graph": ours(images, _BATCH_SIZE.value, jit_compile=False),
+        "tf.image, image by image": plain(images, _BATCH_SIZE.value),
     }
-    print(f"{os.cpu_count()} processors, batch {batch_size_flag.value()}, load {os.getloadavg()[0]:.1f} before")
+    print(f"{os.cpu_count()} processors, batch {_BATCH_SIZE.value}, load {os.getloadavg()[0]:.1f} before")
     print("| two 32×32 views of each | images/s | images per processor second |\n|---|---|---|")
     for name, (wall, used) in rates(datasets, count, _ROUNDS.value).items():
         print(f"| {name} | {wall:,.0f} | {used:,.0f} |")
 
 
 if __name__ == "__main__":
-    batch_size_flag.define(256, "Images per batch.")
+    _BATCH_SIZE.define()
     app.run(main)

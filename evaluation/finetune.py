@@ -18,11 +18,11 @@ import tensorflow as tf
 from absl import flags
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.data.images import NO_LABEL, Source
-from semppl.data.label_split import labels_of_run
-from semppl.data.splits import load_data
+from semppl.data.images import NO_LABEL
+from semppl.data.splits import RunData, load_data
 from semppl.evaluation.protocols import PROTOCOLS, TRANSFER, Report, Task, train_classifier, transfer_features
-from semppl.programs import batch_size_flag, run_flags
+from semppl.programs import run_flags
+from semppl.programs.batch_size_flag import BatchSize
 from semppl.runs import checkpoints
 
 _PROTOCOL = flags.DEFINE_enum(
@@ -34,6 +34,7 @@ _PROTOCOL = flags.DEFINE_enum(
 )
 _LEARNING_RATES = flags.DEFINE_list("learning_rates", [], "To try, in place of the protocol's.")
 _EPOCH_COUNTS = flags.DEFINE_list("epoch_counts", [], "Lengths of training to try, in place of the protocol's.")
+BATCH_SIZE = BatchSize(1024, "Maximum batch size; a smaller training set is one batch.")
 _HELD_OUT_SHARE = flags.DEFINE_float(
     "held_out_share", 0.2, "Share of the training images that settings are chosen on, in (0, 1)."
 )
@@ -80,13 +81,14 @@ def finetune(
     if not 0 < held_out_share < 1:
         raise ValueError(f"--held_out_share must be in (0, 1). Received: {held_out_share}")
     hyperparameters, network, step = checkpoints.load_online(workdir)
-    source, labels = _load(hyperparameters, protocol, target_data, target_test, target_data_dir)
+    data = _load(hyperparameters, protocol, target_data, target_test, target_data_dir)
+    source = data.source
     test = source.held_out("test")
     judged = test.select(np.flatnonzero(test.labels != NO_LABEL))
     if not len(judged):
         flag = "target_test" if target_data else "test"
         raise ValueError(f"--{flag} must have labels to judge by. Received: {len(test)} images, none with a label")
-    images = source.train.select(np.flatnonzero(labels != NO_LABEL))
+    images = source.train.select(np.flatnonzero(data.labels != NO_LABEL))
     classes = len(source.class_names)
     task = Task(hyperparameters, network, images, judged, classes, batch_size, held_out_share, seed)
     if protocol == TRANSFER:
@@ -102,35 +104,25 @@ def finetune(
     return report
 
 
-def _load(
-    hyperparameters: Hyperparameters, protocol: str, data: str, test: str, data_dir: str
-) -> tuple[Source, np.ndarray]:
+def _load(hyperparameters: Hyperparameters, protocol: str, data: str, test: str, data_dir: str) -> RunData:
     """Loads the images and the labels that a protocol may use."""
-    if not data:
-        source = load_data(hyperparameters)
-        own = protocol == "semi_supervised"
-        return source, labels_of_run(source, hyperparameters) if own else source.train.labels
     if protocol == "semi_supervised":
-        raise ValueError(
-            f"--target_data must be empty: {protocol} uses the labelled images of the run. Received: {data}"
-        )
-    source = load_data(
-        dataclasses.replace(
-            hyperparameters,
-            data=data,
-            test=test,
-            validation="",
-            data_dir=data_dir or hyperparameters.data_dir,
-            labels_per_class=0,
-            label_fraction=1.0,
-            label_list="",
-            mask_feature="",
-        )
-    )
-    if source.train.channels != hyperparameters.channels:
+        if data:
+            raise ValueError(
+                f"--target_data must be empty: {protocol} uses the labelled images of the run. Received: {data}"
+            )
+        return load_data(hyperparameters)
+    every_label = dataclasses.replace(hyperparameters, labels_per_class=0, label_fraction=1.0, label_list="")
+    if not data:
+        return load_data(every_label)
+    data_dir = data_dir or hyperparameters.data_dir
+    target = dataclasses.replace(every_label, data=data, test=test, validation="", data_dir=data_dir, mask_feature="")
+    loaded = load_data(target)
+    channels = loaded.source.train.channels
+    if channels != hyperparameters.channels:
         allowed = f"of {hyperparameters.channels} channels, as the run's images"
-        raise ValueError(f"--target_data must be {allowed}. Received: {data}, of {source.train.channels}")
-    return source, source.train.labels
+        raise ValueError(f"--target_data must be {allowed}. Received: {data}, of {channels}")
+    return loaded
 
 
 def _numbers(flag: flags.FlagHolder) -> list[float]:
@@ -151,14 +143,14 @@ def main(argv: list[str]) -> int:
     del argv
     tf.config.experimental.enable_op_determinism()
     warnings.filterwarnings("ignore", "lbfgs failed to converge")  # where hardly anything is held back
-    if batch_size_flag.value() < 2:
-        raise ValueError(f"--batch_size must be 2 or more. Received: {batch_size_flag.value()}")
+    if BATCH_SIZE.value < 2:
+        raise ValueError(f"--batch_size must be 2 or more. Received: {BATCH_SIZE.value}")
     report = finetune(
         run_flags.WORKDIR.value,
         str(_PROTOCOL.value),
         learning_rates=_numbers(_LEARNING_RATES),
         epochs=_numbers(_EPOCH_COUNTS),
-        batch_size=batch_size_flag.value(),
+        batch_size=BATCH_SIZE.value,
         held_out_share=_HELD_OUT_SHARE.value,
         seed=_DRAW_SEED.value,
         target_data=_TARGET_DATA.value,
@@ -174,7 +166,7 @@ def main(argv: list[str]) -> int:
 def run() -> None:
     """Is the console script."""
     flags.mark_flag_as_required("protocol")
-    batch_size_flag.define(1024, "Maximum batch size; a smaller training set is one batch.")
+    BATCH_SIZE.define()
     quiet.run(main)
 
 

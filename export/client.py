@@ -20,12 +20,14 @@ from absl import flags
 from semppl.export.serving.extra import MISSING, has_serving
 from semppl.export.serving.rest_client import RestClient
 from semppl.export.serving.retries import NoModelServer, Refused, Unavailable
-from semppl.programs import batch_size_flag, model_flags
+from semppl.programs import model_flags
+from semppl.programs.batch_size_flag import BatchSize
 
 _SERVER = flags.DEFINE_string(
     "server", "http://localhost:8501", "http://HOST:PORT for REST, grpc://HOST:PORT for gRPC."
 )
 _SIGNATURE = flags.DEFINE_enum("signature", "serving_default", ["serving_default", "embed_bytes"], "What is asked.")
+BATCH_SIZE = BatchSize(32, "Pictures per request.")
 _SECONDS = flags.DEFINE_float("timeout_seconds", 10.0, "How long an attempt may take.", lower_bound=0.001)
 _ATTEMPTS = flags.DEFINE_integer("attempts", 4, "How often to ask a server that does not answer.", lower_bound=1)
 flags.declare_key_flag("model_name")
@@ -108,7 +110,7 @@ def main(argv: list[str]) -> int:
     try:
         client = connect(_SERVER.value, model_flags.MODEL_NAME.value, seconds=_SECONDS.value, attempts=_ATTEMPTS.value)
         paths = [pathlib.Path(argument) for argument in argv[1:]]
-        for answer in ask(client, paths, signature=_SIGNATURE.value, batch_size=batch_size_flag.value()):
+        for answer in ask(client, paths, signature=_SIGNATURE.value, batch_size=BATCH_SIZE.value):
             print(json.dumps(answer, ensure_ascii=False, default=_text))
     except Refused as error:
         asked = "--model_name, --signature and --batch_size"
@@ -124,7 +126,7 @@ def main(argv: list[str]) -> int:
 
 def run() -> None:
     """Is the console script."""
-    batch_size_flag.define(32, "Pictures per request.")
+    BATCH_SIZE.define()
     quiet.run(main)
 
 

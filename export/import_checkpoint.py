@@ -32,7 +32,7 @@ _SOURCE = flags.DEFINE_string(
 _DEFAULTS: dict[str, Any] = {"data": "tfds:imagenet2012", "recipe": "imagenet", "large_size": 224}
 _COLOURS = 3  # all of them were trained on colour pictures
 _LABELS = ("labels_per_class", "label_fraction", "label_list")
-_SETTINGS = {
+SETTINGS = {
     "data": "by default tfds:imagenet2012",
     "data_dir": "by default none",
     **dict.fromkeys(_LABELS, "by default every image has its label"),
@@ -116,12 +116,12 @@ def _write(network: OnlineNetwork, step: int, folder: pathlib.Path) -> None:
 def _define_settings() -> None:
     """Defines flags for hyper-parameters: when run, not when imported, for pre-training has flags of the same names."""
     for field in dataclasses.fields(Hyperparameters):
-        if field.name in _SETTINGS:
-            setting_flags.define_optional(field, _SETTINGS[field.name])
+        if field.name in SETTINGS:
+            setting_flags.define_optional(field, SETTINGS[field.name])
 
 
 def _settings_from_flags() -> dict[str, Any]:
-    settings = {name: setting_flags.value(name) for name in _SETTINGS}
+    settings = {name: setting_flags.value(name) for name in SETTINGS}
     return {name: value for name, value in settings.items() if value is not None}
 
 

@@ -1,15 +1,28 @@
 """The flag --batch_size of the programs that do not train; in training it is a hyper-parameter."""
 
+import dataclasses
+
 from absl import flags
 
-_NAME = "batch_size"
 
+@dataclasses.dataclass(frozen=True)
+class BatchSize:
+    """The flag, which a program defines when it runs: two modules that define the same flag cannot be imported together.
 
-def define(default: int, meaning: str) -> None:
-    """Defines the flag: in a program's `run`, for a module that does so when imported could not be imported beside training."""
-    flags.DEFINE_integer(_NAME, default, meaning, lower_bound=1)
+    Attributes:
+        default: Default value.
+        meaning: Help text.
+    """
 
+    default: int
+    meaning: str
 
-def value() -> int:
-    """Returns the value on the command line, or the default."""
-    return int(flags.FLAGS[_NAME].value)
+    def define(self, flag_values: flags.FlagValues = flags.FLAGS) -> None:
+        """Defines the flag."""
+        flags.DEFINE_integer("batch_size", self.default, self.meaning, lower_bound=1, flag_values=flag_values)
+
+    @property
+    def value(self) -> int:
+        """The value on the command line, or the default."""
+        value: int = flags.FLAGS["batch_size"].value  # type: ignore[assignment]
+        return value
