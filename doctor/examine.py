@@ -87,6 +87,18 @@ def examine(hyperparameters: Hyperparameters, *, trial_steps: int = 0) -> tuple[
     return report, source
 
 
+def examine_into(
+    folder: pathlib.Path, hyperparameters: Hyperparameters, *, trial_steps: int = 0
+) -> tuple[Report, Source | None]:
+    """Examines the data of a run, and writes `doctor.json` and `doctor.html` into a folder; otherwise as `examine`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    report, source = examine(hyperparameters, trial_steps=trial_steps)
+    (folder / "doctor.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    parts = _parts(source, labels_of_run(source, hyperparameters)) if source else {}
+    (folder / "doctor.html").write_text(page(report, parts, source.class_names if source else ()), encoding="utf-8")
+    return report, source
+
+
 def _stop(report: Report, text: str) -> None:
     report["problems"].append({"stops": True, "text": text})
 
@@ -286,12 +298,7 @@ def main(argv: list[str]) -> int:
     """
     del argv
     folder = pathlib.Path(run_flags.WORKDIR.value)
-    hyperparameters = hyperparameters_from_flags()
-    folder.mkdir(parents=True, exist_ok=True)
-    report, source = examine(hyperparameters, trial_steps=_TRIAL_STEPS.value)
-    (folder / "doctor.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    parts = _parts(source, labels_of_run(source, hyperparameters)) if source else {}
-    (folder / "doctor.html").write_text(page(report, parts, source.class_names if source else ()), encoding="utf-8")
+    report, source = examine_into(folder, hyperparameters_from_flags(), trial_steps=_TRIAL_STEPS.value)
     for problem in report["problems"]:
         print(f"{'stops the run' if problem['stops'] else 'look at'}: {problem['text']}")
     if source:
