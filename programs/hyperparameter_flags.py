@@ -22,7 +22,7 @@ _READING = ("data", "data_dir", "image_feature", "label_feature", "name_feature"
 def define_flags(record: type, flag_values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines one flag per field of a dataclass, listed by the field's group under --helpfull."""
     for field in dataclasses.fields(record):
-        meaning = f"[{field.metadata['group']}] {field.metadata['help']}"
+        meaning = "[{group}] {help}".format_map(field.metadata) if field.metadata else ""
         if isinstance(field.default, tuple):
             default = [str(value) for value in field.default]
             flags.DEFINE_list(field.name, default, meaning, flag_values=flag_values)

@@ -105,7 +105,7 @@ def pretrain(workdir: _Path, *, preset: _Path = "", **settings: Any) -> dict[str
     tf.config.experimental.enable_op_determinism()
     with quiet.hushed():
         program.pretrain(hyperparameters, pathlib.Path(workdir), RunOptions(**options))
-    return checkpoints.read_done(workdir)
+    return checkpoints.read_done(pathlib.Path(workdir))
 
 
 def evaluate(
@@ -134,7 +134,8 @@ def evaluate(
     from semppl.evaluation import evaluate as program
 
     with quiet.hushed():
-        return program.evaluate(workdir, k=k, evaluators=evaluators or tuple(program.EVALUATORS), split=split)
+        chosen = evaluators or tuple(program.EVALUATORS)
+        return program.evaluate(pathlib.Path(workdir), k=k, evaluators=chosen, split=split)
 
 
 def export(
@@ -187,9 +188,8 @@ def export(
     from semppl.export import export_model
 
     with quiet.hushed():
-        return export_model.export_with(
-            workdir, export_dir, {name: value for name, value in settings.items() if value is not None}
-        )
+        chosen = {name: value for name, value in settings.items() if value is not None}
+        return export_model.export_with(pathlib.Path(workdir), pathlib.Path(export_dir), chosen)
 
 
 def load(path: _Path) -> "Model":
