@@ -79,7 +79,7 @@ def read_pictures(paths: Sequence[str | os.PathLike[str]], hyperparameters: Hype
     Raises:
         ValueError: if a file cannot be read.
     """
-    decoding = decoding_of(hyperparameters)
+    decoding = decoding_of(hyperparameters.reading)
 
     def read(path: str | os.PathLike[str]) -> bytes:
         try:
