@@ -27,6 +27,7 @@ from semppl.layers.networks import OnlineNetwork
 from semppl.programs import run_flags
 from semppl.runs import checkpoints
 
+SPLITS = ("test", "validation")
 Function = Callable[[tf.Tensor], tf.Tensor]
 Measured = dict[str, dict[str, float]]
 """Representation → evaluator → a measure in 0..1."""
@@ -35,7 +36,7 @@ _NEIGHBOURS = flags.DEFINE_integer(
     "k", 1, "Number of nearest neighbours that vote in `nearest_neighbours`.", lower_bound=1
 )
 _EVALUATORS = flags.DEFINE_list("evaluators", None, "Comma-separated names of the evaluators to run; by default all.")
-_SPLIT = flags.DEFINE_enum("split", "test", ["test", "validation"], "Held-out images of the run to evaluate on.")
+_SPLIT = flags.DEFINE_enum("split", "test", SPLITS, "Held-out images of the run to evaluate on.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,9 +113,7 @@ def evaluate(
     Raises:
         ValueError: If there is no run, no checkpoint, no such evaluator, or no labelled image to evaluate on.
     """
-    unknown = set(evaluators) - set(EVALUATORS)
-    if unknown:
-        raise ValueError(f"--evaluators must be of {', '.join(EVALUATORS)}. Received: {', '.join(sorted(unknown))}")
+    _check(k, evaluators, split)
     hyperparameters, network, step = checkpoints.load_online(workdir)
     data = _load(hyperparameters, workdir)
     test = _labelled_images(data.source, split)
@@ -137,6 +136,16 @@ def evaluate(
     name = "metrics.json" if split == "test" else f"metrics_{split}.json"
     checkpoints.write_atomically(pathlib.Path(workdir) / name, json.dumps(report, indent=2) + "\n")
     return metrics
+
+
+def _check(k: int, evaluators: Sequence[str], split: str) -> None:
+    if k < 1:
+        raise ValueError(f"--k must be a positive integer. Received: {k}")
+    if split not in SPLITS:
+        raise ValueError(f"--split must be one of {', '.join(SPLITS)}. Received: {split}")
+    unknown = set(evaluators) - set(EVALUATORS)
+    if unknown:
+        raise ValueError(f"--evaluators must be of {', '.join(EVALUATORS)}. Received: {', '.join(sorted(unknown))}")
 
 
 def _load(hyperparameters: Hyperparameters, workdir: str | pathlib.Path) -> RunData:

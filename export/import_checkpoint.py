@@ -121,7 +121,7 @@ def _define_settings() -> None:
 
 
 def _settings_from_flags() -> dict[str, Any]:
-    settings = {name: setting_flags.value(name) for name in SETTINGS}
+    settings = {name: setting_flags.value_of_flag(name) for name in SETTINGS}
     return {name: value for name, value in settings.items() if value is not None}
 
 

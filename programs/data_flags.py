@@ -11,9 +11,9 @@ from semppl.programs import setting_flags
 NAMES = ("data", "data_dir", "image_feature", "label_feature", "name_feature", "max_pixels")
 
 # Here, because two modules that define the same flag cannot be imported together.
-for _field in dataclasses.fields(Hyperparameters):
-    if _field.name in NAMES:
-        setting_flags.define(_field)
+setting_flags.define_flags(
+    Hyperparameters, unless={field.name for field in dataclasses.fields(Hyperparameters)} - {*NAMES}
+)
 
 
 def data_from_flags() -> dict[str, Any]:

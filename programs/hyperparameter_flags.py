@@ -1,16 +1,14 @@
-"""One flag per hyper-parameter, listed by group under --helpfull, for the programs that start from settings."""
-
-import dataclasses
+"""One flag per hyper-parameter, for the programs that start from settings."""
 
 from absl import flags
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.programs import data_flags, setting_flags
+from semppl.programs import data_flags
+from semppl.programs.setting_flags import define_flags, values_of_flags
 
+# Here, because two modules that define the same flag cannot be imported together.
+define_flags(Hyperparameters, unless=data_flags.NAMES)
 flags.adopt_module_key_flags(data_flags)
-for _field in dataclasses.fields(Hyperparameters):
-    if _field.name not in data_flags.NAMES:
-        setting_flags.define(_field)
 
 
 def hyperparameters_from_flags() -> Hyperparameters:
@@ -19,5 +17,4 @@ def hyperparameters_from_flags() -> Hyperparameters:
     Raises:
         ValueError: If a value is not allowed, in one line that names the flag.
     """
-    names = [field.name for field in dataclasses.fields(Hyperparameters)]
-    return Hyperparameters(**{name: setting_flags.value(name) for name in names})
+    return Hyperparameters(**values_of_flags(Hyperparameters))

@@ -1,7 +1,7 @@
-"""A hyper-parameter as a flag: its definition, and its value once the command line is parsed."""
+"""Settings as flags: a flag per field of a record, and its value once the command line is parsed."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 from absl import flags
@@ -17,10 +17,19 @@ _DEFINE: dict[type, Callable[..., Any]] = {
 }
 
 
-def define(field: dataclasses.Field) -> None:
-    """Defines the flag of a field of `Hyperparameters`, with its default, and its group in the help text."""
-    default = [str(value) for value in field.default] if isinstance(field.default, tuple) else field.default
-    _DEFINE[type(field.default)](field.name, default, f"[{field.metadata['group']}] {field.metadata['help']}")
+def define_flags(record: type, *, unless: Container[str] = (), flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines one flag per field of a dataclass, listed by the field's group under --helpfull.
+
+    Args:
+        record: Dataclass.
+        unless: Names of fields that are left out.
+        flag_values: Flags to which the new ones are added.
+    """
+    for field in dataclasses.fields(record):
+        if field.name not in unless:
+            default = [str(value) for value in field.default] if isinstance(field.default, tuple) else field.default
+            meaning = "[{group}] {help}".format_map(field.metadata) if field.metadata else ""
+            _DEFINE[type(field.default)](field.name, default, meaning, flag_values=flag_values)
 
 
 def define_optional(field: dataclasses.Field, default: str) -> None:
@@ -28,16 +37,25 @@ def define_optional(field: dataclasses.Field, default: str) -> None:
     _DEFINE[type(field.default)](field.name, None, f"{field.metadata['help']} ({default})")
 
 
-def value(name: str) -> Any:
-    """Returns the value of a flag, of the type of the setting; None if the flag has no default and is not set.
+def values_of_flags(record: type, flag_values: flags.FlagValues = flags.FLAGS) -> dict[str, Any]:
+    """Returns the values of the flags that `define_flags` defined, by name.
+
+    Raises:
+        ValueError: If a flag that lists numbers holds something else, in one line that names the flag.
+    """
+    return {field.name: value_of_flag(field.name, flag_values) for field in dataclasses.fields(record)}
+
+
+def value_of_flag(name: str, flag_values: flags.FlagValues = flags.FLAGS) -> Any:
+    """Returns the value of a flag, a list as a tuple of numbers; None if the flag has no default and is not set.
 
     Raises:
         ValueError: If a list holds something that is not a number, in one line that names the flag.
     """
-    parsed = flags.FLAGS[name].value
-    if not isinstance(parsed, list):
-        return parsed
+    value = flag_values[name].value
+    if not isinstance(value, list):
+        return value
     try:
-        return tuple(float(part) for part in parsed)
+        return tuple(float(part) for part in value)
     except ValueError:
-        raise ValueError(f"--{name} must be numbers with commas between. Received: {','.join(parsed)}") from None
+        raise ValueError(f"--{name} must be numbers with commas between. Received: {','.join(value)}") from None
