@@ -24,6 +24,8 @@ from semppl.evaluation.protocols import PROTOCOLS, TRANSFER, Report, Task, train
 from semppl.programs import run_flags
 from semppl.runs import checkpoints
 
+flags.adopt_module_key_flags(run_flags)
+
 _PROTOCOL = flags.DEFINE_enum(
     "protocol",
     None,

@@ -23,6 +23,8 @@ from semppl.layers.networks import OnlineNetwork
 from semppl.programs import run_flags
 from semppl.runs import checkpoints
 
+flags.adopt_module_key_flags(run_flags)
+
 _SOURCE = flags.DEFINE_string(
     "source",
     None,
