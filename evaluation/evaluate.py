@@ -26,6 +26,7 @@ from semppl.evaluation.nearest_neighbours import nearest_neighbour_classes
 from semppl.layers.inputs.preparation import inference_preparation
 from semppl.programs import run_flags
 from semppl.runs import checkpoints
+from semppl.runs.files import write_atomically
 
 Function = Callable[[tf.Tensor], tf.Tensor]
 Measured = dict[str, dict[str, float]]
@@ -159,7 +160,7 @@ def evaluate(
     }
     report = {"step": step, "k": k, f"{split}_images": len(judged), "labelled": len(labelled), **metrics}
     name = "metrics.json" if split == "test" else f"metrics_{split}.json"
-    checkpoints.write_atomically(pathlib.Path(workdir) / name, json.dumps(report, indent=2) + "\n")
+    write_atomically(pathlib.Path(workdir) / name, json.dumps(report, indent=2) + "\n")
     return metrics
 
 
