@@ -6,6 +6,7 @@ import json
 import pathlib
 import tempfile
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -168,3 +169,9 @@ def write_done(workdir: pathlib.Path, step: int, weights_sha256: str) -> None:
     done = {"step": step, "weights_sha256": weights_sha256}
     with writing_to(workdir):
         write_atomically(workdir / "done.json", json.dumps(done, indent=2) + "\n")
+
+
+def read_done(workdir: str | pathlib.Path) -> dict[str, Any]:
+    """Reads `done.json` of a finished run."""
+    done: dict[str, Any] = json.loads((pathlib.Path(workdir) / "done.json").read_text())
+    return done
