@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from semppl.configs.hyperparameters import Hyperparameters, held_out_share
+from semppl.configs.data import held_out_share
+from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.combination import joined, renumbered, with_labels
-from semppl.data.files.decoding import Decoding
 from semppl.data.images import NO_LABEL, Images, Source
-from semppl.data.sources import SOURCES, Reading, load_source
+from semppl.data.sources import SOURCES, load_source
 
 _SHRUNK = ("folder:", "tfrecord:")
 
@@ -101,16 +101,6 @@ def require_shrinkable(hyperparameters: Hyperparameters) -> None:
         )
 
 
-def decoding_of(hyperparameters: Hyperparameters) -> Decoding:
-    """Returns how a run decodes picture files."""
-    return Decoding(
-        channels=hyperparameters.channels,
-        max_pixels=hyperparameters.max_pixels,
-        keep_truncated=hyperparameters.truncated == "keep",
-        shrink=hyperparameters.shrink,
-    )
-
-
 def _rank(images: Images, position: int, draw: str) -> bytes:
     """A number that no library version or machine changes."""
     key = images.names[position] if images.names and images.names[position] else str(position)
@@ -119,17 +109,11 @@ def _rank(images: Images, position: int, draw: str) -> bytes:
 
 def _load(hyperparameters: Hyperparameters, flag: str) -> Source:
     """Loads what a flag names, as one source."""
-    reading = Reading(
-        decoding_of(hyperparameters),
-        hyperparameters.cache_dir,
-        hyperparameters.max_bad_fraction,
-        hyperparameters.image_feature,
-        hyperparameters.label_feature,
-        hyperparameters.name_feature,
-        hyperparameters.mask_feature if flag == "data" else "",  # backgrounds are removed in training only
-    )
+    reading = hyperparameters.reading
+    if flag != "data":  # masks are used in training only
+        reading = dataclasses.replace(reading, mask_feature="")
     specs = split_specs(getattr(hyperparameters, flag))
-    sources = [load_source(spec, data_dir=hyperparameters.data_dir, flag=flag, reading=reading) for spec in specs]
+    sources = [load_source(spec, flag=flag, reading=reading) for spec in specs]
     channels = [source.train.channels for source in sources]
     if len(set(channels)) > 1:
         told = ", ".join(f"{spec}: {count}" for spec, count in zip(specs, channels, strict=True))

@@ -23,12 +23,14 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from semppl.configs.hyperparameters import Hyperparameters, held_out_share
+from semppl.configs.data import held_out_share
+from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.files.folder import list_folder
 from semppl.data.files.inspection import count_lost, inspect_folder, summary
 from semppl.data.images import NO_LABEL, Images, Source
 from semppl.data.label_split import labels_of_run
-from semppl.data.splits import decoding_of, load_data, split_specs
+from semppl.data.sources import decoding_of
+from semppl.data.splits import load_data, split_specs
 from semppl.doctor.duplicates import Prints, exact_duplicates, near_duplicates
 from semppl.doctor.page import page
 from semppl.programs import hyperparameter_flags, run_flags
@@ -108,7 +110,9 @@ def _folders(hyperparameters: Hyperparameters) -> list[Report]:
                 folder = list_folder(argument, flag=flag)
             except ValueError:  # load_data says so too
                 continue
-            inspection = inspect_folder(folder, decoding_of(hyperparameters), cache_dir=hyperparameters.cache_dir)
+            inspection = inspect_folder(
+                folder, decoding_of(hyperparameters.reading), cache_dir=hyperparameters.cache_dir
+            )
             shorter = inspection.sizes[inspection.usable].min(1)
             bad = np.flatnonzero(~inspection.usable)
             found.append(
