@@ -1,9 +1,9 @@
 """Communication between replicas; no other module has any.
 
-The rows of a global batch have a *canonical* order: all labelled rows first (replica by replica), then all unlabelled
-rows. A single replica holds them in this order; each of several replicas holds `[labelled, unlabelled]` rows, and
-`gather_rows` restores the order. Sampling and the queue therefore depend on the global batch alone, not on the number
-of replicas.
+The rows of a global batch have a *canonical* order: all labelled rows first (replica by replica),
+then all unlabelled rows. A single replica holds them in this order; each of several replicas holds
+`[labelled, unlabelled]` rows, and `gather_rows` restores the order. Sampling and the queue
+therefore depend on the global batch alone, not on the number of replicas.
 """
 
 import tensorflow as tf
@@ -33,8 +33,9 @@ def all_reduce_sum(value: tf.Tensor) -> tf.Tensor:
 def gather_rows(value: tf.Tensor, *, axis: int, num_labelled: int) -> tf.Tensor:
     """Gathers rows of all replicas into canonical order.
 
-    Each replica scatters its rows into zeros, and the results are summed: exact, because every row is added to zeros
-    alone. TensorFlow's own gather does not work in a step that XLA compiles for several GPUs.
+    Each replica scatters its rows into zeros, and the results are summed: exact, because every row
+    is added to zeros alone. TensorFlow's own gather does not work in a step that XLA compiles for
+    several GPUs.
 
     Args:
         value: Tensor with B rows of this replica along `axis`, the labelled ones first.

@@ -11,21 +11,23 @@ from semppl.layers.labels import NO_LABEL
 class EmbeddingQueue(tf.keras.layers.Layer):
     """Holds the target projections of the latest labelled images, with their labels and groups.
 
-    A slot holds the same image in every queue, so labels and groups are stored once. The queues hold rows of the global
-    batch: every replica enqueues the same gathered rows into its own copy, so the copies stay equal without
-    communication.
+    A slot holds the same image in every queue, so labels and groups are stored once. The queues
+    hold rows of the global batch: every replica enqueues the same gathered rows into its own copy,
+    so the copies stay equal without communication.
 
-    Queueing labelled images only, and Q = 20·N, come from a re-implementation; the quotas are ours (docs/method.md).
+    Queueing labelled images only, and Q = 20·N, come from a re-implementation; the quotas are ours
+    (docs/reference/method.md).
 
-    Variables: embeddings `[L, Q, D]`; labels `[Q]` int32, NO_LABEL where empty; groups `[Q]` int64; pointer, the next
-    slot to fill: a scalar, or with quotas `[C]` offsets into the slots of each class.
+    Variables: embeddings `[L, Q, D]`; labels `[Q]` int32, NO_LABEL where empty; groups `[Q]` int64;
+    pointer, the next slot to fill: a scalar, or with quotas `[C]` offsets into the slots of each
+    class.
 
     Args:
         num_queues: Number of queues L, one per large view.
         capacity: Number of slots Q per queue.
         width: Width D of the embeddings.
-        num_quotas: Number of classes C that have Q // C slots each, first in, first out per class; 0 (the default) shares
-            all slots.
+        num_quotas: Number of classes C that have Q // C slots each, first in, first out per class;
+            0 (the default) shares all slots.
 
     Raises:
         ValueError: if `capacity` is less than `num_quotas`.
@@ -116,7 +118,8 @@ def quota_slots(labels: tf.Tensor, pointers: tf.Tensor, *, quota: int) -> tuple[
         quota: Number of slots per class.
 
     Returns:
-        `[n]` int32 slots and `[C]` new pointers. Of two rows with the same slot, the later one is to be stored.
+        `[n]` int32 slots and `[C]` new pointers. Of two rows with the same slot, the later one is
+        to be stored.
     """
     ones = tf.one_hot(labels, pointers.shape[0], dtype=tf.int32)  # [n,C]
     earlier = tf.reduce_sum(

@@ -27,8 +27,9 @@ def update_moving_average(
 ) -> None:
     """Updates each target variable with the moving average of its online counterpart, in place.
 
-    Pass trainable variables only: running statistics belong to the network that saw the batch, and are not averaged.
-    Every replica updates its own copy; the target's copies stay equal because the online copies are.
+    Pass trainable variables only: running statistics belong to the network that saw the batch, and
+    are not averaged. Every replica updates its own copy; the target's copies stay equal because the
+    online copies are.
 
     Args:
         target_variables: Variables to update.
@@ -36,7 +37,8 @@ def update_moving_average(
         decay: Scalar in 0..1, see `moving_average`.
 
     Raises:
-        ValueError: if the two differ in number, or a pair differs in its role (the last part of its name) or shape.
+        ValueError: if the two differ in number, or a pair differs in its role (the last part of its
+            name) or shape.
     """
     _check_pairs(target_variables, online_variables)
     for target, online in zip(target_variables, online_variables, strict=True):

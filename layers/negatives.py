@@ -6,11 +6,13 @@ import tensorflow as tf
 def draw_negatives(groups: tf.Tensor, rows: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
     """Samples rows of other images, uniformly without replacement.
 
-    Rows of the image's own group are never sampled (a small labelled set repeats within a batch), unless the batch has no
-    others. Where fewer than M rows of other groups exist, the remainder is sampled uniformly with replacement.
+    Rows of the image's own group are never sampled (a small labelled set repeats within a batch),
+    unless the batch has no others. Where fewer than M rows of other groups exist, the remainder is
+    sampled uniformly with replacement.
 
-    The batch is sorted by group once, so that the rows to skip are one block; each further sample is a rank among the
-    remaining rows. The ranks are decoded as a Lehmer code: O(N log N + B·M²), without a `[B, N]` table.
+    The batch is sorted by group once, so that the rows to skip are one block; each further sample
+    is a rank among the remaining rows. The ranks are decoded as a Lehmer code: O(N log N + B·M²),
+    without a `[B, N]` table.
 
     Args:
         groups: `[N]` int64 groups of the global batch.
@@ -20,7 +22,8 @@ def draw_negatives(groups: tf.Tensor, rows: tf.Tensor, numbers: tf.Tensor) -> tf
     Returns:
         `[B, ..., M]` int32 positions in the global batch.
 
-    Reference: docs/method.md; M = 10 and sampling without replacement come from a re-implementation.
+    Reference: docs/reference/method.md; M = 10 and sampling without replacement come from a
+    re-implementation.
     """
     order = tf.argsort(groups, stable=True)
     sorted_groups = tf.gather(groups, order)

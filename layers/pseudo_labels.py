@@ -39,13 +39,15 @@ def nearest_neighbour_vote(
         queue_labels: `[Q]` int32 labels, NO_LABEL where the slot is empty; empty slots never vote.
         queue_groups: `[Q]` int64 groups of the entries.
         k: Number of votes per (view, queue) pair, in 1..Q.
-        prior_corrected: Whether to weight votes by the inverse of their class's share of the filled queue. Default False.
+        prior_corrected: Whether to weight votes by the inverse of their class's share of the filled
+            queue. Default False.
 
     Returns:
-        The classes with the largest weight of votes; ties go to the larger summed similarity, then to the smaller class.
+        The classes with the largest weight of votes; ties go to the larger summed similarity, then
+        to the smaller class.
 
-    Reference: SemPPL, arXiv 2301.05158: k-NN over a queue of projected labelled data. For K = 1, the exclusion of the
-    image's own group and the ties see docs/method.md.
+    Reference: SemPPL, arXiv 2301.05158: k-NN over a queue of projected labelled data. For K = 1,
+    the exclusion of the image's own group and the ties see docs/reference/method.md.
     """
     excluded = (queue_labels == NO_LABEL)[tf.newaxis, :] | (
         groups[:, tf.newaxis] == queue_groups[tf.newaxis, :]
@@ -65,7 +67,7 @@ def class_counts(labels: tf.Tensor, queue_labels: tf.Tensor) -> tf.Tensor:
 def _queue_votes(
     anchors: tf.Tensor, queue: tf.Tensor, queue_labels: tf.Tensor, excluded: tf.Tensor, k: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the labels and similarities of one queue's votes: `[B, L·K]` each. One queue at a time saves memory."""
+    """Returns the labels and similarities of one queue's votes, `[B, L·K]` each; a queue at a time saves memory."""
     num_views, batch, width = anchors.shape
     similarities = tf.matmul(tf.reshape(anchors, [num_views * batch, width]), queue, transpose_b=True)
     similarities = tf.reshape(similarities, [num_views, batch, queue.shape[0]])  # [L,B,Q]
@@ -85,16 +87,17 @@ def _largest(similarities: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def abstain(votes: Votes, *, min_share: float) -> Votes:
-    """Withholds the class of images whose vote was not clear, for example of images that belong to none of the classes.
+    """Withholds the class of images whose vote was not clear, such as images of no known class.
 
     Args:
         votes: Votes on the images.
-        min_share: Smallest share of the votes that an image's class needs, in 0..1; 0 withholds none.
+        min_share: Smallest share of the votes that an image's class needs, in 0..1; 0 withholds
+            none.
 
     Returns:
         The votes, with NO_LABEL and confidence 0 where the class is withheld.
 
-    Not in the paper: see docs/method.md.
+    Not in the paper: see docs/reference/method.md.
     """
     clear = votes.confidence >= min_share
     return Votes(tf.where(clear, votes.classes, NO_LABEL), tf.where(clear, votes.confidence, 0.0))
@@ -111,8 +114,8 @@ def tally(labels: tf.Tensor, similarities: tf.Tensor, entries: tf.Tensor | None 
     Args:
         labels: `[B, U]` int32 class of each vote; NO_LABEL is no vote.
         similarities: `[B, U]` similarity of each voter to the image.
-        entries: `[B, U]` int32 number of queue entries of each vote's class, by which the vote is divided; None (the
-            default) weights all votes equally.
+        entries: `[B, U]` int32 number of queue entries of each vote's class, by which the vote is
+            divided; None (the default) weights all votes equally.
 
     Returns:
         The winners; NO_LABEL with confidence 0 where there was no vote.

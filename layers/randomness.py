@@ -1,4 +1,7 @@
-"""Random numbers for the train step, a pure function of (seed, purpose, step); equal eagerly, in graphs and under XLA."""
+"""Random numbers for the train step, a pure function of (seed, purpose, step).
+
+The numbers are equal in eager execution, in graphs and under XLA.
+"""
 
 from typing import Literal
 
@@ -12,7 +15,8 @@ _PURPOSES: dict[str, int] = {"negatives": 4, "semantic_positives": 5}  # the dat
 def random_integers(shape: list[int], *, seed: int, purpose: Purpose, step: tf.Tensor) -> tf.Tensor:
     """Draws 31-bit integers.
 
-    `tf.random.stateless_uniform` returns different floats under XLA, but equal bits, from which the integers are made.
+    `tf.random.stateless_uniform` returns different floats under XLA, but equal bits, from which the
+    integers are made.
 
     Args:
         shape: Static shape of the result.

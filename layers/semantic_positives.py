@@ -22,7 +22,8 @@ class SemanticPositives(NamedTuple):
 def draw_semantic_positives(classes: tf.Tensor, queue_labels: tf.Tensor, numbers: tf.Tensor) -> SemanticPositives:
     """Samples queue slots of each image's class, uniformly with replacement.
 
-    The labels are sorted once, so that each class is one block to sample from: O(Q log Q + B·R), without a `[B, Q]` table.
+    The labels are sorted once, so that each class is one block to sample from: O(Q log Q + B·R),
+    without a `[B, Q]` table.
 
     Args:
         classes: `[B]` int32 class of each image, or NO_LABEL.
@@ -30,9 +31,11 @@ def draw_semantic_positives(classes: tf.Tensor, queue_labels: tf.Tensor, numbers
         numbers: `[B, ..., R]` int32 uniform random numbers in 0..2³¹−1.
 
     Returns:
-        The sampled slots; slot 0 where `present` is False. With R = 0, `present` is False for all images.
+        The sampled slots; slot 0 where `present` is False. With R = 0, `present` is False for all
+        images.
 
-    Reference: SemPPL, arXiv 2301.05158; R = 3 and sampling with replacement come from a re-implementation (docs/method.md).
+    Reference: SemPPL, arXiv 2301.05158; R = 3 and sampling with replacement come from a
+    re-implementation (docs/reference/method.md).
     """
     order = tf.argsort(queue_labels, stable=True)
     sorted_labels = tf.gather(queue_labels, order)

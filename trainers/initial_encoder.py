@@ -33,9 +33,10 @@ def check_initial_run(hyperparameters: Hyperparameters) -> None:
 
 
 def start_from_initial_run(model: tf.keras.Model, hyperparameters: Hyperparameters) -> None:
-    """Copies the encoder of `--initial_run`, with its running statistics, into a model's online and target networks.
+    """Copies the encoder of `--initial_run` into a model's online and target networks.
 
-    The heads keep their random initialisation: a projection space is specific to the run that trained it.
+    Running statistics are copied too. The heads keep their random initialisation: a projection
+    space is specific to the run that trained it.
 
     Args:
         model: Model with an `online` network and optionally a `target` network.

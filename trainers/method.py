@@ -12,19 +12,19 @@ Report = dict[str, tf.Tensor]
 class Method(tf.keras.Model):
     """Trains in Keras' `fit`, and measures the time spent waiting for batches.
 
-    A subclass' `train_step` reports global values, equal on all replicas; `fit` gets those of the first. It is traced
-    without AutoGraph: use `tf.cond` and `tf.where`, not `if` on a tensor.
+    A subclass' `train_step` reports global values, equal on all replicas; `fit` gets those of the
+    first. It is traced without AutoGraph: use `tf.cond` and `tf.where`, not `if` on a tensor.
 
     Attributes:
-        seconds_waiting: Seconds that this process has waited for batches. Not measured when one execution takes several
-            steps, because their batches are fetched inside a graph.
+        seconds_waiting: Seconds that this process has waited for batches. Not measured when one
+            execution takes several steps, because their batches are fetched inside a graph.
     """
 
     seconds_waiting = 0.0
     train_function: Callable[[Iterator[Any]], Report] | None
 
     def make_train_function(self, force: bool = False) -> Callable[[Iterator[Any]], Report]:
-        """Returns the function that `fit` calls: it takes `steps_per_execution` steps and returns the last one's report."""
+        """Returns the function that `fit` calls: it takes `steps_per_execution` steps, and returns the last report."""
         if self.train_function is not None and not force:
             return self.train_function
         self.distribute_reduction_method = "first"  # reports are of the global batch; Keras would add them up

@@ -16,10 +16,11 @@ def forward(
 ) -> tuple[tf.Tensor, Backward]:
     """Predicts a batch, and returns the backward pass from its predictions to the variables.
 
-    With one micro-batch, a tape keeps the activations. With several, the first pass keeps none; once the objective has
-    seen the predictions of the whole batch, the backward pass predicts each micro-batch again and differentiates it
-    before the next. Batch norm takes the statistics of a micro-batch over all replicas, and its moving averages move
-    once per micro-batch, in the backward pass.
+    With one micro-batch, a tape keeps the activations. With several, the first pass keeps none;
+    once the objective has seen the predictions of the whole batch, the backward pass predicts each
+    micro-batch again and differentiates it before the next. Batch norm takes the statistics of a
+    micro-batch over all replicas, and its moving averages move once per micro-batch, in the
+    backward pass.
 
     Args:
         predict: Function from views to predictions `[V, b, D]`, for any number of images b.
@@ -28,8 +29,8 @@ def forward(
         parts: Number of micro-batches, a divisor of B.
 
     Returns:
-        The predictions `[V, B, D]`, and a function from the gradient of the predictions, `[V, B, D]`, to those of the
-        variables.
+        The predictions `[V, B, D]`, and a function from their gradient, `[V, B, D]`, to the
+        gradients of the variables.
 
     Reference: Gao et al. 2021, arXiv 2101.06983, section 3.2 (gradient cache).
     """

@@ -1,4 +1,4 @@
-"""SemPPL: contrastive learning with other views of an image and images of its (pseudo-)class as positives."""
+"""SemPPL: contrastive learning whose positives are views of an image and images of its (pseudo-)class."""
 
 from typing import Any
 
@@ -34,7 +34,8 @@ class SemPPL(Method):
         hyperparameters: Resolved hyper-parameters of the run.
         num_classes: Number of classes C, for the reports and the queue's quotas.
 
-    Reference: Bošnjak et al. 2023, arXiv 2301.05158; docs/method.md maps its symbols to these names.
+    Reference: Bošnjak et al. 2023, arXiv 2301.05158; docs/reference/method.md maps its symbols to
+    these names.
     """
 
     def __init__(self, hyperparameters: Hyperparameters, num_classes: int, **kwargs: Any) -> None:
@@ -59,8 +60,9 @@ class SemPPL(Method):
         """Takes one step of the method on this replica's share of a batch.
 
         Args:
-            batch: Batch from `data.pipeline`: large `[L, B, H, W, C]` and small `[S, B, h, w, C]` views; labels,
-                truth and groups `[B]`; seeds `[B, 2]` if the views are augmented here.
+            batch: Batch from `data.pipeline`: large `[L, B, H, W, C]` and small `[S, B, h, w, C]`
+                views; labels, truth and groups `[B]`; seeds `[B, 2]` if the views are augmented
+                here.
 
         Returns:
             Scalars to report, equal on all replicas.
@@ -111,7 +113,7 @@ class SemPPL(Method):
     def gather(
         self, targets: tf.Tensor, labels: tf.Tensor, groups: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Returns the targets, labels and groups of the global batch, labelled rows first: `[L, N, D]`, `[N]`, `[N]`."""
+        """Returns the rows of the global batch, labelled ones first: `[L, N, D]`, `[N]` and `[N]`."""
         rows = self.num_labelled_rows
         return (
             collectives.gather_rows(targets, axis=1, num_labelled=rows),

@@ -19,7 +19,8 @@ class Supervised(Method):
     """Trains the encoder and a linear classifier by cross-entropy on labelled images.
 
     Args:
-        hyperparameters: Resolved hyper-parameters of the run; every image of a batch must be labelled.
+        hyperparameters: Resolved hyper-parameters of the run; every image of a batch must be
+            labelled.
         num_classes: Number of classes C.
     """
 

@@ -17,7 +17,7 @@ _KERNEL_EPSILON = 1e-10
 
 
 class _Affine(tf.keras.layers.Layer):
-    """A gain and an offset per channel, stored in float32 (float64 under a float64 policy) for any compute dtype."""
+    """A gain and an offset per channel, in float32, or float64 under a float64 policy."""
 
     def __init__(self, *, epsilon: float, center: bool, scale: bool, gamma_initializer: str, **kwargs: Any):
         super().__init__(**kwargs)
@@ -72,8 +72,9 @@ class _Affine(tf.keras.layers.Layer):
 class BatchNorm(_Affine):
     """Normalises every channel by its mean and variance over the batches of all replicas.
 
-    Only `training` selects training mode: a layer with `trainable=False`, as in a target network, still uses and records
-    its own batch statistics. The moving variance is the biased one, so that it does not depend on the number of replicas.
+    Only `training` selects training mode: a layer with `trainable=False`, as in a target network,
+    still uses and records its own batch statistics. The moving variance is the biased one, so that
+    it does not depend on the number of replicas.
 
     Args:
         momentum: Decay of the moving averages per training step, in [0, 1). Default 0.9.
@@ -131,7 +132,7 @@ class BatchNorm(_Affine):
         return outputs
 
     def fold_into(self, layer: tf.keras.layers.Layer) -> None:
-        """Moves the factors of inference into the kernel of the preceding linear layer; neither can be trained afterwards.
+        """Moves the factors of inference into the preceding linear layer, for good; neither can be trained then.
 
         Args:
             layer: Convolution or dense layer whose output is the input of this layer alone.
@@ -164,8 +165,9 @@ class BatchNorm(_Affine):
 class GroupNorm(_Affine):
     """Normalises groups of channels within one example, so that no example depends on another.
 
-    The number of groups is the largest divisor of the number of channels that is at most `groups` and leaves at least 2
-    channels per group on feature maps and 16 on vectors: a normalised group of few numbers is little more than their signs.
+    The number of groups is the largest divisor of the number of channels that is at most `groups`
+    and leaves at least 2 channels per group on feature maps and 16 on vectors: a normalised group
+    of few numbers is little more than their signs.
 
     Args:
         groups: Largest number of groups. Default 32.
@@ -211,10 +213,10 @@ class GroupNorm(_Affine):
 
 @tf.keras.saving.register_keras_serializable(package="semppl")
 class StandardisedConv2D(Convolution):
-    """A convolution whose kernel is standardised at every call: mean 0 and variance 1 / fan-in per output channel.
+    """A convolution that standardises its kernel to mean 0 and variance 1 / fan-in per output channel.
 
-    Reference: Qiao et al. 2019, arXiv 1903.10520, eq. 7; the division by the fan-in, which group norm undoes, keeps the
-    outputs at the scale of the inputs.
+    Reference: Qiao et al. 2019, arXiv 1903.10520, eq. 7; the division by the fan-in, which group
+    norm undoes, keeps the outputs at the scale of the inputs.
     """
 
     def add_weight(self, name: str, **options: Any) -> tf.Variable:
@@ -290,8 +292,9 @@ def _normalise(
 def _replicated_moments(inputs: tf.Tensor, near: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Computes mean and biased variance of every channel over all replicas, in one differentiable collective.
 
-    The sums are of the differences from `near`, `[C]` and equal on all replicas: the closer `near` is to the mean, the
-    fewer digits cancel in the difference of the mean square and the squared mean.
+    The sums are of the differences from `near`, `[C]` and equal on all replicas: the closer `near`
+    is to the mean, the fewer digits cancel in the difference of the mean square and the squared
+    mean.
     """
     channels = inputs.shape[-1]
     differences = tf.reshape(inputs - near, [-1, channels])

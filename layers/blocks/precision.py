@@ -1,4 +1,4 @@
-"""The precision of the networks' arithmetic; variables, statistics and everything outside the networks are float32."""
+"""The precision of the networks' arithmetic; variables, statistics and losses stay in float32."""
 
 import contextlib
 from collections.abc import Iterator
@@ -13,8 +13,8 @@ def computing_in(precision: str) -> Iterator[None]:
     """Sets the Keras policy of the layers that are constructed in the block.
 
     Args:
-        precision: "bfloat16" for matrix products, convolutions and activations in bfloat16 with float32 variables; "float32"
-            for Keras' global policy, by default float32.
+        precision: "bfloat16" for matrix products, convolutions and activations in bfloat16 with
+            float32 variables; "float32" for Keras' global policy, by default float32.
 
     Raises:
         ValueError: if `precision` is not one of `PRECISIONS`.

@@ -13,7 +13,7 @@ _MOVES_AVERAGES = contextvars.ContextVar("moves_averages", default=True)
 
 @contextlib.contextmanager
 def recomputing(on: bool) -> Iterator[None]:
-    """Sets whether `checkpointed` layers that are called in the block recompute their activations for the gradient."""
+    """Sets whether `checkpointed` calls in the block recompute activations for the gradient."""
     token = _RECOMPUTES.set(on)
     try:
         yield
@@ -23,7 +23,7 @@ def recomputing(on: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def keeping_averages() -> Iterator[None]:
-    """Keeps moving averages unchanged in the block: for a second pass over a batch, whose other pass moves them."""
+    """Keeps moving averages unchanged in the block: for the first of two passes over one batch."""
     token = _MOVES_AVERAGES.set(False)
     try:
         yield
@@ -38,7 +38,7 @@ def moves_averages() -> bool:
 
 @tf.autograph.experimental.do_not_convert
 def checkpointed(layer: tf.keras.layers.Layer, inputs: tf.Tensor, *, training: bool) -> tf.Tensor:
-    """Calls a layer; within `recomputing`, stores only its inputs for the gradient, and updates moving averages once.
+    """Calls a layer; within `recomputing`, stores only its inputs, and updates moving averages once.
 
     Args:
         layer: Layer to call.

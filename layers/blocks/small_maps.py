@@ -10,7 +10,8 @@ _LARGEST = 4
 class Convolution(tf.keras.layers.Conv2D):
     """A Keras convolution that computes the kernel's gradient of small bfloat16 maps faster on CPUs.
 
-    A layer that is not trainable is a plain convolution, so that exported models contain no custom gradient.
+    A layer that is not trainable is a plain convolution, so that exported models contain no custom
+    gradient.
     """
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
@@ -35,8 +36,9 @@ def _only_cpu() -> bool:
 def convolve_small_maps(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """Convolves as `tf.nn.conv2d(inputs, kernel, 1, "SAME")` does, with a custom gradient of the kernel.
 
-    That gradient, `sum over b, y, x of inputs[b, y + i, x + j, c] · upstream[b, y, x, d]`, is itself a convolution: of
-    images with `b` as channels and `c` as the batch axis, with the upstream gradient as a kernel as large as the map.
+    That gradient, `sum over b, y, x of inputs[b, y + i, x + j, c] · upstream[b, y, x, d]`, is
+    itself a convolution: of images with `b` as channels and `c` as the batch axis, with the
+    upstream gradient as a kernel as large as the map.
 
     Args:
         inputs: `[B, H, W, C]` maps.

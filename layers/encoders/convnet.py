@@ -11,12 +11,16 @@ from semppl.layers.encoders.pooling import spatial_mean
 
 @tf.keras.saving.register_keras_serializable(package="semppl")
 class ConvNet(tf.keras.layers.Layer):
-    """Stages of 3×3 convolution, normalisation and ReLU, then the spatial mean; every stage but the first has stride 2.
+    """Stages of 3×3 convolution, normalisation and ReLU, then the spatial mean.
+
+    Every stage but the first has stride 2.
 
     Args:
         widths: Numbers of channels of the stages; the last is the width of the features.
-        norm: Key of `NORMALISATIONS`; "group" also standardises the convolutions' weights. Default "batch".
-        stem_stride: Stride of the first stage: 1 (the default) for tiny images such as 8×8 digits, 2 for 32×32 photographs.
+        norm: Key of `NORMALISATIONS`; "group" also standardises the convolutions' weights. Default
+            "batch".
+        stem_stride: Stride of the first stage: 1 (the default) for tiny images such as 8×8 digits,
+            2 for 32×32 photographs.
     """
 
     def __init__(self, widths: Sequence[int] = (32, 64, 128), norm: str = "batch", stem_stride: int = 1, **kwargs: Any):

@@ -19,7 +19,7 @@ def _convnet(width: float, **options: Any) -> ConvNet:
 
 
 def _resnets() -> dict[str, Callable[..., tf.keras.layers.Layer]]:
-    """Names every ResNet: `[sk_]resnet<depth>[_v2][_cifar]`, with `_simclr` or `_keras` for weights from there."""
+    """Names every ResNet: `[sk_]resnet<depth>[_v2][_cifar]`, and `…_simclr`, `…_keras` for imported weights."""
     encoders: dict[str, Callable[..., tf.keras.layers.Layer]] = {}
     for depth in BLOCKS_PER_GROUP:
         for stem, suffix in (("imagenet", ""), ("cifar", "_cifar")):
@@ -50,10 +50,11 @@ def check_encoder(name: str, *, called: str = "`name`") -> None:
         called: Name of the flag or argument in the error message.
 
     Raises:
-        ValueError: if `name` is not a key of `ENCODERS`; the message lists the families and similar names.
+        ValueError: if `name` is not a key of `ENCODERS`; the message lists the families and similar
+            names.
     """
     if name not in ENCODERS:
-        families = f"convnet, resnet50 or another of its family (docs/encoders.md lists all {len(ENCODERS)})"
+        families = f"convnet, resnet50 or another of its family (docs/reference/encoders.md lists all {len(ENCODERS)})"
         similar = difflib.get_close_matches(name, ENCODERS)
         suggestion = f"; did you mean {' or '.join(similar)}?" if similar else ""
         raise ValueError(f"{called} must be {families}. Received: {name}{suggestion}")
@@ -79,7 +80,8 @@ def build_encoder(
 
     Args:
         name: Key of `ENCODERS`.
-        width: Multiplier of all numbers of channels, which are rounded to multiples of 8. Default 1.
+        width: Multiplier of all numbers of channels, which are rounded to multiples of 8. Default
+            1.
         norm: "batch" (the default), or "group" for group norm with standardised weights.
         layer_name: Name of the layer, the first part of its variables' names.
 

@@ -26,7 +26,8 @@ class Layout(NamedTuple):
     """The details in which published definitions of a network differ.
 
     Attributes:
-        centred_convolutions: Whether strided convolutions pad all sides equally, rather than more right and below.
+        centred_convolutions: Whether strided convolutions pad all sides equally, rather than more
+            right and below.
         centred_pool: Whether the stem's max-pool pads all sides equally.
         strided: Index of the convolution with the stride in a bottleneck.
     """
@@ -49,17 +50,19 @@ def scaled_channels(channels: int, width: float) -> int:
 
 
 class _ResidualBlock(tf.keras.layers.Layer):
-    """The layers of a residual block: 3×3, 3×3, or the bottleneck 1×1, 3×3, 1×1 with four times the channels out.
+    """The layers of a residual block: 3×3, 3×3, or a bottleneck of 1×1, 3×3, and 1×1 to four times the channels.
 
-    The first 3×3 convolution has the stride, unless the layout differs. Selective kernels double its channels and mix them
-    afterwards; the projected shortcut then averages 2×2 pixels instead of dropping three of four.
+    The first 3×3 convolution has the stride, unless the layout differs. Selective kernels double
+    its channels and mix them afterwards; the projected shortcut then averages 2×2 pixels instead of
+    dropping three of four.
 
     Args:
         channels: Number of channels of the 3×3 convolutions.
         strides: Stride in both directions. Default 1.
         bottleneck: Whether the block is a bottleneck. Default False.
         project: Whether the shortcut is a 1×1 convolution rather than the identity. Default False.
-        norm: Key of `NORMALISATIONS`; "group" also standardises the convolutions' weights. Default "batch".
+        norm: Key of `NORMALISATIONS`; "group" also standardises the convolutions' weights. Default
+            "batch".
         selective: Whether to use selective kernels. Default False.
         layout: Key of `LAYOUTS`. Default "official".
     """
@@ -186,22 +189,28 @@ class PreActivationBlock(_ResidualBlock):
 class ResNet(tf.keras.layers.Layer):
     """A residual network up to its mean-pooled features, without a final layer.
 
-    Versions 1 and 2 match the official evaluation code, whose first group projects its shortcut at every depth: ResNet-18
-    and -34 have 4,224 parameters (1×) more than other definitions. Selective kernels follow SimCLRv2, except that strided
-    convolutions have "same" padding, one pixel further right and below. The layouts "simclr" and "keras" are for
-    imported weights: SimCLR's convolutions, and Keras Applications' strides and padding.
+    Versions 1 and 2 match the official evaluation code, whose first group projects its shortcut at
+    every depth: ResNet-18 and -34 have 4,224 parameters (1×) more than other definitions. Selective
+    kernels follow SimCLRv2, except that strided convolutions have "same" padding, one pixel further
+    right and below. The layouts "simclr" and "keras" are for imported weights: SimCLR's
+    convolutions, and Keras Applications' strides and padding.
 
     Args:
         depth: Number of layers: 18, 34, 50, 101, 152 or 200.
         version: 1 (post-activation, the default) or 2 (pre-activation).
-        width: Multiplier of all numbers of channels, which are rounded to multiples of 8. Default 1.
-        norm: Key of `NORMALISATIONS`; "group" also standardises the convolutions' weights. Default "batch".
-        stem: "imagenet" (the default), which divides the image's sides by 4, or "cifar", one 3×3 convolution of stride 1.
-        selective: Whether to use selective kernels, for version 1 and depth 50 or more. Default False.
+        width: Multiplier of all numbers of channels, which are rounded to multiples of 8. Default
+            1.
+        norm: Key of `NORMALISATIONS`; "group" also standardises the convolutions' weights. Default
+            "batch".
+        stem: "imagenet" (the default), which divides the image's sides by 4, or "cifar", one 3×3
+            convolution of stride 1.
+        selective: Whether to use selective kernels, for version 1 and depth 50 or more. Default
+            False.
         layout: Key of `LAYOUTS`; version 2 has "official", the default, only.
 
-    Reference: He et al. 2015, arXiv 1512.03385; He et al. 2016, arXiv 1603.05027; Chen et al. 2020, arXiv 2006.10029;
-    group norm and weight standardisation: Richemond et al. 2020, arXiv 2010.10241.
+    Reference: He et al. 2015, arXiv 1512.03385; He et al. 2016, arXiv 1603.05027; Chen et al. 2020,
+    arXiv 2006.10029; group norm and weight standardisation: Richemond et al. 2020, arXiv
+    2010.10241.
     """
 
     def __init__(

@@ -13,16 +13,17 @@ _SMALLEST_HIDDEN_WIDTH = 32
 
 @tf.keras.saving.register_keras_serializable(package="semppl")
 class SelectiveKernel(tf.keras.layers.Layer):
-    """Mixes the two halves of the channels with weights per image and channel, computed from their spatial mean.
+    """Mixes the two halves of the channels with weights computed from their spatial mean.
 
     The streams' convolution, normalisation and ReLU precede this layer.
 
     Args:
-        ratio: Width of the hidden layer relative to the output's channels; the width is at least 32. Default 0.0625.
+        ratio: Width of the hidden layer relative to the output's channels; the width is at least
+            32. Default 0.0625.
         norm: Normalisation of the hidden layer, a key of `NORMALISATIONS`. Default "batch".
 
-    Reference: Li et al. 2019, arXiv 1903.06586, section 3.1, with the two 3×3 streams of Chen et al. 2020,
-    arXiv 2006.10029, appendix A.
+    Reference: Li et al. 2019, arXiv 1903.06586, section 3.1, with the two 3×3 streams of Chen et
+    al. 2020, arXiv 2006.10029, appendix A.
     """
 
     def __init__(self, ratio: float = 0.0625, norm: str = "batch", **kwargs: Any):

@@ -16,7 +16,8 @@ def inference_preparation(recipe: str, size: int, *, shrink: int = 0) -> Callabl
     Args:
         recipe: Recipe that the encoder was trained with.
         size: Side of the result, in pixels.
-        shrink: Shorter side, in pixels, that larger images are shrunk to first, as in training; 0 (the default): no limit.
+        shrink: Shorter side, in pixels, that larger images are shrunk to first, as in training; 0
+            (the default): no limit.
     """
     crop = CENTRE_CROP if recipe == "imagenet" else 1.0
     return functools.partial(prepare, size=size, crop=crop, shrink=shrink)
@@ -28,8 +29,10 @@ def prepare(images: tf.Tensor, *, size: int, crop: float, shrink: int = 0) -> tf
     Args:
         images: `[B, H, W, C]` integers over the whole range of their dtype, or float32 in 0..1.
         size: Side of the result, in pixels.
-        crop: Side of the central square relative to the shorter side; 1 takes the whole image, square or not.
-        shrink: Shorter side, in pixels, that larger images are shrunk to first; 0 (the default): no limit.
+        crop: Side of the central square relative to the shorter side; 1 takes the whole image,
+            square or not.
+        shrink: Shorter side, in pixels, that larger images are shrunk to first; 0 (the default): no
+            limit.
 
     Returns:
         `[B, size, size, C]` float32 in 0..1.
@@ -53,11 +56,14 @@ def prepare(images: tf.Tensor, *, size: int, crop: float, shrink: int = 0) -> tf
 
 
 def fingerprints(images: tf.Tensor, *, shrink: int = 0) -> tf.Tensor:
-    """Computes a fingerprint of each image's size and pixels, as bytes and after shrinking, to find copies of a picture.
+    """Computes a fingerprint of each image's size and pixels, to find copies of a picture.
+
+    Images are shrunk, then converted to bytes.
 
     Args:
         images: `[B, H, W, C]` images, see `prepare`.
-        shrink: Shorter side, in pixels, that larger images are shrunk to first; 0 (the default): no limit.
+        shrink: Shorter side, in pixels, that larger images are shrunk to first; 0 (the default): no
+            limit.
 
     Returns:
         `[B]` int64 fingerprints; equal for equal images.
@@ -72,7 +78,7 @@ def fingerprints(images: tf.Tensor, *, shrink: int = 0) -> tf.Tensor:
 
 
 def _resized_bytes(images: tf.Tensor, size: int) -> tf.Tensor:
-    """Resizes integers without casting the large picture to float32 first, which would take four times the memory of bytes."""
+    """Resizes integers without casting the large image to float32, which would take four times the memory."""
 
     def resized() -> tf.Tensor:
         return tf.cast(tf.image.resize(images, [size, size], tf.image.ResizeMethod.BICUBIC), tf.float32)
@@ -83,7 +89,7 @@ def _resized_bytes(images: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def _shrunk(images: tf.Tensor, side: int) -> tf.Tensor:
-    """Shrinks larger images to the bit as the data's reader does, which rounds them to bytes; returns smaller ones unchanged."""
+    """Shrinks larger images and rounds them to bytes, to the bit as the data's reader does."""
     shape = tf.shape(images)[1:3]
     shorter = tf.reduce_min(shape)
     size = tf.cast(tf.round(tf.cast(shape * side, tf.float64) / tf.cast(shorter, tf.float64)), tf.int32)

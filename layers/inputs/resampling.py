@@ -11,7 +11,8 @@ _TABLE = 1024  # entries of TensorFlow's table of the kernel
 def shrink(images: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
     """Shrinks images with antialiasing: first their rows, rounded to bytes, then their columns.
 
-    Exact for factors up to 256: float32 represents sums of a thousand products of a byte and 6 bits.
+    Exact for factors up to 256: float32 represents sums of a thousand products of a byte and 6
+    bits.
 
     Args:
         images: `[B, H, W, C]` uint8 images.
@@ -21,7 +22,8 @@ def shrink(images: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
     Returns:
         `[B, height, width, C]` uint8.
 
-    Reference: Pillow, `Image.resize` with BICUBIC: Keys' kernel, a = −1/2, as wide as the factor, in fixed point.
+    Reference: Pillow, `Image.resize` with BICUBIC: Keys' kernel, a = −1/2, as wide as the factor,
+    in fixed point.
     """
     columns_last = tf.transpose(images, [0, 3, 1, 2])  # [B,C,H,W]
     rows_last = tf.transpose(_shrink_last(columns_last, width), [0, 1, 3, 2])  # [B,C,w,H]
@@ -38,7 +40,8 @@ def resize(images: tf.Tensor, size: int) -> tf.Tensor:
     Returns:
         `[B, size, size, C]` float32 images.
 
-    Reference: Keys 1981, a = −1/2; weights outside the image are dropped, and the others scaled to a sum of 1.
+    Reference: Keys 1981, a = −1/2; weights outside the image are dropped, and the others scaled to
+    a sum of 1.
     """
     for axis in (1, 2):
         indices, weights = _taps(tf.shape(images)[axis], size)
@@ -76,7 +79,7 @@ def _fixed_point_weights(before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
 
 
 def _taps(before: tf.Tensor, after: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the four pixels that each pixel of the result is made of: indices `[4, after]` int32, weights `[4, after]`."""
+    """Returns the four source pixels of each pixel of the result: `[4, after]` int32 indices and weights."""
     factor = tf.cast(before, tf.float32) / after
     centres = (tf.range(after, dtype=tf.float32) + 0.5) * factor - 0.5
     whole = tf.floor(centres)

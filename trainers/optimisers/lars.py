@@ -12,7 +12,7 @@ BIAS_OR_NORM = r"(?:^|/)(?:bias|gamma|beta)(?:/replica_\d+)?(?::\d+)?$"
 
 
 def is_bias_or_norm(variable_name: str) -> bool:
-    """Returns whether a variable is a bias or a parameter of a normalisation layer, by the last part of its name."""
+    """Returns whether a variable's name is that of a bias or of a normalisation parameter."""
     return re.search(BIAS_OR_NORM, variable_name) is not None
 
 
@@ -29,8 +29,8 @@ def lars_update(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Updates one weight by one step.
 
-    The learning rate is applied outside the momentum, so a schedule takes effect at once; SimCLR's TensorFlow LARS applies
-    it inside.
+    The learning rate is applied outside the momentum, so a schedule takes effect at once; SimCLR's
+    TensorFlow LARS applies it inside.
 
     Args:
         weight: `[...]` weight.
@@ -45,7 +45,8 @@ def lars_update(
     Returns:
         The new weight and the new momentum buffer, `[...]` each.
 
-    Reference: You et al. 2017, arXiv 1708.03888, algorithm 1; in the order of BYOL's published code.
+    Reference: You et al. 2017, arXiv 1708.03888, algorithm 1; in the order of BYOL's published
+    code.
     """
     if adapted:
         gradient += weight_decay * weight
@@ -66,12 +67,15 @@ class LARS(tf.keras.optimizers.Optimizer):
     """Applies `lars_update` to every variable; biases, gammas and betas are neither decayed nor adapted.
 
     Args:
-        learning_rate: Number or `LearningRateSchedule`; a `tf.Variable` would be copied by Keras. Default 0.1.
-        weight_decay: Multiple of the weight that is added to its gradient, unlike Keras' decoupled decay. Default 1e-6.
+        learning_rate: Number or `LearningRateSchedule`; a `tf.Variable` would be copied by Keras.
+            Default 0.1.
+        weight_decay: Multiple of the weight that is added to its gradient, unlike Keras' decoupled
+            decay. Default 1e-6.
         momentum: Decay of the momentum buffer per step, in 0..1. Default 0.9.
-        trust_coefficient: Ratio η of the adapted gradient's norm to the weight's norm; positive. Default 1e-3.
-        jit_compile: Whether to compile each variable's update separately. Default False: replicas do not support it, and
-            a step that is compiled as a whole does not need it.
+        trust_coefficient: Ratio η of the adapted gradient's norm to the weight's norm; positive.
+            Default 1e-3.
+        jit_compile: Whether to compile each variable's update separately. Default False: replicas
+            do not support it, and a step that is compiled as a whole does not need it.
         name: Name of the optimiser.
         **kwargs: Arguments of `tf.keras.optimizers.Optimizer`.
 

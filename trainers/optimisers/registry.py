@@ -41,13 +41,14 @@ def make_optimiser(
 ) -> tf.keras.optimizers.Optimizer:
     """Makes an optimiser that excludes biases and normalisation parameters from weight decay.
 
-    Call it in the strategy's scope, and compile the whole step: the updates are not compiled one by one, as Keras would
-    do on a GPU, because that fails with several replicas.
+    Call it in the strategy's scope, and compile the whole step: the updates are not compiled one by
+    one, as Keras would do on a GPU, because that fails with several replicas.
 
     Args:
         name: Key of `OPTIMISERS`.
         learning_rate_schedule: Schedule or constant, not a `tf.Variable`.
-        weight_decay: Weight decay per step: added to the gradient by LARS, multiplied with the learning rate by AdamW.
+        weight_decay: Weight decay per step: added to the gradient by LARS, multiplied with the
+            learning rate by AdamW.
         momentum: Decay of the average of earlier gradients; β₁ of AdamW. Default 0.9.
         trust_coefficient: η of LARS; ignored by AdamW. Default 1e-3.
 

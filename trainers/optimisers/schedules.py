@@ -10,7 +10,8 @@ def target_decay(step: tf.Tensor | int | float, *, base: float, total_steps: int
     """Rises from `base` at step 0 to exactly 1 at `total_steps` along half a cosine.
 
     Args:
-        step: Number of optimiser steps taken, a number or a tensor of any shape and numeric type; clipped to `total_steps`.
+        step: Number of optimiser steps taken, a number or a tensor of any shape and numeric type;
+            clipped to `total_steps`.
         base: Decay at step 0, in 0..1.
         total_steps: Number of steps of the whole run; positive.
 
@@ -32,7 +33,8 @@ def warmup_cosine(step: tf.Tensor | int | float, *, peak: float, warmup_steps: i
     """Rises linearly from 0 to `peak`, then falls to 0 along half a cosine.
 
     Args:
-        step: Number of optimiser steps taken, a number or a tensor of any shape and numeric type; clipped to `total_steps`.
+        step: Number of optimiser steps taken, a number or a tensor of any shape and numeric type;
+            clipped to `total_steps`.
         peak: Value at `warmup_steps`.
         warmup_steps: Number of steps of the linear rise, in 0..total_steps-1; 0 starts at `peak`.
         total_steps: Number of steps of the whole run, warm-up included.
@@ -43,7 +45,8 @@ def warmup_cosine(step: tf.Tensor | int | float, *, peak: float, warmup_steps: i
     Raises:
         ValueError: if a setting is out of its range.
 
-    Reference: Grill et al. 2020 (BYOL), arXiv 2006.07733, section 3.3; Loshchilov & Hutter 2017, arXiv 1608.03983.
+    Reference: Grill et al. 2020 (BYOL), arXiv 2006.07733, section 3.3; Loshchilov & Hutter 2017,
+    arXiv 1608.03983.
     """
     _check_steps(warmup_steps=warmup_steps, total_steps=total_steps)
     step = tf.cast(step, tf.float32)
