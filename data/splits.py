@@ -11,13 +11,37 @@ from semppl.configs.data import held_out_share
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.combination import joined, renumbered, with_labels
 from semppl.data.images import NO_LABEL, Images, Source
+from semppl.data.label_split import labels_of_run
 from semppl.data.sources import SOURCES, load_source
 
 _SHRUNK = ("folder:", "tfrecord:")
 
 
-def load_data(hyperparameters: Hyperparameters) -> Source:
-    """Loads the images of a run.
+@dataclasses.dataclass(frozen=True)
+class RunData:
+    """The data of a run.
+
+    Attributes:
+        source: Images of the splits, with every known label, and the names of the classes.
+        labels: `[n]` int32, the labels of the training images that the run sees; NO_LABEL where hidden.
+    """
+
+    source: Source
+    labels: np.ndarray
+
+
+def load_data(hyperparameters: Hyperparameters) -> RunData:
+    """Loads the images of a run, and hides the labels that it must not see.
+
+    Raises:
+        ValueError: If something that is asked for is not there, naming the flag.
+    """
+    source = load_splits(hyperparameters)
+    return RunData(source, labels_of_run(source, hyperparameters))
+
+
+def load_splits(hyperparameters: Hyperparameters) -> Source:
+    """Loads the images of a run with every known label.
 
     Classes are equal where their names are. What is held out has no image in training, nor one that shows the same thing.
 

@@ -23,7 +23,6 @@ from absl import flags
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.files.lost_pictures import naming_lost_pictures
 from semppl.data.images import NO_LABEL, Source
-from semppl.data.label_split import labels_of_run
 from semppl.data.pipeline import Pipeline
 from semppl.data.splits import load_data, require_shrinkable
 from semppl.data.streaming import StreamedImageSet, boxes_of
@@ -201,13 +200,13 @@ def check_names(hyperparameters: Hyperparameters) -> None:
 def prepare_data(hyperparameters: Hyperparameters, replicas: int) -> tuple[Source, np.ndarray, Hyperparameters]:
     """Loads the images, hides labels, and fills in the hyper-parameters that depend on both."""
     require_shrinkable(hyperparameters)
-    source = load_data(hyperparameters)
+    data = load_data(hyperparameters)
+    source, labels = data.source, data.labels
     if source.train.channels != hyperparameters.channels:
         allowed = f"{source.train.channels}, with --pixel_mean and --pixel_stddev to match, for these images"
         raise ValueError(f"--channels must be {allowed}. Received: {hyperparameters.channels}")
     if isinstance(source.train, StreamedImageSet):
         boxes_of(hyperparameters.recipe)
-    labels = labels_of_run(source, hyperparameters)
     num_labelled = int((labels != NO_LABEL).sum())
     resolved = hyperparameters.resolved(num_images=len(labels), num_labelled=num_labelled, replicas=replicas)
     return source, labels, resolved

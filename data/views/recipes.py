@@ -26,11 +26,14 @@ class Recipe:
         crop: `(images [N,H,W,C], seeds [N,2], size) -> [N,size,size,C]`, all in [0, 1].
         finish: `(crops [N,size,size,C], seeds [N,2], view numbers [N] int32) -> [N,size,size,C]`, in [0, 1].
         boxes: where `crop` looks, if it only cuts out, resizes and mirrors; else None.
+        centre_crop: Side of the central square that evaluation and serving take of an image, as a share of the shorter side,
+            in (0, 1]; 1 takes the whole image.
     """
 
     crop: Callable[[tf.Tensor, tf.Tensor, int], tf.Tensor]
     finish: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
     boxes: Boxes | None = None
+    centre_crop: float = 1.0
 
     def __call__(self, images: tf.Tensor, seeds: tf.Tensor, views: tf.Tensor, size: int) -> tf.Tensor:
         """Makes one view of each image."""
@@ -206,7 +209,7 @@ def digits(settings: Digits) -> Recipe:
     return Recipe(move, light)
 
 
-def natural(settings: Natural) -> Recipe:
+def natural(settings: Natural, *, centre_crop: float = 1.0) -> Recipe:
     """Crops and flips; then jitters the colours, drops them, blurs and solarises, each by chance."""
 
     def draws(seeds: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -238,7 +241,7 @@ def natural(settings: Natural) -> Recipe:
             result = _where(chances[:, 4] < _of_view(settings.solarize_probability, views), solarize, result)
         return tf.clip_by_value(result, 0.0, 1.0)
 
-    return Recipe(functools.partial(_cut, boxes=boxes), colour, boxes)
+    return Recipe(functools.partial(_cut, boxes=boxes), colour, boxes, centre_crop)
 
 
 def _cut(images: tf.Tensor, seeds: tf.Tensor, size: int, *, boxes: Boxes) -> tf.Tensor:
@@ -247,7 +250,7 @@ def _cut(images: tf.Tensor, seeds: tf.Tensor, size: int, *, boxes: Boxes) -> tf.
 
 
 RECIPES: dict[str, Recipe] = {
-    "imagenet": natural(IMAGENET),
+    "imagenet": natural(IMAGENET, centre_crop=224 / 256),  # as the official evaluation of SemPPL
     "cifar": natural(CIFAR),
     "gentle": natural(GENTLE),
     "grey": natural(GREY),

@@ -7,20 +7,18 @@ import tensorflow as tf
 
 from semppl.layers.inputs import resampling
 
-CENTRE_CROP = 224 / 256
 
-
-def inference_preparation(recipe: str, size: int, *, shrink: int = 0) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Returns the preparation for an augmentation recipe: `imagenet` crops the centre, the others do not.
+def inference_preparation(size: int, *, centre_crop: float, shrink: int = 0) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Returns `prepare` with the settings of a run.
 
     Args:
-        recipe: Recipe that the encoder was trained with.
         size: Side of the result, in pixels.
-        shrink: Shorter side, in pixels, that larger images are shrunk to first, as in training; 0
-            (the default): no limit.
+        centre_crop: Side of the central square as a share of the shorter side, in (0, 1]; 1 takes
+            the whole image.
+        shrink: Shorter side, in pixels, that larger images are shrunk to first; 0 (the default): no
+            limit.
     """
-    crop = CENTRE_CROP if recipe == "imagenet" else 1.0
-    return functools.partial(prepare, size=size, crop=crop, shrink=shrink)
+    return functools.partial(prepare, size=size, crop=centre_crop, shrink=shrink)
 
 
 def prepare(images: tf.Tensor, *, size: int, crop: float, shrink: int = 0) -> tf.Tensor:
