@@ -9,8 +9,8 @@ def invariance(teacher: TwoLevelSoftmax, student: TwoLevelSoftmax) -> tf.Tensor:
     """Computes KL(stop_gradient(teacher) ‖ student) over a positive and its negatives, in nats.
 
     By the chain rule, with p and q the teacher's and the student's probability of the positive and
-    P, Q their distributions over the negatives: p·log(p/q) + (1 − p)·(log((1 − p)/(1 − q)) + KL(P ‖
-    Q)).
+    P and Q their distributions over the negatives:
+    p·log(p/q) + (1 − p)·(log((1 − p)/(1 − q)) + KL(P ‖ Q)).
 
     Args:
         teacher: P softmaxes of one view over its candidates; no gradient flows into them.
