@@ -26,11 +26,14 @@ from semppl.evaluation.nearest_neighbours import nearest_neighbour_classes
 from semppl.layers.networks import OnlineNetwork
 from semppl.programs import run_flags
 from semppl.runs import checkpoints
+from semppl.runs.files import write_atomically
 
 SPLITS = ("test", "validation")
 Function = Callable[[tf.Tensor], tf.Tensor]
 Measured = dict[str, dict[str, float]]
 """Representation → evaluator → a measure in 0..1."""
+
+flags.adopt_module_key_flags(run_flags)
 
 _NEIGHBOURS = flags.DEFINE_integer(
     "k", 1, "Number of nearest neighbours that vote in `nearest_neighbours`.", lower_bound=1
@@ -134,7 +137,7 @@ def evaluate(
     metrics = _measured(classes, test.labels)
     report = {"step": step, "k": k, f"{split}_images": len(test), "labelled": len(visible), **metrics}
     name = "metrics.json" if split == "test" else f"metrics_{split}.json"
-    checkpoints.write_atomically(pathlib.Path(workdir) / name, json.dumps(report, indent=2) + "\n")
+    write_atomically(pathlib.Path(workdir) / name, json.dumps(report, indent=2) + "\n")
     return metrics
 
 

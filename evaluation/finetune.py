@@ -24,6 +24,9 @@ from semppl.evaluation.protocols import PROTOCOLS, TRANSFER, Report, Task, train
 from semppl.programs import run_flags
 from semppl.programs.batch_size_flag import BatchSize
 from semppl.runs import checkpoints
+from semppl.runs.files import write_atomically
+
+flags.adopt_module_key_flags(run_flags)
 
 _PROTOCOL = flags.DEFINE_enum(
     "protocol",
@@ -100,7 +103,7 @@ def finetune(
     told = {"protocol": protocol, "data": target_data or hyperparameters.data, "step": step, "seed": seed}
     report = told | {"train_images": len(images), "test_images": len(judged)} | result
     path = pathlib.Path(workdir) / f"finetune_{protocol}.json"
-    checkpoints.write_atomically(path, json.dumps(report, indent=2) + "\n")
+    write_atomically(path, json.dumps(report, indent=2) + "\n")
     return report
 
 
