@@ -26,7 +26,7 @@ from absl import flags
 from semppl.configs.data import held_out_share
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.files.folder import list_folder
-from semppl.data.files.inspection import count_lost, inspect_folder, summary
+from semppl.data.files.inspection import count_lost, inspect_pictures, summary
 from semppl.data.images import NO_LABEL, Images, Source
 from semppl.data.sources import decoding_of
 from semppl.data.splits import RunData, load_data, split_specs
@@ -109,7 +109,7 @@ def _folders(hyperparameters: Hyperparameters) -> list[Report]:
                 folder = list_folder(argument, flag=flag)
             except ValueError:  # load_data says so too
                 continue
-            inspection = inspect_folder(
+            inspection = inspect_pictures(
                 folder, decoding_of(hyperparameters.reading), cache_dir=hyperparameters.cache_dir
             )
             shorter = inspection.sizes[inspection.usable].min(1)
