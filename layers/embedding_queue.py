@@ -15,7 +15,7 @@ class EmbeddingQueue(tf.keras.layers.Layer):
     the global batch: every replica enqueues the same gathered rows into a copy of its own, so the copies stay equal without
     a word between replicas.
 
-    That only labelled images are queued, and Q = 20·N, is second-hand; quotas are decided here (docs/method.md).
+    That only labelled images are queued, and Q = 20·N, is second-hand; quotas are decided here (docs/reference/method.md).
 
     Variables: embeddings `[L, Q, D]`; labels `[Q]` int32, NO_LABEL where empty; groups `[Q]` int64; pointer, the next slot: a
     scalar, or with quotas `[C]`, each within its class's slots.

@@ -19,7 +19,7 @@ def draw_negatives(groups: tf.Tensor, rows: tf.Tensor, numbers: tf.Tensor) -> tf
     Returns:
         `[B, ..., M]` int32 positions in the global batch.
 
-    Reference: docs/method.md; M = 10 and the lack of replacement are second-hand.
+    Reference: docs/reference/method.md; M = 10 and the lack of replacement are second-hand.
     """
     order = tf.argsort(groups, stable=True)
     sorted_groups = tf.gather(groups, order)

@@ -40,7 +40,7 @@ def nearest_neighbour_vote(
         The class with the most votes, by weight; ties go to the larger summed similarity, then to the smaller class.
 
     Reference: SemPPL, arXiv 2301.05158: k-NN over a queue of projected labelled data; K = 1, the exclusion of the own group and the
-    ties: docs/method.md.
+    ties: docs/reference/method.md.
     """
     barred = (queue_labels == NO_LABEL)[tf.newaxis, :] | (groups[:, tf.newaxis] == queue_groups[tf.newaxis, :])  # [B,Q]
     ballots = [_ballot(anchors, queue, queue_labels, barred, k) for queue in tf.unstack(queue_embeddings)]
@@ -87,7 +87,7 @@ def abstain(votes: Votes, *, min_share: float) -> Votes:
     Returns:
         The same votes, with NO_LABEL and confidence 0 where they are withheld.
 
-    Reference: docs/method.md; decided here.
+    Reference: docs/reference/method.md; decided here.
     """
     sure = votes.confidence >= min_share
     return Votes(tf.where(sure, votes.classes, NO_LABEL), tf.where(sure, votes.confidence, 0.0))

@@ -27,7 +27,7 @@ def draw_semantic_positives(classes: tf.Tensor, queue_labels: tf.Tensor, numbers
     Returns:
         The slots drawn; slot 0 where `present` is False. With R = 0 none is present.
 
-    Reference: SemPPL, arXiv 2301.05158; R = 3, and drawing with replacement, are second-hand (docs/method.md).
+    Reference: SemPPL, arXiv 2301.05158; R = 3, and drawing with replacement, are second-hand (docs/reference/method.md).
     """
     order = tf.argsort(queue_labels, stable=True)
     sorted_labels = tf.gather(queue_labels, order)

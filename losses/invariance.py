@@ -18,7 +18,7 @@ def invariance(teacher: TwoLevelSoftmax, student: TwoLevelSoftmax) -> tf.Tensor:
     Returns:
         `[..., P]` divergence for each positive, unreduced; 0 or more up to rounding, 0 where both agree.
 
-    Reference: ReLIC, arXiv 2010.07922, eq. 4, in the stop-gradient form of docs/method.md.
+    Reference: ReLIC, arXiv 2010.07922, eq. 4, in the stop-gradient form of docs/reference/method.md.
     """
     teacher = tf.nest.map_structure(tf.stop_gradient, teacher)
     p_log_odds, q_log_odds = teacher.positive_log_odds, student.positive_log_odds

@@ -51,7 +51,7 @@ def terms(
     Returns:
         `[B]` values per term, unreduced; semantic terms are 0 where `present` is False, the invariance is 0 if L is 1.
 
-    Reference: SemPPL, arXiv 2301.05158; the invariance in the stop-gradient form of docs/method.md.
+    Reference: SemPPL, arXiv 2301.05158; the invariance in the stop-gradient form of docs/reference/method.md.
     """
     targets, queue_embeddings = tf.stop_gradient(targets), tf.stop_gradient(queue_embeddings)
     num_large = targets.shape[0]

@@ -10,6 +10,7 @@ import pathlib
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -316,3 +317,9 @@ def write_done(workdir: pathlib.Path, step: int, checkpoint: str) -> str:
     with writing_to(workdir):
         write_atomically(workdir / "done.json", json.dumps({"step": step, "weights_sha256": digest}, indent=2) + "\n")
     return digest
+
+
+def read_done(workdir: str | pathlib.Path) -> dict[str, Any]:
+    """Reads `done.json` of a finished run."""
+    done: dict[str, Any] = json.loads((pathlib.Path(workdir) / "done.json").read_text())
+    return done

@@ -1,4 +1,4 @@
-"""One whole step's maths in plain NumPy loops, as the formulas of docs/method.md read (sections 4.1 to 4.3 of the method).
+"""The maths of one step in plain NumPy loops, written from the formulas of docs/reference/method.md.
 
 Nothing here is fast or clever, and nothing is taken from the code under test: `i` runs over online views, `j` over target
 views, `b` over images, `m` over negatives, `r` over semantic positives. A queue is a Python list of `Entry`, oldest first;

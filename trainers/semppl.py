@@ -34,7 +34,7 @@ class SemPPL(Method):
         hyperparameters: resolved.
         num_classes: C, for the reports and the queue's quotas.
 
-    Reference: Bošnjak et al. 2023, arXiv 2301.05158; docs/method.md maps its symbols to these names.
+    Reference: Bošnjak et al. 2023, arXiv 2301.05158; docs/reference/method.md maps its symbols to these names.
     """
 
     def __init__(self, hyperparameters: Hyperparameters, num_classes: int, **kwargs: Any) -> None:

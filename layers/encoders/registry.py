@@ -53,7 +53,7 @@ def check_encoder(name: str, *, called: str = "`name`") -> None:
         ValueError: for an unknown name, with the families, the names most like it, and where all of them stand.
     """
     if name not in ENCODERS:
-        families = f"convnet, resnet50 or another of its family (docs/encoders.md lists all {len(ENCODERS)})"
+        families = f"convnet, resnet50 or another of its family (docs/reference/encoders.md lists all {len(ENCODERS)})"
         alike = difflib.get_close_matches(name, ENCODERS)
         meant = f"; did you mean {' or '.join(alike)}?" if alike else ""
         raise ValueError(f"{called} must be {families}. Received: {name}{meant}")

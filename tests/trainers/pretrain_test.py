@@ -276,7 +276,7 @@ class WrongFlagsTest(parameterized.TestCase):
         ),
         (
             "--encoder=resnet51",
-            "--encoder must be convnet, .*docs/encoders.md.* Received: resnet51; did you mean resnet50.*",
+            "--encoder must be convnet, .*docs/reference/encoders.md.* Received: resnet51; did you mean resnet50.*",
         ),
         ("--recipe=nope", "--recipe must be one of cifar, digits, .* Received: nope"),
         ("--method=nope", "--method must be one of semppl, supervised. Received: nope"),
