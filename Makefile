@@ -30,8 +30,8 @@ $(INSTALLED): requirements.lock pyproject.toml
 quickstart: $(INSTALLED)  ## pictures → encoder → figures → served embedding, in minutes
 	@$(RUN) -m semppl.experiments.quickstart --workdir=outputs/quickstart
 
-digits-seeds: $(INSTALLED)  ## the quickstart's comparison over three seeds (docs/results.md)
-	@$(RUN) -m semppl.experiments.quickstart --workdir=outputs/digits-seeds --seeds=0,1,2
+digits-seeds: $(INSTALLED)  ## the quickstart's comparison over five seeds (docs/results.md)
+	@$(RUN) -m semppl.experiments.quickstart --workdir=outputs/digits-seeds --seeds=0,1,2,3,4
 
 test: $(INSTALLED)  ## the tests, without the slow ones
 	@$(RUN) -m pytest -n 2 --dist worksteal -m "not slow" -q
