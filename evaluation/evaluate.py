@@ -18,12 +18,10 @@ import tensorflow as tf
 from absl import flags
 
 from semppl.data.images import NO_LABEL, ImageSet
-from semppl.data.label_split import labels_of_run
 from semppl.data.splits import load_data
-from semppl.evaluation.features import embed
+from semppl.evaluation.features import embed, preparation_of
 from semppl.evaluation.logistic_regression import logistic_regression_classes
 from semppl.evaluation.nearest_neighbours import nearest_neighbour_classes
-from semppl.layers.inputs.preparation import inference_preparation
 from semppl.programs import run_flags
 from semppl.runs import checkpoints
 
@@ -114,17 +112,17 @@ def evaluate(
         raise ValueError(f"--evaluators must be of {', '.join(EVALUATORS)}. Received: {', '.join(sorted(unknown))}")
     hyperparameters, network, step = checkpoints.load_online(workdir)
     try:
-        source = load_data(hyperparameters)
+        data = load_data(hyperparameters)
     except ValueError as error:
         told = f"as {workdir}/hyperparameters.json has it; with other data, train or import into another folder"
         raise ValueError(f"{error} ({told})") from error
+    source, labels = data.source, data.labels
     held_out = source.held_out(split)
     judged = np.flatnonzero(held_out.labels != NO_LABEL)
     if not len(judged):
         raise ValueError(f"--{split} must have labels to judge by. Received: {len(held_out)} images, none with a label")
     truth = held_out.labels[judged]
-    labels = labels_of_run(source, hyperparameters)
-    prepare = inference_preparation(hyperparameters.recipe, hyperparameters.large_size)
+    prepare = preparation_of(hyperparameters)
     representations: dict[str, tuple[Function, Function]] = {
         "raw_pixels": (_identity, _flat_pixels),
         "features": (prepare, network.features),

@@ -21,7 +21,7 @@ from absl import flags
 import semppl
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export.memory.evidence import CALIBRATIONS, CalibrationSettings, Evidence, summary
-from semppl.export.memory.run_images import RunImages
+from semppl.export.memory.run_images import RunImages, centre_crop_of
 from semppl.export.model.assets import EVIDENCE, write_assets
 from semppl.export.model.embedder import Embedder
 from semppl.export.model.inference_network import DTYPES
@@ -115,7 +115,15 @@ def export(
         def embedder_of(
             network: OnlineNetwork, dtype: str, *, dims: int = embedding_dims, fold: bool = True
         ) -> Embedder:
-            return Embedder(network, hyperparameters, embedding=embedding, dims=dims, dtype=dtype, fold=fold)
+            return Embedder(
+                network,
+                hyperparameters,
+                embedding=embedding,
+                centre_crop=centre_crop_of(hyperparameters),
+                dims=dims,
+                dtype=dtype,
+                fold=fold,
+            )
 
         embedder = embedder_of(network, dtype)
         card = _describe(workdir, hyperparameters, step, data_licence) | {

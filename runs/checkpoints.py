@@ -18,6 +18,8 @@ from semppl.configs.hyperparameters import Hyperparameters
 from semppl.layers.labels import NO_LABEL
 from semppl.layers.networks import OnlineNetwork
 
+_SETTINGS = "hyperparameters.json"
+
 
 def write_atomically(path: pathlib.Path, text: str) -> None:
     """Writes a small file so that a reader, or a killed run, never sees half of it."""
@@ -99,10 +101,8 @@ def _locked(workdir: pathlib.Path) -> Iterator[None]:
 
 
 def _compare_or_write(workdir: pathlib.Path, hyperparameters: Hyperparameters) -> None:
-    path = workdir / "hyperparameters.json"
-    if not path.exists():
-        with writing_to(workdir):
-            write_atomically(path, hyperparameters.to_json())
+    if not (workdir / _SETTINGS).exists():
+        _write_settings(workdir, hyperparameters)
         return
     differences = Hyperparameters.load(workdir).differences(hyperparameters)
     if differences:
@@ -110,6 +110,25 @@ def _compare_or_write(workdir: pathlib.Path, hyperparameters: Hyperparameters) -
         raise ValueError(
             f"--workdir must hold a run with the same settings, or none. Received: {workdir}, which differs in {told}"
         )
+
+
+def record_paths(workdir: pathlib.Path, hyperparameters: Hyperparameters) -> None:
+    """Writes the settings again if paths have changed, so that evaluation and export find the data where they lie now.
+
+    Args:
+        workdir: Folder of the run, opened, whose data are those that the run began with.
+        hyperparameters: Settings that differ from the run's in paths at most.
+
+    Raises:
+        NotWritten: If the disk is full.
+    """
+    if Hyperparameters.load(workdir) != hyperparameters:
+        _write_settings(workdir, hyperparameters)
+
+
+def _write_settings(workdir: pathlib.Path, hyperparameters: Hyperparameters) -> None:
+    with writing_to(workdir):
+        write_atomically(workdir / _SETTINGS, hyperparameters.to_json())
 
 
 def describe_data(names: Sequence[str], labels: np.ndarray) -> dict[str, int | str]:

@@ -13,8 +13,8 @@ from semppl.data.files.decoding import Decoding, Unusable, decodable, encode
 from semppl.data.files.folder import Folder, list_folder
 from semppl.data.images import NO_LABEL, ImageSet
 from semppl.data.records.pictures import list_records
-from semppl.data.sources import load_source
-from semppl.data.splits import decoding_of, split_specs
+from semppl.data.sources import decoding_of, load_source
+from semppl.data.splits import split_specs
 from semppl.data.streaming import StreamedImageSet
 
 _READERS = 8
@@ -65,7 +65,7 @@ def read_picture(path: str | pathlib.Path, hyperparameters: Hyperparameters) -> 
         ValueError: if it cannot be read, or nothing can decode it.
     """
     try:
-        return decodable(pathlib.Path(path).read_bytes(), decoding_of(hyperparameters))
+        return decodable(pathlib.Path(path).read_bytes(), decoding_of(hyperparameters.reading))
     except OSError as error:
         raise ValueError(f"--picture must be a file. Received: {path}: {error.strerror}") from error
     except Unusable as error:
@@ -76,12 +76,12 @@ def _open(spec: str, hyperparameters: Hyperparameters) -> Collection:
     key, _, argument = spec.partition(":")
     if key == "folder":
         folder = list_folder(argument)
-        return _files(folder, decoding_of(hyperparameters))
+        return _files(folder, decoding_of(hyperparameters.reading))
     if key == "tfrecord":
         image, label, name = (getattr(hyperparameters, f"{part}_feature") for part in ("image", "label", "name"))
         records = list_records(argument, image=image, label=label, name=name)
-        return _files(records, decoding_of(hyperparameters))
-    source = load_source(spec, data_dir=hyperparameters.data_dir)
+        return _files(records, decoding_of(hyperparameters.reading))
+    source = load_source(spec, reading=hyperparameters.reading)
     names, images = source.class_names, source.train
     if images.channels != hyperparameters.channels:
         raise ValueError(

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.images import NO_LABEL, Images
-from semppl.data.label_split import labels_of_run
 from semppl.data.splits import load_data
+from semppl.data.views.recipes import find_recipe
 from semppl.export.memory.evidence import CalibrationSettings, EmbeddedImages, Evidence
 from semppl.export.memory.ood_score import Strangeness, fit_strangeness
 
@@ -38,12 +38,13 @@ class RunImages:
         prepare: Callable[[tf.Tensor], tf.Tensor],
         fingerprints: Callable[[tf.Tensor], tf.Tensor],
     ) -> None:
-        source = load_data(hyperparameters)
+        data = load_data(hyperparameters)
+        source = data.source
         self._temperature, self._prepare, self._fingerprints = hyperparameters.temperature, prepare, fingerprints
         self._prints: dict[str, np.ndarray] = {}
         self._train, self._class_names = source.train, source.class_names
         self._held_out = source.test if source.validation is None else source.validation
-        self._labels = labels_of_run(source, hyperparameters)
+        self._labels = data.labels
 
     def evidence(self, embed: Callable[[tf.Tensor], tf.Tensor], trust: CalibrationSettings) -> Evidence:
         """Embeds the labelled images of the run, and a sample of those that it held out.
@@ -97,6 +98,11 @@ class RunImages:
             self._prints[part] = np.concatenate([np.zeros(0, np.int64), *(some.numpy() for some in prints)])
         groups = ids if images.groups is None else images.groups[ids]
         return EmbeddedImages(self._mapped(embed, images, ids), labels[ids], ids, groups, self._prints[part])
+
+
+def centre_crop_of(hyperparameters: Hyperparameters) -> float:
+    """Returns the share of an image's shorter side that a run's recipe takes, from the centre, in evaluation and serving."""
+    return find_recipe(hyperparameters.recipe).centre_crop
 
 
 def _sample(ids: np.ndarray, count: int) -> np.ndarray:

@@ -33,6 +33,7 @@ class Embedder(tf.Module):
         network: the trained online network; it cannot be trained afterwards, if it is folded.
         hyperparameters: of its run.
         embedding: projections (g∘f, D wide: what the labels shaped) or features (f: wider, more general).
+        centre_crop: Side of the central square that is taken of an image, as a share of the shorter side, in (0, 1].
         dims: how many numbers of an embedding are kept, from the first on; 0 keeps all.
         fold: whether batch norms become part of the layers before them.
         dtype: bfloat16 or float16: kernels and arithmetic in 16 bits; int8: kernels in 8, made float32 again before use.
@@ -48,6 +49,7 @@ class Embedder(tf.Module):
         hyperparameters: Hyperparameters,
         *,
         embedding: str,
+        centre_crop: float,
         dims: int = 0,
         dtype: str = "float32",
         fold: bool = True,
@@ -67,7 +69,7 @@ class Embedder(tf.Module):
         self._int8 = Int8Kernels(network) if dtype == "int8" else None
         self.weights = self._int8.weights if self._int8 else network.weights
         self.prepare = inference_preparation(
-            hyperparameters.recipe, hyperparameters.large_size, shrink=hyperparameters.shrink
+            hyperparameters.large_size, centre_crop=centre_crop, shrink=hyperparameters.shrink
         )
         self.fingerprints = functools.partial(fingerprints, shrink=hyperparameters.shrink)
         self.size = hyperparameters.large_size

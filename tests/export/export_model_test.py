@@ -96,7 +96,7 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         subprocess.run(command, check=True, cwd=self.folder, capture_output=True)
         answer = np.load(out, allow_pickle=True)
         valid = np.array([True, True, False, True, True])
-        prepared = inference_preparation("identity", 8)(images)
+        prepared = inference_preparation(8, centre_crop=1.0)(images)
         expected = self.network.project(prepared).numpy() * valid[:, np.newaxis]
         memory, report = Evidence.load(served / "assets.extra" / "evidence.npz").build()
         classified = memory.classify(expected)
@@ -117,7 +117,7 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(report, self.card["memory"])
 
     def _assert_strange_as_training_images_are(self, answer, valid, features):
-        images = RunImages(self.settings, inference_preparation("identity", 8), fingerprints)
+        images = RunImages(self.settings, inference_preparation(8, centre_crop=1.0), fingerprints)
         expected = images.strangeness(self.network.features)[0].percentile(features)
         self.assertAllClose(answer["ood/distance"][valid], expected["distance"][valid], rtol=1e-3)
         for signature in ("ood", "serving_default"):
