@@ -80,10 +80,12 @@ class Training:
 
     @property
     def title(self) -> str:
+        """Name of the training in progress lines."""
         return f"{_TITLES[self.method]}, seed {self.seed}"
 
     @property
     def log(self) -> pathlib.Path:
+        """Path of the file for the training's output."""
         return self.folder.with_suffix(".log")
 
 
