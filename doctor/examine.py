@@ -88,6 +88,18 @@ def examine(hyperparameters: Hyperparameters, *, trial_steps: int = 0) -> tuple[
     return report, data
 
 
+def examine_into(
+    folder: pathlib.Path, hyperparameters: Hyperparameters, *, trial_steps: int = 0
+) -> tuple[Report, RunData | None]:
+    """Examines the data of a run, and writes `doctor.json` and `doctor.html` into a folder; otherwise as `examine`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    report, data = examine(hyperparameters, trial_steps=trial_steps)
+    (folder / "doctor.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    parts, class_names = (_parts(data), data.source.class_names) if data else ({}, ())
+    (folder / "doctor.html").write_text(page(report, parts, class_names), encoding="utf-8")
+    return report, data
+
+
 def _stop(report: Report, text: str) -> None:
     report["problems"].append({"stops": True, "text": text})
 
@@ -290,12 +302,7 @@ def main(argv: list[str]) -> int:
     """
     del argv
     folder = pathlib.Path(run_flags.WORKDIR.value)
-    hyperparameters = hyperparameters_from_flags()
-    folder.mkdir(parents=True, exist_ok=True)
-    report, data = examine(hyperparameters, trial_steps=_TRIAL_STEPS.value)
-    (folder / "doctor.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    parts, class_names = (_parts(data), data.source.class_names) if data else ({}, ())
-    (folder / "doctor.html").write_text(page(report, parts, class_names), encoding="utf-8")
+    report, data = examine_into(folder, hyperparameters_from_flags(), trial_steps=_TRIAL_STEPS.value)
     for problem in report["problems"]:
         print(f"{'stops the run' if problem['stops'] else 'look at'}: {problem['text']}")
     if data:

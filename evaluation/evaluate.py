@@ -24,14 +24,16 @@ from semppl.evaluation.logistic_regression import logistic_regression_classes
 from semppl.evaluation.nearest_neighbours import nearest_neighbour_classes
 from semppl.programs import run_flags
 from semppl.runs import checkpoints
+from semppl.runs.files import write_atomically
 
+SPLITS = ("test", "validation")
 Function = Callable[[tf.Tensor], tf.Tensor]
 Measured = dict[str, dict[str, float]]
 """Representation → evaluator → a measure in 0..1."""
 
 _NEIGHBOURS = flags.DEFINE_integer("k", 1, "Neighbours that vote.", lower_bound=1)
 _EVALUATORS = flags.DEFINE_list("evaluators", None, "Which to run, with commas between; by default all.")
-_SPLIT = flags.DEFINE_enum("split", "test", ["test", "validation"], "Images to judge by, of those that the run names.")
+_SPLIT = flags.DEFINE_enum("split", "test", SPLITS, "Images to judge by, of those that the run names.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +109,10 @@ def evaluate(
     Raises:
         ValueError: if there is no run, no checkpoint, no such evaluator, or no image to judge by.
     """
+    if k < 1:
+        raise ValueError(f"--k must be a positive integer. Received: {k}")
+    if split not in SPLITS:
+        raise ValueError(f"--split must be one of {', '.join(SPLITS)}. Received: {split}")
     unknown = set(evaluators) - set(EVALUATORS)
     if unknown:
         raise ValueError(f"--evaluators must be of {', '.join(EVALUATORS)}. Received: {', '.join(sorted(unknown))}")
@@ -157,7 +163,7 @@ def evaluate(
     }
     report = {"step": step, "k": k, f"{split}_images": len(judged), "labelled": len(labelled), **metrics}
     name = "metrics.json" if split == "test" else f"metrics_{split}.json"
-    checkpoints.write_atomically(pathlib.Path(workdir) / name, json.dumps(report, indent=2) + "\n")
+    write_atomically(pathlib.Path(workdir) / name, json.dumps(report, indent=2) + "\n")
     return metrics
 
 

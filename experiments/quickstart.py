@@ -28,7 +28,7 @@ from semppl.evaluation.evaluate import evaluate
 from semppl.experiments import embedding_map
 from semppl.export.export_model import export
 from semppl.programs import run_flags
-from semppl.runs.checkpoints import write_atomically
+from semppl.runs.files import write_atomically
 
 _SEEDS = flags.DEFINE_list(
     "seeds", ["0"], "Seeds of the label draw and of the training; the table has the means over seeds."

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 
@@ -72,6 +73,33 @@ def read_picture(path: str | pathlib.Path, hyperparameters: Hyperparameters) -> 
         raise ValueError(f"--picture must be a picture. Received: {path}: {error}") from error
 
 
+def read_pictures(paths: Sequence[str | os.PathLike[str]], hyperparameters: Hyperparameters) -> list[bytes]:
+    """Reads picture files as those of a collection are read, several at a time; empty where nothing can decode one.
+
+    Raises:
+        ValueError: if a file cannot be read.
+    """
+    decoding = decoding_of(hyperparameters.reading)
+
+    def read(path: str | os.PathLike[str]) -> bytes:
+        try:
+            return _decodable_or_empty(pathlib.Path(path).read_bytes(), decoding)
+        except OSError as error:
+            raise ValueError(
+                f"paths must be picture files that can be read. Received: {os.fspath(path)} ({error.strerror})"
+            ) from error
+
+    with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
+        return list(pool.map(read, paths))
+
+
+def _decodable_or_empty(data: bytes, decoding: Decoding) -> bytes:
+    try:
+        return decodable(data, decoding)
+    except Unusable:
+        return b""
+
+
 def _open(spec: str, hyperparameters: Hyperparameters) -> Collection:
     key, _, argument = spec.partition(":")
     if key == "folder":
@@ -97,8 +125,8 @@ def _open(spec: str, hyperparameters: Hyperparameters) -> Collection:
 def _files(files: Folder, decoding: Decoding) -> Collection:
     def read_one(number: int) -> bytes:
         try:
-            return decodable(files.read(number), decoding)
-        except (OSError, Unusable):
+            return _decodable_or_empty(files.read(number), decoding)
+        except OSError:
             return b""
 
     def read(numbers: Sequence[int]) -> list[bytes]:
