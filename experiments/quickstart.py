@@ -30,6 +30,8 @@ from semppl.export.export_model import export
 from semppl.programs import run_flags
 from semppl.runs.files import write_atomically
 
+flags.adopt_module_key_flags(run_flags)
+
 _SEEDS = flags.DEFINE_list(
     "seeds", ["0"], "Seeds of the label draw and of the training; the table has the means over seeds."
 )

@@ -223,6 +223,15 @@ class DocumentsTest(parameterized.TestCase):
         }
         self.assertEmpty([where for where, name in referred.items() if not (ROOT / name).is_file()])
 
+    @parameterized.parameters("docs/reference/method.md", "docs/reference/architecture.md")
+    def test_names_of_the_method_exist_in_the_code(self, name):
+        files = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
+        words = {
+            word for path in files for word in re.findall(r"\w+", f"{path.stem} {path.read_text(encoding='utf-8')}")
+        }
+        codes = [code for code in CODE.findall(FENCE.sub("", read(name))) if re.fullmatch(r"\.?\w+(\.\w+)*", code)]
+        self.assertEmpty([code for code in codes if not set(re.findall(r"\w+", code)) <= words])
+
     def test_the_table_of_imports_stands_once(self):
         with_table = [name for name in documents() if re.search(r"^\| folder \| may import \|", read(name), re.M)]
         self.assertEqual(with_table, ["CONTRIBUTING.md"])
