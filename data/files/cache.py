@@ -3,28 +3,26 @@
 import concurrent.futures
 import contextlib
 import dataclasses
-import errno
-import fcntl
 import hashlib
 import json
 import os
 import pathlib
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
 
 from semppl.data.files.decoding import Decoding, encode, shrink, shrink_mask
-from semppl.data.files.folder import Folder
-from semppl.data.files.inspection import Inspection, inspect_folder, place_of
+from semppl.data.files.inspection import Inspection, inspect_pictures, place_of
 from semppl.data.files.lost_pictures import PictureLost
 from semppl.data.files.picture_files import PictureFiles
+from semppl.data.files.picture_list import PictureList
 from semppl.data.records.index import index_records
 from semppl.data.records.reader import read_records
 from semppl.data.streaming import Encoded, decode_picture
+from semppl.runs.files import disk_errors_as, folder_written_aside, locked, settle
 
 _VERSION = 1  # of what is kept
 _PICTURES_A_FILE = 1000
@@ -75,20 +73,21 @@ class Spool:
         self.close()
         if not count or self._count != count:
             return False
-        _finish(self.folder, folder, self._decoding)
+        _write_settings(self.folder, self._decoding)
+        settle(self.folder, folder)
         return True
 
 
 def inspected_and_cached(
-    folder: Folder, decoding: Decoding, cache_dir: str, *, check: Callable[[Inspection], None]
+    pictures: PictureList, decoding: Decoding, cache_dir: str, *, check: Callable[[Inspection], None]
 ) -> tuple[PictureFiles, Encoded]:
-    """Looks at the pictures of a folder and caches them: each is decoded once.
+    """Inspects and caches pictures, decoding each once.
 
     Args:
-        folder: which pictures.
-        decoding: how.
-        cache_dir: folder of caches.
-        check: raises if so many pictures are of no use that nothing is to be cached.
+        pictures: Picture files to decode.
+        decoding: How they are decoded.
+        cache_dir: Folder of caches.
+        check: Function that raises if too many pictures are unusable; nothing is cached then.
 
     Returns:
         The usable pictures, and what reads them from the cache: see `cached_encoded`.
@@ -96,14 +95,14 @@ def inspected_and_cached(
     Raises:
         NotCached: if it cannot be written, naming the flag.
     """
-    place = place_of(folder, decoding, cache_dir)
+    place = place_of(pictures, decoding, cache_dir)
     aside = place.with_name(f".{place.stem}-spool")
     spool = Spool(aside, decoding)
-    with _written(place.parent), _locked(place), _removed(aside):
-        inspection = inspect_folder(folder, decoding, cache_dir=cache_dir, sink=spool)
+    with _written(place.parent), locked(place.with_suffix(".lock"), wait=True), _removed(aside):
+        inspection = inspect_pictures(pictures, decoding, cache_dir=cache_dir, sink=spool)
         spool.close()
         check(inspection)
-        files = PictureFiles(folder, inspection, decoding)
+        files = PictureFiles(pictures, inspection, decoding)
         return files, cached_encoded(files, cache_dir, spool)
 
 
@@ -123,7 +122,7 @@ def cached_encoded(files: PictureFiles, cache_dir: str, spool: Spool | None = No
     """
     folder = pathlib.Path(cache_dir) / f"pictures-{_key(files)}"
     if not folder.is_dir():
-        with _written(pathlib.Path(cache_dir)), _locked(folder):
+        with _written(pathlib.Path(cache_dir)), locked(folder.with_suffix(".lock"), wait=True):
             if not folder.is_dir() and not (spool and spool.become(folder, len(files.positions))):
                 _fill(folder, files)
     paths = sorted(str(path) for path in folder.glob("*.tfrecord"))
@@ -138,7 +137,7 @@ def _key(files: PictureFiles) -> str:
     digest = hashlib.blake2b(f"{_VERSION} {files.decoding}".encode(), digest_size=12)
     for position in files.positions:
         digest.update(files.inspection.digests[position].tobytes())
-        digest.update(b"\1" if files.folder.rows[position].mask else b"\0")
+        digest.update(b"\1" if files.pictures.rows[position].mask else b"\0")
     return digest.hexdigest()
 
 
@@ -148,33 +147,25 @@ def _fill(folder: pathlib.Path, files: PictureFiles) -> None:
     print(f"caching {len(positions)} pictures in {folder}, once", file=sys.stderr, flush=True)
     for left in folder.parent.glob(f".{folder.name}-*"):  # of a run that was killed; the lock says that none writes now
         shutil.rmtree(left, ignore_errors=True)
-    aside = pathlib.Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    try:
-        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            for first in range(0, len(positions), _PICTURES_A_FILE):
-                some = positions[first : first + _PICTURES_A_FILE]
-                with tf.io.TFRecordWriter(str(aside / f"{first // _PICTURES_A_FILE:06}.tfrecord")) as writer:
-                    for example in pool.map(lambda position: _decoded_example(files, position), some):
-                        writer.write(example)
-                if first and first % _REPORT_EVERY == 0:
-                    print(f"{first} of {len(positions)}", file=sys.stderr, flush=True)
-        _finish(aside, folder, files.decoding)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
+    with folder_written_aside(folder) as aside, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for first in range(0, len(positions), _PICTURES_A_FILE):
+            some = positions[first : first + _PICTURES_A_FILE]
+            with tf.io.TFRecordWriter(str(aside / f"{first // _PICTURES_A_FILE:06}.tfrecord")) as writer:
+                for example in pool.map(lambda position: _decoded_example(files, position), some):
+                    writer.write(example)
+            if first and first % _REPORT_EVERY == 0:
+                print(f"{first} of {len(positions)}", file=sys.stderr, flush=True)
+        _write_settings(aside, files.decoding)
 
 
-def _finish(aside: pathlib.Path, folder: pathlib.Path, decoding: Decoding) -> None:
-    """Makes a cache of what was written aside."""
-    (aside / "settings.json").write_text(json.dumps(dataclasses.asdict(decoding), indent=2) + "\n")
-    aside.chmod(0o755)
-    aside.rename(folder)
+def _write_settings(folder: pathlib.Path, decoding: Decoding) -> None:
+    (folder / "settings.json").write_text(json.dumps(dataclasses.asdict(decoding), indent=2) + "\n")
 
 
 def _decoded_example(files: PictureFiles, position: int) -> bytes:
     picture = files.read(position)
     pixels = decode_picture(tf.constant(picture["image"]), files.decoding.channels).numpy()
-    return _example(files.folder.paths[position], pixels, picture["mask"])
+    return _example(files.pictures.paths[position], pixels, picture["mask"])
 
 
 def _example(path: str, pixels: np.ndarray, mask: bytes) -> bytes:
@@ -202,26 +193,13 @@ def _written(cache_dir: pathlib.Path) -> Iterator[None]:
     Raises:
         NotCached: naming the flag, the folder and what to do.
     """
-    try:
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        yield
-    except (PictureLost, NotCached):
-        raise
-    except (OSError, tf.errors.OpError) as error:
-        reason = str(error.strerror if isinstance(error, OSError) else error.message).splitlines()[0]
-        raise NotCached(
+    translated = disk_errors_as(
+        lambda reason: NotCached(
             f"--cache_dir must be a folder that can be written, with room for the pictures. Received: {cache_dir} "
-            f"({reason.rpartition('; ')[2]}); make room, choose another, or do without"
-        ) from error
-
-
-@contextlib.contextmanager
-def _locked(folder: pathlib.Path) -> Iterator[None]:
-    """Holds a lock that ends with the process, however it ends."""
-    with folder.with_suffix(".lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):  # a file system without locks
-                raise
+            f"({reason}); make room, choose another, or do without"
+        ),
+        but=(PictureLost, NotCached),
+    )
+    with translated:
+        cache_dir.mkdir(parents=True, exist_ok=True)
         yield
