@@ -1,0 +1,17 @@
+"""Calls through the door, for mypy to check: functions and packages of the same name, in one module."""
+
+import pathlib
+from typing import Any
+
+import semppl
+import semppl.export.model.assets
+from semppl.export import export_model
+
+
+def export_and_read_card(workdir: pathlib.Path, export_dir: pathlib.Path, **settings: Any) -> dict[str, Any]:
+    """Exports a run; returns its card as the files hold it, and checks that this is what the function returns."""
+    returned: dict[str, Any] = semppl.export(workdir, export_dir, **settings)
+    card: dict[str, Any] = semppl.export.model.assets.read_card(export_dir)  # type: ignore[attr-defined]
+    if returned != card or card["licences"]["data"] != export_model.DATA_LICENCE:
+        raise ValueError(f"The function must return the card. Received: {returned}")
+    return card
