@@ -24,6 +24,7 @@ from semppl.evaluation.logistic_regression import logistic_regression_classes
 from semppl.evaluation.nearest_neighbours import nearest_neighbour_classes
 from semppl.programs import run_flags
 from semppl.runs import checkpoints
+from semppl.runs.files import write_atomically
 
 SPLITS = ("test", "validation")
 Function = Callable[[tf.Tensor], tf.Tensor]
@@ -162,7 +163,7 @@ def evaluate(
     }
     report = {"step": step, "k": k, f"{split}_images": len(judged), "labelled": len(labelled), **metrics}
     name = "metrics.json" if split == "test" else f"metrics_{split}.json"
-    checkpoints.write_atomically(pathlib.Path(workdir) / name, json.dumps(report, indent=2) + "\n")
+    write_atomically(pathlib.Path(workdir) / name, json.dumps(report, indent=2) + "\n")
     return metrics
 
 

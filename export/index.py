@@ -23,9 +23,9 @@ from semppl.export.collections.collection import open_collections, pictures_of
 from semppl.export.collections.embeddings import Embeddings, read_embeddings
 from semppl.export.collections.projector import side_of_thumbnails, write_projector
 from semppl.export.collections.thumbnails import thumbnail
-from semppl.export.model.versions import written_aside
 from semppl.programs import model_flags
 from semppl.programs.extras import require_extra
+from semppl.runs.files import folder_written_aside
 
 FAISS, ROWS, DESCRIPTION = "index.faiss", "rows.parquet", "index.json"
 """Files of an index: FAISS's, the pictures in its order, and what it is."""
@@ -80,7 +80,7 @@ def build_index(
         "recall_at_10": built.recall,
         "made_of": embedded.manifest,
     }
-    with written_aside(target) as aside:
+    with folder_written_aside(target) as aside:
         faiss.write_index(built.index, str(aside / FAISS))
         pq.write_table(embedded.rows, aside / ROWS)
         if projector_pictures:
