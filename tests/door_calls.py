@@ -4,14 +4,14 @@ import pathlib
 from typing import Any
 
 import semppl
-import semppl.export.model.assets
 from semppl.export import export_model
+from semppl.export.model.assets import read_card
 
 
 def export_and_read_card(workdir: pathlib.Path, export_dir: pathlib.Path, **settings: Any) -> dict[str, Any]:
     """Exports a run; returns its card as the files hold it, and checks that this is what the function returns."""
     returned: dict[str, Any] = semppl.export(workdir, export_dir, **settings)
-    card: dict[str, Any] = semppl.export.model.assets.read_card(export_dir)  # type: ignore[attr-defined]
+    card: dict[str, Any] = read_card(export_dir)
     if returned != card or card["licences"]["data"] != export_model.DATA_LICENCE:
         raise ValueError(f"The function must return the card. Received: {returned}")
     return card

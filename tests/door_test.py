@@ -87,7 +87,7 @@ for call in (lambda: semppl.export("nothing", "nothing/1"), lambda: semppl.expor
     @parameterized.parameters(*_FUNCTIONS)
     def test_help_shows_the_function(self, name):
         function = getattr(semppl, name)
-        self.assertIn("Raises:\n        ValueError: if", pydoc.render_doc(function).replace("\n    ", "\n"), name)
+        self.assertRegex(pydoc.render_doc(function), r"Raises:\n +ValueError: if")
         self.assertNotEmpty(inspect.signature(function).parameters)
 
     def test_all_names_are_there(self):
