@@ -304,7 +304,7 @@ def main(argv: list[str]) -> int:
 
 
 def run() -> None:
-    """Is the console script."""
+    """Runs the console script."""
     quiet.run(main, flags_parser=run_flags.parse)
 
 
