@@ -74,6 +74,8 @@ class Embedder(tf.Module):
         self.fingerprints = functools.partial(fingerprints, shrink=hyperparameters.shrink)
         self.size = hyperparameters.large_size
         self.channels = hyperparameters.channels
+        # Traced once for all signatures: decoding is the largest part of their graphs.
+        self._decoded = tf.function(self._decode, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
         # Methods, for a network would be saved with this module.
         self._encode: _Function = network.features
         self._project: _Function = network.projector.__call__ if embedding == "projections" else tf.identity
@@ -107,6 +109,9 @@ class Embedder(tf.Module):
 
     def read_bytes(self, encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Prepares `[B]` files: `[B, size, size, C]`, and whether each could be decoded `[B]`."""
+        return self._decoded(encoded)
+
+    def _decode(self, encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return decode_rows(encoded, self.prepare, size=self.size, channels=self.channels)
 
     def freeze(self) -> None:
