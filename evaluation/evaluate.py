@@ -31,6 +31,8 @@ Function = Callable[[tf.Tensor], tf.Tensor]
 Measured = dict[str, dict[str, float]]
 """Representation → evaluator → a measure in 0..1."""
 
+flags.adopt_module_key_flags(run_flags)
+
 _NEIGHBOURS = flags.DEFINE_integer("k", 1, "Neighbours that vote.", lower_bound=1)
 _EVALUATORS = flags.DEFINE_list("evaluators", None, "Which to run, with commas between; by default all.")
 _SPLIT = flags.DEFINE_enum("split", "test", SPLITS, "Images to judge by, of those that the run names.")

@@ -25,6 +25,8 @@ from semppl.programs import run_flags
 from semppl.runs import checkpoints
 from semppl.runs.files import write_atomically
 
+flags.adopt_module_key_flags(run_flags)
+
 _PROTOCOL = flags.DEFINE_enum(
     "protocol",
     None,

@@ -34,6 +34,8 @@ from semppl.layers.networks import OnlineNetwork
 from semppl.programs import run_flags
 from semppl.runs import checkpoints
 
+flags.adopt_module_key_flags(run_flags)
+
 _EXPORT_DIR = flags.DEFINE_string(
     "export_dir", None, "Folder to write; its last part is the version, a number: …/digits/1."
 )

@@ -22,6 +22,8 @@ from semppl.layers.networks import OnlineNetwork
 from semppl.programs import run_flags
 from semppl.runs import files
 
+flags.adopt_module_key_flags(run_flags)
+
 _SOURCE = flags.DEFINE_string(
     "source",
     None,

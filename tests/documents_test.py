@@ -14,6 +14,7 @@ from absl.testing import absltest, parameterized
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export import import_checkpoint
+from semppl.tests import architecture_test
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FRONT_PAGE = "README.md"
@@ -223,9 +224,27 @@ class DocumentsTest(parameterized.TestCase):
         }
         self.assertEmpty([where for where, name in referred.items() if not (ROOT / name).is_file()])
 
+    @parameterized.parameters("docs/reference/method.md", "docs/reference/architecture.md")
+    def test_names_of_the_method_exist_in_the_code(self, name):
+        files = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
+        words = {
+            word for path in files for word in re.findall(r"\w+", f"{path.stem} {path.read_text(encoding='utf-8')}")
+        }
+        codes = [code for code in CODE.findall(FENCE.sub("", read(name))) if re.fullmatch(r"\.?\w+(\.\w+)*", code)]
+        self.assertEmpty([code for code in codes if not set(re.findall(r"\w+", code)) <= words])
+
     def test_the_table_of_imports_stands_once(self):
         with_table = [name for name in documents() if re.search(r"^\| folder \| may import \|", read(name), re.M)]
         self.assertEqual(with_table, ["CONTRIBUTING.md"])
+
+    def test_the_table_of_imports_is_what_the_architecture_test_enforces(self):
+        stated = {}
+        for rooms, allowed in re.findall(r"^\| (`.*) \| (.*) \|$", read("CONTRIBUTING.md"), re.MULTILINE):
+            named = set(CODE.findall(allowed))
+            folders = set(architecture_test.FOLDERS) - named if allowed.startswith("everything") else named
+            stated |= {room.replace("/", "."): folders - {room.split("/")[0]} for room in CODE.findall(rooms)}
+        enforced = {room: allowed - {room.split(".")[0]} for room, allowed in architecture_test.MAY_IMPORT.items()}
+        self.assertEqual(stated, enforced)
 
 
 class RulesCanBeBrokenTest(absltest.TestCase):
