@@ -305,7 +305,7 @@ def main(argv: list[str]) -> int:
 
 def run() -> None:
     """Runs the console script."""
-    quiet.run(main, flags_parser=run_flags.parse)
+    quiet.run(main)
 
 
 if __name__ == "__main__":

@@ -21,12 +21,13 @@ from semppl.export.serving.extra import MISSING, has_serving
 from semppl.export.serving.rest_client import RestClient
 from semppl.export.serving.retries import NoModelServer, Refused, Unavailable
 from semppl.programs import model_flags
+from semppl.programs.batch_size_flag import BatchSize
 
 _SERVER = flags.DEFINE_string(
     "server", "http://localhost:8501", "http://HOST:PORT for REST, grpc://HOST:PORT for gRPC."
 )
 _SIGNATURE = flags.DEFINE_enum("signature", "serving_default", ["serving_default", "embed_bytes"], "What is asked.")
-_PICTURES_PER_REQUEST = flags.DEFINE_integer("pictures_per_request", 32, "Pictures in a request.", lower_bound=1)
+BATCH_SIZE = BatchSize(32, "Pictures per request.")
 _SECONDS = flags.DEFINE_float("timeout_seconds", 10.0, "How long an attempt may take.", lower_bound=0.001)
 _ATTEMPTS = flags.DEFINE_integer("attempts", 4, "How often to ask a server that does not answer.", lower_bound=1)
 flags.declare_key_flag("model_name")
@@ -109,10 +110,10 @@ def main(argv: list[str]) -> int:
     try:
         client = connect(_SERVER.value, model_flags.MODEL_NAME.value, seconds=_SECONDS.value, attempts=_ATTEMPTS.value)
         paths = [pathlib.Path(argument) for argument in argv[1:]]
-        for answer in ask(client, paths, signature=_SIGNATURE.value, batch_size=_PICTURES_PER_REQUEST.value):
+        for answer in ask(client, paths, signature=_SIGNATURE.value, batch_size=BATCH_SIZE.value):
             print(json.dumps(answer, ensure_ascii=False, default=_text))
     except Refused as error:
-        asked = "--model_name, --signature and --pictures_per_request"
+        asked = "--model_name, --signature and --batch_size"
         raise ValueError(f"{asked} must suit the server. Received: {_line(error)}") from error
     except NoModelServer as error:
         raise ValueError(f"--server must be a model server. Received: {_line(error)}") from error
@@ -125,6 +126,7 @@ def main(argv: list[str]) -> int:
 
 def run() -> None:
     """Is the console script."""
+    BATCH_SIZE.define()
     quiet.run(main)
 
 
