@@ -16,40 +16,9 @@ from collections.abc import Callable, Iterable, Iterator
 
 from absl.testing import absltest, parameterized
 
+from semppl.tests.import_rules import FOLDERS, MAY_IMPORT
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-FOLDERS = (
-    "benchmarks",
-    "configs",
-    "data",
-    "doctor",
-    "evaluation",
-    "experiments",
-    "export",
-    "layers",
-    "losses",
-    "programs",
-    "runs",
-    "tests",
-    "trainers",
-)
-MAY_IMPORT = {  # a folder, or a room of one; never a single file
-    "configs": set(),
-    "losses": set(),
-    "programs": {"configs", "runs"},
-    "layers": {"losses"},
-    "runs": {"configs", "layers"},
-    "data": {"configs", "runs"},
-    "doctor": {"configs", "data", "programs", "runs"},
-    "evaluation": {"configs", "data", "layers", "programs", "runs"},
-    "trainers": {"configs", "data", "evaluation", "layers", "losses", "programs", "runs"},
-    "export": {"configs", "layers", "programs", "runs"},
-    "export.collections": {"configs", "data", "export", "layers", "runs"},  # reads pictures as training does
-    "export.memory": {"configs", "data", "export", "layers", "runs"},  # remembers the run's labelled images
-    "experiments": set(FOLDERS) - {"benchmarks", "tests"},
-    "benchmarks": set(FOLDERS) - {"tests"},
-    "tests": set(FOLDERS),
-    "semppl": set(FOLDERS) - {"benchmarks", "experiments", "tests"},  # the door: lazily, see the_door_imports_lazily
-}
 DOOR = ("doctor", "evaluate", "export", "load", "pretrain")
 MAX_MODULES = 12
 MAX_LINES_OF_A_BODY = 50

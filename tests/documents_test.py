@@ -14,7 +14,7 @@ from absl.testing import absltest, parameterized
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export import import_checkpoint
-from semppl.tests import architecture_test
+from semppl.tests import import_rules
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FRONT_PAGE = "README.md"
@@ -241,9 +241,9 @@ class DocumentsTest(parameterized.TestCase):
         stated = {}
         for rooms, allowed in re.findall(r"^\| (`.*) \| (.*) \|$", read("CONTRIBUTING.md"), re.MULTILINE):
             named = set(CODE.findall(allowed))
-            folders = set(architecture_test.FOLDERS) - named if allowed.startswith("everything") else named
+            folders = set(import_rules.FOLDERS) - named if allowed.startswith("everything") else named
             stated |= {room.replace("/", "."): folders - {room.split("/")[0]} for room in CODE.findall(rooms)}
-        enforced = {room: allowed - {room.split(".")[0]} for room, allowed in architecture_test.MAY_IMPORT.items()}
+        enforced = {room: allowed - {room.split(".")[0]} for room, allowed in import_rules.MAY_IMPORT.items()}
         self.assertEqual(stated, enforced)
 
 
