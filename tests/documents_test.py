@@ -14,6 +14,7 @@ from absl.testing import absltest, parameterized
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export import import_checkpoint
+from semppl.programs import data_flags
 from semppl.tests import architecture_test
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -101,6 +102,8 @@ def defined_flags(path: pathlib.Path) -> dict[str, bool]:
     found = {name: kind.startswith("bool") for kind, name in DEFINITION.findall(path.read_text(encoding="utf-8"))}
     if path == ROOT / "programs" / "hyperparameter_flags.py":
         found |= {field.name: isinstance(field.default, bool) for field in dataclasses.fields(Hyperparameters)}
+    if path == ROOT / "programs" / "data_flags.py":
+        found |= dict.fromkeys(data_flags.NAMES, False)
     if path == ROOT / "export" / "import_checkpoint.py":
         found |= dict.fromkeys(import_checkpoint.SETTINGS, False)
     return found
