@@ -16,9 +16,40 @@ from collections.abc import Callable, Iterable, Iterator
 
 from absl.testing import absltest, parameterized
 
-from semppl.tests.import_rules import FOLDERS, MAY_IMPORT
-
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+FOLDERS = (
+    "benchmarks",
+    "configs",
+    "data",
+    "doctor",
+    "evaluation",
+    "experiments",
+    "export",
+    "layers",
+    "losses",
+    "programs",
+    "runs",
+    "tests",
+    "trainers",
+)
+MAY_IMPORT = {  # a folder, or a room of one; never a single file
+    "configs": set(),
+    "losses": set(),
+    "programs": {"configs", "runs"},
+    "layers": {"losses"},
+    "runs": {"configs", "layers"},
+    "data": {"configs", "runs"},
+    "doctor": {"configs", "data", "programs", "runs"},
+    "evaluation": {"configs", "data", "layers", "programs", "runs"},
+    "trainers": {"configs", "data", "evaluation", "layers", "losses", "programs", "runs"},
+    "export": {"configs", "layers", "programs", "runs"},
+    "export.collections": {"configs", "data", "export", "layers", "runs"},  # reads pictures as training does
+    "export.memory": {"configs", "data", "export", "layers", "runs"},  # remembers the run's labelled images
+    "experiments": set(FOLDERS) - {"benchmarks", "tests"},
+    "benchmarks": set(FOLDERS) - {"tests"},
+    "tests": set(FOLDERS),
+    "semppl": set(FOLDERS) - {"benchmarks", "experiments", "tests"},  # the door: lazily, see the_door_imports_lazily
+}
 DOOR = ("doctor", "evaluate", "export", "load", "pretrain")
 MAX_MODULES = 12
 MAX_LINES_OF_A_BODY = 50
@@ -305,6 +336,16 @@ class ArchitectureTest(parameterized.TestCase):
     def test_a_flag_is_defined_once(self):
         defined = [name for source in python_sources() for name in source.flags()]
         self.assertEqual(len(defined), len(set(defined)), sorted({name for name in defined if defined.count(name) > 1}))
+
+    def test_contributing_states_the_imports_that_are_enforced(self):
+        stated = {}
+        text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+        for rooms, allowed in re.findall(r"^\| (`.*) \| (.*) \|$", text, re.MULTILINE):
+            named = set(re.findall(r"`(.+?)`", allowed))
+            folders = set(FOLDERS) - named if allowed.startswith("everything") else named
+            stated |= {room.replace("/", "."): folders - {room.split("/")[0]} for room in re.findall(r"`(.+?)`", rooms)}
+        enforced = {room: allowed - {room.split(".")[0]} for room, allowed in MAY_IMPORT.items()}
+        self.assertEqual(stated, enforced)
 
     def test_links_give_every_folder_its_import_name(self):
         self.assertEmpty(list(link_problems(ROOT)))
