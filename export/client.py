@@ -17,10 +17,10 @@ from semppl.programs import quiet  # before TensorFlow
 import numpy as np
 from absl import flags
 
-from semppl.export.serving.extra import MISSING, has_serving
 from semppl.export.serving.rest_client import RestClient
 from semppl.export.serving.retries import NoModelServer, Refused, Unavailable
 from semppl.programs import model_flags
+from semppl.programs.extras import has_extra, needs_extra
 
 _SERVER = flags.DEFINE_string(
     "server", "http://localhost:8501", "http://HOST:PORT for REST, grpc://HOST:PORT for gRPC."
@@ -50,8 +50,8 @@ def connect(server: str, model: str, *, seconds: float, attempts: int) -> Client
         raise ValueError(f"--server must be http://HOST:PORT or grpc://HOST:PORT. Received: {server}")
     if scheme != "grpc":
         return RestClient(server, model, seconds=seconds, attempts=attempts)
-    if not has_serving():
-        raise ValueError(f"--server must be http://HOST:PORT here. Received: {server}; {MISSING}")
+    if not has_extra("serving"):
+        raise ValueError(f"--server must be http://HOST:PORT here. Received: {server}; gRPC {needs_extra('serving')}")
     from semppl.export.serving.grpc_client import GrpcClient
 
     return GrpcClient(address, model, seconds=seconds, attempts=attempts)

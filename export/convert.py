@@ -61,7 +61,7 @@ def convert(
         ValueError: if the extra `convert` is missing, a path is wrong, or a converted signature fails or gives other numbers.
     """
     if into == "onnx":
-        require_extra("convert", "tf2onnx", "onnx", "onnxruntime")
+        require_extra("convert")
     card, target = read_card(model), pathlib.Path(out)
     if target.exists():
         raise ValueError(f"--out must be a new folder. Received: {out}")

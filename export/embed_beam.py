@@ -59,7 +59,7 @@ def embed(
     Raises:
         ValueError: if the extra `beam` is missing, there is no model or no picture, or `out` is there already.
     """
-    require_extra("beam", "apache_beam")
+    require_extra("beam")
     import apache_beam as beam
     from apache_beam.io.filesystems import FileSystems
     from apache_beam.io.parquetio import WriteToParquetBatched

@@ -62,7 +62,7 @@ def build_index(
     Raises:
         ValueError: if the extra `search` is missing, the embeddings are, or the folder is there already.
     """
-    require_extra("search", "faiss")
+    require_extra("search")
     import faiss
 
     target = pathlib.Path(out)

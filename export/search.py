@@ -80,7 +80,7 @@ class Search:
     """
 
     def __init__(self, index: str | pathlib.Path, model: str = "") -> None:
-        require_extra("search", "faiss")
+        require_extra("search")
         import faiss
 
         folder = pathlib.Path(index)

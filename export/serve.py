@@ -13,10 +13,10 @@ from semppl.programs import quiet  # before TensorFlow
 
 from absl import flags
 
-from semppl.export.serving.extra import MISSING, has_serving
 from semppl.export.serving.model_versions import ModelVersions
 from semppl.export.serving.predictor import Limits, Predictor
 from semppl.programs import model_flags
+from semppl.programs.extras import require_extra
 
 _MODEL_BASE_PATH = flags.DEFINE_string("model_base_path", None, "Folder of the versions; the newest is served.")
 _PORT = flags.DEFINE_integer(
@@ -38,8 +38,7 @@ _WAIT_SECONDS = flags.DEFINE_float("wait_seconds", Limits.seconds, "How long a r
 def main(argv: list[str]) -> int:
     """Runs from flags until SIGTERM or SIGINT; returns the exit code."""
     del argv
-    if not has_serving():
-        raise ValueError(MISSING)
+    require_extra("serving")
     from semppl.export.serving import grpc_service, rest_service
 
     limits = Limits(_MAX_ROWS.value, _MAX_BYTES.value, _MAX_AT_ONCE.value, _WAIT_SECONDS.value)

@@ -1,4 +1,4 @@
-"""Folders that are whole or not there; of a served model: `<name>/<version>/`."""
+"""Atomic folders: complete or absent; a served model's is `<name>/<version>/`."""
 
 import contextlib
 import os
@@ -10,17 +10,17 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def new_version(export_dir: str | pathlib.Path, *, flag: str) -> Iterator[pathlib.Path]:
-    """Makes a folder to write a version in, and renames it when it is whole: a server never sees half of one.
+    """Creates a version of a served model atomically: a server never sees an incomplete one.
 
     Args:
-        export_dir: folder to write; its last part is the version.
-        flag: what asked for it, for the error.
+        export_dir: Folder of the version, which must not exist; its name is the version number.
+        flag: Flag that names the folder, for error messages.
 
     Yields:
-        The folder to write in; it vanishes if something goes wrong, and so do folders around it that were not there before.
+        A temporary folder to write to, renamed at the end. After an error it is removed, with any parent that was created.
 
     Raises:
-        ValueError: if the folder is there already, or is no version number.
+        ValueError: if the folder exists, or its name is not a number.
     """
     target = pathlib.Path(export_dir)
     if not target.name.isdecimal():
@@ -33,13 +33,13 @@ def new_version(export_dir: str | pathlib.Path, *, flag: str) -> Iterator[pathli
 
 @contextlib.contextmanager
 def written_aside(target: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Makes a folder to write in, and renames it when it is whole.
+    """Creates a folder atomically.
 
     Args:
-        target: folder that it becomes; not there, or empty.
+        target: Folder to create; must be absent or empty.
 
     Yields:
-        The folder to write in; it vanishes if something goes wrong, and so do folders around it that were not there before.
+        A temporary folder to write to, renamed at the end. After an error it is removed, with any parent that was created.
     """
     made = [folder for folder in target.parents if not folder.exists()]
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def written_aside(target: pathlib.Path) -> Iterator[pathlib.Path]:
         os.rename(aside, target)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
-        with contextlib.suppress(OSError):  # somebody else has written there meanwhile
+        with contextlib.suppress(OSError):  # another process wrote there in the meantime
             for folder in made:
                 folder.rmdir()
         raise
