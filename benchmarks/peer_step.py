@@ -23,7 +23,8 @@ from semppl.benchmarks import lightly_step
 from semppl.benchmarks.step_share import ROUNDS, medians
 from semppl.layers.blocks.precision import PRECISIONS, computing_in
 from semppl.layers.networks import TargetNetwork
-from semppl.losses.contrastive import candidates, info_nce
+from semppl.losses.info_nce import cross_entropy_of_positives
+from semppl.losses.two_level_softmax import two_level_softmax
 from semppl.trainers.optimisers.registry import make_optimiser
 
 _BATCH_SIZE = flags.DEFINE_integer("images", 64, "Images in a batch; each has two views.", lower_bound=2)
@@ -67,7 +68,8 @@ def nt_xent(embeddings: tf.Tensor, *, temperature: float) -> tf.Tensor:
     others = [[other for other in views if other % batch_size != view % batch_size] for view in views]
     positives = tf.gather(similarities, (views + batch_size)[:, np.newaxis] % (2 * batch_size), batch_dims=1)
     negatives = tf.gather(similarities, np.array(others), batch_dims=1)  # [2B,2B-2]
-    return info_nce(candidates(positives, negatives, temperature=temperature))[:, 0]
+    softmax = two_level_softmax(positives / temperature, negatives / temperature)
+    return cross_entropy_of_positives(softmax)[:, 0]
 
 
 def steps(encoder: str, batch_size: int, precision: str) -> dict[str, Callable[[], object]]:

@@ -1,26 +1,33 @@
-"""The invariance term: two views of an image must tell the same candidates apart in the same way."""
+"""The invariance term: two views of an image should rank the same candidates alike."""
 
 import tensorflow as tf
 
-from semppl.losses.contrastive import Candidates
+from semppl.losses.two_level_softmax import TwoLevelSoftmax
 
 
-def candidate_divergence(teacher: Candidates, student: Candidates) -> tf.Tensor:
-    """Measures KL(stop_gradient(teacher) ‖ student) over a positive and the negatives, in nats.
+def invariance(teacher: TwoLevelSoftmax, student: TwoLevelSoftmax) -> tf.Tensor:
+    """Computes KL(stop_gradient(teacher) ‖ student) over a positive and its negatives, in nats.
 
-    By the chain rule: the divergence of "the positive or a negative", and, where the teacher says a negative, of which.
+    By the chain rule, with p and q the teacher's and the student's probability of the positive and P, Q their
+    distributions over the negatives: p·log(p/q) + (1 − p)·(log((1 − p)/(1 − q)) + KL(P ‖ Q)).
 
     Args:
-        teacher: odds `[..., P]` and shares `[..., M]` of one view over its candidates; no gradient flows here.
-        student: the same of the other view over the same candidates.
+        teacher: P softmaxes of one view over its candidates; no gradient flows into them.
+        student: P softmaxes of another view over the same candidates.
 
     Returns:
-        `[..., P]` divergence for each positive, unreduced; 0 or more up to rounding, 0 where both distributions agree.
+        `[..., P]` divergence for each positive, unreduced; 0 or more up to rounding, 0 where both agree.
 
     Reference: ReLIC, arXiv 2010.07922, eq. 4, in the stop-gradient form of docs/method.md.
     """
     teacher = tf.nest.map_structure(tf.stop_gradient, teacher)
-    positive = tf.sigmoid(teacher.odds) * (tf.nn.softplus(-student.odds) - tf.nn.softplus(-teacher.odds))
-    which = tf.reduce_sum(tf.exp(teacher.shares) * (teacher.shares - student.shares), axis=-1, keepdims=True)
-    negative = tf.sigmoid(-teacher.odds) * (tf.nn.softplus(student.odds) - tf.nn.softplus(teacher.odds) + which)
-    return positive + negative
+    p_log_odds, q_log_odds = teacher.positive_log_odds, student.positive_log_odds
+    log_ratio_positive = tf.math.log_sigmoid(p_log_odds) - tf.math.log_sigmoid(q_log_odds)
+    log_ratio_negative = tf.math.log_sigmoid(-p_log_odds) - tf.math.log_sigmoid(-q_log_odds)
+    which_negative = _divergence(teacher.negative_log_probabilities, student.negative_log_probabilities)
+    return tf.sigmoid(p_log_odds) * log_ratio_positive + tf.sigmoid(-p_log_odds) * (log_ratio_negative + which_negative)
+
+
+def _divergence(log_p: tf.Tensor, log_q: tf.Tensor) -> tf.Tensor:
+    """Returns KL(p ‖ q) of log-probabilities `[..., M]`: `[..., 1]`."""
+    return tf.reduce_sum(tf.exp(log_p) * (log_p - log_q), axis=-1, keepdims=True)

@@ -17,6 +17,7 @@ from semppl.layers.inputs.preparation import inference_preparation
 from semppl.runs import checkpoints
 from semppl.tests import testing
 from semppl.trainers.pretrain import pretrain
+from semppl.trainers.run_options import RunOptions
 
 SETTINGS = {
     "labels_per_class": 2,
@@ -63,7 +64,7 @@ class EndToEndTest(tf.test.TestCase):
 
     def run_folder(self, **changes):
         workdir = self.folder / "run"
-        pretrain(Hyperparameters(**{**SETTINGS, **changes}), workdir, strategy_name="default")
+        pretrain(Hyperparameters(**{**SETTINGS, **changes}), workdir, RunOptions(strategy="default"))
         return workdir
 
     def embed_elsewhere(self, served, images, pictures):

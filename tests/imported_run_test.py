@@ -18,6 +18,7 @@ from semppl.runs import checkpoints
 from semppl.tests import testing
 from semppl.tests.export.foreign import foreign_networks
 from semppl.trainers.pretrain import pretrain
+from semppl.trainers.run_options import RunOptions
 
 _SHARED = {"recipe": "cifar", "large_size": 32, "head_width": 16, "embedding_width": 8}
 _RUN = {
@@ -60,7 +61,7 @@ class ImportedRunTest(tf.test.TestCase):
         import_checkpoint(self.folder / "official.pkl", imported, data=data, **_SHARED)
 
         settings = Hyperparameters(data=data, initial_run=str(imported), **_SHARED, **_RUN)
-        pretrain(settings, run, strategy_name="default")
+        pretrain(settings, run, RunOptions(strategy="default"))
         _, network, step = checkpoints.load_online(run)
         self.assertEqual(step, 2)
         official = tree["experiment_state"]["online_params"]["res_net18/~/initial_conv"]["w"]

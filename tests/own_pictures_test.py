@@ -25,6 +25,7 @@ from semppl.trainers import pretrain as pretrain_module
 from semppl.trainers.devices.termination import Termination
 from semppl.trainers.pretrain import hyperparameters_from_flags, pretrain
 from semppl.trainers.reports import callbacks
+from semppl.trainers.run_options import RunOptions
 
 _PRESET = pathlib.Path(configs.__file__).parent / "own_pictures_cpu.flags"
 _SMALL = (
@@ -81,14 +82,14 @@ class OwnPicturesTest(tf.test.TestCase):
 
     def test_a_folder_is_trained_on_stopped_resumed_evaluated_and_exported(self):
         settings = self.settings()
-        pretrain(settings, self.folder / "whole", strategy_name="default")
+        pretrain(settings, self.folder / "whole", RunOptions(strategy="default"))
 
         cached = self.settings(f"--cache_dir={self.folder}/cache")  # which changes no number
         asked = Termination()
         asked.asked = True
         with self.assertRaises(callbacks.Terminated):
-            pretrain(cached, self.folder / "stopped", strategy_name="default", termination=asked)
-        pretrain(cached, self.folder / "stopped", strategy_name="default")
+            pretrain(cached, self.folder / "stopped", RunOptions(strategy="default"), termination=asked)
+        pretrain(cached, self.folder / "stopped", RunOptions(strategy="default"))
         done = [json.loads((self.folder / run / "done.json").read_text()) for run in ("whole", "stopped")]
         self.assertEqual(*done)
 
@@ -112,12 +113,12 @@ class OwnPicturesTest(tf.test.TestCase):
             mock.patch.object(tf.io.TFRecordWriter, "write", side_effect=full),
             self.assertRaisesRegex(OSError, r"^--cache_dir must be .*No space left on device"),
         ):
-            pretrain(settings, self.folder / "run", strategy_name="default")
+            pretrain(settings, self.folder / "run", RunOptions(strategy="default"))
         self.assertFalse((self.folder / "run").exists())
 
     def test_the_labels_alone_are_a_baseline_on_the_same_folder(self):
         run = self.folder / "supervised"
-        pretrain(self.settings("--method=supervised", "--labelled_batch_size=0"), run, strategy_name="default")
+        pretrain(self.settings("--method=supervised", "--labelled_batch_size=0"), run, RunOptions(strategy="default"))
         self.assertIn("classifier", evaluate(run)["accuracy"])
 
     def test_a_picture_that_is_deleted_under_way_ends_the_run_in_one_line_and_leaves_it_usable(self):
@@ -133,9 +134,9 @@ class OwnPicturesTest(tf.test.TestCase):
                 PictureLost, r"\A\S* must keep its pictures .* Received: disc/3.jpg: No such file[^\n]*\Z"
             ),
         ):
-            pretrain(self.settings(), self.folder / "run", strategy_name="default")
+            pretrain(self.settings(), self.folder / "run", RunOptions(strategy="default"))
         kept.rename(lost)
-        pretrain(self.settings(), self.folder / "run", strategy_name="default")
+        pretrain(self.settings(), self.folder / "run", RunOptions(strategy="default"))
         self.assertTrue((self.folder / "run" / "done.json").is_file())
 
 

@@ -3,8 +3,8 @@
 python -m semppl.trainers.pretrain --flagfile=configs/digits.flags --workdir=outputs/digits
 """
 
-import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
 import signal
@@ -39,7 +39,8 @@ from semppl.trainers.method import Method
 from semppl.trainers.optimisers import schedules
 from semppl.trainers.optimisers.registry import OPTIMISERS, make_optimiser
 from semppl.trainers.reports import callbacks, profiling
-from semppl.trainers.reports.progress import Progress
+from semppl.trainers.roles import Chief, Follower, Stage
+from semppl.trainers.run_options import RunOptions
 from semppl.trainers.semppl import SemPPL
 from semppl.trainers.supervised import Supervised
 
@@ -53,153 +54,130 @@ _STRATEGY = flags.DEFINE_string(
     "auto",
     "Devices: auto, default (one), mirrored (all of this machine), multiworker (all that TF_CONFIG names), tpu.",
 )
-_TPU = flags.DEFINE_string("tpu", "", "Name or grpc:// address of a TPU; local: of this machine; empty: TPU_NAME says.")
+_TPU = flags.DEFINE_string(
+    "tpu", "", "Name or grpc:// address of a TPU; local: of this machine; empty: named by TPU_NAME."
+)
 _WORKER_PATIENCE = flags.DEFINE_float(
     "worker_patience", 600.0, "Seconds that the other workers of TF_CONFIG have to start.", lower_bound=1.0
 )
 _JIT_COMPILE = flags.DEFINE_string("jit_compile", "auto", "XLA: auto (TPU and GPU, not CPU), true, false.")
 _STEPS_PER_EXECUTION = flags.DEFINE_integer(
-    "steps_per_execution", 1, "Steps taken at once, without a look in between: for a TPU.", lower_bound=1
+    "steps_per_execution", 1, "Steps per call of the training function, for a TPU.", lower_bound=1
 )
 _CHECKPOINT_EVERY = flags.DEFINE_integer("checkpoint_every", 500, "Steps between checkpoints.", lower_bound=1)
 _LOG_EVERY = flags.DEFINE_integer(
     "log_every", 10, "Steps between reports to TensorBoard and metrics.jsonl.", lower_bound=1
 )
 _PROFILE_STEPS = flags.DEFINE_string(
-    "profile_steps", "", "FIRST,LAST: steps whose profile TensorBoard shows, with tensorboard-plugin-profile."
+    "profile_steps", "", "FIRST,LAST steps to profile for TensorBoard, which needs tensorboard-plugin-profile."
 )
+_DEFAULTS = RunOptions()
 
 
 def pretrain(
     hyperparameters: Hyperparameters,
     workdir: pathlib.Path,
+    options: RunOptions = _DEFAULTS,
     *,
-    strategy_name: str = "auto",
-    tpu: str = "",
-    worker_patience: float = 600,
-    jit_compile: str = "auto",
-    steps_per_execution: int = 1,
-    checkpoint_every: int = 500,
-    log_every: int = 10,
-    profile_steps: str = "",
     termination: Termination | None = None,
 ) -> None:
-    """Trains, or goes on training, to the end of the run.
+    """Trains a run from its latest checkpoint, or from the start, to its last step.
 
     Args:
-        hyperparameters: what to do.
-        workdir: folder of the run.
-        strategy_name: which devices, see `strategy.choose`.
-        tpu: address of a TPU; see there.
-        worker_patience: seconds that other workers have to start.
-        jit_compile: whether XLA compiles the step: auto, true or false.
-        steps_per_execution: steps taken at once. Reports and checkpoints then come when that is over.
-        checkpoint_every: steps between checkpoints.
-        log_every: steps between reports.
-        profile_steps: `FIRST,LAST` step to profile, or nothing.
-        termination: tells when to stop early.
+        hyperparameters: Settings of the run.
+        workdir: Folder of the run.
+        options: Devices, intervals of reports and checkpoints, and other options of this execution.
+        termination: Source of requests to stop early; by default there are none.
 
     Raises:
-        ValueError: before the first step, if something that was asked for cannot be.
-        NotFinite: if a term or a weight is no longer a number.
+        ValueError: before the first step, if a setting or an option cannot be used.
+        NotFinite: if a loss term or a weight is NaN or Inf.
         WorkerLost: if another worker does not answer.
         PictureLost: if a picture is gone or damaged when it is needed.
         NotWritten: if the disk is full.
-        Terminated: when asked to stop, after saving.
+        Terminated: after a request to stop, when the state is saved.
     """
     check_names(hyperparameters)
     check_initial_run(hyperparameters)
     termination = termination or Termination()
-    name, why = strategy.choose(strategy_name, tpu)
-    devices = strategy.make_strategy(name, tpu=tpu, worker_patience=worker_patience)
+    choice = strategy.choose(options.strategy, options.tpu)
+    devices = strategy.make_strategy(
+        choice.name, cluster=choice.cluster, tpu=options.tpu, worker_patience=options.worker_patience
+    )
     termination.listen_again()
-    compiled = strategy.compiles(jit_compile, devices)
+    compiled = strategy.compiles(options.jit_compile, devices)
     source, labels, hyperparameters = prepare_data(hyperparameters, devices.num_replicas_in_sync)
-    profiled = profiling.parse_steps(profile_steps, hyperparameters.steps)
-    chief = workers.is_chief(devices)
-    with (
-        workers.noticing_losses(devices),
-        naming_lost_pictures(),
-        checkpoints.open_run(workdir, hyperparameters) if chief else contextlib.nullcontext(),
-        contextlib.ExitStack() as afterwards,
-    ):
+    profiling.parse_steps(options.profile_steps, hyperparameters.steps)
+    role = Chief(workdir, options, termination) if choice.cluster.is_chief else Follower(termination)
+    with workers.noticing_losses(choice.cluster), naming_lost_pictures(), role.opened(hyperparameters):
         with devices.scope():
             model = build_model(
-                hyperparameters, len(source.class_names), jit_compile=compiled, steps_per_execution=steps_per_execution
+                hyperparameters,
+                len(source.class_names),
+                jit_compile=compiled,
+                steps_per_execution=options.steps_per_execution,
             )
         saved = checkpoints.RunCheckpoints(model, workdir)
-        first_step, last_step = (saved.restore() if chief else saved.read()), hyperparameters.steps
-        if first_step == 0 and hyperparameters.initial_run:
-            start_from_initial_run(model, hyperparameters)
-        data = checkpoints.describe_data(source.train.names, labels)
-        if chief:
-            checkpoints.require_same_data(workdir, data, begun=first_step > 0)
-        workers.require_agreement(
-            devices,
-            {
-                "the step to begin at": first_step,
-                "images and labels": data,
-                "--steps_per_execution": steps_per_execution,
-                "--jit_compile": compiled,
-            }
-            | {f"--{name}": value for name, value in dataclasses.asdict(hyperparameters).items()},
-            f"--workdir must be one folder that all workers see, and their flags be alike. Received: {workdir}; "
-            "on this worker, and not on all: ",
+        stage = Stage(
+            hyperparameters=hyperparameters,
+            source=source,
+            labels=labels,
+            model=model,
+            saved=saved,
+            first_step=role.restore(saved),
+            devices=devices,
+            where=f"{strategy.describe(devices, choice.cluster)} ({choice.why})",
         )
-        where = f"{strategy.describe(devices)} ({why})"
-        if chief:
-            _announce(hyperparameters, workdir, where, source, int((labels != NO_LABEL).sum()), first_step)
-        else:
-            print(f"{where}; from step {first_step} to {last_step}; the chief writes and reports", flush=True)
-        if first_step < last_step:
-            pipeline = Pipeline(source.train, labels, hyperparameters)
-            watchers: list[tf.keras.callbacks.Callback] = [callbacks.StopOnNotFinite()]
-            if chief:
-                progress = Progress(
-                    first_step=first_step,
-                    last_step=last_step,
-                    batch_size=hyperparameters.batch_size,
-                    waited=(lambda: model.seconds_waiting) if steps_per_execution == 1 else None,
-                )
-                afterwards.callback(progress.leave)
-                summaries = callbacks.Summaries(
-                    workdir,
-                    first_step=first_step,
-                    last_step=last_step,
-                    every=log_every,
-                    class_names=source.class_names,
-                    warn=progress.say,
-                )
-                summaries.views(_first_share(pipeline, devices, first_step), first_step)
-                checkpointing = callbacks.Checkpointing(
-                    saved, every=checkpoint_every, last_step=last_step, termination=termination
-                )
-                watchers += [summaries, progress, checkpointing]
-                if profiled:
-                    profile = profiling.Profile(workdir, *profiled, steps_at_once=steps_per_execution)
-                    afterwards.callback(profile.end)
-                    watchers.insert(0, profile)
-            else:
-                watchers += [workers.Following(termination)]
-            model.fit(
-                _distributed(pipeline, devices, first_step),
-                steps_per_epoch=last_step - first_step,
-                callbacks=watchers,
-                verbose=0,
-            )
-        afterwards.close()
-        if chief:
-            digest = checkpoints.write_done(workdir, last_step, checkpoints.latest_checkpoint(workdir))
-            print(f"done: {last_step} steps, weights {digest[:12]}…, in {workdir}", flush=True)
-        else:
-            print(f"done: {last_step} steps", flush=True)
+        _begin(stage, role)
+        _require_agreement(stage, choice.cluster, options)
+        role.announce(stage)
+        if stage.first_step < stage.last_step:
+            _fit(stage, role)
+        role.finish(stage.last_step)
+
+
+def _begin(stage: Stage, role: Chief | Follower) -> None:
+    """Starts a new run from its initial run, and an old one only with the data that it began with."""
+    if stage.first_step == 0 and stage.hyperparameters.initial_run:
+        start_from_initial_run(stage.model, stage.hyperparameters)
+    role.check_data(stage.data, begun=stage.first_step > 0)
+
+
+def _require_agreement(stage: Stage, cluster: workers.Cluster, options: RunOptions) -> None:
+    """Refuses workers that would train something else, or from another step."""
+    settings = {
+        "the step to begin at": stage.first_step,
+        "images and labels": stage.data,
+        "--steps_per_execution": options.steps_per_execution,
+        "--jit_compile": stage.model.jit_compile,
+    } | {f"--{name}": value for name, value in dataclasses.asdict(stage.hyperparameters).items()}
+    workers.require_agreement(
+        cluster,
+        stage.devices,
+        settings,
+        f"--workdir must be one folder that all workers see, and their flags be alike. Received: {stage.saved.workdir}; "
+        "on this worker, and not on all: ",
+    )
+
+
+def _fit(stage: Stage, role: Chief | Follower) -> None:
+    """Takes the steps that are left."""
+    pipeline = Pipeline(stage.source.train, stage.labels, stage.hyperparameters)
+    first_views = functools.partial(_first_share, pipeline, stage.devices, stage.first_step)
+    with role.watching(stage, first_views) as watchers:
+        stage.model.fit(
+            _distributed(pipeline, stage.devices, stage.first_step),
+            steps_per_epoch=stage.last_step - stage.first_step,
+            callbacks=watchers,
+            verbose=0,
+        )
 
 
 def check_names(hyperparameters: Hyperparameters) -> None:
-    """Looks up the names that hyper-parameters give to code.
+    """Looks up the encoder, method, recipe and optimiser that the hyper-parameters name.
 
     Raises:
-        ValueError: for an unknown name, with the flag and the names that there are.
+        ValueError: for an unknown name, with the flag and the allowed names.
     """
     check_encoder(hyperparameters.encoder, called="--encoder")
     for flag, names in (("method", METHODS), ("recipe", RECIPES), ("optimiser", OPTIMISERS)):
@@ -226,7 +204,7 @@ def prepare_data(hyperparameters: Hyperparameters, replicas: int) -> tuple[Sourc
 def build_model(
     hyperparameters: Hyperparameters, num_classes: int, *, jit_compile: bool, steps_per_execution: int = 1
 ) -> Method:
-    """Makes a model with its optimiser, all variables in place; call it in the strategy's scope."""
+    """Makes a model with its optimiser and all variables; call it in the strategy's scope."""
     tf.keras.utils.set_random_seed(hyperparameters.seed)
     model = METHODS[hyperparameters.method](hyperparameters, num_classes)
     schedule = schedules.WarmupCosine(
@@ -247,7 +225,7 @@ def build_model(
 
 
 def _distributed(pipeline: Pipeline, devices: tf.distribute.Strategy, first_step: int) -> tf.data.Dataset:
-    """Feeds every replica its share of each batch; a worker makes those of its own replicas only."""
+    """Feeds every replica its share of each batch; a worker makes the shares of its own replicas only."""
     if strategy.finishes_views(devices):
         pipeline = dataclasses.replace(pipeline, finish_on_device=True)
 
@@ -256,38 +234,16 @@ def _distributed(pipeline: Pipeline, devices: tf.distribute.Strategy, first_step
         first = context.input_pipeline_id * per_pipeline
         replicas = range(first, first + per_pipeline)
         batches = pipeline.batches(first_step=first_step, num_replicas=context.num_replicas_in_sync, replicas=replicas)
-        return (
-            batches.repeat()
-        )  # without an end: else workers ask each other whether there is more, and shapes are open
+        return batches.repeat()  # endless: else workers ask each other for more, and shapes are open
 
     return devices.distribute_datasets_from_function(feed)
 
 
 def _first_share(pipeline: Pipeline, devices: tf.distribute.Strategy, first_step: int) -> dict[str, np.ndarray]:
-    """Makes what one replica gets first: of the shape that training compiles anyway."""
+    """Makes the first batch of one replica, whose shapes training compiles anyway."""
     share = pipeline.batches(first_step=first_step, num_replicas=devices.num_replicas_in_sync)
     views: dict[str, np.ndarray] = next(share.as_numpy_iterator())
     return views
-
-
-def _announce(
-    hyperparameters: Hyperparameters,
-    workdir: pathlib.Path,
-    where: str,
-    source: Source,
-    num_labelled: int,
-    first_step: int,
-) -> None:
-    print(
-        f"{hyperparameters.method} on {hyperparameters.data}: {len(source.train)} images, {num_labelled} labelled, "
-        f"{len(source.class_names)} classes; {hyperparameters.steps} steps; {where}; "
-        f"TensorBoard: tensorboard --logdir {workdir}",
-        flush=True,
-    )
-    if first_step == hyperparameters.steps:
-        print(f"finished already: all {first_step} steps are done, nothing is trained", flush=True)
-    elif first_step:
-        print(f"going on from step {first_step} of {hyperparameters.steps}", flush=True)
 
 
 @quiet.program
@@ -295,7 +251,7 @@ def main(argv: list[str]) -> int:
     """Runs from flags.
 
     Returns:
-        The exit code: 0 done, or stopped by SIGTERM; 2 wrong flags; 3 not a number; 4 a full disk; 5 another
+        The exit code: 0 done, or stopped by SIGTERM; 2 wrong flags; 3 NaN or Inf; 4 a full disk; 5 another
         worker lost; 130 Ctrl-C.
     """
     del argv
@@ -305,14 +261,7 @@ def main(argv: list[str]) -> int:
             pretrain(
                 hyperparameters_from_flags(),
                 pathlib.Path(run_flags.WORKDIR.value),
-                strategy_name=_STRATEGY.value,
-                tpu=_TPU.value,
-                worker_patience=_WORKER_PATIENCE.value,
-                jit_compile=_JIT_COMPILE.value,
-                steps_per_execution=_STEPS_PER_EXECUTION.value,
-                checkpoint_every=_CHECKPOINT_EVERY.value,
-                log_every=_LOG_EVERY.value,
-                profile_steps=_PROFILE_STEPS.value,
+                _options_from_flags(),
                 termination=termination,
             )
     except callbacks.Terminated:
@@ -320,7 +269,7 @@ def main(argv: list[str]) -> int:
     except workers.WorkerLost as error:
         if not termination.asked:
             return _fail(str(error), workers.WORKER_LOST)
-        print(STOPPED, flush=True)  # as the lost one was: SIGTERM comes to all workers
+        print(STOPPED, flush=True)  # so was the lost worker: SIGTERM comes to all
     except KeyboardInterrupt:
         return _fail("stopped by Ctrl-C; the same command goes on from the last checkpoint", 130)
     except callbacks.NotFinite as error:
@@ -330,13 +279,26 @@ def main(argv: list[str]) -> int:
     return 0
 
 
+def _options_from_flags() -> RunOptions:
+    return RunOptions(
+        strategy=_STRATEGY.value,
+        tpu=_TPU.value,
+        worker_patience=_WORKER_PATIENCE.value,
+        jit_compile=_JIT_COMPILE.value,
+        steps_per_execution=_STEPS_PER_EXECUTION.value,
+        checkpoint_every=_CHECKPOINT_EVERY.value,
+        log_every=_LOG_EVERY.value,
+        profile_steps=_PROFILE_STEPS.value,
+    )
+
+
 def _fail(message: str, code: int) -> int:
     print(f"error: {message}", file=sys.stderr, flush=True)
     return code
 
 
 def run() -> None:
-    """Is the console script."""
+    """Runs the console script."""
     quiet.run(main, flags_parser=run_flags.parse)
 
 

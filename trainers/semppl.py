@@ -17,7 +17,9 @@ from semppl.layers.networks import OnlineNetwork, TargetNetwork
 from semppl.layers.pseudo_labels import Votes, abstain, nearest_neighbour_vote
 from semppl.layers.randomness import random_integers
 from semppl.layers.semantic_positives import SemanticPositives, draw_semantic_positives
-from semppl.trainers import micro_batches, objective
+from semppl.losses import objective
+from semppl.trainers import micro_batches
+from semppl.trainers.global_mean import mean_terms
 from semppl.trainers.method import Method
 from semppl.trainers.optimisers import schedules
 from semppl.trainers.reports import monitors
@@ -77,7 +79,8 @@ class SemPPL(Method):
             tape.watch(anchors)
             terms = self.compare(anchors, targets, negatives, positives)
             loss = self.weigh(terms)
-        gradient_norm = self.descend(backpropagate(tape.gradient(loss, anchors)))
+        gradients = backpropagate(tape.gradient(loss, anchors))
+        gradient_norm = self.descend(gradients)
         decay = self.move_target(step)
         return self.report(batch, anchors, terms, loss, votes, positives, gradient_norm, decay)
 
@@ -146,10 +149,18 @@ class SemPPL(Method):
     def compare(
         self, anchors: tf.Tensor, targets: tf.Tensor, negatives: tf.Tensor, positives: SemanticPositives
     ) -> objective.Terms:
-        """Computes this replica's share of the four terms."""
-        temperature = self.hyperparameters.temperature
-        queue = tf.convert_to_tensor(self.queue.embeddings)
-        return objective.terms(anchors, self.rows, targets, negatives, queue, positives, temperature=temperature)
+        """Computes this replica's share of the four terms' means over the global batch."""
+        per_image = objective.terms(
+            anchors,
+            targets,
+            tf.convert_to_tensor(self.queue.embeddings),
+            rows=self.rows,
+            negatives=negatives,
+            slots=positives.slots,
+            present=positives.present,
+            temperature=self.hyperparameters.temperature,
+        )
+        return mean_terms(per_image, positives.present)
 
     def weigh(self, terms: objective.Terms) -> tf.Tensor:
         """Returns c·(L_AUGM + α·L_SEMPOS) + λ·(I_AUGM + I_SEMPOS)."""

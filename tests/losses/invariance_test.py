@@ -6,7 +6,8 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from semppl.losses import contrastive, invariance
+from semppl.losses.invariance import invariance
+from semppl.losses.two_level_softmax import two_level_softmax
 from semppl.tests import numpy_method
 
 
@@ -16,13 +17,11 @@ def _logits(seed, *shape):
 
 def _divergence(teacher, student):
     """The divergence between the softmaxes of logits `[..., C]`, of which the first is the positive's: `[...]`."""
-    scored = (
-        contrastive.candidates(logits[..., :1], logits[..., 1:], temperature=1.0) for logits in (teacher, student)
-    )
-    return invariance.candidate_divergence(*scored)[..., 0]
+    softmaxes = (two_level_softmax(logits[..., :1], logits[..., 1:]) for logits in (teacher, student))
+    return invariance(*softmaxes)[..., 0]
 
 
-class CandidateDivergenceTest(tf.test.TestCase, parameterized.TestCase):
+class InvarianceTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.product(temperature=[0.2, 1.5], similarity=[-0.8, 0.5, 1.0])
     def test_two_candidates_that_change_places_match_the_closed_form(self, temperature, similarity):
         # Logits (a, 0) against (0, a), a = s/τ: P = (p, 1 − p) with p = σ(a), so KL = (2p − 1)·log(p / (1 − p)) = a·tanh(a/2).
@@ -92,10 +91,8 @@ class CandidateDivergenceTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_several_positives_each_make_a_distribution_of_their_own(self):
         teacher, student = tf.constant(_logits(7, 2, 3 + 5)), tf.constant(_logits(8, 2, 3 + 5))
-        scored = (
-            contrastive.candidates(logits[:, :3], logits[:, 3:], temperature=1.0) for logits in (teacher, student)
-        )
-        divergences = invariance.candidate_divergence(*scored)
+        softmaxes = (two_level_softmax(logits[:, :3], logits[:, 3:]) for logits in (teacher, student))
+        divergences = invariance(*softmaxes)
         self.assertEqual(divergences.shape, [2, 3])
         for place in range(3):
             alone = [tf.concat([logits[:, place : place + 1], logits[:, 3:]], -1) for logits in (teacher, student)]

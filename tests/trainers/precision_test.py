@@ -13,6 +13,7 @@ from semppl.evaluation.evaluate import evaluate
 from semppl.layers.blocks.precision import PRECISIONS
 from semppl.tests import testing, tiny
 from semppl.trainers import pretrain
+from semppl.trainers.run_options import RunOptions
 
 
 def _model(precision, **changes):
@@ -90,7 +91,7 @@ class TrainingTest(tf.test.TestCase):
         changes = [f"--precision={precision}", f"--seed={seed}", f"--label_seed={seed}"]
         with flagsaver.flagsaver():
             flags.FLAGS(["pretrain", f"--workdir={workdir}", f"--flagfile={preset}", *changes])
-            pretrain.pretrain(pretrain.hyperparameters_from_flags(), workdir, strategy_name="default")
+            pretrain.pretrain(pretrain.hyperparameters_from_flags(), workdir, RunOptions(strategy="default"))
         return evaluate(workdir, evaluators=["nearest_neighbours"])["accuracy"]["projections"]["nearest_neighbours"]
 
 

@@ -25,6 +25,7 @@ from semppl.tests.trainers import runs
 from semppl.trainers import pretrain
 from semppl.trainers.devices import strategy
 from semppl.trainers.reports import callbacks
+from semppl.trainers.run_options import RunOptions
 
 _SETTINGS = {
     "labels_per_class": 1,
@@ -65,7 +66,7 @@ def _train(workdir, *, changes=None, **options):
     """Trains without a word."""
     settings = Hyperparameters(**{**_SETTINGS, **(changes or {})})
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        pretrain.pretrain(settings, pathlib.Path(workdir), **options)
+        pretrain.pretrain(settings, pathlib.Path(workdir), RunOptions(**options))
     return printed.getvalue()
 
 
@@ -109,7 +110,8 @@ def _a_run():
         mock.patch.dict(os.environ, {"TERM": "xterm", "COLUMNS": "120"}),
         _OnTerminal() as terminal,
     ):
-        pretrain.pretrain(Hyperparameters(**_SETTINGS), pathlib.Path(folder.name), checkpoint_every=4, log_every=3)
+        options = RunOptions(checkpoint_every=4, log_every=3)
+        pretrain.pretrain(Hyperparameters(**_SETTINGS), pathlib.Path(folder.name), options)
     return pathlib.Path(folder.name), terminal.shown
 
 
@@ -193,7 +195,7 @@ class DevicesTest(tf.test.TestCase):
         _train(folder / "plain", changes=short, log_every=1)
         _train(folder / "compiled", changes=short, log_every=1, jit_compile="true")
         with two_replicas:
-            printed = _train(folder / "mirrored", changes=short, log_every=1, strategy_name="mirrored")
+            printed = _train(folder / "mirrored", changes=short, log_every=1, strategy="mirrored")
         self.assertIn("2 CPUs, mirrored (asked for, but there is no GPU)", printed)
         plain = _lines(folder / "plain")
         self.assertNotAllClose(plain[0]["loss"], plain[-1]["loss"], atol=1e-2)

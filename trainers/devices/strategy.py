@@ -8,11 +8,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import grpc
 import tensorflow as tf
 
-from semppl.trainers.devices import rendezvous, workers
+from semppl.trainers.devices import rendezvous
+from semppl.trainers.devices.workers import ALONE, Cluster
 
 STRATEGIES = ("auto", "default", "mirrored", "multiworker", "tpu")
 
@@ -30,47 +32,64 @@ if not select.select([sys.stdin], [], [], float(seconds))[0]:  # else the pipe w
 _NAMES_A_TPU = ("TPU_NAME", "KUBE_GOOGLE_CLOUD_TPU_ENDPOINTS", "TPU_CONFIG")
 
 
-def choose(name: str, tpu: str = "") -> tuple[str, str]:
+class Choice(NamedTuple):
+    """A resolved strategy.
+
+    Attributes:
+        name: One of `STRATEGIES`, but not auto.
+        why: Reason for the choice, in words.
+        cluster: The processes that train together; `ALONE` but for multiworker.
+    """
+
+    name: str
+    why: str
+    cluster: Cluster = ALONE
+
+
+def choose(name: str, tpu: str = "") -> Choice:
     """Resolves `auto`: the TPU that is named, else the workers that TF_CONFIG names, else all GPUs, else one CPU.
 
-    Call it before TensorFlow does anything: several workers must find each other first.
+    Call it before TensorFlow starts any device: several workers must find each other first.
 
     Args:
-        name: one of `STRATEGIES`.
-        tpu: address of a TPU, or `local`; empty: what the environment names.
+        name: One of `STRATEGIES`.
+        tpu: Address of a TPU, or `local`; empty for the one that the environment names.
 
     Returns:
-        The name of a strategy that is not auto, and why it was chosen.
+        The strategy, the reason, and the cluster of the workers if there are several.
 
     Raises:
-        ValueError: if the name is unknown, the two do not go together, or TF_CONFIG makes no sense.
+        ValueError: if the name is unknown, does not go with `tpu`, or TF_CONFIG is malformed.
     """
     if name not in STRATEGIES:
         raise ValueError(f"--strategy must be one of {', '.join(STRATEGIES)}. Received: {name}")
     if tpu and name not in ("auto", "tpu"):
         raise ValueError(f"--tpu must come with --strategy=tpu or auto. Received: --tpu={tpu} --strategy={name}")
     if name == "mirrored" and not tf.config.list_logical_devices("GPU"):
-        return name, "asked for, but there is no GPU"
+        return Choice(name, "asked for, but there is no GPU")
     if name != "auto":
-        return name, "asked for"
+        return Choice(name, "asked for", Cluster.from_environment() if name == "multiworker" else ALONE)
     named = [f"--tpu={tpu}"] * bool(tpu) + [f"{key} is set" for key in _NAMES_A_TPU if os.environ.get(key)]
     if named:
-        return "tpu", f"auto: {named[0]}"
-    cluster = workers.Cluster.from_environment()
+        return Choice("tpu", f"auto: {named[0]}")
+    cluster = Cluster.from_environment()
     if cluster.size > 1:
-        return "multiworker", f"auto: TF_CONFIG names {cluster.size} workers"
+        return Choice("multiworker", f"auto: TF_CONFIG names {cluster.size} workers", cluster)
     gpus = len(tf.config.list_logical_devices("GPU"))
-    return ("mirrored" if gpus > 1 else "default"), f"auto: {gpus or 'no'} GPU, no TPU named"
+    return Choice("mirrored" if gpus > 1 else "default", f"auto: {gpus or 'no'} GPU, no TPU named")
 
 
-def make_strategy(name: str, *, tpu: str = "", worker_patience: float = 600) -> tf.distribute.Strategy:
+def make_strategy(
+    name: str, *, cluster: Cluster = ALONE, tpu: str = "", worker_patience: float = 600
+) -> tf.distribute.Strategy:
     """Makes a distribution strategy.
 
     Args:
         name: default (one device), mirrored (all GPUs, or all logical CPUs, of this machine), multiworker (all GPUs, or one
-            CPU, of each worker that TF_CONFIG names) or tpu; see `choose`.
-        tpu: address of the TPU, or `local`; empty: what the environment names.
-        worker_patience: seconds that other workers have to start.
+            CPU, of each worker of the cluster) or tpu; see `choose`.
+        cluster: Workers of TF_CONFIG, for multiworker.
+        tpu: Address of the TPU, or `local`; empty for the one that the environment names.
+        worker_patience: Seconds that other workers have to start.
 
     Returns:
         The strategy; models must be built in its scope.
@@ -81,7 +100,7 @@ def make_strategy(name: str, *, tpu: str = "", worker_patience: float = 600) -> 
     if name == "tpu":
         return _tpu(tpu or os.environ.get("TPU_NAME") or None)
     if name == "multiworker":
-        return _multiworker(worker_patience)
+        return _multiworker(cluster, worker_patience)
     return _mirrored() if name == "mirrored" else tf.distribute.get_strategy()
 
 
@@ -103,14 +122,14 @@ def compiles(jit_compile: str, strategy: tf.distribute.Strategy) -> bool:
     return not on_cpu if jit_compile == "auto" else jit_compile == "true"
 
 
-def describe(strategy: tf.distribute.Strategy) -> str:
-    """Says in words which devices a strategy uses."""
+def describe(strategy: tf.distribute.Strategy, cluster: Cluster = ALONE) -> str:
+    """Describes the devices of a strategy, and of how many workers they are, in words."""
     count = strategy.num_replicas_in_sync
     if _is_tpu(strategy):
         return f"{count} TPU cores"
     kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
     if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        return f"{count} {kind}(s) of {workers.Cluster.from_environment().size} worker(s)"
+        return f"{count} {kind}(s) of {cluster.size} worker(s)"
     return f"one {kind}" if count == 1 else f"{count} {kind}s, mirrored"
 
 
@@ -129,8 +148,7 @@ def _mirrored() -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy([device.name for device in devices])
 
 
-def _multiworker(patience: float) -> tf.distribute.Strategy:
-    cluster = workers.Cluster.from_environment()
+def _multiworker(cluster: Cluster, patience: float) -> tf.distribute.Strategy:
     if not cluster.addresses:
         how = "auto, default or mirrored, or TF_CONFIG name the workers"
         raise ValueError(f"--strategy must be {how}. Received: multiworker, without TF_CONFIG")

@@ -67,51 +67,57 @@ class Cluster:
 
     @property
     def size(self) -> int:
-        """How many processes train together."""
+        """Number of processes that train together."""
         return max(1, len(self.addresses))
 
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process writes the run's folder and reports; a process without others does."""
+        return self.place == 0
 
-def is_chief(devices: tf.distribute.Strategy) -> bool:
-    """Tells whether this process writes: the run's folder, TensorBoard, what is shown. One without others is the chief."""
-    return not _has_others(devices) or Cluster.from_environment().place == 0
 
-
-def _has_others(devices: tf.distribute.Strategy) -> bool:
-    return isinstance(devices, tf.distribute.MultiWorkerMirroredStrategy) and Cluster.from_environment().size > 1
+ALONE = Cluster((), 0)
+"""The cluster of a process that trains without others."""
 
 
 @contextlib.contextmanager
-def noticing_losses(devices: tf.distribute.Strategy) -> Iterator[None]:
-    """Says in one line that another worker is gone. TensorFlow notices within ten seconds, whatever step is under way.
+def noticing_losses(cluster: Cluster) -> Iterator[None]:
+    """Reports the loss of another worker in one line; TensorFlow notices one within ten seconds, during any step.
+
+    Args:
+        cluster: The processes that train together.
 
     Raises:
-        WorkerLost: if so.
+        WorkerLost: if TensorFlow reports that another worker does not answer.
     """
     try:
         yield
     except tf.errors.OpError as error:
-        if not _has_others(devices) or not isinstance(error, tf.errors.UnavailableError | tf.errors.AbortedError):
+        if cluster.size == 1 or not isinstance(error, tf.errors.UnavailableError | tf.errors.AbortedError):
             raise
-        told = re.search(r"aborted by: (.+)", error.message)
-        reason = told[1][:200] if told else type(error).__name__
+        aborted = re.search(r"aborted by: (.+)", error.message)
+        reason = aborted[1][:200] if aborted else type(error).__name__
         raise WorkerLost(
-            f"a worker was lost ({reason}). Start all {Cluster.from_environment().size} again, each with its own "
+            f"a worker was lost ({reason}). Start all {cluster.size} again, each with its own "
             "command: they go on from the last checkpoint"
         ) from error
 
 
-def require_agreement(devices: tf.distribute.Strategy, settings: Mapping[str, Any], message: str) -> None:
-    """Compares settings over all workers.
+def require_agreement(
+    cluster: Cluster, devices: tf.distribute.Strategy, settings: Mapping[str, Any], message: str
+) -> None:
+    """Compares settings over all workers of a cluster.
 
     Args:
-        devices: of this worker; alone, there is nothing to compare.
-        settings: what must be the same everywhere, by name; all workers have the same names.
-        message: of the error, which goes on with those that differ.
+        cluster: The processes that train together; one without others agrees with itself.
+        devices: Strategy of this worker.
+        settings: Settings that must be equal on all workers, by name; all workers pass the same names.
+        message: Beginning of the error message; the differing settings follow.
 
     Raises:
-        ValueError: if one is not; perhaps not on every worker, but the others then lose this one.
+        ValueError: if a setting differs; where only another worker notices, this one then loses that worker.
     """
-    if not _has_others(devices):
+    if cluster.size == 1:
         return
     numbers = np.array([zlib.crc32(repr(value).encode()) for value in settings.values()])
     add_up = tf.function(lambda: devices.run(lambda: collectives.all_reduce_sum(tf.constant(numbers, tf.int64))))

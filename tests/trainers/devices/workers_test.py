@@ -15,7 +15,7 @@ from absl.testing import parameterized
 from semppl.runs import checkpoints
 from semppl.tests import testing
 from semppl.tests.trainers import runs
-from semppl.trainers.devices import workers
+from semppl.trainers.devices import strategy, workers
 from semppl.trainers.devices.termination import Termination
 
 _TWO = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 1}}
@@ -66,16 +66,19 @@ class ClusterTest(parameterized.TestCase):
 
 
 class AloneTest(tf.test.TestCase, parameterized.TestCase):
-    @parameterized.parameters(1, 2)
-    def test_a_process_without_others_is_the_chief(self, replicas):
+    @parameterized.parameters("default", "mirrored", "tpu")
+    def test_a_process_without_others_is_the_chief(self, name):
         with _environment(_TWO):  # which the strategy does not heed
-            self.assertTrue(workers.is_chief(testing.replicas(replicas)))
+            self.assertTrue(strategy.choose(name).cluster.is_chief)
+
+    def test_of_two_workers_the_first_is_the_chief(self):
+        self.assertEqual([workers.Cluster(("a:1", "b:2"), place).is_chief for place in (0, 1)], [True, False])
 
     def test_a_process_without_others_agrees_with_itself(self):
-        workers.require_agreement(testing.two_replicas(), {"--any": "thing"}, "wrong")
+        workers.require_agreement(workers.ALONE, testing.two_replicas(), {"--any": "thing"}, "wrong")
 
     def test_a_process_without_others_loses_none(self):
-        with self.assertRaises(tf.errors.UnavailableError), workers.noticing_losses(testing.two_replicas()):
+        with self.assertRaises(tf.errors.UnavailableError), workers.noticing_losses(workers.ALONE):
             raise tf.errors.UnavailableError(None, None, "x")
 
     def test_one_that_follows_lets_sigterm_wait(self):

@@ -1,66 +1,24 @@
-"""Tests of semppl.trainers.objective."""
+"""Tests of semppl.losses.objective."""
 
+import itertools
 import math
-from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from semppl.layers import collectives
-from semppl.layers.semantic_positives import SemanticPositives
-from semppl.tests import numpy_method, testing
-from semppl.trainers import objective
-
-
-class Case(NamedTuple):
-    """The arguments of `objective.terms` for the global batch, as arrays."""
-
-    anchors: Any  # [V,N,D]
-    targets: Any  # [L,N,D]
-    negatives: Any  # [N,L,M]
-    queues: Any  # [L,Q,D]
-    slots: Any  # [N,L,R]
-    present: Any  # [N]
-
-
-def _case(large=2, small=1, batch=5, width=4, negatives=3, capacity=7, positives=2, seed=0):
-    rng = np.random.default_rng(seed)
-
-    def vectors(*shape):
-        values = rng.standard_normal((*shape, width))
-        return values / np.linalg.norm(values, axis=-1, keepdims=True)
-
-    def others(image):
-        return rng.permutation(np.delete(np.arange(batch), image))[:negatives]
-
-    return Case(
-        vectors(large + small, batch),
-        vectors(large, batch),
-        np.array([[others(image) for _ in range(large)] for image in range(batch)], np.int32),
-        vectors(large, capacity),
-        rng.integers(0, capacity, (batch, large, positives)).astype(np.int32),
-        np.arange(batch) % 3 != 1,  # the second, the fifth, … image has no class in the queue
-    )
+from semppl.losses import objective
+from semppl.losses.info_nce import info_nce
+from semppl.tests import numpy_method
+from semppl.tests.losses.objective_cases import expected_terms, image_terms, make_case
 
 
 def _terms(case, temperature=0.3, dtype=tf.float64):
-    return objective.terms(
-        tf.cast(case.anchors, dtype),
-        tf.range(case.anchors.shape[1]),
-        tf.cast(case.targets, dtype),
-        tf.constant(case.negatives),
-        tf.cast(case.queues, dtype),
-        SemanticPositives(tf.constant(case.slots), tf.constant(case.present)),
-        temperature=temperature,
-    )
-
-
-def _oracle(case, temperature=0.3, teachers=None):
-    slots = [drawn if there else [] for drawn, there in zip(case.slots, case.present, strict=True)]
-    return numpy_method.terms(
-        case.anchors, case.targets, case.negatives, case.queues, slots, temperature=temperature, teachers=teachers
-    )
+    """Returns the means of the terms over the images that have them."""
+    counts = np.array([len(case.present), np.sum(case.present)] * 2)
+    sums = [tf.reduce_sum(values) for values in image_terms(case, temperature=temperature, dtype=dtype)]
+    means = (tf.math.divide_no_nan(total, tf.cast(n, dtype)) for total, n in zip(sums, counts, strict=True))
+    return objective.Terms(*means)
 
 
 def _relabelled(case, order):
@@ -75,19 +33,71 @@ def _relabelled(case, order):
     )
 
 
+class ImageTermsTest(tf.test.TestCase, parameterized.TestCase):
+    def test_every_image_has_values_of_its_own(self):
+        # A batch of which one image alone has a class: its semantic values are the whole means, and all others 0.
+        case = make_case()
+        values = image_terms(case)
+        for image in range(5):
+            present = np.arange(5) == image
+            semantic = expected_terms(case._replace(present=present))[1::2] if case.present[image] else (0.0, 0.0)
+            found = [values.contrastive_semantic[image], values.invariance_semantic[image]]
+            self.assertAllClose(found, semantic, rtol=1e-10, atol=1e-12)
+        for term in values:
+            self.assertEqual(term.shape, [5])
+
+    @parameterized.parameters(0.2, 1.3)
+    def test_the_contrastive_values_are_means_of_info_nce_over_pairs_of_views(self, temperature):
+        case = make_case(large=2, small=1)
+        values = image_terms(case, temperature=temperature)
+        for b in range(5):
+            augmentation, semantic = [], []
+            for i, j in np.ndindex(3, 2):
+                negatives = tf.constant(case.targets[j, case.negatives[b, j]])
+                losses = [
+                    info_nce(tf.constant(case.anchors[i, b]), tf.constant(positive), negatives, temperature=temperature)
+                    for positive in (case.targets[j, b], *case.queues[j, case.slots[b, j]])
+                ]
+                augmentation.append(losses[0])
+                semantic.append(np.mean(losses[1:]))
+            self.assertAllClose(values.contrastive_augmentation[b], np.mean(augmentation), rtol=1e-10, atol=1e-12)
+            expected = np.mean(semantic) if case.present[b] else 0.0
+            self.assertAllClose(values.contrastive_semantic[b], expected, rtol=1e-10, atol=1e-12)
+
+    def test_the_invariance_values_are_means_of_divergences_over_distinct_views(self):
+        case = make_case(large=3, small=0)
+        values = image_terms(case).invariance_augmentation
+        for b in range(5):
+            divergences = []
+            for i, j in itertools.permutations(range(3), 2):
+                candidates = [b, *case.negatives[b, j]]
+                teacher = numpy_method.softmax(case.targets[j, candidates] @ case.anchors[i, b] / 0.3)
+                student = numpy_method.softmax(case.targets[i, candidates] @ case.anchors[j, b] / 0.3)
+                divergences.append(numpy_method.kl(teacher, student))
+            self.assertAllClose(values[b], np.mean(divergences), rtol=1e-10, atol=1e-12)
+
+    def test_rows_say_where_the_images_stand_in_the_global_batch(self):
+        case = make_case()
+        rows = [3, 1]
+        share = case._replace(anchors=case.anchors[:, rows])
+        share = share._replace(**{name: getattr(case, name)[rows] for name in ("negatives", "slots", "present")})
+        for some, every in zip(image_terms(share, rows=tf.constant(rows)), image_terms(case), strict=True):
+            self.assertAllClose(some, tf.gather(every, rows), rtol=1e-12, atol=1e-12)
+
+
 class TermsTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.product(views=[(1, 0), (1, 2), (2, 0), (2, 1), (3, 2)], temperature=[0.15, 0.2, 1.3])
     def test_terms_match_plain_loops(self, views, temperature):
-        case = _case(*views)
-        self.assertAllClose(_terms(case, temperature), _oracle(case, temperature), rtol=1e-10, atol=1e-12)
+        case = make_case(*views)
+        self.assertAllClose(_terms(case, temperature), expected_terms(case, temperature), rtol=1e-10, atol=1e-12)
 
     def test_terms_in_float32_match_plain_loops(self):
-        case = _case()
-        self.assertAllClose(_terms(case, dtype=tf.float32), _oracle(case), rtol=1e-5, atol=1e-6)
+        case = make_case()
+        self.assertAllClose(_terms(case, dtype=tf.float32), expected_terms(case), rtol=1e-5, atol=1e-6)
 
     @parameterized.parameters(0, 1, 2, 3)
     def test_gradient_matches_finite_differences_with_the_teacher_held_still(self, term):
-        case = _case(batch=4, width=3)
+        case = make_case(batch=4, width=3)
         anchors = tf.constant(case.anchors)
         with tf.GradientTape() as tape:
             tape.watch(anchors)
@@ -98,12 +108,12 @@ class TermsTest(tf.test.TestCase, parameterized.TestCase):
             for delta in (1e-5, -1e-5):
                 anchors = case.anchors.copy()
                 anchors[place] += delta
-                moved.append(_oracle(case._replace(anchors=anchors), teachers=case.anchors)[term])
+                moved.append(expected_terms(case._replace(anchors=anchors), teachers=case.anchors)[term])
             self.assertAllClose(gradient[place], (moved[0] - moved[1]) / 2e-5, rtol=1e-6, atol=1e-8)
         self.assertEqual(np.any(gradient[2] != 0), term < 2)  # the small view has no part in the invariance
 
     def test_no_gradient_reaches_the_targets_or_the_queues(self):
-        case = _case()
+        case = make_case()
         targets, queues = tf.constant(case.targets), tf.constant(case.queues)
         with tf.GradientTape() as tape:
             tape.watch([targets, queues])
@@ -113,7 +123,7 @@ class TermsTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(((0.0, 1.0),), ((0.6, -0.8),))
     def test_constant_embeddings_give_the_logarithm_of_eleven(self, prediction):
         # All cosines alike, with M = 10: every ℓ is ln 11 and every KL 0, so the loss is 0.3·1.2·ln 11 = 0.86324.
-        case = _case(large=4, small=2, batch=16, width=2, negatives=10, positives=3)
+        case = make_case(large=4, small=2, batch=16, width=2, negatives=10, positives=3)
         case = case._replace(
             anchors=np.broadcast_to(prediction, case.anchors.shape),
             targets=np.broadcast_to([0.0, 1.0], case.targets.shape),
@@ -124,7 +134,7 @@ class TermsTest(tf.test.TestCase, parameterized.TestCase):
 
     @parameterized.parameters(tf.float32, tf.float64)
     def test_no_image_with_a_class_gives_exactly_zero_and_no_gradient(self, dtype):
-        case = _case()._replace(present=np.zeros(5, bool))
+        case = make_case()._replace(present=np.zeros(5, bool))
         anchors = tf.constant(case.anchors, dtype)
         with tf.GradientTape(persistent=True) as tape:
             tape.watch(anchors)
@@ -135,7 +145,7 @@ class TermsTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllGreater([terms.contrastive_augmentation, terms.invariance_augmentation], 0.0)
 
     def test_without_semantic_positives_their_terms_and_gradients_are_zero(self):
-        case = _case(positives=0)._replace(present=np.zeros(5, bool))
+        case = make_case(positives=0)._replace(present=np.zeros(5, bool))
         anchors = tf.constant(case.anchors)
         with tf.GradientTape() as tape:
             tape.watch(anchors)
@@ -143,10 +153,10 @@ class TermsTest(tf.test.TestCase, parameterized.TestCase):
             total = tf.add_n(list(terms))
         self.assertAllEqual([terms.contrastive_semantic, terms.invariance_semantic], [0.0, 0.0])
         self.assertTrue(np.all(np.isfinite(tape.gradient(total, anchors))))
-        self.assertAllClose(_terms(case)[0::2], _terms(_case(positives=2))[0::2], rtol=1e-12, atol=0)
+        self.assertAllClose(_terms(case)[0::2], _terms(make_case(positives=2))[0::2], rtol=1e-12, atol=0)
 
     def test_one_image_with_a_class_is_the_whole_mean(self):
-        case = _case()
+        case = make_case()
         alone = case._replace(present=np.arange(5) == 3)
         semantic = _terms(alone)[1::2]
         for image in range(5):
@@ -156,13 +166,13 @@ class TermsTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(_terms(alone)[0::2], _terms(case)[0::2], rtol=1e-12, atol=0)
 
     def test_what_the_images_without_a_class_would_have_drawn_does_not_matter(self):
-        case = _case()
+        case = make_case()
         slots = np.where(case.present[:, np.newaxis, np.newaxis], case.slots, 6 - case.slots)
         self.assertAllClose(_terms(case), _terms(case._replace(slots=slots)), rtol=1e-12, atol=0)
 
     def test_views_that_agree_have_no_divergence(self):
         # All views alike: both sides of every pair see the same candidates, drawn for j, and so the same distribution.
-        case = _case(large=3, small=0)
+        case = make_case(large=3, small=0)
         case = case._replace(
             anchors=np.repeat(case.anchors[:1], 3, 0),
             targets=np.repeat(case.targets[:1], 3, 0),
@@ -172,21 +182,21 @@ class TermsTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(terms[2:], [0.0, 0.0], rtol=0, atol=1e-12)
 
     def test_with_one_large_view_there_is_no_invariance(self):
-        terms = _terms(_case(large=1, small=2))
+        terms = _terms(make_case(large=1, small=2))
         self.assertAllEqual(terms[2:], [0.0, 0.0])
 
     def test_the_numbering_of_the_views_does_not_matter(self):
-        case = _case(large=3, small=1)
+        case = make_case(large=3, small=1)
         self.assertAllClose(_terms(case), _terms(_relabelled(case, [2, 0, 1])), rtol=1e-12, atol=0)
 
     def test_small_views_stand_after_the_large_ones(self):
-        case = _case(large=2, small=1)
+        case = make_case(large=2, small=1)
         swapped = case._replace(anchors=case.anchors[[2, 1, 0]])
         self.assertAllClose(_terms(case)[0], _terms(swapped)[0], rtol=1e-12, atol=0)  # every view meets every target
         self.assertNotAllClose(_terms(case)[2], _terms(swapped)[2], rtol=1e-3, atol=0)  # only large views are compared
 
     def test_opposite_embeddings_at_a_tiny_temperature_stay_finite(self):
-        case = _case()
+        case = make_case()
         anchors = tf.constant(-case.targets[[0, 1, 0]], tf.float32)
         with tf.GradientTape() as tape:
             tape.watch(anchors)
@@ -194,42 +204,6 @@ class TermsTest(tf.test.TestCase, parameterized.TestCase):
             total = tf.add_n(list(terms))
         self.assertAllInRange(list(terms), 0.0, 3000.0)
         self.assertAllInRange(tape.gradient(total, anchors), -1e4, 1e4)
-
-
-class ReplicaTermsTest(tf.test.TestCase, parameterized.TestCase):
-    @parameterized.parameters(2, 4)
-    def test_the_shares_of_the_replicas_add_up_to_the_terms(self, replicas):
-        # The images with a class are all on the first replica, and one of the second.
-        case = _case(batch=8)._replace(present=np.array([1, 1, 1, 0, 1, 0, 0, 0], bool))
-        strategy = testing.replicas(replicas)
-        batch = 8 // replicas
-
-        def share(anchors, negatives, slots, present):
-            rows = collectives.local_rows(batch, 0)
-            positives = SemanticPositives(slots, present)
-            targets, queues = tf.constant(case.targets), tf.constant(case.queues)
-            with tf.GradientTape() as tape:
-                tape.watch(anchors)
-                terms = objective.terms(anchors, rows, targets, negatives, queues, positives, temperature=0.3)
-                total = tf.add_n(list(terms))
-            return collectives.all_reduce_sum(tf.stack(terms)), tape.gradient(total, anchors)
-
-        def rows_of(values, axis=0):
-            parts = np.split(values, replicas, axis)
-            return strategy.experimental_distribute_values_from_function(
-                lambda context: tf.constant(parts[context.replica_id_in_sync_group])
-            )
-
-        arguments = rows_of(case.anchors, 1), rows_of(case.negatives), rows_of(case.slots), rows_of(case.present)
-        sums, gradients = tf.function(lambda: strategy.run(share, args=arguments))()
-        for terms in strategy.experimental_local_results(sums):
-            self.assertAllClose(terms, list(_oracle(case)), rtol=1e-10, atol=1e-12)
-        anchors = tf.constant(case.anchors)
-        with tf.GradientTape() as tape:
-            tape.watch(anchors)
-            total = tf.add_n(list(_terms(case._replace(anchors=anchors))))
-        together = np.concatenate(strategy.experimental_local_results(gradients), axis=1)
-        self.assertAllClose(together, tape.gradient(total, anchors), rtol=1e-10, atol=1e-12)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,133 @@
+"""The four terms of SemPPL's loss, over all pairs of views, one value per image."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from semppl.losses.info_nce import cross_entropy_of_positives
+from semppl.losses.invariance import invariance
+from semppl.losses.two_level_softmax import TwoLevelSoftmax, two_level_softmax
+
+
+class Terms(NamedTuple):
+    """The four terms of the objective, in nats: `[B]` per image, or scalars once they are averaged.
+
+    Attributes:
+        contrastive_augmentation: L_AUGM.
+        contrastive_semantic: L_SEMPOS.
+        invariance_augmentation: I_AUGM.
+        invariance_semantic: I_SEMPOS.
+    """
+
+    contrastive_augmentation: tf.Tensor
+    contrastive_semantic: tf.Tensor
+    invariance_augmentation: tf.Tensor
+    invariance_semantic: tf.Tensor
+
+
+def terms(
+    anchors: tf.Tensor,
+    targets: tf.Tensor,
+    queue_embeddings: tf.Tensor,
+    *,
+    rows: tf.Tensor,
+    negatives: tf.Tensor,
+    slots: tf.Tensor,
+    present: tf.Tensor,
+    temperature: float,
+) -> Terms:
+    """Computes the four terms of each image, averaged over the image's pairs of views.
+
+    Args:
+        anchors: `[V, B, D]` unit-norm online predictions, the L large views first; the only argument with gradient.
+        targets: `[L, N, D]` unit-norm target projections of the global batch.
+        queue_embeddings: `[L, Q, D]` unit-norm target projections; a slot holds the same image in each queue.
+        rows: `[B]` int32 positions of the images in the global batch.
+        negatives: `[B, L, M]` int32 positions of each image's negatives in the global batch.
+        slots: `[B, L, R]` int32 queue slots of each image's semantic positives.
+        present: `[B]` bool, False where an image has no semantic positive.
+        temperature: divides every similarity; positive.
+
+    Returns:
+        `[B]` values per term, unreduced; semantic terms are 0 where `present` is False, the invariance is 0 if L is 1.
+
+    Reference: SemPPL, arXiv 2301.05158; the invariance in the stop-gradient form of docs/method.md.
+    """
+    targets, queue_embeddings = tf.stop_gradient(targets), tf.stop_gradient(queue_embeddings)
+    num_large = targets.shape[0]
+    predictions = tf.transpose(anchors, [1, 0, 2])  # [B,V,D]
+    large = predictions[:, :num_large]
+    candidates = _candidates(rows, negatives)  # [B,L,1+M]
+
+    softmax = _softmax(  # [B,V,L,…]: p_i against t_j of the candidates sampled for j
+        _similarities(predictions, targets, candidates),
+        _similarities(predictions, queue_embeddings, slots),
+        temperature,
+    )
+    student = _softmax(  # [B,j,i,…]: p_j against t_i of the candidates sampled for j
+        _swapped_similarities(large, targets, candidates),
+        _swapped_similarities(large, queue_embeddings, slots),
+        temperature,
+    )
+    teacher = TwoLevelSoftmax(*(tf.transpose(level[:, :num_large], [0, 2, 1, 3]) for level in softmax))  # [B,j,i,…]
+    contrast = cross_entropy_of_positives(softmax)  # [B,V,L,1+R]
+    divergence = invariance(teacher, student)  # [B,j,i,1+R]
+    return Terms(
+        _mean_over_pairs(contrast[..., 0]),
+        tf.where(present, _mean_over_pairs(tf.reduce_mean(contrast[..., 1:], axis=-1)), 0),
+        _mean_over_distinct_pairs(divergence[..., 0]),
+        tf.where(present, _mean_over_distinct_pairs(tf.reduce_mean(divergence[..., 1:], axis=-1)), 0),
+    )
+
+
+def _candidates(rows: tf.Tensor, negatives: tf.Tensor) -> tf.Tensor:
+    """Puts each image in front of its negatives: `[B]` and `[B, L, M]` positions give `[B, L, 1 + M]`."""
+    images = tf.broadcast_to(rows[:, tf.newaxis, tf.newaxis], [*negatives.shape[:2], 1])
+    return tf.concat([images, negatives], axis=-1)
+
+
+def _softmax(candidates: tf.Tensor, semantic_positives: tf.Tensor, temperature: float) -> TwoLevelSoftmax:
+    """Contrasts the image and its R semantic positives with the negatives: similarities `[..., 1 + M]` and `[..., R]`."""
+    positives, negatives = tf.concat([candidates[..., :1], semantic_positives], axis=-1), candidates[..., 1:]
+    return two_level_softmax(positives / temperature, negatives / temperature)
+
+
+def _similarities(predictions: tf.Tensor, embeddings: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
+    """Compares p_v with t_l of the rows sampled for l: `[B, V, D]`, `[L, n, D]`, `[B, L, C]` give `[B, V, L, C]`."""
+    batch, num_views, num_candidates = indices.shape
+    flat = tf.reshape(_flat_indices(indices, embeddings), [batch, num_views * num_candidates])
+    sampled = tf.gather(_flat(embeddings), flat)  # [B,L·C,D]
+    similarities = tf.matmul(predictions, sampled, transpose_b=True)  # [B,V,L·C]
+    return tf.reshape(similarities, [batch, predictions.shape[1], num_views, num_candidates])
+
+
+def _swapped_similarities(predictions: tf.Tensor, embeddings: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
+    """Compares p_j with t_i of the rows sampled for j: `[B, L, D]`, `[L, n, D]`, `[B, L, C]` give `[B, j, i, C]`."""
+    batch, num_views, num_candidates = indices.shape
+    flat = _flat_indices(indices[:, :, tf.newaxis], embeddings)  # [B,j,i,C]
+    sampled = tf.gather(_flat(embeddings), tf.reshape(flat, [batch, num_views, -1]))  # [B,j,i·C,D]
+    similarities = tf.matmul(predictions[:, :, tf.newaxis], sampled, transpose_b=True)  # [B,j,1,i·C]
+    return tf.reshape(similarities, [batch, num_views, num_views, num_candidates])
+
+
+def _flat(embeddings: tf.Tensor) -> tf.Tensor:
+    """Stacks the rows of all views: `[L, n, D]` gives `[L·n, D]`."""
+    return tf.reshape(embeddings, [-1, embeddings.shape[-1]])
+
+
+def _flat_indices(indices: tf.Tensor, embeddings: tf.Tensor) -> tf.Tensor:
+    """Maps rows `[..., L or 1, C]` of each view to rows of `_flat(embeddings)`: `[..., L, C]`."""
+    num_views, num_rows = embeddings.shape[:2]
+    return indices + num_rows * tf.range(num_views)[:, tf.newaxis]
+
+
+def _mean_over_pairs(values: tf.Tensor) -> tf.Tensor:
+    """Averages `[B, i, j]` over all pairs of views: `[B]`."""
+    return tf.reduce_mean(values, axis=[1, 2])
+
+
+def _mean_over_distinct_pairs(values: tf.Tensor) -> tf.Tensor:
+    """Averages `[B, L, L]` over the pairs of distinct views: `[B]`; 0 where there is one view only."""
+    num_views = values.shape[1]
+    distinct = 1 - tf.eye(num_views, dtype=values.dtype)
+    return tf.reduce_sum(values * distinct, axis=[1, 2]) / max(num_views * (num_views - 1), 1)

@@ -1,0 +1,184 @@
+"""What a process of a run does beside training: the chief writes and reports, the others follow."""
+
+import contextlib
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from semppl.configs.hyperparameters import Hyperparameters
+from semppl.data.images import Source
+from semppl.runs import checkpoints
+from semppl.trainers.devices.termination import Termination
+from semppl.trainers.devices.workers import Following
+from semppl.trainers.method import Method
+from semppl.trainers.reports import callbacks, profiling
+from semppl.trainers.reports.progress import Progress
+from semppl.trainers.run_options import RunOptions
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """The part of a run that one process trains, from a checkpoint to the end.
+
+    Attributes:
+        hyperparameters: Settings of the run, resolved for its data.
+        source: Images, their ground truth and class names.
+        labels: `[n]` int32 visible label of each training image; NO_LABEL where hidden.
+        model: Built and compiled model, restored to `first_step`.
+        saved: Checkpoints of the model.
+        first_step: Number of steps taken before.
+        devices: Strategy in whose scope the model was built.
+        where: Description of the devices.
+    """
+
+    hyperparameters: Hyperparameters
+    source: Source
+    labels: np.ndarray
+    model: Method
+    saved: checkpoints.RunCheckpoints
+    first_step: int
+    devices: tf.distribute.Strategy
+    where: str
+
+    @property
+    def last_step(self) -> int:
+        """Number of steps of the whole run."""
+        return self.hyperparameters.steps
+
+    @functools.cached_property
+    def data(self) -> dict[str, int | str]:
+        """Description of the training images and labels; see `describe_data`."""
+        return checkpoints.describe_data(self.source.train.names, self.labels)
+
+
+class Chief:
+    """The process that owns the run's folder: it saves, reports and shows progress.
+
+    Args:
+        workdir: Folder of the run.
+        options: Options of this execution.
+        termination: Source of requests to stop early.
+    """
+
+    def __init__(self, workdir: pathlib.Path, options: RunOptions, termination: Termination) -> None:
+        self._workdir = workdir
+        self._options = options
+        self._termination = termination
+
+    def opened(self, hyperparameters: Hyperparameters) -> contextlib.AbstractContextManager[None]:
+        """Keeps other processes out of the run's folder; see `open_run`."""
+        return checkpoints.open_run(self._workdir, hyperparameters)
+
+    def restore(self, saved: checkpoints.RunCheckpoints) -> int:
+        """Removes what a killed save left and restores the latest checkpoint; returns its step, or 0."""
+        return saved.restore()
+
+    def check_data(self, data: dict[str, int | str], *, begun: bool) -> None:
+        """Compares the data with the data that the run began with; see `require_same_data`."""
+        checkpoints.require_same_data(self._workdir, data, begun=begun)
+
+    def announce(self, stage: Stage) -> None:
+        """Prints what is trained on what, and where it starts."""
+        settings = stage.hyperparameters
+        print(
+            f"{settings.method} on {settings.data}: {stage.data['images']} images, {stage.data['labelled']} labelled, "
+            f"{len(stage.source.class_names)} classes; {settings.steps} steps; {stage.where}; "
+            f"TensorBoard: tensorboard --logdir {self._workdir}",
+            flush=True,
+        )
+        if stage.first_step == stage.last_step:
+            print(f"finished already: all {stage.first_step} steps are done, nothing is trained", flush=True)
+        elif stage.first_step:
+            print(f"going on from step {stage.first_step} of {stage.last_step}", flush=True)
+
+    @contextlib.contextmanager
+    def watching(
+        self, stage: Stage, first_views: Callable[[], dict[str, np.ndarray]]
+    ) -> Iterator[list[tf.keras.callbacks.Callback]]:
+        """Makes the callbacks that profile, report, show progress and save.
+
+        Args:
+            stage: What is about to be trained.
+            first_views: Function that returns the views of the first step, for TensorBoard.
+
+        Yields:
+            The callbacks, in their order; a profile and the progress bar end with the context.
+        """
+        steps_at_once = self._options.steps_per_execution
+        with contextlib.ExitStack() as afterwards:
+            progress = Progress(
+                first_step=stage.first_step,
+                last_step=stage.last_step,
+                batch_size=stage.hyperparameters.batch_size,
+                waited=(lambda: stage.model.seconds_waiting) if steps_at_once == 1 else None,
+            )
+            afterwards.callback(progress.leave)
+            summaries = callbacks.Summaries(
+                self._workdir,
+                first_step=stage.first_step,
+                last_step=stage.last_step,
+                every=self._options.log_every,
+                class_names=stage.source.class_names,
+                warn=progress.say,
+            )
+            summaries.views(first_views(), stage.first_step)
+            checkpointing = callbacks.Checkpointing(
+                stage.saved,
+                every=self._options.checkpoint_every,
+                last_step=stage.last_step,
+                termination=self._termination,
+            )
+            watchers = [callbacks.StopOnNotFinite(), summaries, progress, checkpointing]
+            profiled = profiling.parse_steps(self._options.profile_steps, stage.last_step)
+            if profiled:
+                profile = profiling.Profile(self._workdir, *profiled, steps_at_once=steps_at_once)
+                afterwards.callback(profile.end)
+                watchers.insert(0, profile)
+            yield watchers
+
+    def finish(self, last_step: int) -> None:
+        """Writes `done.json` and prints the digest of the weights."""
+        digest = checkpoints.write_done(self._workdir, last_step, checkpoints.latest_checkpoint(self._workdir))
+        print(f"done: {last_step} steps, weights {digest[:12]}…, in {self._workdir}", flush=True)
+
+
+class Follower:
+    """Any other worker: it reads the run's folder, trains, and leaves saving and reports to the chief.
+
+    Args:
+        termination: Source of requests to stop early.
+    """
+
+    def __init__(self, termination: Termination) -> None:
+        self._termination = termination
+
+    def opened(self, hyperparameters: Hyperparameters) -> contextlib.AbstractContextManager[None]:
+        """Leaves the folder to the chief."""
+        return contextlib.nullcontext()
+
+    def restore(self, saved: checkpoints.RunCheckpoints) -> int:
+        """Restores the latest checkpoint; returns its step, or 0."""
+        return saved.read()
+
+    def check_data(self, data: dict[str, int | str], *, begun: bool) -> None:
+        """Leaves the comparison to the chief, whose data are compared with this worker's."""
+
+    def announce(self, stage: Stage) -> None:
+        """Prints where this worker starts."""
+        steps = f"from step {stage.first_step} to {stage.last_step}"
+        print(f"{stage.where}; {steps}; the chief writes and reports", flush=True)
+
+    @contextlib.contextmanager
+    def watching(
+        self, stage: Stage, first_views: Callable[[], dict[str, np.ndarray]]
+    ) -> Iterator[list[tf.keras.callbacks.Callback]]:
+        """Makes the callbacks that stop at a NaN or infinity and leave a SIGTERM to the chief."""
+        yield [callbacks.StopOnNotFinite(), Following(self._termination)]
+
+    def finish(self, last_step: int) -> None:
+        """Prints that training is over."""
+        print(f"done: {last_step} steps", flush=True)

@@ -1,0 +1,38 @@
+"""How a run is executed: what may differ between two processes that train the same run."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """Options of one execution of a run; none of them is a hyper-parameter.
+
+    Attributes:
+        strategy: Name of the devices: auto, default (one), mirrored (all of this machine), multiworker (all that TF_CONFIG
+            names) or tpu.
+        tpu: Name or `grpc://` address of a TPU; `local` for one of this machine; empty for the one that TPU_NAME names.
+        worker_patience: Seconds that the other workers have to start.
+        jit_compile: XLA compilation of the step: auto (on TPU and GPU, not on CPU), true or false.
+        steps_per_execution: Steps per call of the training function. Reports and checkpoints are written once per group of
+            steps; with more than one, input wait time is not measured.
+        checkpoint_every: Steps between checkpoints.
+        log_every: Steps between reports.
+        profile_steps: `FIRST,LAST` steps to profile; empty for no profile.
+
+    Raises:
+        ValueError: if a number of steps or seconds is below 1.
+    """
+
+    strategy: str = "auto"
+    tpu: str = ""
+    worker_patience: float = 600.0
+    jit_compile: str = "auto"
+    steps_per_execution: int = 1
+    checkpoint_every: int = 500
+    log_every: int = 10
+    profile_steps: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("worker_patience", "steps_per_execution", "checkpoint_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name} must be 1 or more. Received: {getattr(self, name)}")
