@@ -26,9 +26,13 @@ _SERVER = flags.DEFINE_string(
     "server", "http://localhost:8501", "http://HOST:PORT for REST, grpc://HOST:PORT for gRPC."
 )
 _SIGNATURE = flags.DEFINE_enum("signature", "serving_default", ["serving_default", "embed_bytes"], "Signature to run.")
-_PICTURES_PER_REQUEST = flags.DEFINE_integer("pictures_per_request", 32, "Maximum number of pictures per request.", lower_bound=1)
+_PICTURES_PER_REQUEST = flags.DEFINE_integer(
+    "pictures_per_request", 32, "Maximum number of pictures per request.", lower_bound=1
+)
 _SECONDS = flags.DEFINE_float("timeout_seconds", 10.0, "Time limit of an attempt, in seconds.", lower_bound=0.001)
-_ATTEMPTS = flags.DEFINE_integer("attempts", 4, "Maximum number of attempts while the server does not answer.", lower_bound=1)
+_ATTEMPTS = flags.DEFINE_integer(
+    "attempts", 4, "Maximum number of attempts while the server does not answer.", lower_bound=1
+)
 flags.declare_key_flag("model_name")
 
 

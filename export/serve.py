@@ -18,19 +18,29 @@ from semppl.export.serving.predictor import Limits, Predictor
 from semppl.programs import model_flags
 from semppl.programs.extras import require_extra
 
-_MODEL_BASE_PATH = flags.DEFINE_string("model_base_path", None, "Folder with the versions of the model; the newest is served.")
+_MODEL_BASE_PATH = flags.DEFINE_string(
+    "model_base_path", None, "Folder with the versions of the model; the newest is served."
+)
 _PORT = flags.DEFINE_integer(
     "port", 8500, "Port of gRPC on the loopback interface; 0: any free port.", lower_bound=0, upper_bound=2**16 - 1
 )
 _REST_API_PORT = flags.DEFINE_integer(
-    "rest_api_port", 8501, "Port of REST on the loopback interface; 0: any free port.", lower_bound=0, upper_bound=2**16 - 1
+    "rest_api_port",
+    8501,
+    "Port of REST on the loopback interface; 0: any free port.",
+    lower_bound=0,
+    upper_bound=2**16 - 1,
 )
 _POLL_SECONDS = flags.DEFINE_float(
-    "file_system_poll_wait_seconds", 1.0, "Interval between checks for a newer version, in seconds; 0 or less: only at the start."
+    "file_system_poll_wait_seconds",
+    1.0,
+    "Interval between checks for a newer version, in seconds; 0 or less: only at the start.",
 )
 _MAX_ROWS = flags.DEFINE_integer("max_rows", Limits.rows, "Maximum batch size of a request.")
 _MAX_BYTES = flags.DEFINE_integer("max_request_bytes", Limits.request_bytes, "Maximum size of a request, in bytes.")
-_MAX_AT_ONCE = flags.DEFINE_integer("max_at_once", Limits.at_once, "Maximum number of requests that are computed concurrently.")
+_MAX_AT_ONCE = flags.DEFINE_integer(
+    "max_at_once", Limits.at_once, "Maximum number of requests that are computed concurrently."
+)
 _WAIT_SECONDS = flags.DEFINE_float("wait_seconds", Limits.seconds, "Time limit of a request in the queue, in seconds.")
 
 
