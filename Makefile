@@ -6,7 +6,7 @@ RUN := TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart digits-seeds test test-slow lint format lock bazel-test clean
+.PHONY: help setup quickstart digits-seeds test test-slow lint format docs lock bazel-test clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 16
@@ -47,6 +47,9 @@ lint: $(INSTALLED)  ## ruff check, ruff format --check, mypy
 format: $(INSTALLED)  ## let ruff rewrite
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
+
+docs: $(INSTALLED)  ## build the documentation into build/site; a dead link fails
+	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 
 lock:  ## resolve requirements.in into requirements.lock (needs uv)
 	uv pip compile requirements.in --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -o requirements.lock

@@ -18,7 +18,7 @@ from semppl.benchmarks.rates import rates
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.images import NO_LABEL
 from semppl.data.pipeline import Pipeline
-from semppl.data.splits import load_data
+from semppl.data.splits import load_splits
 from semppl.data.streaming import StreamedImageSet
 
 _FOLDER = flags.DEFINE_string("picture_folder", None, "Folder of JPEG files.")
@@ -54,7 +54,7 @@ def main(argv: list[str]) -> None:
     sizes = {"batch_size": _BATCH_SIZE.value, "shrink": _SHRINK.value, "cache_dir": _CACHE_DIR.value}
     hyperparameters = settings(data=f"folder:{_FOLDER.value or ''}", **sizes)
     try:
-        pictures = load_data(hyperparameters).train
+        pictures = load_splits(hyperparameters).train
     except (ValueError, OSError) as error:
         raise app.UsageError(str(error)) from error
     if not isinstance(pictures, StreamedImageSet):

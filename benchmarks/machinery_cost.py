@@ -79,7 +79,7 @@ def model_and_inputs(
     labels[settings.labelled_batch_size :] = NO_LABEL
     groups = rng.permutation(10**6)[: settings.batch_size]
     batch = {"labels": tf.constant(labels), "groups": tf.constant(groups, tf.int64)}
-    views, batch_size = settings.views, settings.batch_size
+    views, batch_size = settings.num_views, settings.batch_size
     return model, embeddings(views, batch_size), embeddings(settings.large_views, batch_size), batch
 
 
@@ -97,7 +97,7 @@ def program(settings: Hyperparameters, replicas: int) -> hlo.hlo_pb2.HloModulePr
 
         return hlo.lower(
             step,
-            tf.TensorSpec([settings.views, rows, width]),
+            tf.TensorSpec([settings.num_views, rows, width]),
             tf.TensorSpec([settings.large_views, rows, width]),
             tf.TensorSpec([rows], tf.int32),
             tf.TensorSpec([rows], tf.int64),

@@ -97,7 +97,7 @@ def step(
         all_views / (3 * all_views + large) if parts > 1 else 0.0
     )  # forward once more, of forward and twice that back, and target
     each = max(flops / chip.flops, accessed / chip.memory_bandwidth) / chip.utilisation / images
-    sums = (norm_layers + 1) * settings.views * (3 if parts > 1 else 2) + norm_layers * large
+    sums = (norm_layers + 1) * settings.num_views * (3 if parts > 1 else 2) + norm_layers * large
     gathered = settings.batch_size * (4 * large * settings.embedding_width + 12)  # a label and an id in 12 bytes
     hops = 3 * (round(chips ** (1 / 3)) // 2)
     wait = chip.latency + chip.hop * hops

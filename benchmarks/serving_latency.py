@@ -13,6 +13,7 @@ asleep, and a call that is not counted; before that all must agree.
 """
 
 import concurrent.futures
+import functools
 import io
 import multiprocessing
 import os
@@ -66,10 +67,11 @@ def random_embedders(encoder: str, size: int, dtype: str = "float32") -> tuple[E
     for weight in network.weights:
         if weight.name.endswith(_BIASES):
             weight.assign(rng.normal(0, 0.05, weight.shape))
-    plain = Embedder(network, settings, embedding="projections")
+    embedder = functools.partial(Embedder, network, settings, embedding="projections", centre_crop=1.0)
+    plain = embedder()
     if dtype == "float32":
         return plain, plain
-    return plain, Embedder(network, settings, embedding="projections", dtype=dtype, fold=False)  # it has been folded
+    return plain, embedder(dtype=dtype, fold=False)  # it has been folded
 
 
 def networks(plain: Embedder, served: Embedder, folder: pathlib.Path) -> tuple[Network, dict[str, Network]]:

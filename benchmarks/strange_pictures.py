@@ -13,6 +13,7 @@ import tensorflow as tf
 from absl import app, flags
 from sklearn.metrics import roc_auc_score
 
+from semppl.configs.reading import ReadingSettings
 from semppl.data.sources import load_source
 from semppl.programs import model_flags
 
@@ -31,7 +32,7 @@ def picture_files(name: str, count: int) -> list[bytes]:
     if name == _NOISE:
         images = rng.integers(0, 256, (count, 32, 32, 3)).astype(np.uint8)
         return [tf.io.encode_png(image).numpy() for image in images]
-    source = load_source(name, data_dir=_SOURCE_DIR.value)
+    source = load_source(name, reading=ReadingSettings(data_dir=_SOURCE_DIR.value))
     test = source.test if source.test is not None else source.train
     chosen = rng.permutation(len(test.labels))[:count]
     parts = test.batches(lambda image: tf.image.convert_image_dtype(image, tf.uint8), batch_size=1, positions=chosen)

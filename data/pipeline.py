@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import tensorflow as tf
@@ -95,13 +95,13 @@ class Pipeline:
     @functools.cached_property
     def _gathered(self) -> Callable[[Row], Row]:
         """Makes views out of rows, from images in memory: crops them, and finishes them unless that is left to the device."""
-        images = cast(ImageSet, self.images)
+        images, views = cast(ImageSet, self.images), self.hyperparameters.views
         pixels = tf.constant(images.images)
         masks = None if images.masks is None else tf.constant(images.masks)
 
         @self._compiled
         def make(row: Row, pictures: tf.Tensor, background: tf.Tensor | None) -> Row:
-            crops = recipes.crop_views(pictures, seed=row["seeds"], masks=background, **self._view_settings)
+            crops = recipes.crop_views(pictures, views, seed=row["seeds"], masks=background)
             return self._finished(row | crops)
 
         def gather(row: Row) -> Row:
@@ -113,9 +113,10 @@ class Pipeline:
 
     def _streamed(self, images: StreamedImageSet, rows: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
         """Makes views out of rows, from pictures on disk: crops one by one, then batches that are finished."""
+        views = self.hyperparameters.views
 
         def crop(row: Row) -> Row:
-            crops = crop_picture(row["image"], seed=row["seeds"], mask=row.get("mask"), **self._view_settings)
+            crops = crop_picture(row["image"], views, seed=row["seeds"], mask=row.get("mask"))
             return {"positions": row["positions"], "seeds": row["seeds"], **crops}
 
         batches = images.map_pictures(rows.unbatch(), crop).batch(batch_size, drop_remainder=True)
@@ -139,11 +140,6 @@ class Pipeline:
         """Compiles for any but the shortest runs, where it would not pay: three times as fast as the plain graph."""
         compiled = self.hyperparameters.steps >= _WORTH_COMPILING
         return tf.function(function, jit_compile=compiled, autograph=False)
-
-    @property
-    def _view_settings(self) -> dict[str, Any]:
-        names = ("recipe", "large_views", "small_views", "large_size", "small_size", "mask_probability")
-        return {name: getattr(self.hyperparameters, name) for name in names}
 
     def _labelled(self, batch: Row) -> Row:
         """Replaces the positions by labels, ground truth and groups."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from semppl.configs.reading import ReadingSettings
 from semppl.data.files.cache import inspected_and_cached
 from semppl.data.files.decoding import Decoding
 from semppl.data.files.folder import Folder, list_folder
@@ -23,65 +24,49 @@ from semppl.data.streaming import StreamedImageSet
 
 
 @dataclasses.dataclass(frozen=True)
-class Reading:
-    """How files are read, of sources that read the user's own.
-
-    Attributes:
-        decoding: how picture files become pixels.
-        cache_dir: folder for decoded pictures; empty: they are decoded each time.
-        max_bad_fraction: share of the pictures that may be of no use, in 0..1.
-        image_feature: of `tf.train.Example`s, the picture file.
-        label_feature: its class, a number.
-        name_feature: its name; empty: it has none.
-        mask_feature: its mask, of a data set of tensorflow-datasets too; empty: it has none.
-    """
-
-    decoding: Decoding = dataclasses.field(default_factory=Decoding)
-    cache_dir: str = ""
-    max_bad_fraction: float = 0.01
-    image_feature: str = "image"
-    label_feature: str = "label"
-    name_feature: str = ""
-    mask_feature: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
 class Request:
-    """What a source is asked for.
+    """A data set to load.
 
     Attributes:
-        argument: what stands after its key.
-        flag: that names it, for errors.
-        data_dir: folder of prepared data, for sources that have one.
-        reading: for sources that read the user's own files.
+        argument: Text after the source's key.
+        flag: Name of the flag that asks for the data set, for errors.
+        reading: Where prepared data lie, and how files are read.
     """
 
     argument: str
-    flag: str = "data"
-    data_dir: str = ""
-    reading: Reading = dataclasses.field(default_factory=Reading)
+    flag: str
+    reading: ReadingSettings
 
 
-def load_source(spec: str, *, data_dir: str = "", flag: str = "data", reading: Reading | None = None) -> Source:
+def load_source(spec: str, *, flag: str = "data", reading: ReadingSettings | None = None) -> Source:
     """Loads a data set by name.
 
     Args:
-        spec: a key of SOURCES, or `KEY:ARGUMENT`, such as `tfds:cifar10`.
-        data_dir: folder of prepared data, for sources that have one.
-        flag: that names the data set, for errors.
-        reading: for sources that read the user's own files; None means the defaults.
+        spec: Key of SOURCES, or `KEY:ARGUMENT`, such as `tfds:cifar10`.
+        flag: Name of the flag that asks for the data set, for errors.
+        reading: Where prepared data lie, and how files are read; by default, as a run with default settings on RGB pictures.
 
     Returns:
-        The data, in the same order every time; in memory, unless its images are of many sizes.
+        The data, in the same order every time; in memory, unless the images are of many sizes.
 
     Raises:
-        ValueError: if there is no such data set, saying what there is.
+        ValueError: If there is no such data set; the message lists the sources.
     """
     key, _, argument = spec.partition(":")
     if key not in SOURCES or (key == "digits" and argument):
         how = "tfds:NAME[:SPLIT], folder:PATH[?labels=FILE.csv], folder:PATH?labels=folders, tfrecord:GLOB"
         raise ValueError(f"--{flag} must be one of {', '.join(SOURCES)} ({how}). Received: {spec}")
-    return SOURCES[key](Request(argument, flag, data_dir, reading or Reading()))
+    return SOURCES[key](Request(argument, flag, reading or ReadingSettings(channels=3)))
+
+
+def decoding_of(reading: ReadingSettings) -> Decoding:
+    """Returns how picture files are decoded."""
+    return Decoding(
+        channels=reading.channels,
+        max_pixels=reading.max_pixels,
+        keep_truncated=reading.truncated == "keep",
+        shrink=reading.shrink,
+    )
 
 
 def _digits(request: Request) -> Source:
@@ -120,14 +105,14 @@ def _tfrecord(request: Request) -> Source:
 
 def _examined(folder: Folder, request: Request) -> Source:
     """Leaves pictures where they are, but for those that cannot be used."""
-    reading = request.reading
-    if reading.decoding.channels not in (1, 3):
-        raise ValueError(f"--channels must be 1 or 3 to decode picture files. Received: {reading.decoding.channels}")
+    reading, decoding = request.reading, decoding_of(request.reading)
+    if decoding.channels not in (1, 3):
+        raise ValueError(f"--channels must be 1 or 3 to decode picture files. Received: {decoding.channels}")
     check = functools.partial(require_few_bad, folder, limit=reading.max_bad_fraction, flag=request.flag)
     if reading.cache_dir:
-        files, encoded = inspected_and_cached(folder, reading.decoding, reading.cache_dir, check=check)
+        files, encoded = inspected_and_cached(folder, decoding, reading.cache_dir, check=check)
     else:
-        files = PictureFiles(folder, inspect_folder(folder, reading.decoding), reading.decoding)
+        files = PictureFiles(folder, inspect_folder(folder, decoding), decoding)
         check(files.inspection)
         encoded = read_encoded(files)
     pictures, class_names = open_pictures(files, encoded)
@@ -139,7 +124,7 @@ def _tfds(request: Request) -> Source:
     import tensorflow_datasets as tfds
 
     name, split = _name_and_split(request.argument)
-    flag, data_dir, received = request.flag, request.data_dir, f"tfds:{request.argument}"
+    flag, data_dir, received = request.flag, request.reading.data_dir, f"tfds:{request.argument}"
     # A set that is not prepared is not looked for in the cloud: that takes minutes where there is no network.
     tfds.core.utils.gcs_utils._is_gcs_disabled = True
     try:

@@ -7,17 +7,41 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from semppl.configs.hyperparameters import Hyperparameters, held_out_share
+from semppl.configs.data import held_out_share
+from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.combination import joined, renumbered, with_labels
-from semppl.data.files.decoding import Decoding
 from semppl.data.images import NO_LABEL, Images, Source
-from semppl.data.sources import SOURCES, Reading, load_source
+from semppl.data.label_split import labels_of_run
+from semppl.data.sources import SOURCES, load_source
 
 _SHRUNK = ("folder:", "tfrecord:")
 
 
-def load_data(hyperparameters: Hyperparameters) -> Source:
-    """Loads the images of a run.
+@dataclasses.dataclass(frozen=True)
+class RunData:
+    """The data of a run.
+
+    Attributes:
+        source: Images of the splits, with every known label, and the names of the classes.
+        labels: `[n]` int32, the labels of the training images that the run sees; NO_LABEL where hidden.
+    """
+
+    source: Source
+    labels: np.ndarray
+
+
+def load_data(hyperparameters: Hyperparameters) -> RunData:
+    """Loads the images of a run, and hides the labels that it must not see.
+
+    Raises:
+        ValueError: If something that is asked for is not there, naming the flag.
+    """
+    source = load_splits(hyperparameters)
+    return RunData(source, labels_of_run(source, hyperparameters))
+
+
+def load_splits(hyperparameters: Hyperparameters) -> Source:
+    """Loads the images of a run with every known label.
 
     Classes are equal where their names are. What is held out has no image in training, nor one that shows the same thing.
 
@@ -101,16 +125,6 @@ def require_shrinkable(hyperparameters: Hyperparameters) -> None:
         )
 
 
-def decoding_of(hyperparameters: Hyperparameters) -> Decoding:
-    """Returns how a run decodes picture files."""
-    return Decoding(
-        channels=hyperparameters.channels,
-        max_pixels=hyperparameters.max_pixels,
-        keep_truncated=hyperparameters.truncated == "keep",
-        shrink=hyperparameters.shrink,
-    )
-
-
 def _rank(images: Images, position: int, draw: str) -> bytes:
     """A number that no library version or machine changes."""
     key = images.names[position] if images.names and images.names[position] else str(position)
@@ -119,17 +133,11 @@ def _rank(images: Images, position: int, draw: str) -> bytes:
 
 def _load(hyperparameters: Hyperparameters, flag: str) -> Source:
     """Loads what a flag names, as one source."""
-    reading = Reading(
-        decoding_of(hyperparameters),
-        hyperparameters.cache_dir,
-        hyperparameters.max_bad_fraction,
-        hyperparameters.image_feature,
-        hyperparameters.label_feature,
-        hyperparameters.name_feature,
-        hyperparameters.mask_feature if flag == "data" else "",  # backgrounds are removed in training only
-    )
+    reading = hyperparameters.reading
+    if flag != "data":  # masks are used in training only
+        reading = dataclasses.replace(reading, mask_feature="")
     specs = split_specs(getattr(hyperparameters, flag))
-    sources = [load_source(spec, data_dir=hyperparameters.data_dir, flag=flag, reading=reading) for spec in specs]
+    sources = [load_source(spec, flag=flag, reading=reading) for spec in specs]
     channels = [source.train.channels for source in sources]
     if len(set(channels)) > 1:
         told = ", ".join(f"{spec}: {count}" for spec, count in zip(specs, channels, strict=True))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from semppl.configs.views import ViewSettings
 from semppl.data.files.lost_pictures import naming_lost_pictures
 from semppl.data.views import randomness, recipes
 
@@ -109,16 +110,7 @@ def decode_picture(encoded: tf.Tensor, channels: int) -> tf.Tensor:
 
 
 def crop_picture(
-    image: tf.Tensor,
-    *,
-    seed: tf.Tensor,
-    recipe: str,
-    large_views: int,
-    small_views: int,
-    large_size: int,
-    small_size: int,
-    mask: tf.Tensor | None = None,
-    mask_probability: float = 0.1,
+    image: tf.Tensor, settings: ViewSettings, *, seed: tf.Tensor, mask: tf.Tensor | None = None
 ) -> dict[str, tf.Tensor]:
     """Does for one picture of any size what `recipes.crop_views` does for a batch of one size, with the same numbers.
 
@@ -127,14 +119,9 @@ def crop_picture(
 
     Args:
         image: `[H, W, C]` uint8, or float32 in [0, 1].
+        settings: Number and size of the views; the recipe must be one that only crops boxes.
         seed: `[2]` int32 or int64, of the picture and the step.
-        recipe: a key of `recipes.RECIPES`, one that crops boxes.
-        large_views: L.
-        small_views: S.
-        large_size: height and width of a large view.
-        small_size: height and width of a small view.
-        mask: `[H, W]` numbers, zero for background; None leaves backgrounds alone.
-        mask_probability: with which each large view, independently, loses its background.
+        mask: `[H, W]` numbers, zero on the background; None leaves backgrounds alone.
 
     Returns:
         `{"large": [L, large_size, large_size, C], "small": [S, small_size, small_size, C]}`, float32 in [0, 1].
@@ -142,9 +129,10 @@ def crop_picture(
     Raises:
         ValueError: if the recipe does more than to crop boxes.
     """
-    boxes_of(recipe)
+    boxes_of(settings.recipe)
     height, width = tf.unstack(tf.shape(image)[:2])
-    boxes, mirrored, bare = _plan(seed, height, width, recipe, large_views + small_views, mask_probability)
+    large_size, small_size, large_views = settings.large_size, settings.small_size, settings.large_views
+    boxes, mirrored, bare = _plan(seed, height, width, settings)
 
     def view(number: int, size: int) -> tf.Tensor:
         top, left, high, wide = tf.unstack(boxes[number])
@@ -159,7 +147,7 @@ def crop_picture(
         flipped = tf.cond(mirrored[number], lambda: tf.reverse(resized, [1]), lambda: resized)
         return tf.ensure_shape(flipped, [size, size, image.shape[-1]])
 
-    small = [view(large_views + number, small_size) for number in range(small_views)]
+    small = [view(large_views + number, small_size) for number in range(settings.small_views)]
     return {
         "large": tf.stack([view(number, large_size) for number in range(large_views)]),
         "small": tf.stack(small) if small else tf.zeros([0, small_size, small_size, image.shape[-1]]),
@@ -181,9 +169,9 @@ def boxes_of(recipe: str) -> recipes.Boxes:
 
 @tf.function(jit_compile=True, autograph=False)  # hundreds of tiny operations
 def _plan(
-    seed: tf.Tensor, height: tf.Tensor, width: tf.Tensor, recipe: str, count: int, mask_probability: float
+    seed: tf.Tensor, height: tf.Tensor, width: tf.Tensor, settings: ViewSettings
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Boxes `[V, 4]` int32, which views are mirrored `[V]`, and which lose their background `[V]`."""
-    seeds = randomness.split(seed[tf.newaxis], count)[:, 0]  # [V,2]
-    chosen, mirrored = boxes_of(recipe)(seeds, height, width)
-    return tf.cast(chosen, tf.int32), mirrored, recipes.loses_background(seeds, mask_probability)
+    seeds = randomness.split(seed[tf.newaxis], settings.num_views)[:, 0]  # [V,2]
+    chosen, mirrored = boxes_of(settings.recipe)(seeds, height, width)
+    return tf.cast(chosen, tf.int32), mirrored, recipes.loses_background(seeds, settings.mask_probability)

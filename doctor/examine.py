@@ -23,12 +23,13 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from semppl.configs.hyperparameters import Hyperparameters, held_out_share
+from semppl.configs.data import held_out_share
+from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.files.folder import list_folder
 from semppl.data.files.inspection import count_lost, inspect_folder, summary
 from semppl.data.images import NO_LABEL, Images, Source
-from semppl.data.label_split import labels_of_run
-from semppl.data.splits import decoding_of, load_data, split_specs
+from semppl.data.sources import decoding_of
+from semppl.data.splits import RunData, load_data, split_specs
 from semppl.doctor.duplicates import Prints, exact_duplicates, near_duplicates
 from semppl.doctor.page import page
 from semppl.programs import hyperparameter_flags, run_flags
@@ -49,7 +50,7 @@ _SIZES = (32, 48, 64, 96, 128, 224)
 _NEGATIVES = 40  # and half of a batch labelled: what did best, docs/results.md
 
 
-def examine(hyperparameters: Hyperparameters, *, trial_steps: int = 0) -> tuple[Report, Source | None]:
+def examine(hyperparameters: Hyperparameters, *, trial_steps: int = 0) -> tuple[Report, RunData | None]:
     """Looks at everything that a run would read.
 
     Args:
@@ -71,12 +72,12 @@ def examine(hyperparameters: Hyperparameters, *, trial_steps: int = 0) -> tuple[
                 f"{folder['path']}: {bad:.1%} of the pictures cannot be used; --max_bad_fraction={limit} stops the run",
             )
     try:
-        source = load_data(dataclasses.replace(hyperparameters, max_bad_fraction=1.0))
-        visible = labels_of_run(source, hyperparameters)
+        data = load_data(dataclasses.replace(hyperparameters, max_bad_fraction=1.0))
     except (ValueError, OSError) as error:
         _stop(report, str(error))
         return report, None
-    parts = _parts(source, visible)
+    source, visible = data.source, data.labels
+    parts = _parts(data)
     report["parts"] = {name: len(part) for name, part in parts.items()}
     report["classes"] = _classes(source, visible)
     _judge_classes(report)
@@ -84,7 +85,19 @@ def examine(hyperparameters: Hyperparameters, *, trial_steps: int = 0) -> tuple[
     report["suggestions"] = _suggestions(report, source)
     if trial_steps and report["parts"].get("labelled"):
         report["trial"] = _trial(report, hyperparameters, trial_steps, len(source.train))
-    return report, source
+    return report, data
+
+
+def examine_into(
+    folder: pathlib.Path, hyperparameters: Hyperparameters, *, trial_steps: int = 0
+) -> tuple[Report, RunData | None]:
+    """Examines the data of a run, and writes `doctor.json` and `doctor.html` into a folder; otherwise as `examine`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    report, data = examine(hyperparameters, trial_steps=trial_steps)
+    (folder / "doctor.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    parts, class_names = (_parts(data), data.source.class_names) if data else ({}, ())
+    (folder / "doctor.html").write_text(page(report, parts, class_names), encoding="utf-8")
+    return report, data
 
 
 def _stop(report: Report, text: str) -> None:
@@ -108,7 +121,9 @@ def _folders(hyperparameters: Hyperparameters) -> list[Report]:
                 folder = list_folder(argument, flag=flag)
             except ValueError:  # load_data says so too
                 continue
-            inspection = inspect_folder(folder, decoding_of(hyperparameters), cache_dir=hyperparameters.cache_dir)
+            inspection = inspect_folder(
+                folder, decoding_of(hyperparameters.reading), cache_dir=hyperparameters.cache_dir
+            )
             shorter = inspection.sizes[inspection.usable].min(1)
             bad = np.flatnonzero(~inspection.usable)
             found.append(
@@ -134,10 +149,11 @@ def _quantiles(values: np.ndarray) -> list[int]:
     return [int(value) for value in np.quantile(values, [0, 0.5, 1])] if len(values) else [0, 0, 0]
 
 
-def _parts(source: Source, visible: np.ndarray) -> dict[str, Images]:
+def _parts(data: RunData) -> dict[str, Images]:
     """Splits the images by what they are for."""
     parts: dict[str, Images] = {}
-    for name, chosen in (("labelled", visible != NO_LABEL), ("unlabelled", visible == NO_LABEL)):
+    source = data.source
+    for name, chosen in (("labelled", data.labels != NO_LABEL), ("unlabelled", data.labels == NO_LABEL)):
         if chosen.any():
             parts[name] = source.train.select(np.flatnonzero(chosen))
     for name in ("validation", "test"):
@@ -286,15 +302,10 @@ def main(argv: list[str]) -> int:
     """
     del argv
     folder = pathlib.Path(run_flags.WORKDIR.value)
-    hyperparameters = hyperparameters_from_flags()
-    folder.mkdir(parents=True, exist_ok=True)
-    report, source = examine(hyperparameters, trial_steps=_TRIAL_STEPS.value)
-    (folder / "doctor.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    parts = _parts(source, labels_of_run(source, hyperparameters)) if source else {}
-    (folder / "doctor.html").write_text(page(report, parts, source.class_names if source else ()), encoding="utf-8")
+    report, data = examine_into(folder, hyperparameters_from_flags(), trial_steps=_TRIAL_STEPS.value)
     for problem in report["problems"]:
         print(f"{'stops the run' if problem['stops'] else 'look at'}: {problem['text']}")
-    if source:
+    if data:
         counts = ", ".join(f"{count} {part}" for part, count in report["parts"].items())
         print(f"{counts}; {len(report['classes'])} classes")
         print("suggested: " + " ".join(f"--{name}={value}" for name, value in report["suggestions"].items()))

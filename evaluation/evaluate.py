@@ -18,22 +18,21 @@ import tensorflow as tf
 from absl import flags
 
 from semppl.data.images import NO_LABEL, ImageSet
-from semppl.data.label_split import labels_of_run
 from semppl.data.splits import load_data
-from semppl.evaluation.features import embed
+from semppl.evaluation.features import embed, preparation_of
 from semppl.evaluation.logistic_regression import logistic_regression_classes
 from semppl.evaluation.nearest_neighbours import nearest_neighbour_classes
-from semppl.layers.inputs.preparation import inference_preparation
 from semppl.programs import run_flags
 from semppl.runs import checkpoints
 
+SPLITS = ("test", "validation")
 Function = Callable[[tf.Tensor], tf.Tensor]
 Measured = dict[str, dict[str, float]]
 """Representation → evaluator → a measure in 0..1."""
 
 _NEIGHBOURS = flags.DEFINE_integer("k", 1, "Neighbours that vote.", lower_bound=1)
 _EVALUATORS = flags.DEFINE_list("evaluators", None, "Which to run, with commas between; by default all.")
-_SPLIT = flags.DEFINE_enum("split", "test", ["test", "validation"], "Images to judge by, of those that the run names.")
+_SPLIT = flags.DEFINE_enum("split", "test", SPLITS, "Images to judge by, of those that the run names.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,22 +108,26 @@ def evaluate(
     Raises:
         ValueError: if there is no run, no checkpoint, no such evaluator, or no image to judge by.
     """
+    if k < 1:
+        raise ValueError(f"--k must be a positive integer. Received: {k}")
+    if split not in SPLITS:
+        raise ValueError(f"--split must be one of {', '.join(SPLITS)}. Received: {split}")
     unknown = set(evaluators) - set(EVALUATORS)
     if unknown:
         raise ValueError(f"--evaluators must be of {', '.join(EVALUATORS)}. Received: {', '.join(sorted(unknown))}")
     hyperparameters, network, step = checkpoints.load_online(workdir)
     try:
-        source = load_data(hyperparameters)
+        data = load_data(hyperparameters)
     except ValueError as error:
         told = f"as {workdir}/hyperparameters.json has it; with other data, train or import into another folder"
         raise ValueError(f"{error} ({told})") from error
+    source, labels = data.source, data.labels
     held_out = source.held_out(split)
     judged = np.flatnonzero(held_out.labels != NO_LABEL)
     if not len(judged):
         raise ValueError(f"--{split} must have labels to judge by. Received: {len(held_out)} images, none with a label")
     truth = held_out.labels[judged]
-    labels = labels_of_run(source, hyperparameters)
-    prepare = inference_preparation(hyperparameters.recipe, hyperparameters.large_size)
+    prepare = preparation_of(hyperparameters)
     representations: dict[str, tuple[Function, Function]] = {
         "raw_pixels": (_identity, _flat_pixels),
         "features": (prepare, network.features),

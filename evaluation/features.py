@@ -5,7 +5,16 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.images import Images
+from semppl.data.views.recipes import find_recipe
+from semppl.layers.inputs.preparation import inference_preparation
+
+
+def preparation_of(hyperparameters: Hyperparameters) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Returns the preparation of images on which a run's encoder is evaluated."""
+    centre_crop = find_recipe(hyperparameters.recipe).centre_crop
+    return inference_preparation(hyperparameters.large_size, centre_crop=centre_crop)
 
 
 def embed(

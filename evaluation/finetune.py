@@ -18,9 +18,8 @@ import tensorflow as tf
 from absl import flags
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.data.images import NO_LABEL, Source
-from semppl.data.label_split import labels_of_run
-from semppl.data.splits import load_data
+from semppl.data.images import NO_LABEL
+from semppl.data.splits import RunData, load_data
 from semppl.evaluation.protocols import PROTOCOLS, TRANSFER, Report, Task, train_classifier, transfer_features
 from semppl.programs import run_flags
 from semppl.runs import checkpoints
@@ -81,13 +80,14 @@ def finetune(
     if not 0 < held_out_share < 1:
         raise ValueError(f"--held_out_share must be in (0, 1). Received: {held_out_share}")
     hyperparameters, network, step = checkpoints.load_online(workdir)
-    source, labels = _load(hyperparameters, protocol, target_data, target_test, target_data_dir)
+    data = _load(hyperparameters, protocol, target_data, target_test, target_data_dir)
+    source = data.source
     test = source.held_out("test")
     judged = test.select(np.flatnonzero(test.labels != NO_LABEL))
     if not len(judged):
         flag = "target_test" if target_data else "test"
         raise ValueError(f"--{flag} must have labels to judge by. Received: {len(test)} images, none with a label")
-    images = source.train.select(np.flatnonzero(labels != NO_LABEL))
+    images = source.train.select(np.flatnonzero(data.labels != NO_LABEL))
     classes = len(source.class_names)
     task = Task(hyperparameters, network, images, judged, classes, batch_size, held_out_share, seed)
     if protocol == TRANSFER:
@@ -103,35 +103,25 @@ def finetune(
     return report
 
 
-def _load(
-    hyperparameters: Hyperparameters, protocol: str, data: str, test: str, data_dir: str
-) -> tuple[Source, np.ndarray]:
+def _load(hyperparameters: Hyperparameters, protocol: str, data: str, test: str, data_dir: str) -> RunData:
     """Loads the images and the labels that a protocol may use."""
-    if not data:
-        source = load_data(hyperparameters)
-        own = protocol == "semi_supervised"
-        return source, labels_of_run(source, hyperparameters) if own else source.train.labels
     if protocol == "semi_supervised":
-        raise ValueError(
-            f"--target_data must be empty: {protocol} uses the labelled images of the run. Received: {data}"
-        )
-    source = load_data(
-        dataclasses.replace(
-            hyperparameters,
-            data=data,
-            test=test,
-            validation="",
-            data_dir=data_dir or hyperparameters.data_dir,
-            labels_per_class=0,
-            label_fraction=1.0,
-            label_list="",
-            mask_feature="",
-        )
-    )
-    if source.train.channels != hyperparameters.channels:
+        if data:
+            raise ValueError(
+                f"--target_data must be empty: {protocol} uses the labelled images of the run. Received: {data}"
+            )
+        return load_data(hyperparameters)
+    every_label = dataclasses.replace(hyperparameters, labels_per_class=0, label_fraction=1.0, label_list="")
+    if not data:
+        return load_data(every_label)
+    data_dir = data_dir or hyperparameters.data_dir
+    target = dataclasses.replace(every_label, data=data, test=test, validation="", data_dir=data_dir, mask_feature="")
+    loaded = load_data(target)
+    channels = loaded.source.train.channels
+    if channels != hyperparameters.channels:
         allowed = f"of {hyperparameters.channels} channels, as the run's images"
-        raise ValueError(f"--target_data must be {allowed}. Received: {data}, of {source.train.channels}")
-    return source, source.train.labels
+        raise ValueError(f"--target_data must be {allowed}. Received: {data}, of {channels}")
+    return loaded
 
 
 def _numbers(flag: flags.FlagHolder) -> list[float]:

@@ -16,8 +16,7 @@ from semppl.data.pipeline import Pipeline
 from semppl.data.splits import hold_out
 from semppl.evaluation import transfer
 from semppl.evaluation.classifier_training import ClassifierTraining
-from semppl.evaluation.features import embed
-from semppl.layers.inputs.preparation import inference_preparation
+from semppl.evaluation.features import embed, preparation_of
 from semppl.layers.networks import OnlineNetwork
 
 Report = dict[str, Any]
@@ -91,8 +90,7 @@ class Task:
 
     def mapped(self, function: Callable[[tf.Tensor], tf.Tensor], images: Images) -> np.ndarray:
         """Runs a network over images as they are tested: `[n, …]`."""
-        settings = self.hyperparameters
-        return embed(function, images, prepare=inference_preparation(settings.recipe, settings.large_size))
+        return embed(function, images, prepare=preparation_of(self.hyperparameters))
 
 
 def train_classifier(task: Task, protocol: Protocol) -> Report:

@@ -18,8 +18,7 @@ from sklearn.manifold import TSNE
 
 from semppl.data.images import NO_LABEL
 from semppl.data.splits import load_data
-from semppl.evaluation.features import embed
-from semppl.layers.inputs.preparation import inference_preparation
+from semppl.evaluation.features import embed, preparation_of
 from semppl.layers.networks import OnlineNetwork
 from semppl.programs import model_flags, run_flags
 from semppl.runs import checkpoints
@@ -45,11 +44,11 @@ def embed_test_images(workdir: str | pathlib.Path) -> tuple[np.ndarray, np.ndarr
     settings, trained, _ = checkpoints.load_online(workdir)
     tf.keras.utils.set_random_seed(settings.seed)
     initial = OnlineNetwork(**settings.network)
-    test = load_data(settings).held_out("test")
+    test = load_data(settings).source.held_out("test")
     positions = np.flatnonzero(test.labels != NO_LABEL)
     if not len(positions):
         raise ValueError(f"--workdir must be a run whose test images have labels. Received: {workdir}")
-    prepare = inference_preparation(settings.recipe, settings.large_size)
+    prepare = preparation_of(settings)
     before, after = (
         embed(network.project, test, prepare=prepare, positions=positions) for network in (initial, trained)
     )

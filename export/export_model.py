@@ -11,7 +11,7 @@ import pathlib
 import shlex
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from semppl.programs import quiet  # before TensorFlow
@@ -24,7 +24,7 @@ import semppl
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export.memory.calibration import CALIBRATION_SETS, CalibrationSettings
 from semppl.export.memory.evidence import Evidence, summary
-from semppl.export.memory.run_images import RunImages
+from semppl.export.memory.run_images import RunImages, centre_crop_of
 from semppl.export.model.assets import EVIDENCE, write_assets
 from semppl.export.model.embedder import Embedder
 from semppl.export.model.inference_network import DTYPES
@@ -82,6 +82,19 @@ _FINE_TUNABLE = flags.DEFINE_boolean(
 )
 DATA_LICENCE = "see the data set"
 _DATA_LICENCE = flags.DEFINE_string("data_licence", DATA_LICENCE, "Licence of the pictures, for the model card.")
+_SETTINGS = (
+    _EMBEDDING,
+    _EMBEDDING_DIMS,
+    _DTYPE,
+    _MEMORY,
+    _NUM_NEIGHBOURS,
+    _CALIBRATE_ON,
+    _TARGET_RISK,
+    _TARGET_COVERAGE,
+    _SET_COVERAGE,
+    _FINE_TUNABLE,
+    _DATA_LICENCE,
+)
 
 
 def export(
@@ -121,7 +134,9 @@ def export(
     """
     with new_version(export_dir, flag="--export_dir") as folder:
         hyperparameters, network, step = checkpoints.load_online(workdir)
-        embedder_of = functools.partial(Embedder, network, hyperparameters, embedding=embedding)
+        embedder_of = functools.partial(
+            Embedder, network, hyperparameters, embedding=embedding, centre_crop=centre_crop_of(hyperparameters)
+        )
         embedder = embedder_of(dims=embedding_dims, dtype=dtype)
         card = _describe(workdir, hyperparameters, step, data_licence) | {
             "command": command,
@@ -189,57 +204,62 @@ def _describe(
     }
 
 
-def _check_flags() -> None:
-    """Checks that every flag on the command line has an effect."""
-    present = {name: flags.FLAGS[name].value for name in flags.FLAGS if flags.FLAGS[name].present}
-    if present.get("fine_tunable") and _DTYPE.value != "float32":
-        raise ValueError(f"--fine_tunable must come with --dtype=float32. Received: --dtype={_DTYPE.value}")
-    remembers, why = _MEMORY.value, "--nomemory"
+def export_with(
+    workdir: str | pathlib.Path, export_dir: str | pathlib.Path, settings: Mapping[str, Any], *, command: str = ""
+) -> dict[str, Any]:
+    """Exports with settings by the names of the flags, and refuses those that would have no effect.
+
+    Args:
+        workdir: Folder of the run.
+        export_dir: Folder to write.
+        settings: Values of the flags that are set, by name.
+        command: Command line, for the model card.
+
+    Returns:
+        The model card.
+
+    Raises:
+        ValueError: as `export` does, or if a setting would have no effect.
+    """
+    _require_effect(workdir, settings)
+    calibration = {name: settings[name] for name in _CALIBRATION if name in settings}
+    rest = {name: value for name, value in settings.items() if name not in _CALIBRATION}
+    if calibration.get("target_coverage") is not None:
+        calibration = {"target_risk": 0.0} | calibration
+    return export(workdir, export_dir, **rest, calibration_settings=CalibrationSettings(**calibration), command=command)
+
+
+_CALIBRATION = ("calibrate_on", "target_risk", "target_coverage", "set_coverage")
+
+
+def _require_effect(workdir: str | pathlib.Path, settings: Mapping[str, Any]) -> None:
+    """Refuses settings that would have no effect."""
+    dtype = settings.get("dtype", "float32")
+    if settings.get("fine_tunable") and dtype != "float32":
+        raise ValueError(f"--fine_tunable must come with --dtype=float32. Received: --dtype={dtype}")
+    remembers, why = settings.get("memory"), "--nomemory"
     if remembers is None:
         remembers, why = (
-            checkpoints.has_labelled_queue(run_flags.WORKDIR.value),
+            checkpoints.has_labelled_queue(workdir),
             "a run without a queue of labels, and no --memory",
         )
-    targets = ("target_risk", "target_coverage", "set_coverage")
-    aims = [f"--{name}={present[name]}" for name in targets if name in present]
-    if aims and _CALIBRATE_ON.value == "nothing":
+    aims = [
+        f"--{name}={settings[name]}" for name in ("target_risk", "target_coverage", "set_coverage") if name in settings
+    ]
+    if aims and settings.get("calibrate_on") == "nothing":
         raise ValueError(f"{aims[0]} must come with something to calibrate on. Received: --calibrate_on=nothing")
-    aims += [f"--{name}={present[name]}" for name in ("calibrate_on", "num_neighbours") if name in present]
+    aims += [f"--{name}={settings[name]}" for name in ("calibrate_on", "num_neighbours") if name in settings]
     if aims and not remembers:
         raise ValueError(f"{aims[0]} must come with a memory. Received: {why}")
-
-
-def _calibration_settings_from_flags() -> CalibrationSettings:
-    risk, coverage = _TARGET_RISK.value, _TARGET_COVERAGE.value
-    if risk is None and coverage is None:
-        risk = CalibrationSettings.target_risk
-    return CalibrationSettings(
-        calibrate_on=_CALIBRATE_ON.value,
-        target_risk=risk or 0.0,
-        target_coverage=coverage or 0.0,
-        set_coverage=_SET_COVERAGE.value,
-    )
 
 
 @quiet.program
 def main(argv: list[str]) -> int:
     """Exports the run that the flags name; returns the exit code."""
     del argv
-    _check_flags()
+    settings = {flag.name: flag.value for flag in _SETTINGS if not flags.FLAGS[flag.name].using_default_value}
     command = shlex.join(["python", "-m", "semppl.export.export_model", *sys.argv[1:]])
-    card = export(
-        run_flags.WORKDIR.value,
-        str(_EXPORT_DIR.value),
-        embedding=_EMBEDDING.value,
-        embedding_dims=_EMBEDDING_DIMS.value,
-        dtype=_DTYPE.value,
-        memory=_MEMORY.value,
-        num_neighbours=_NUM_NEIGHBOURS.value,
-        calibration_settings=_calibration_settings_from_flags(),
-        fine_tunable=_FINE_TUNABLE.value,
-        data_licence=_DATA_LICENCE.value,
-        command=command,
-    )
+    card = export_with(run_flags.WORKDIR.value, str(_EXPORT_DIR.value), settings, command=command)
     signatures = "serving_default = embed_bytes, embed_images"
     if "memory" in card:
         print(summary(card["memory"]))

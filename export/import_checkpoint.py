@@ -32,7 +32,7 @@ _SOURCE = flags.DEFINE_string(
 _DEFAULTS: dict[str, Any] = {"data": "tfds:imagenet2012", "recipe": "imagenet", "large_size": 224}
 _COLOURS = 3  # every supported checkpoint was trained on RGB
 _LABELS = ("labels_per_class", "label_fraction", "label_list")
-_SETTINGS = {
+SETTINGS = {
     "data": "by default tfds:imagenet2012",
     "data_dir": "by default none",
     **dict.fromkeys(_LABELS, "by default every image has its label"),
@@ -123,12 +123,12 @@ def _define_settings() -> None:
         tuple: flags.DEFINE_list,
     }
     for field in dataclasses.fields(Hyperparameters):
-        if field.name in _SETTINGS:
-            define[type(field.default)](field.name, None, f"{field.metadata['help']} ({_SETTINGS[field.name]})")
+        if field.name in SETTINGS:
+            define[type(field.default)](field.name, None, f"{field.metadata['help']} ({SETTINGS[field.name]})")
 
 
 def _settings_from_flags() -> dict[str, Any]:
-    settings = {name: flags.FLAGS[name].value for name in _SETTINGS if flags.FLAGS[name].value is not None}
+    settings = {name: flags.FLAGS[name].value for name in SETTINGS if flags.FLAGS[name].value is not None}
     for name, value in settings.items():
         if isinstance(value, list):
             try:

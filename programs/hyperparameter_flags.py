@@ -19,18 +19,19 @@ _DEFINE: dict[type, Callable[..., Any]] = {
 _READING = ("data", "data_dir", "image_feature", "label_feature", "name_feature", "max_pixels")
 
 
-def _define_hyperparameter_flags() -> None:
-    """Defines one flag per hyper-parameter, listed by group under --helpfull."""
-    for field in dataclasses.fields(Hyperparameters):
-        group, meaning = field.metadata["group"], field.metadata["help"]
+def define_flags(record: type, flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines one flag per field of a dataclass, listed by the field's group under --helpfull."""
+    for field in dataclasses.fields(record):
+        meaning = "[{group}] {help}".format_map(field.metadata) if field.metadata else ""
         if isinstance(field.default, tuple):
-            flags.DEFINE_list(field.name, [str(value) for value in field.default], f"[{group}] {meaning}")
+            default = [str(value) for value in field.default]
+            flags.DEFINE_list(field.name, default, meaning, flag_values=flag_values)
         else:
-            _DEFINE[type(field.default)](field.name, field.default, f"[{group}] {meaning}")
+            _DEFINE[type(field.default)](field.name, field.default, meaning, flag_values=flag_values)
 
 
 # Here, because two modules that define the same flag cannot be imported together.
-_define_hyperparameter_flags()
+define_flags(Hyperparameters)
 
 
 def hyperparameters_from_flags() -> Hyperparameters:
@@ -39,9 +40,18 @@ def hyperparameters_from_flags() -> Hyperparameters:
     Raises:
         ValueError: if a value is not allowed, in one line that names the flag.
     """
+    return Hyperparameters(**values_of_flags(Hyperparameters, flags.FLAGS))
+
+
+def values_of_flags(record: type, flag_values: flags.FlagValues) -> dict[str, Any]:
+    """Returns the values of the flags that `define_flags` defined, by name.
+
+    Raises:
+        ValueError: if a flag that lists numbers holds something else, in one line that names the flag.
+    """
     values: dict[str, Any] = {}
-    for field in dataclasses.fields(Hyperparameters):
-        value: Any = flags.FLAGS[field.name].value
+    for field in dataclasses.fields(record):
+        value: Any = flag_values[field.name].value
         if isinstance(field.default, tuple):
             try:
                 value = tuple(float(part) for part in value)
@@ -50,7 +60,7 @@ def hyperparameters_from_flags() -> Hyperparameters:
                     f"--{field.name} must be numbers with commas between. Received: {','.join(value)}"
                 ) from None
         values[field.name] = value
-    return Hyperparameters(**values)
+    return values
 
 
 def data_from_flags() -> dict[str, Any]:

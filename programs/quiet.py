@@ -1,12 +1,13 @@
 """Keeps programs quiet: each imports this before TensorFlow; what its user can mend is told in a line."""
 
+import contextlib
 import errno
 import functools
 import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from absl import app, flags
@@ -19,6 +20,18 @@ def hush() -> None:
     """Lets libraries log warnings at least, TensorFlow's Python only errors."""
     absl_logging.set_verbosity(absl_logging.WARNING)  # tensorflow-datasets, for one, tells where it looked in vain
     logging.getLogger("tensorflow").setLevel("ERROR")  # of slow callbacks, assets, variables that nobody asked for
+
+
+@contextlib.contextmanager
+def hushed() -> Iterator[None]:
+    """Hushes libraries for a while, and leaves the log levels as they were."""
+    former = absl_logging.get_verbosity(), logging.getLogger("tensorflow").level
+    hush()
+    try:
+        yield
+    finally:
+        absl_logging.set_verbosity(former[0])
+        logging.getLogger("tensorflow").setLevel(former[1])
 
 
 def program(main: Callable[[list[str]], int]) -> Callable[[list[str]], int]:

@@ -10,6 +10,7 @@ import pathlib
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -17,6 +18,8 @@ import tensorflow as tf
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.layers.labels import NO_LABEL
 from semppl.layers.networks import OnlineNetwork
+
+_SETTINGS = "hyperparameters.json"
 
 
 def write_atomically(path: pathlib.Path, text: str) -> None:
@@ -99,10 +102,8 @@ def _locked(workdir: pathlib.Path) -> Iterator[None]:
 
 
 def _compare_or_write(workdir: pathlib.Path, hyperparameters: Hyperparameters) -> None:
-    path = workdir / "hyperparameters.json"
-    if not path.exists():
-        with writing_to(workdir):
-            write_atomically(path, hyperparameters.to_json())
+    if not (workdir / _SETTINGS).exists():
+        _write_settings(workdir, hyperparameters)
         return
     differences = Hyperparameters.load(workdir).differences(hyperparameters)
     if differences:
@@ -110,6 +111,25 @@ def _compare_or_write(workdir: pathlib.Path, hyperparameters: Hyperparameters) -
         raise ValueError(
             f"--workdir must hold a run with the same settings, or none. Received: {workdir}, which differs in {told}"
         )
+
+
+def record_paths(workdir: pathlib.Path, hyperparameters: Hyperparameters) -> None:
+    """Writes the settings again if paths have changed, so that evaluation and export find the data where they lie now.
+
+    Args:
+        workdir: Folder of the run, opened, whose data are those that the run began with.
+        hyperparameters: Settings that differ from the run's in paths at most.
+
+    Raises:
+        NotWritten: If the disk is full.
+    """
+    if Hyperparameters.load(workdir) != hyperparameters:
+        _write_settings(workdir, hyperparameters)
+
+
+def _write_settings(workdir: pathlib.Path, hyperparameters: Hyperparameters) -> None:
+    with writing_to(workdir):
+        write_atomically(workdir / _SETTINGS, hyperparameters.to_json())
 
 
 def describe_data(names: Sequence[str], labels: np.ndarray) -> dict[str, int | str]:
@@ -297,3 +317,9 @@ def write_done(workdir: pathlib.Path, step: int, checkpoint: str) -> str:
     with writing_to(workdir):
         write_atomically(workdir / "done.json", json.dumps({"step": step, "weights_sha256": digest}, indent=2) + "\n")
     return digest
+
+
+def read_done(workdir: str | pathlib.Path) -> dict[str, Any]:
+    """Reads `done.json` of a finished run."""
+    done: dict[str, Any] = json.loads((pathlib.Path(workdir) / "done.json").read_text())
+    return done

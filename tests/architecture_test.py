@@ -9,6 +9,7 @@ import dataclasses
 import os
 import pathlib
 import re
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 
@@ -46,8 +47,10 @@ MAY_IMPORT = {  # a folder, or a room of one; never a single file
     "experiments": set(FOLDERS) - {"benchmarks", "tests"},
     "benchmarks": set(FOLDERS) - {"tests"},
     "tests": set(FOLDERS),
+    "semppl": set(FOLDERS) - {"benchmarks", "experiments", "tests"},  # the door: lazily, see the_door_imports_lazily
 }
-MAY_IMPORT_PROGRAMS = {"benchmarks", "experiments", "tests"}
+MAY_IMPORT_PROGRAMS = {"benchmarks", "experiments", "semppl", "tests"}
+DOOR = ("doctor", "evaluate", "export", "load", "pretrain")
 MAX_MODULES = 12
 COLLECTIVES = "layers/collectives.py"
 # What several entry points define, once.
@@ -56,6 +59,7 @@ SHARED_FLAGS = (
     "programs/run_flags.py",
     "programs/hyperparameter_flags.py",
     "programs/model_flags.py",
+    "programs/presets.py",
 )
 MAX_ADDONS_FILES = 4
 MACHINE = re.compile(
@@ -125,6 +129,37 @@ def programs_are_started_not_imported(source: Source) -> Iterator[str]:
 def is_program(path: str) -> bool:
     file = ROOT / path
     return path.count("/") == 1 and file.is_file() and "\ndef main(" in file.read_text(encoding="utf-8")
+
+
+def the_door_imports_lazily(source: Source) -> Iterator[str]:
+    """`import semppl` takes the standard library alone, so that it is quick and every target of Bazel has it."""
+    if source.folder != "semppl":
+        return
+    tree = ast.parse(source.text)
+    lazy = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) or _is_type_checking(node)]
+    inside = {id(child) for node in lazy for child in ast.walk(node)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom) and id(node) not in inside:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or "."]
+            for name in names:
+                if name.split(".")[0] not in sys.stdlib_module_names:
+                    yield f"{node.lineno}: import {name} in the function that needs it"
+
+
+def _is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+def the_door_opens_outwards(source: Source) -> Iterator[str]:
+    """Code imports what it needs by its name; through the door it would reach the floors above."""
+    if source.folder in ("semppl", "tests"):
+        return
+    for line, name in source.imports():
+        if name in {f"semppl.{function}" for function in DOOR}:
+            yield f"{line}: only users and tests import {name}"
+    for node in source.nodes():
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {f"semppl.{function}" for function in DOOR}:
+            yield f"{node.lineno}: only users and tests call {ast.unparse(node.func)}"
 
 
 def imports_name_semppl(source: Source) -> Iterator[str]:
@@ -228,7 +263,7 @@ def missing_init_files(root: pathlib.Path) -> Iterator[str]:
 
 
 def python_sources() -> Iterator[Source]:
-    yield from (source for source in text_files() if source.path.endswith(".py") and source.folder in FOLDERS)
+    yield from (source for source in text_files() if source.path.endswith(".py") and source.folder in MAY_IMPORT)
 
 
 def text_files() -> Iterator[Source]:
@@ -255,6 +290,8 @@ def text_files() -> Iterator[Source]:
 RULES_FOR_CODE: tuple[Callable[[Source], Iterator[str]], ...] = (
     imports_go_one_way,
     programs_are_started_not_imported,
+    the_door_imports_lazily,
+    the_door_opens_outwards,
     imports_name_semppl,
     addons_imports_say_what_replaces_them,
     collectives_stand_in_one_module,
@@ -293,7 +330,7 @@ class ArchitectureTest(parameterized.TestCase):
         self.assertEmpty(list(missing_init_files(ROOT)))
 
     def test_every_folder_is_read(self):
-        self.assertCountEqual({source.folder for source in python_sources()}, FOLDERS)
+        self.assertCountEqual({source.folder for source in python_sources()}, [*FOLDERS, "semppl"])
 
 
 _HUSHED = "@quiet.program\ndef main(argv):\n    pass"
@@ -320,6 +357,12 @@ class RulesCanBeBrokenTest(parameterized.TestCase):
         (programs_are_started_not_imported, "export/model/a.py", "from semppl.export import search"),
         (programs_are_started_not_imported, "export/collections/a.py", "from semppl.export.index import build_index"),
         (programs_are_started_not_imported, "export/search.py", "from semppl.export.index import build_index"),
+        (imports_go_one_way, "semppl/__init__.py", "def f():\n    from semppl.experiments import quickstart"),
+        (the_door_imports_lazily, "semppl/__init__.py", "import numpy as np"),
+        (the_door_imports_lazily, "semppl/__init__.py", "from semppl.export import model"),
+        (the_door_imports_lazily, "semppl/__init__.py", "class A:\n    import tensorflow as tf"),
+        (the_door_opens_outwards, "layers/a.py", "from semppl import pretrain"),
+        (the_door_opens_outwards, "trainers/a.py", "import semppl\nsemppl.export('run', 'served/1')"),
         (imports_name_semppl, "tests/a_test.py", "from losses import info_nce"),
         (imports_name_semppl, "layers/a.py", "import losses.info_nce"),
         (imports_name_semppl, "layers/a.py", "from . import queue"),

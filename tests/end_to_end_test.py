@@ -104,13 +104,13 @@ class EndToEndTest(tf.test.TestCase):
         answer = self.embed_elsewhere(self.folder / "served" / "1", images, pictures)
 
         _, network, _ = checkpoints.load_online(workdir)
-        expected = network.project(inference_preparation("digits", 8)(images))
+        expected = network.project(inference_preparation(8, centre_crop=1.0)(images))
         self.assertAllClose(answer["images"], expected, atol=1e-5)
         self.assertAllClose(np.linalg.norm(answer["pictures"], axis=-1), np.ones(3), atol=1e-5)
         self.assertAllClose(answer["pictures"][:2], network.project(whole[:2] / np.float32(255)), atol=1e-5)
         decoded = decode_picture(tf.constant((self.folder / "2.jpeg").read_bytes()), 1)[tf.newaxis]
         self.assertAllClose(
-            answer["pictures"][2:], network.project(inference_preparation("digits", 8)(decoded)), atol=1e-5
+            answer["pictures"][2:], network.project(inference_preparation(8, centre_crop=1.0)(decoded)), atol=1e-5
         )
         self.assertAllEqual(answer["default"], answer["pictures"])
         self.assertAllEqual((answer["label"] >= 0) & (answer["label"] < 10), [True] * 3)

@@ -72,7 +72,7 @@ class ImportedRunTest(tf.test.TestCase):
         export(run, self.folder / "served" / "1")
         served = tf.saved_model.load(str(self.folder / "served" / "1")).signatures["embed_bytes"]
         picture = (self.folder / "pictures" / "light" / "1.png").read_bytes()
-        expected = network.project(inference_preparation("cifar", 32)(tf.io.decode_png(picture)[tf.newaxis]))
+        expected = network.project(inference_preparation(32, centre_crop=1.0)(tf.io.decode_png(picture)[tf.newaxis]))
         self.assertAllClose(served(bytes=[picture])["embedding"], expected, atol=1e-5)
 
 

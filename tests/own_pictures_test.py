@@ -103,7 +103,7 @@ class OwnPicturesTest(tf.test.TestCase):
         picture = (self.folder / "test" / "disc" / "1.png").read_bytes()
         _, network, _ = checkpoints.load_online(self.folder / "stopped")
         pixels = tf.io.decode_png(picture)[tf.newaxis]
-        expected = network.project(inference_preparation("imagenet", 32, shrink=40)(pixels))
+        expected = network.project(inference_preparation(32, centre_crop=7 / 8, shrink=40)(pixels))
         self.assertAllClose(served(bytes=[picture])["embedding"], expected, atol=1e-5)
 
     def test_a_full_disk_leaves_the_run_folder_as_it_was(self):

@@ -9,7 +9,7 @@ import os
 import pathlib
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from semppl.programs import quiet  # before TensorFlow
 
@@ -23,12 +23,13 @@ from absl import flags
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.files.lost_pictures import naming_lost_pictures
 from semppl.data.images import NO_LABEL, Source
-from semppl.data.label_split import labels_of_run
 from semppl.data.pipeline import Pipeline
 from semppl.data.splits import load_data, require_shrinkable
 from semppl.data.streaming import StreamedImageSet, boxes_of
 from semppl.data.views.recipes import RECIPES
-from semppl.layers.encoders.registry import check_encoder
+from semppl.layers.blocks.normalisation import NORMALISATIONS
+from semppl.layers.blocks.precision import PRECISIONS
+from semppl.layers.encoders.registry import check_checkpointing, check_encoder
 from semppl.programs import hyperparameter_flags, run_flags
 from semppl.programs.hyperparameter_flags import hyperparameters_from_flags
 from semppl.runs import checkpoints
@@ -45,6 +46,14 @@ from semppl.trainers.semppl import SemPPL
 from semppl.trainers.supervised import Supervised
 
 METHODS: dict[str, Callable[[Hyperparameters, int], Method]] = {"semppl": SemPPL, "supervised": Supervised}
+_REGISTRIES: dict[str, Collection[str]] = {
+    "method": METHODS,
+    "recipe": RECIPES,
+    "norm": NORMALISATIONS,
+    "optimiser": OPTIMISERS,
+    "precision": PRECISIONS,
+}
+"""The names that a hyper-parameter may have; encoders, which are many, have a check of their own."""
 
 # --help lists these flags too.
 flags.adopt_module_key_flags(run_flags)
@@ -140,7 +149,7 @@ def _begin(stage: Stage, role: Chief | Follower) -> None:
     """Starts a new run from its initial run, and an old one only with the data that it began with."""
     if stage.first_step == 0 and stage.hyperparameters.initial_run:
         start_from_initial_run(stage.model, stage.hyperparameters)
-    role.check_data(stage.data, begun=stage.first_step > 0)
+    role.check_data(stage)
 
 
 def _require_agreement(stage: Stage, cluster: workers.Cluster, options: RunOptions) -> None:
@@ -150,7 +159,7 @@ def _require_agreement(stage: Stage, cluster: workers.Cluster, options: RunOptio
         "images and labels": stage.data,
         "--steps_per_execution": options.steps_per_execution,
         "--jit_compile": stage.model.jit_compile,
-    } | {f"--{name}": value for name, value in dataclasses.asdict(stage.hyperparameters).items()}
+    } | {f"--{name}": value for name, value in stage.hyperparameters.identity().items()}
     workers.require_agreement(
         cluster,
         stage.devices,
@@ -174,13 +183,15 @@ def _fit(stage: Stage, role: Chief | Follower) -> None:
 
 
 def check_names(hyperparameters: Hyperparameters) -> None:
-    """Looks up the encoder, method, recipe and optimiser that the hyper-parameters name.
+    """Looks up every name that the hyper-parameters give to code.
 
     Raises:
         ValueError: for an unknown name, with the flag and the allowed names.
     """
     check_encoder(hyperparameters.encoder, called="--encoder")
-    for flag, names in (("method", METHODS), ("recipe", RECIPES), ("optimiser", OPTIMISERS)):
+    if hyperparameters.gradient_checkpointing:
+        check_checkpointing(hyperparameters.encoder)
+    for flag, names in _REGISTRIES.items():
         name = getattr(hyperparameters, flag)
         if name not in names:
             raise ValueError(f"--{flag} must be one of {', '.join(sorted(names))}. Received: {name}")
@@ -189,13 +200,13 @@ def check_names(hyperparameters: Hyperparameters) -> None:
 def prepare_data(hyperparameters: Hyperparameters, replicas: int) -> tuple[Source, np.ndarray, Hyperparameters]:
     """Loads the images, hides labels, and fills in the hyper-parameters that depend on both."""
     require_shrinkable(hyperparameters)
-    source = load_data(hyperparameters)
+    data = load_data(hyperparameters)
+    source, labels = data.source, data.labels
     if source.train.channels != hyperparameters.channels:
         allowed = f"{source.train.channels}, with --pixel_mean and --pixel_stddev to match, for these images"
         raise ValueError(f"--channels must be {allowed}. Received: {hyperparameters.channels}")
     if isinstance(source.train, StreamedImageSet):
         boxes_of(hyperparameters.recipe)
-    labels = labels_of_run(source, hyperparameters)
     num_labelled = int((labels != NO_LABEL).sum())
     resolved = hyperparameters.resolved(num_images=len(labels), num_labelled=num_labelled, replicas=replicas)
     return source, labels, resolved

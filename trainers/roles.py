@@ -77,9 +77,10 @@ class Chief:
         """Removes what a killed save left and restores the latest checkpoint; returns its step, or 0."""
         return saved.restore()
 
-    def check_data(self, data: dict[str, int | str], *, begun: bool) -> None:
-        """Compares the data with the data that the run began with; see `require_same_data`."""
-        checkpoints.require_same_data(self._workdir, data, begun=begun)
+    def check_data(self, stage: Stage) -> None:
+        """Compares the data with the data that the run began with, and records where they lie now."""
+        checkpoints.require_same_data(self._workdir, stage.data, begun=stage.first_step > 0)
+        checkpoints.record_paths(self._workdir, stage.hyperparameters)
 
     def announce(self, stage: Stage) -> None:
         """Prints what is trained on what, and where it starts."""
@@ -164,7 +165,7 @@ class Follower:
         """Restores the latest checkpoint; returns its step, or 0."""
         return saved.read()
 
-    def check_data(self, data: dict[str, int | str], *, begun: bool) -> None:
+    def check_data(self, stage: Stage) -> None:
         """Leaves the comparison to the chief, whose data are compared with this worker's."""
 
     def announce(self, stage: Stage) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import tensorflow as tf
 
+from semppl.configs.views import ViewSettings
 from semppl.data.views import augmentations, geometry, randomness
 
 Boxes = Callable[[tf.Tensor, tf.Tensor | int, tf.Tensor | int], tuple[tf.Tensor, tf.Tensor]]
@@ -25,11 +26,14 @@ class Recipe:
         crop: `(images [N,H,W,C], seeds [N,2], size) -> [N,size,size,C]`, all in [0, 1].
         finish: `(crops [N,size,size,C], seeds [N,2], view numbers [N] int32) -> [N,size,size,C]`, in [0, 1].
         boxes: where `crop` looks, if it only cuts out, resizes and mirrors; else None.
+        centre_crop: Side of the central square that evaluation and serving take of an image, as a share of the shorter side,
+            in (0, 1]; 1 takes the whole image.
     """
 
     crop: Callable[[tf.Tensor, tf.Tensor, int], tf.Tensor]
     finish: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
     boxes: Boxes | None = None
+    centre_crop: float = 1.0
 
     def __call__(self, images: tf.Tensor, seeds: tf.Tensor, views: tf.Tensor, size: int) -> tf.Tensor:
         """Makes one view of each image."""
@@ -83,68 +87,35 @@ BACKGROUND = 0.5
 
 
 def make_views(
-    images: tf.Tensor,
-    *,
-    seed: tf.Tensor,
-    recipe: str,
-    large_views: int,
-    small_views: int,
-    large_size: int,
-    small_size: int,
-    masks: tf.Tensor | None = None,
-    mask_probability: float = 0.1,
+    images: tf.Tensor, settings: ViewSettings, *, seed: tf.Tensor, masks: tf.Tensor | None = None
 ) -> dict[str, tf.Tensor]:
-    """Makes random views of each image, which depend on its own seed and on nothing else.
+    """Makes random views of each image, which depend on the image's own seed and on nothing else.
 
     Large views are numbers 0 to L - 1 of an image's views, small views the numbers after them.
 
     Args:
         images: `[B, H, W, C]` uint8 or uint16, their whole range, or float32 in [0, 1].
+        settings: Recipe, number and size of the views, and how often a large view loses its background to mid-grey.
         seed: `[B, 2]` int32 or int64, one per image and step.
-        recipe: a key of `RECIPES`.
-        large_views: L.
-        small_views: S.
-        large_size: height and width of a large view.
-        small_size: height and width of a small view.
-        masks: `[B, H, W]` numbers or booleans, zero where the image shows background; None leaves backgrounds alone.
-        mask_probability: with which each large view, independently, loses its background to mid-grey before the crop.
+        masks: `[B, H, W]` numbers or booleans, zero on the background; None leaves backgrounds alone.
 
     Returns:
         `{"large": [L, B, large_size, large_size, C], "small": [S, B, small_size, small_size, C]}`, float32 in [0, 1].
 
     Raises:
-        ValueError: for an unknown recipe, or images, seeds or masks of another type or shape.
+        ValueError: For an unknown recipe, or images, seeds or masks of another type or shape.
 
     Reference: Tomasev et al. 2022, arXiv 2201.05119 (multi-crop, saliency masking).
     """
-    crops = crop_views(
-        images,
-        seed=seed,
-        recipe=recipe,
-        large_views=large_views,
-        small_views=small_views,
-        large_size=large_size,
-        small_size=small_size,
-        masks=masks,
-        mask_probability=mask_probability,
-    )
-    return finish_views(crops | {"seeds": seed}, recipe=recipe)
+    crops = crop_views(images, settings, seed=seed, masks=masks)
+    return finish_views(crops | {"seeds": seed}, recipe=settings.recipe)
 
 
 def crop_views(
-    images: tf.Tensor,
-    *,
-    seed: tf.Tensor,
-    recipe: str,
-    large_views: int,
-    small_views: int,
-    large_size: int,
-    small_size: int,
-    masks: tf.Tensor | None = None,
-    mask_probability: float = 0.1,
+    images: tf.Tensor, settings: ViewSettings, *, seed: tf.Tensor, masks: tf.Tensor | None = None
 ) -> dict[str, tf.Tensor]:
-    """Does the first stage of `make_views`, for images of one size; takes what it takes, returns crops of its shapes."""
-    stages = find_recipe(recipe)
+    """Crops the views of images of one size, the first stage of `make_views`; see there for arguments and shapes."""
+    stages = find_recipe(settings.recipe)
     if images.dtype not in (tf.uint8, tf.uint16, tf.float32) or images.shape.rank != 4:
         raise ValueError(
             f"`images` must be uint8, uint16 or float32 of shape [B, H, W, C]. Received: {images.dtype.name} {images.shape}"
@@ -154,14 +125,15 @@ def crop_views(
             f"`masks` must be [B, H, W] of the images {images.shape}. Received: masks of shape {masks.shape}"
         )
     sources = tf.image.convert_image_dtype(images, tf.float32)
-    seeds = randomness.split(seed, large_views + small_views)  # [V,B,2]
-    large, small = seeds[:large_views], seeds[large_views:]
-    large_sources = _repeat(sources, large_views)
+    seeds = randomness.split(seed, settings.num_views)  # [V,B,2]
+    large, small = seeds[: settings.large_views], seeds[settings.large_views :]
+    large_sources = _repeat(sources, settings.large_views)
     if masks is not None:
-        large_sources = _remove_background(large_sources, _repeat(masks, large_views), large, mask_probability)
+        masks = _repeat(masks, settings.large_views)
+        large_sources = _remove_background(large_sources, masks, large, settings.mask_probability)
     return {
-        "large": _crops(large_sources, large, stages, large_size),
-        "small": _crops(_repeat(sources, small_views), small, stages, small_size),
+        "large": _crops(large_sources, large, stages, settings.large_size),
+        "small": _crops(_repeat(sources, settings.small_views), small, stages, settings.small_size),
     }
 
 
@@ -237,7 +209,7 @@ def digits(settings: Digits) -> Recipe:
     return Recipe(move, light)
 
 
-def natural(settings: Natural) -> Recipe:
+def natural(settings: Natural, *, centre_crop: float = 1.0) -> Recipe:
     """Crops and flips; then jitters the colours, drops them, blurs and solarises, each by chance."""
 
     def draws(seeds: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -269,7 +241,7 @@ def natural(settings: Natural) -> Recipe:
             result = _where(chances[:, 4] < _of_view(settings.solarize_probability, views), solarize, result)
         return tf.clip_by_value(result, 0.0, 1.0)
 
-    return Recipe(functools.partial(_cut, boxes=boxes), colour, boxes)
+    return Recipe(functools.partial(_cut, boxes=boxes), colour, boxes, centre_crop)
 
 
 def _cut(images: tf.Tensor, seeds: tf.Tensor, size: int, *, boxes: Boxes) -> tf.Tensor:
@@ -278,7 +250,7 @@ def _cut(images: tf.Tensor, seeds: tf.Tensor, size: int, *, boxes: Boxes) -> tf.
 
 
 RECIPES: dict[str, Recipe] = {
-    "imagenet": natural(IMAGENET),
+    "imagenet": natural(IMAGENET, centre_crop=224 / 256),  # as the official evaluation of SemPPL
     "cifar": natural(CIFAR),
     "gentle": natural(GENTLE),
     "grey": natural(GREY),

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -14,8 +15,8 @@ from semppl.data.files.decoding import Decoding, Unusable, decodable, encode
 from semppl.data.files.folder import Folder, list_folder
 from semppl.data.images import NO_LABEL, ImageSet
 from semppl.data.records.pictures import list_records
-from semppl.data.sources import load_source
-from semppl.data.splits import decoding_of, split_specs
+from semppl.data.sources import decoding_of, load_source
+from semppl.data.splits import split_specs
 from semppl.data.streaming import StreamedImageSet
 
 _READERS = 8
@@ -92,23 +93,50 @@ def read_picture(path: str | pathlib.Path, hyperparameters: Hyperparameters) -> 
         ValueError: if the file cannot be read or decoded.
     """
     try:
-        return decodable(pathlib.Path(path).read_bytes(), decoding_of(hyperparameters))
+        return decodable(pathlib.Path(path).read_bytes(), decoding_of(hyperparameters.reading))
     except OSError as error:
         raise ValueError(f"--picture must be a file. Received: {path}: {error.strerror}") from error
     except Unusable as error:
         raise ValueError(f"--picture must be a picture. Received: {path}: {error}") from error
 
 
+def read_pictures(paths: Sequence[str | os.PathLike[str]], hyperparameters: Hyperparameters) -> list[bytes]:
+    """Reads picture files as those of a collection are read, several at a time; empty where nothing can decode one.
+
+    Raises:
+        ValueError: if a file cannot be read.
+    """
+    decoding = decoding_of(hyperparameters.reading)
+
+    def read(path: str | os.PathLike[str]) -> bytes:
+        try:
+            return _decodable_or_empty(pathlib.Path(path).read_bytes(), decoding)
+        except OSError as error:
+            raise ValueError(
+                f"paths must be picture files that can be read. Received: {os.fspath(path)} ({error.strerror})"
+            ) from error
+
+    with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
+        return list(pool.map(read, paths))
+
+
+def _decodable_or_empty(data: bytes, decoding: Decoding) -> bytes:
+    try:
+        return decodable(data, decoding)
+    except Unusable:
+        return b""
+
+
 def _open(spec: str, hyperparameters: Hyperparameters) -> Collection:
     key, _, argument = spec.partition(":")
     if key == "folder":
         folder = list_folder(argument)
-        return _files(folder, decoding_of(hyperparameters))
+        return _files(folder, decoding_of(hyperparameters.reading))
     if key == "tfrecord":
         image, label, name = (getattr(hyperparameters, f"{part}_feature") for part in ("image", "label", "name"))
         records = list_records(argument, image=image, label=label, name=name)
-        return _files(records, decoding_of(hyperparameters))
-    source = load_source(spec, data_dir=hyperparameters.data_dir)
+        return _files(records, decoding_of(hyperparameters.reading))
+    source = load_source(spec, reading=hyperparameters.reading)
     names, images = source.class_names, source.train
     if images.channels != hyperparameters.channels:
         raise ValueError(
@@ -124,8 +152,8 @@ def _open(spec: str, hyperparameters: Hyperparameters) -> Collection:
 def _files(files: Folder, decoding: Decoding) -> Collection:
     def read_one(position: int) -> bytes:
         try:
-            return decodable(files.read(position), decoding)
-        except (OSError, Unusable):
+            return _decodable_or_empty(files.read(position), decoding)
+        except OSError:
             return b""
 
     def read(positions: Sequence[int]) -> list[bytes]:

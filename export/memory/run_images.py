@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.images import NO_LABEL, Images
-from semppl.data.label_split import labels_of_run
 from semppl.data.splits import load_data
+from semppl.data.views.recipes import find_recipe
 from semppl.export.memory.calibration import CalibrationSettings
 from semppl.export.memory.embedded_images import EmbeddedImages
 from semppl.export.memory.evidence import Evidence
@@ -40,12 +40,13 @@ class RunImages:
         prepare: Callable[[tf.Tensor], tf.Tensor],
         fingerprints: Callable[[tf.Tensor], tf.Tensor],
     ) -> None:
-        source = load_data(hyperparameters)
+        data = load_data(hyperparameters)
+        source = data.source
         self._temperature, self._prepare, self._fingerprints = hyperparameters.temperature, prepare, fingerprints
         self._prints: dict[str, np.ndarray] = {}
         self._train, self._class_names = source.train, source.class_names
         self._held_out = source.test if source.validation is None else source.validation
-        self._labels = labels_of_run(source, hyperparameters)
+        self._labels = data.labels
 
     def evidence(self, embed: Callable[[tf.Tensor], tf.Tensor], settings: CalibrationSettings) -> Evidence:
         """Embeds the labelled images of the run, and a sample of its held-out images.
@@ -105,6 +106,11 @@ class RunImages:
         groups = positions if images.groups is None else images.groups[positions]
         embeddings = self._mapped(embed, images, positions)
         return EmbeddedImages(embeddings, labels[positions], positions, groups, self._prints[part])
+
+
+def centre_crop_of(hyperparameters: Hyperparameters) -> float:
+    """Returns the share of an image's shorter side that a run's recipe takes, from the centre, in evaluation and serving."""
+    return find_recipe(hyperparameters.recipe).centre_crop
 
 
 def _sample(positions: np.ndarray, count: int) -> np.ndarray:

@@ -11,6 +11,7 @@ EVIDENCE = pathlib.Path("assets.extra", "evidence.npz")
 """Path, in an exported folder, of the evidence that its memory was built from; servers ignore it."""
 
 MODEL_CARD = "model_card.json"
+CLASS_NAMES = "class_names.txt"
 
 
 def write_assets(folder: pathlib.Path, card: dict[str, Any], evidence: Evidence | None) -> list[pathlib.Path]:
@@ -28,7 +29,7 @@ def write_assets(folder: pathlib.Path, card: dict[str, Any], evidence: Evidence 
     paths = [folder / MODEL_CARD]
     paths[0].write_text(json.dumps(card, indent=2) + "\n")
     if evidence is not None:
-        paths += [folder / "class_names.txt", folder / "labels.csv"]
+        paths += [folder / CLASS_NAMES, folder / "labels.csv"]
         paths[1].write_text("".join(f"{name}\n" for name in evidence.class_names))
         with paths[2].open("w", newline="") as file:
             rows = csv.writer(file)
@@ -52,3 +53,9 @@ def read_card(model: str | pathlib.Path) -> dict[str, Any]:
         raise ValueError(f"--model must be the folder of an exported model. Received: {model}")
     card: dict[str, Any] = json.loads(path.read_text())
     return card
+
+
+def read_class_names(model: str | pathlib.Path) -> tuple[str, ...]:
+    """Reads the class names of an exported model, in the order of the labels; none where the model has no memory."""
+    path = pathlib.Path(model) / "assets" / CLASS_NAMES
+    return tuple(path.read_text().split("\n")[:-1]) if path.is_file() else ()  # a line break ends each

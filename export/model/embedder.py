@@ -36,6 +36,7 @@ class Embedder(tf.Module):
         network: Trained online network; stays as it is.
         hyperparameters: Hyper-parameters of its run.
         embedding: "projections" (g∘f, D wide, shaped by the labels) or "features" (f, wider and more general).
+        centre_crop: Side of the central square of an image that is used, as a share of the shorter side, in (0, 1].
         dims: Number of leading dimensions of the embedding to use; 0 for all.
         dtype: One of `DTYPES`. With bfloat16 and float16, kernels and arithmetic have 16 bits; with int8, kernels have 8 bits and
             are converted to float32 before use.
@@ -52,6 +53,7 @@ class Embedder(tf.Module):
         hyperparameters: Hyperparameters,
         *,
         embedding: str,
+        centre_crop: float,
         dims: int = 0,
         dtype: str = "float32",
         fold: bool = True,
@@ -71,7 +73,7 @@ class Embedder(tf.Module):
         self._int8 = Int8Kernels(network) if dtype == "int8" else None
         self.weights = self._int8.weights if self._int8 else network.weights
         self.prepare = inference_preparation(
-            hyperparameters.recipe, hyperparameters.large_size, shrink=hyperparameters.shrink
+            hyperparameters.large_size, centre_crop=centre_crop, shrink=hyperparameters.shrink
         )
         self.fingerprints = functools.partial(fingerprints, shrink=hyperparameters.shrink)
         self.size = hyperparameters.large_size

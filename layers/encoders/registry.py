@@ -59,6 +59,19 @@ def check_encoder(name: str, *, called: str = "`name`") -> None:
         raise ValueError(f"{called} must be {families}. Received: {name}{meant}")
 
 
+def check_checkpointing(name: str) -> None:
+    """Requires an encoder with residual blocks, whose activations gradient checkpointing can recompute.
+
+    Args:
+        name: Key of `ENCODERS`.
+
+    Raises:
+        ValueError: If the encoder has no residual blocks.
+    """
+    if getattr(ENCODERS[name], "func", None) is not ResNet:
+        raise ValueError(f"--gradient_checkpointing must be false with an encoder that is no ResNet. Received: {name}")
+
+
 def build_encoder(
     name: str, *, width: float = 1, norm: str = "batch", layer_name: str = "encoder"
 ) -> tf.keras.layers.Layer:

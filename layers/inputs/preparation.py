@@ -7,19 +7,16 @@ import tensorflow as tf
 
 from semppl.layers.inputs import resampling
 
-CENTRE_CROP = 224 / 256
 
-
-def inference_preparation(recipe: str, size: int, *, shrink: int = 0) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Returns the preparation that goes with an augmentation recipe: `imagenet` crops the centre, the others do not.
+def inference_preparation(size: int, *, centre_crop: float, shrink: int = 0) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Returns `prepare` with the settings of a run.
 
     Args:
-        recipe: that the encoder was trained with.
-        size: side of the result, in pixels.
-        shrink: shorter side that larger images are shrunk to first, where training saw them so; 0 leaves them as they are.
+        size: Side of the result, in pixels.
+        centre_crop: Side of the central square as a share of the shorter side, in (0, 1]; 1 takes the whole image.
+        shrink: Shorter side, in pixels, to which larger images are shrunk first; 0 leaves them as they are.
     """
-    crop = CENTRE_CROP if recipe == "imagenet" else 1.0
-    return functools.partial(prepare, size=size, crop=crop, shrink=shrink)
+    return functools.partial(prepare, size=size, crop=centre_crop, shrink=shrink)
 
 
 def prepare(images: tf.Tensor, *, size: int, crop: float, shrink: int = 0) -> tf.Tensor:

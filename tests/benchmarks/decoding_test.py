@@ -11,7 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 from semppl.benchmarks import decoding
-from semppl.data.splits import load_data
+from semppl.data.splits import load_splits
 from semppl.tests import testing
 
 
@@ -25,7 +25,7 @@ class DecodingTest(tf.test.TestCase):
         self.enterContext(mock.patch.dict(os.environ, {"XDG_CACHE_HOME": str(folder / "user")}))
         self.enterContext(contextlib.redirect_stderr(io.StringIO()))
         settings = decoding.settings(data=f"folder:{folder}", batch_size=2, large_size=16, small_size=8, steps=2)
-        pictures = load_data(settings).train
+        pictures = load_splits(settings).train
         sizes = np.concatenate(list(decoding.decoded(pictures, 4).as_numpy_iterator()))
         self.assertAllEqual(sizes, [[40, 50, 3], [41, 50, 3], [42, 50, 3], [40, 50, 3]])
         (batch,) = decoding.views(pictures, settings, 1).as_numpy_iterator()

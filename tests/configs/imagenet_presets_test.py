@@ -11,6 +11,7 @@ from absl.testing import flagsaver, parameterized
 from tensorflow.python.ops import resource_variable_ops  # for variables without a value
 
 from semppl import configs
+from semppl.data import splits
 from semppl.layers.embedding_queue import EmbeddingQueue
 from semppl.tests import testing
 from semppl.trainers import pretrain
@@ -155,7 +156,7 @@ class ImageNetPresetsTest(tf.test.TestCase, parameterized.TestCase):
         source = mock.Mock(train=mock.Mock(channels=3))
         settings = _settings("resnet50", name.partition("percent")[0])
         with (
-            mock.patch.object(pretrain, "load_data", return_value=source),
+            mock.patch.object(splits, "load_splits", return_value=source),
             self.assertRaisesRegex(ValueError, f"^--label_list must be a file.* Received: {name}$"),
         ):
             pretrain.prepare_data(settings, 1)

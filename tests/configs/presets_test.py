@@ -67,12 +67,18 @@ class FlagsTest(parameterized.TestCase):
             _parse("--labels_per_class=1", f"--pixel_mean={value}")
         self.assertEqual(str(caught.exception), f"--pixel_mean must be numbers with commas between. Received: {value}")
 
-    @parameterized.parameters("method", "encoder", "recipe", "optimiser")
+    @parameterized.parameters("method", "encoder", "recipe", "optimiser", "norm", "precision")
     def test_an_unknown_name_names_the_flag_and_what_there_is(self, flag):
-        settings = Hyperparameters(labels_per_class=1)
-        object.__setattr__(settings, flag, "nonesuch")  # method and optimiser are checked before, too
+        settings = Hyperparameters(labels_per_class=1, **{flag: "nonesuch"})
         with self.assertRaisesRegex(ValueError, rf"^--{flag} must be (one of )?\w+, \w.*\. Received: nonesuch$"):
             pretrain.check_names(settings)
+
+    def test_checkpointing_needs_blocks(self):
+        message = "--gradient_checkpointing must be false with an encoder that is no ResNet. Received: convnet"
+        settings = Hyperparameters(labels_per_class=1, encoder="convnet", gradient_checkpointing=True)
+        with self.assertRaisesRegex(ValueError, f"^{message}$"):
+            pretrain.check_names(settings)
+        pretrain.check_names(dataclasses.replace(settings, encoder="sk_resnet50"))
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from absl.testing import parameterized
 
+from semppl.configs.reading import ReadingSettings
 from semppl.data import sources
-from semppl.data.sources import NO_LABEL, ImageSet, Reading, load_source
+from semppl.data.sources import NO_LABEL, ImageSet, load_source
 from semppl.tests import testing
 
 _SHAPE = (5, 4, 3)
@@ -204,8 +205,8 @@ class PreparedTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_a_prepared_set_is_read_whole_and_every_time_alike(self):
         folder = self._prepare(SempplWhole)
-        source = load_source("tfds:semppl_whole", data_dir=folder)
-        again = load_source("tfds:semppl_whole", data_dir=folder)
+        source = load_source("tfds:semppl_whole", reading=ReadingSettings(data_dir=folder))
+        again = load_source("tfds:semppl_whole", reading=ReadingSettings(data_dir=folder))
         self.assertEqual(source.class_names, ("cat", "dog", "owl"))
         for part, other, count in ((source.train, again.train, 1500), (source.test, again.test, 7)):
             numbers = [int(name.removesuffix(".png")) for name in part.names]
@@ -219,11 +220,11 @@ class PreparedTest(tf.test.TestCase, parameterized.TestCase):
             np.testing.assert_array_equal(part.images, other.images)
 
     def test_validation_images_stand_in_for_test_images(self):
-        source = load_source("tfds:semppl_held_out", data_dir=self._prepare(SempplHeldOut))
+        source = load_source("tfds:semppl_held_out", reading=ReadingSettings(data_dir=self._prepare(SempplHeldOut)))
         self.assertEqual((len(source.train), len(source.test)), (5, 3))
 
     def test_images_of_many_sizes_are_left_on_disk(self):
-        source = load_source("tfds:semppl_many_sizes", data_dir=self._prepare(SempplManySizes))
+        source = load_source("tfds:semppl_many_sizes", reading=ReadingSettings(data_dir=self._prepare(SempplManySizes)))
         self.assertEqual((len(source.train), len(source.test)), (11, 4))  # the test images have no labels
         for part in (source.train, source.test):
             self.assertEqual(part.channels, 3)
@@ -238,22 +239,22 @@ class PreparedTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_masks_of_a_set_in_memory_go_with_their_images_in_training(self):
         folder = self._prepare(SempplMasked)
-        source = load_source("tfds:semppl_masked", data_dir=folder, reading=Reading(mask_feature="background"))
+        source = load_source("tfds:semppl_masked", reading=ReadingSettings(data_dir=folder, mask_feature="background"))
         self.assertIsNone(source.test.masks)
         for name, image, mask in zip(source.train.names, source.train.images, source.train.masks, strict=True):
             number = int(name.removesuffix(".png"))
             self.assertTrue((image == number).all())
             self.assertAllEqual(mask, _mask(number, *_SHAPE[:2])[..., 0])
-        self.assertIsNone(load_source("tfds:semppl_masked", data_dir=folder).train.masks)
+        self.assertIsNone(load_source("tfds:semppl_masked", reading=ReadingSettings(data_dir=folder)).train.masks)
         with self.assertRaises(ValueError) as caught:
-            load_source("tfds:semppl_masked", data_dir=folder, reading=Reading(mask_feature="kind"))
+            load_source("tfds:semppl_masked", reading=ReadingSettings(data_dir=folder, mask_feature="kind"))
         allowed = "a picture of tfds:semppl_masked beside image: background"
         self.assertEqual(str(caught.exception), f"--mask_feature must be {allowed}. Received: kind")
 
     def test_masks_of_a_set_on_disk_go_with_their_images_in_training(self):
         folder = self._prepare(SempplMaskedManySizes)
-        reading = Reading(mask_feature="background")
-        source = load_source("tfds:semppl_masked_many_sizes", data_dir=folder, reading=reading)
+        reading = ReadingSettings(data_dir=folder, mask_feature="background")
+        source = load_source("tfds:semppl_masked_many_sizes", reading=reading)
         rows = tf.data.Dataset.from_tensor_slices({"positions": np.arange(11)})
         for name, row in zip(source.train.names, source.train.map_pictures(rows, lambda row: row), strict=True):
             number = int(name.removesuffix(".png"))
@@ -272,23 +273,25 @@ class PreparedTest(tf.test.TestCase, parameterized.TestCase):
     def test_a_mask_of_another_size_is_refused_by_name(self, builder_class, name, message):
         folder, sizes = self._prepare(builder_class), (re.escape(str(_SHAPE[:2])), re.escape("(2, 3)"))
         with self.assertRaisesRegex(ValueError, "^--mask_feature must be " + message.format(*sizes)):
-            load_source(f"tfds:{name}", data_dir=folder, reading=Reading(mask_feature="background"))
+            load_source(f"tfds:{name}", reading=ReadingSettings(data_dir=folder, mask_feature="background"))
 
     def test_a_split_may_be_named(self):
         folder = self._prepare(SempplManySizes)
-        source = load_source("tfds:semppl_many_sizes:test", data_dir=folder)
+        source = load_source("tfds:semppl_many_sizes:test", reading=ReadingSettings(data_dir=folder))
         self.assertEqual((len(source.train), source.test), (3, None))
-        self.assertLen(load_source("tfds:semppl_many_sizes:1.0.0:validation", data_dir=folder).train, 4)
-        self.assertLen(load_source("tfds:semppl_many_sizes:1.0.0", data_dir=folder).train, 11)
+        self.assertLen(
+            load_source("tfds:semppl_many_sizes:1.0.0:validation", reading=ReadingSettings(data_dir=folder)).train, 4
+        )
+        self.assertLen(load_source("tfds:semppl_many_sizes:1.0.0", reading=ReadingSettings(data_dir=folder)).train, 11)
         with self.assertRaisesRegex(
             ValueError, "^--test must name one of the splits test, train, validation. Received"
         ):
-            load_source("tfds:semppl_many_sizes:none", data_dir=folder, flag="test")
+            load_source("tfds:semppl_many_sizes:none", reading=ReadingSettings(data_dir=folder), flag="test")
 
     def test_files_of_another_format_are_refused(self):
         folder = self._prepare(functools.partial(SempplManySizes, file_format="array_record"))
         with self.assertRaises(ValueError) as caught:
-            load_source("tfds:semppl_many_sizes", data_dir=folder)
+            load_source("tfds:semppl_many_sizes", reading=ReadingSettings(data_dir=folder))
         received = "tfds:semppl_many_sizes, prepared as array_record"
         self.assertEqual(str(caught.exception), f"--data must be prepared as TFRecords. Received: {received}")
 
@@ -298,7 +301,7 @@ class PreparedTest(tf.test.TestCase, parameterized.TestCase):
     )
     def test_a_set_that_is_of_no_use_says_why(self, builder_class, name, reason):
         with self.assertRaises(ValueError) as caught:
-            load_source(f"tfds:{name}", data_dir=self._prepare(builder_class))
+            load_source(f"tfds:{name}", reading=ReadingSettings(data_dir=self._prepare(builder_class)))
         self.assertStartsWith(str(caught.exception), f"--data must {reason}")
         self.assertIn(name, str(caught.exception).partition("Received: ")[2])
         self.assertNotIn("\n", str(caught.exception))
@@ -312,7 +315,7 @@ class PreparedTest(tf.test.TestCase, parameterized.TestCase):
             mock.patch.object(tfds.core.DatasetBuilder, "download_and_prepare", side_effect=AssertionError("fetched")),
             self.assertRaises(ValueError) as caught,
         ):
-            load_source(f"tfds:{name}", data_dir=folder)
+            load_source(f"tfds:{name}", reading=ReadingSettings(data_dir=folder))
         self.assertLess(time.monotonic() - start, 10)
         self.assertRegex(
             str(caught.exception), f"^--data_dir must hold {name}, prepared with python -c .* Received: {folder}$"
@@ -321,7 +324,7 @@ class PreparedTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_real_photographs_are_read(self):
         folder = testing.shared_data("tfds/fashion_mnist").parent
-        source = load_source("tfds:fashion_mnist", data_dir=str(folder))
+        source = load_source("tfds:fashion_mnist", reading=ReadingSettings(data_dir=str(folder)))
         self.assertEqual(source.train.images.shape, (60_000, 28, 28, 1))
         self.assertEqual(np.bincount(source.test.labels).tolist(), [1000] * 10)
         self.assertNotIn(NO_LABEL, source.train.labels)

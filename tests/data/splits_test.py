@@ -17,7 +17,7 @@ from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.combination import joined, renumbered
 from semppl.data.images import NO_LABEL, ImageSet, Source
 from semppl.data.sources import load_source
-from semppl.data.splits import hold_out, load_data, require_shrinkable, split_specs
+from semppl.data.splits import hold_out, load_splits, require_shrinkable, split_specs
 from semppl.data.streaming import StreamedImageSet
 from semppl.tests import testing  # noqa: F401  (marks the flags as parsed)
 
@@ -133,7 +133,7 @@ class LoadDataTest(tf.test.TestCase, parameterized.TestCase):
 
     def load(self, **changes):
         settings = {"data": f"folder:{self.folder}/train?labels=folders", "pixel_mean": (0.5,), "pixel_stddev": (0.5,)}
-        return load_data(Hyperparameters(**settings | changes))
+        return load_splits(Hyperparameters(**settings | changes))
 
     def assertRefused(self, message, **changes):
         with self.assertRaisesRegex(ValueError, message) as caught:

@@ -10,6 +10,7 @@ from absl.testing import parameterized
 from PIL import Image
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.views import ViewSettings
 from semppl.data import pipeline, streaming
 from semppl.data.files.lost_pictures import PictureLost
 from semppl.data.pipeline import Pipeline
@@ -52,10 +53,10 @@ class CropPictureTest(tf.test.TestCase, parameterized.TestCase):
         for number, size in enumerate(((40, 60), (3, 7), (200, 11))):
             picture, seed = _picture(*size), tf.constant([7, number], tf.int64)
             mask = (np.random.default_rng(1).uniform(size=size) < 0.5).astype(np.uint8) if masked else None
-            settings = {"recipe": recipe, "mask_probability": 0.5} | _VIEWS
+            settings = ViewSettings(recipe=recipe, mask_probability=0.5, **_VIEWS)
             masks = None if mask is None else tf.constant(mask[np.newaxis])
-            whole = recipes.crop_views(tf.constant(picture[np.newaxis]), seed=seed[tf.newaxis], masks=masks, **settings)
-            one = crop_picture(tf.constant(picture), seed=seed, mask=mask, **settings)
+            whole = recipes.crop_views(tf.constant(picture[np.newaxis]), settings, seed=seed[tf.newaxis], masks=masks)
+            one = crop_picture(tf.constant(picture), settings, seed=seed, mask=mask)
             for name in ("large", "small"):
                 self.assertAllClose(one[name], whole[name][:, 0], rtol=0, atol=1e-5)
 
@@ -63,7 +64,7 @@ class CropPictureTest(tf.test.TestCase, parameterized.TestCase):
         picture = _picture(31, 45)
         seed = tf.constant([7, 1], tf.int64)
         bytes_, floats = (
-            crop_picture(tf.constant(pixels), seed=seed, recipe="imagenet", **_VIEWS)
+            crop_picture(tf.constant(pixels), ViewSettings(recipe="imagenet", **_VIEWS), seed=seed)
             for pixels in (picture, (picture / 255).astype(np.float32))
         )
         self.assertAllClose(bytes_["large"], floats["large"], rtol=0, atol=1e-6)
@@ -73,7 +74,7 @@ class CropPictureTest(tf.test.TestCase, parameterized.TestCase):
         mirrored = 0
         for number in range(40):
             seed = tf.constant([3, number], tf.int64)
-            made = crop_picture(tf.constant(picture), seed=seed, recipe="imagenet", **_VIEWS)
+            made = crop_picture(tf.constant(picture), ViewSettings(recipe="imagenet", **_VIEWS), seed=seed)
             seeds = randomness.split(seed[tf.newaxis], 5)[:, 0]
             boxes, flips = recipes.RECIPES["imagenet"].boxes(seeds, 50, 70)
             top, left, height, width = boxes[2].numpy().astype(int)
@@ -84,20 +85,20 @@ class CropPictureTest(tf.test.TestCase, parameterized.TestCase):
         self.assertBetween(mirrored, 8, 32)  # binomial(40, 1/2) within four standard deviations
 
     def test_there_may_be_no_small_views(self):
-        sizes = _VIEWS | {"small_views": 0}
-        made = crop_picture(tf.constant(_picture(9, 8)), seed=tf.constant([0, 0]), recipe="cifar", **sizes)
+        settings = ViewSettings(recipe="cifar", **_VIEWS | {"small_views": 0})
+        made = crop_picture(tf.constant(_picture(9, 8)), settings, seed=tf.constant([0, 0]))
         self.assertEqual(made["small"].shape, (0, 10, 10, 3))
 
     def test_only_large_views_lose_their_background(self):
         picture, mask = tf.constant(_picture(30, 30)), tf.zeros([30, 30], tf.uint8)
-        settings = {"seed": tf.constant([0, 0]), "recipe": "identity", "mask_probability": 1.0, **_VIEWS}
-        made, plain = crop_picture(picture, mask=mask, **settings), crop_picture(picture, **settings)
+        settings = ViewSettings(recipe="identity", mask_probability=1.0, **_VIEWS)
+        made, plain = (crop_picture(picture, settings, seed=tf.constant([0, 0]), mask=m) for m in (mask, None))
         self.assertAllClose(made["large"], tf.fill([3, 20, 20, 3], 0.5), rtol=0, atol=1e-6)
         self.assertAllEqual(made["small"], plain["small"])
 
     def test_a_recipe_that_does_more_than_crop_is_refused(self):
         with self.assertRaises(ValueError) as caught:
-            crop_picture(tf.constant(_picture(9, 8)), seed=tf.constant([0, 0]), recipe="digits", **_VIEWS)
+            crop_picture(tf.constant(_picture(9, 8)), ViewSettings(recipe="digits", **_VIEWS), seed=tf.constant([0, 0]))
         able = ", ".join(_BOX_RECIPES)
         self.assertEqual(
             str(caught.exception), f"--recipe must be one of {able}, for pictures of many sizes. Received: digits"
@@ -111,9 +112,9 @@ class StagesTest(tf.test.TestCase, parameterized.TestCase):
     def test_crops_that_are_finished_later_give_the_same_views(self, recipe, small_views):
         images = tf.constant(np.stack([_picture(24, 24, seed=i) for i in range(5)]))
         seed = tf.stack([tf.range(5), tf.range(5) + 9], 1)
-        settings = {"seed": seed, "recipe": recipe} | _VIEWS | {"small_views": small_views}
-        whole = recipes.make_views(images, **settings)
-        crops = recipes.crop_views(images, **settings)
+        settings = ViewSettings(recipe=recipe, **_VIEWS | {"small_views": small_views})
+        whole = recipes.make_views(images, settings, seed=seed)
+        crops = recipes.crop_views(images, settings, seed=seed)
         batch = crops | {"seeds": seed, "labels": tf.range(5)}
         for finish in (recipes.finish_views, tf.function(recipes.finish_views, jit_compile=True)):
             finished = finish(batch, recipe=recipe)
@@ -263,7 +264,9 @@ class StreamedPipelineTest(tf.test.TestCase, parameterized.TestCase):
         (batch,) = _batches(made, 1)
         for row, (number, seed) in enumerate(zip(batch["groups"], batch["seeds"], strict=True)):
             expected = recipes.make_views(
-                tf.constant(pictures[number][np.newaxis]), seed=tf.constant(seed[np.newaxis]), **_of(made)
+                tf.constant(pictures[number][np.newaxis]),
+                made.hyperparameters.views,
+                seed=tf.constant(seed[np.newaxis]),
             )
             one = {name: tf.constant(batch[name][:, row : row + 1]) for name in ("large", "small")}
             finished = recipes.finish_views(one | {"seeds": tf.constant(seed[np.newaxis])}, recipe="imagenet")
@@ -351,12 +354,6 @@ class StreamedPipelineTest(tf.test.TestCase, parameterized.TestCase):
         labels = np.where(np.arange(100_000) < 500, 0, NO_LABEL).astype(np.int32)
         _batches(Pipeline(many, labels, Hyperparameters(**_SETTINGS | {"steps": 10_000})), 2)
         self.assertLess(sum(read), 2000)
-
-
-def _of(made):
-    settings = made.hyperparameters
-    names = ("recipe", "large_views", "small_views", "large_size", "small_size")
-    return {name: getattr(settings, name) for name in names}
 
 
 def _batches(made, count=-1, *, first_step=0, **sharing):

@@ -13,6 +13,7 @@ from absl import flags
 from absl.testing import flagsaver, parameterized
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.data import splits
 from semppl.data.label_split import visible_labels
 from semppl.data.sources import NO_LABEL, ImageSet, Source, load_source
 from semppl.evaluation import evaluate as evaluation
@@ -54,7 +55,7 @@ def _accuracy(*arguments, **more):
 class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
     def setUp(self):
         super().setUp()
-        self.enterContext(mock.patch.object(evaluation, "load_data", return_value=_few_digits()))
+        self.enterContext(mock.patch.object(splits, "load_splits", return_value=_few_digits()))
         self.enterContext(contextlib.redirect_stderr(io.StringIO()))
 
     def _run(self, *, classifier=False, **changes):
@@ -130,9 +131,9 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
         labels[10:] = NO_LABEL
         half_known = dataclasses.replace(source, validation=dataclasses.replace(source.test, labels=labels))
         known = dataclasses.replace(source, test=source.test.select(np.arange(10)))
-        with mock.patch.object(evaluation, "load_data", return_value=half_known):
+        with mock.patch.object(splits, "load_splits", return_value=half_known):
             metrics = _accuracy(workdir, split="validation")
-        with mock.patch.object(evaluation, "load_data", return_value=known):
+        with mock.patch.object(splits, "load_splits", return_value=known):
             self.assertEqual(_accuracy(workdir), metrics)
         report = json.loads((workdir / "metrics_validation.json").read_text())
         self.assertEqual((report["validation_images"], report["accuracy"]), (10, metrics))
@@ -143,7 +144,7 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
             _accuracy(workdir, split="validation")
         unknown = dataclasses.replace(source.test, labels=np.full(60, NO_LABEL, np.int32))
         with (
-            mock.patch.object(evaluation, "load_data", return_value=dataclasses.replace(source, test=unknown)),
+            mock.patch.object(splits, "load_splits", return_value=dataclasses.replace(source, test=unknown)),
             self.assertRaisesRegex(ValueError, "^--test must have labels to judge by. Received: 60 images, none with"),
         ):
             _accuracy(workdir)
@@ -151,10 +152,10 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
     def test_images_without_a_known_label_take_no_part_in_all_labels(self):
         source, (workdir, _, _) = _few_digits(), self._run()
         train = dataclasses.replace(source.train, labels=np.where(np.arange(200) % 2, source.train.labels, NO_LABEL))
-        with mock.patch.object(evaluation, "load_data", return_value=dataclasses.replace(source, train=train)):
+        with mock.patch.object(splits, "load_splits", return_value=dataclasses.replace(source, train=train)):
             some = _accuracy(workdir)
         half = dataclasses.replace(source, train=source.train.select(np.arange(1, 200, 2)))
-        with mock.patch.object(evaluation, "load_data", return_value=half):
+        with mock.patch.object(splits, "load_splits", return_value=half):
             other = _accuracy(workdir)
         name = "logistic_regression_all_labels"
         self.assertEqual(some["raw_pixels"][name], other["raw_pixels"][name])

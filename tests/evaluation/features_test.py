@@ -4,8 +4,11 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
+from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.sources import ImageSet
-from semppl.evaluation.features import embed
+from semppl.evaluation.features import embed, preparation_of
+from semppl.layers.inputs.preparation import prepare
+from semppl.tests import testing, tiny
 
 
 def _image_set(dtype=np.float32):
@@ -45,5 +48,14 @@ class EmbedTest(tf.test.TestCase, parameterized.TestCase):
         self.assertLessEqual(len(traces), 2)
 
 
+class PreparationTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters(("imagenet", 7 / 8), ("cifar", 1.0), ("digits", 1.0), ("grey", 1.0), ("identity", 1.0))
+    def test_only_the_imagenet_recipe_goes_with_a_crop(self, recipe, crop):
+        images = np.random.default_rng(0).integers(0, 256, (1, 32, 40, 3), np.uint8)
+        view = preparation_of(Hyperparameters(**tiny.settings(recipe=recipe, large_size=24)))(images)
+        self.assertAllEqual(view, prepare(images, size=24, crop=crop))
+
+
 if __name__ == "__main__":
+    assert testing
     tf.test.main()

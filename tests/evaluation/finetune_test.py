@@ -12,6 +12,7 @@ import tensorflow as tf
 from absl.testing import flagsaver, parameterized
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.data import splits
 from semppl.data.label_split import visible_labels
 from semppl.data.sources import NO_LABEL, ImageSet, Source, load_source
 from semppl.evaluation import finetune as program
@@ -43,7 +44,7 @@ class FinetuneTest(tf.test.TestCase, parameterized.TestCase):
     def setUp(self):
         super().setUp()
         self.source = _few_digits()
-        self.load = self.enterContext(mock.patch.object(program, "load_data", side_effect=lambda _: self.source))
+        self.load = self.enterContext(mock.patch.object(splits, "load_splits", side_effect=lambda _: self.source))
         self.errors = self.enterContext(contextlib.redirect_stderr(io.StringIO()))
         self.workdir = self.run_folder()
 

@@ -97,7 +97,7 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         subprocess.run(command, check=True, cwd=self.folder, capture_output=True)
         answer = np.load(out, allow_pickle=True)
         valid = np.array([True, True, False, True, True])
-        prepared = inference_preparation("identity", 8)(images)
+        prepared = inference_preparation(8, centre_crop=1.0)(images)
         expected = self.network.project(prepared).numpy() * valid[:, np.newaxis]
         memory, report = Evidence.load(served / "assets.extra" / "evidence.npz").build()
         classified = memory.classify(expected)
@@ -118,7 +118,7 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(report, self.card["memory"])
 
     def _assert_out_of_distribution_score(self, answer, valid, features):
-        images = RunImages(self.settings, inference_preparation("identity", 8), fingerprints)
+        images = RunImages(self.settings, inference_preparation(8, centre_crop=1.0), fingerprints)
         expected = images.ood_score(self.network.features)[0].percentile(features)
         self.assertAllClose(answer["ood/distance"][valid], expected["distance"][valid], rtol=1e-3)
         for signature in ("ood", "serving_default"):

@@ -55,7 +55,7 @@ class SameNumbersTest(tf.test.TestCase):
             (cls.pictures / f"{number:02d}.{end}").write_bytes(encode(larger).numpy())
         cls.files = [path.read_bytes() for path in sorted(cls.pictures.iterdir())]
         hyperparameters, network, _ = checkpoints.load_online(cls.folder / "run")
-        prepare = inference_preparation(hyperparameters.recipe, hyperparameters.large_size)
+        prepare = inference_preparation(hyperparameters.large_size, centre_crop=1.0)
         cls.pixels = np.stack([decode_file(file, Decoding(channels=1))[0] for file in cls.files])
         cls.expected = network.project(prepare(cls.pixels)).numpy()
 

@@ -113,6 +113,15 @@ class OpenRunTest(_Case):
         )
         self.assertEqual(Hyperparameters.load(workdir), _settings())
 
+    def test_paths_may_change_and_the_new_ones_are_recorded(self):
+        workdir, moved = self.folder(), _settings(cache_dir="b", data_dir="c")
+        with checkpoints.open_run(workdir, _settings(cache_dir="a")):
+            pass
+        with checkpoints.open_run(workdir, moved):
+            self.assertEqual(Hyperparameters.load(workdir), _settings(cache_dir="a"))  # until the data are compared
+            checkpoints.record_paths(workdir, moved)
+        self.assertEqual(Hyperparameters.load(workdir), moved)
+
     def test_a_folder_that_cannot_be_written_is_named(self):
         file = self.folder() / "file"
         file.touch()

@@ -176,6 +176,27 @@ class RunTest(tf.test.TestCase, parameterized.TestCase):
         terms = r"loss [\d.]+  L_aug [\d.]+  L_sem [\d.]+  I_aug [\d.]+  I_sem [\d.]+  pseudo_acc [\d.]+\x1b\[K\r\n"
         self.assertRegex(shown, bar + terms + r"done: 10 steps, weights [0-9a-f]{12}…, in \S+\r\n$")
 
+    def test_a_run_goes_on_with_another_cache(self):
+        pictures = pathlib.Path(self.create_tempdir().full_path)
+        for number in range(32):
+            file = pictures / "pictures" / str(number % 2) / f"{number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            pixels = np.random.default_rng(number).integers(0, 255, (8, 8, 1), np.uint8)
+            file.write_bytes(tf.io.encode_png(pixels).numpy())
+        changes = {
+            "data": f"folder:{pictures}/pictures?labels=folders",
+            "recipe": "identity",
+            "steps": 2,
+            "warmup_steps": 0,
+        }
+        for cache in ("one", "another"):
+            folder = str(pictures / cache)
+            with contextlib.redirect_stderr(io.StringIO()):
+                printed = _train(pictures / "run", changes=changes | {"cache_dir": folder})
+            self.assertNotEmpty(list(pictures.glob(f"{cache}/pictures-*/*")))
+            self.assertEqual(Hyperparameters.load(pictures / "run").cache_dir, folder)
+        self.assertIn("finished already", printed)
+
     def test_the_baseline_trains_too(self):
         workdir = self.create_tempdir().full_path
         _train(workdir, changes={"method": "supervised", "labelled_batch_size": 0, "steps": 6}, log_every=2)
@@ -258,7 +279,7 @@ class WrongFlagsTest(parameterized.TestCase):
             "--encoder must be convnet, .*docs/encoders.md.* Received: resnet51; did you mean resnet50.*",
         ),
         ("--recipe=nope", "--recipe must be one of cifar, digits, .* Received: nope"),
-        ("--method=nope", "--method must be semppl or supervised. Received: nope"),
+        ("--method=nope", "--method must be one of semppl, supervised. Received: nope"),
         ("--strategy=nope", "--strategy must be one of auto, default, mirrored, multiworker, tpu. Received: nope"),
         ("--strategy=default --tpu=local", "--tpu must come with --strategy=tpu or auto. Received: .*"),
         ("--strategy=multiworker", "--strategy must be auto, default .* Received: multiworker, without TF_CONFIG"),

@@ -133,13 +133,22 @@ class StartedAgainTest(_Case):
         )
         self.assertEqual(_times(workdir), before)
 
+    def test_folders_may_move_and_the_new_ones_are_recorded(self):
+        workdir = self.folder() / "run"
+        shutil.copytree(_undisturbed(), workdir)
+        self.finish(workdir, "--cache_dir=elsewhere", "--data_dir=there")
+        settings = json.loads((workdir / "hyperparameters.json").read_text())
+        self.assertEqual((settings["cache_dir"], settings["data_dir"]), ("elsewhere", "there"))
+        self.assertEndsAsUndisturbed(workdir)
+
     def test_other_data_are_refused(self):
         workdir = self.folder() / "run"
         shutil.copytree(_undisturbed(), workdir)
         told = json.loads((workdir / "data.json").read_text())
         (workdir / "data.json").write_text(json.dumps(told | {"labelled": told["labelled"] + 1}))
-        run = runs.Run(workdir)
+        run = runs.Run(workdir, "--cache_dir=elsewhere")
         self.assertEqual(run.wait(), 2)
+        self.assertEqual(json.loads((workdir / "hyperparameters.json").read_text())["cache_dir"], "")
         self.assertStartsWith(run.stderr, "error: --data must be the images and labels that the run began with: ")
         self.assertIn(f"{told['labelled']} labelled, where there were {told['images']} images, ", run.stderr)
 

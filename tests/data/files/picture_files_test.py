@@ -13,11 +13,12 @@ import tensorflow as tf
 from absl.testing import parameterized
 from PIL import Image
 
+from semppl.configs.reading import ReadingSettings
 from semppl.data.files import cache, decoding, inspection, picture_files
 from semppl.data.files.decoding import Decoding
 from semppl.data.files.lost_pictures import PictureLost
 from semppl.data.images import NO_LABEL
-from semppl.data.sources import Reading, load_source
+from semppl.data.sources import load_source
 from semppl.tests import testing
 
 
@@ -34,7 +35,7 @@ def _pictures(source, part="train"):
 def _fill_cache(arguments):
     root, cache = arguments
     with contextlib.redirect_stderr(io.StringIO()):
-        return len(load_source(f"folder:{root}", reading=Reading(Decoding(shrink=10), cache)).train)
+        return len(load_source(f"folder:{root}", reading=ReadingSettings(channels=3, shrink=10, cache_dir=cache)).train)
 
 
 class _FolderTest(tf.test.TestCase, parameterized.TestCase):
@@ -53,8 +54,7 @@ class _FolderTest(tf.test.TestCase, parameterized.TestCase):
         return path
 
     def load(self, query="", **reading):
-        decode = {name: reading.pop(name) for name in list(reading) if name in Decoding.__dataclass_fields__}
-        return load_source(f"folder:{self.root}{query}", reading=Reading(Decoding(**decode), **reading))
+        return load_source(f"folder:{self.root}{query}", reading=ReadingSettings(**{"channels": 3} | reading))
 
     def assertRefused(self, message, **reading):
         with self.assertRaises(ValueError) as caught:
@@ -182,7 +182,7 @@ class LostPicturesTest(_FolderTest):
 
     def test_a_picture_that_goes_while_the_cache_is_filled_is_named_and_not_the_cache(self):
         path, example = self.save("a.png", 0), cache._decoded_example
-        self.load(cache_dir=str(self.cache), shrink=5)  # it is looked at, so that another cache decodes it anew
+        self.load(cache_dir=str(self.cache), shrink=8)  # it is looked at, so that another cache decodes it anew
 
         def late(*arguments):
             path.unlink()
@@ -250,7 +250,7 @@ class BadFilesTest(_FolderTest):
         self.assertRefused(r"^--data must hold a picture that can be used\.", max_bad_fraction=1.0, max_pixels=1)
 
     def test_truncated_files_are_kept_if_asked(self):
-        source = self.load(max_bad_fraction=0.5, keep_truncated=True)
+        source = self.load(max_bad_fraction=0.5, truncated="keep")
         self.assertIn("cut.jpg", source.train.names)
         self.assertIn("1 used as far as they go, truncated: cut.jpg …", self.errors.getvalue())
         cut, whole = (
@@ -354,8 +354,8 @@ class CacheTest(_FolderTest):
     def test_where_truncated_pictures_are_kept_the_cache_has_them_in_their_place(self):
         whole = self.save("3a.jpg", 1, (200, 200)).read_bytes()
         (self.root / "3a.jpg").write_bytes(whole[: len(whole) * 4 // 5])
-        cached = _pictures(self.cached(keep_truncated=True))
-        for one, other in zip(cached, _pictures(self.load(keep_truncated=True, shrink=10)), strict=True):
+        cached = _pictures(self.cached(truncated="keep"))
+        for one, other in zip(cached, _pictures(self.load(truncated="keep", shrink=10)), strict=True):
             self.assertAllEqual(one, other)
         self.assertLen(cached, 6)
 
@@ -435,7 +435,7 @@ class RecordedPicturesTest(_FolderTest):
 
     def records(self, **reading):
         names = {"image_feature": "jpg", "label_feature": "kind"}
-        return load_source(f"tfrecord:{self.root}/*.rec", reading=Reading(**names | reading))
+        return load_source(f"tfrecord:{self.root}/*.rec", reading=ReadingSettings(channels=3, **names | reading))
 
     def setUp(self):
         super().setUp()
@@ -498,7 +498,7 @@ class RealFoldersTest(_FolderTest):
         source = self.load(max_bad_fraction=0.2)
         self.assertLen(source.train, 16)
         self.assertLen(_pictures(source), 16)
-        self.assertLen(self.load(max_bad_fraction=0.2, keep_truncated=True).train, 17)
+        self.assertLen(self.load(max_bad_fraction=0.2, truncated="keep").train, 17)
 
     def test_a_real_folder_is_a_data_set(self):
         self.root = testing.unzipped("clothing/clothing_dev.zip", self.root) / "validation"

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
+from semppl.configs.views import ViewSettings
 from semppl.data.views import augmentations, geometry, recipes
 from semppl.tests.data import modes
 
@@ -35,10 +36,10 @@ def _seeds(batch, first=0):
 
 
 def _make(images, seeds, recipe, large_views=2, small_views=1, **settings):
-    settings = {"large_size": 12, "small_size": 6} | settings
-    return recipes.make_views(
-        images, seed=seeds, recipe=recipe, large_views=large_views, small_views=small_views, **settings
-    )
+    settings = {"large_size": 12, "small_size": 8} | settings
+    masks = settings.pop("masks", None)
+    views = ViewSettings(recipe=recipe, large_views=large_views, small_views=small_views, **settings)
+    return recipes.make_views(images, views, seed=seeds, masks=masks)
 
 
 def _natural(images, settings, view=0):
@@ -75,7 +76,7 @@ class MakeViewsTest(tf.test.TestCase, parameterized.TestCase):
     def test_views_have_static_shapes_and_stay_between_0_and_1(self, recipe, channels, small_views):
         made = _make(_images(16, channels=channels), _seeds(16), recipe, large_views=3, small_views=small_views)
         self.assertEqual(made["large"].shape, (3, 16, 12, 12, channels))
-        self.assertEqual(made["small"].shape, (small_views, 16, 6, 6, channels))
+        self.assertEqual(made["small"].shape, (small_views, 16, 8, 8, channels))
         for batch in made.values():
             self.assertEqual(batch.dtype, tf.float32)
             self.assertAllEqual(batch, tf.clip_by_value(batch, 0.0, 1.0))
@@ -153,7 +154,7 @@ class MakeViewsTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_identity_is_a_bicubic_resize(self):
         images = _images(3)
-        expected = tf.clip_by_value(tf.image.resize(images, [6, 6], "bicubic"), 0.0, 1.0)
+        expected = tf.clip_by_value(tf.image.resize(images, [8, 8], "bicubic"), 0.0, 1.0)
         self.assertAllClose(_make(images, _seeds(3), "identity")["small"][0], expected, rtol=0, atol=1e-5)
 
 

@@ -17,14 +17,14 @@ from semppl.tests.export.random_runs import write_run
 class RunImagesTest(tf.test.TestCase):
     def _read(self, **changes):
         settings, network = write_run(pathlib.Path(self.create_tempdir().full_path), **changes)
-        prepare = inference_preparation(settings.recipe, settings.large_size)
+        prepare = inference_preparation(settings.large_size, centre_crop=1.0)
         images = run_images.RunImages(settings, prepare, fingerprints)
         return images.evidence(network.project, CalibrationSettings()), settings, network
 
     def _ood_score(self, **changes):
         settings, network = write_run(pathlib.Path(self.create_tempdir().full_path), **changes)
         images = run_images.RunImages(
-            settings, inference_preparation(settings.recipe, settings.large_size), fingerprints
+            settings, inference_preparation(settings.large_size, centre_crop=1.0), fingerprints
         )
         return *images.ood_score(network.features), network
 

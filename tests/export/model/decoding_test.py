@@ -297,20 +297,20 @@ class DecodeUprightTest(tf.test.TestCase, parameterized.TestCase):
 
 
 class DecodeRowsTest(tf.test.TestCase, parameterized.TestCase):
-    def _rows(self, encoded, recipe="imagenet"):
-        prepare = inference_preparation(recipe, 8)
+    def _rows(self, encoded, centre_crop=7 / 8):
+        prepare = inference_preparation(8, centre_crop=centre_crop)
         function = tf.function(
             lambda files: decoding.decode_rows(files, prepare, size=8, channels=3),
             input_signature=[tf.TensorSpec([None], tf.string)],
         )
         return [part.numpy() for part in function(tf.constant(encoded, tf.string))]
 
-    @parameterized.parameters("imagenet", "identity")
-    def test_pictures_are_prepared_as_evaluation_prepares_them(self, recipe):
+    @parameterized.parameters(7 / 8, 1.0)
+    def test_pictures_are_prepared_as_evaluation_prepares_them(self, centre_crop):
         pictures = [_picture(13 + number, 40 - number, seed=number) for number in range(9)]
-        images, valid = self._rows([_encoded(pixels, "PNG") for pixels in pictures], recipe)
+        images, valid = self._rows([_encoded(pixels, "PNG") for pixels in pictures], centre_crop)
         self.assertAllEqual(valid, [True] * 9)
-        expected = [inference_preparation(recipe, 8)(pixels[np.newaxis])[0] for pixels in pictures]
+        expected = [inference_preparation(8, centre_crop=centre_crop)(pixels[np.newaxis])[0] for pixels in pictures]
         self.assertAllClose(images, expected, rtol=0, atol=1e-6)
 
     def test_a_broken_picture_leaves_its_neighbours_alone(self):

@@ -16,7 +16,7 @@ class EmbedderTest(tf.test.TestCase, parameterized.TestCase):
         hyperparameters = Hyperparameters(**settings)
         network = OnlineNetwork(**hyperparameters.network)
         with self.assertRaisesRegex(ValueError, f"^--channels must be 1 or 3 to export: .* Received: {channels}$"):
-            Embedder(network, hyperparameters, embedding="features")
+            Embedder(network, hyperparameters, embedding="features", centre_crop=1.0)
 
 
 if __name__ == "__main__":

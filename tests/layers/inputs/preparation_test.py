@@ -131,12 +131,11 @@ class FingerprintsTest(tf.test.TestCase):
         self.assertNotAllEqual(preparation.fingerprints(image), preparation.fingerprints(small))
 
 
-class TestViewTest(tf.test.TestCase, parameterized.TestCase):
-    @parameterized.parameters(("imagenet", 7 / 8), ("cifar", 1.0), ("digits", 1.0), ("grey", 1.0), ("identity", 1.0))
-    def test_only_the_imagenet_recipe_goes_with_a_crop(self, recipe, crop):
+class InferencePreparationTest(tf.test.TestCase):
+    def test_it_prepares_with_the_settings_of_a_run(self):
         images = _images(1, 32, 40, 3)
-        view = preparation.inference_preparation(recipe, 24)(images)
-        self.assertAllEqual(view, preparation.prepare(images, size=24, crop=crop))
+        prepared = preparation.inference_preparation(24, centre_crop=7 / 8, shrink=28)(images)
+        self.assertAllEqual(prepared, preparation.prepare(images, size=24, crop=7 / 8, shrink=28))
 
 
 if __name__ == "__main__":

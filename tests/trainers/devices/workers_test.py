@@ -111,7 +111,7 @@ class TogetherTest(_Case):
 
     def test_two_processes_end_with_the_weights_of_one(self):
         folder = self.folder()
-        two = runs.workers(folder / "two", *self._FEW)
+        two = runs.workers(folder / "two", *self._FEW, own_flags=(["--cache_dir=a"], ["--cache_dir=b"]))
         self.assertEqual(self.ended(two), [0, 0], [process.stderr for process in two])
         one = runs.Run(folder / "one", *self._FEW)
         self.assertEqual(self.ended([one]), [0], one.stderr)

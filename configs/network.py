@@ -1,0 +1,31 @@
+"""The architecture of the online and the target network."""
+
+import dataclasses
+
+from semppl.configs.setting import Settings, require, setting
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkSettings(Settings):
+    """The arguments of the networks."""
+
+    encoder: str = setting("networks", "resnet50", "Name of the encoder; docs/encoders.md lists all.")
+    width: float = setting("networks", 1.0, "Width multiplier: multiplies the number of channels of every layer.")
+    norm: str = setting("networks", "batch", "Name of the normalisation; an unknown name lists all.")
+    head_width: int = setting("networks", 4096, "Units in the hidden layer of the projector and of the predictor.")
+    embedding_width: int = setting("networks", 256, "D, units in the output of the projector and of the predictor.")
+    pixel_mean: tuple[float, ...] = setting(
+        "networks", (0.485, 0.456, 0.406), "Mean per channel, subtracted from pixels in 0..1."
+    )
+    pixel_stddev: tuple[float, ...] = setting(
+        "networks", (0.229, 0.224, 0.225), "Standard deviation per channel, by which centred pixels are divided."
+    )
+
+    def check(self) -> None:
+        """Validates the group."""
+        require(self.width > 0, "width", "positive", self.width)
+        require(self.head_width >= 1, "head_width", "1 or more", self.head_width)
+        require(self.embedding_width >= 1, "embedding_width", "1 or more", self.embedding_width)
+        allowed = f"as many values as pixel_mean, {len(self.pixel_mean)}, all positive"
+        fits = len(self.pixel_stddev) == len(self.pixel_mean) and all(value > 0 for value in self.pixel_stddev)
+        require(fits, "pixel_stddev", allowed, self.pixel_stddev)

@@ -1,0 +1,54 @@
+"""The objective: the method, its queues of labelled embeddings, and the weights of the loss's terms."""
+
+import dataclasses
+
+from semppl.configs.setting import Settings, require, setting
+
+
+@dataclasses.dataclass(frozen=True)
+class ObjectiveSettings(Settings):
+    """What is minimised.
+
+    Reference: SemPPL, arXiv 2301.05158; docs/method.md has the source of every default.
+    """
+
+    method: str = setting("objective", "semppl", "Name of the training method; an unknown name lists all.")
+    temperature: float = setting("objective", 0.2, "τ, softmax temperature: divides every similarity.")
+    negatives: int = setting(
+        "objective", 10, "M, negatives per image and target view: other images of the global batch."
+    )
+    semantic_positives: int = setting(
+        "objective",
+        3,
+        "R, semantic positives per image and queue: entries with the image's class or pseudo-label; 0: none.",
+    )
+    neighbours: int = setting("objective", 1, "K, nearest neighbours that vote per pair of view and queue.")
+    min_vote_share: float = setting(
+        "objective",
+        0.0,
+        "Smallest share of the votes, in 0..1, with which an unlabelled image gets a pseudo-label; below it, the image gets none.",
+    )
+    queue_size: int = setting("objective", 0, "Q, labelled entries per queue; 0: 20 global batches.")
+    queue_quotas: bool = setting(
+        "objective",
+        False,
+        "Whether every class has Q / classes slots of its own in a queue, so that frequent classes do not displace rare ones.",
+    )
+    prior_corrected_votes: bool = setting(
+        "objective", False, "Whether each vote is weighted by the inverse of its class's share of the filled queue."
+    )
+    contrastive_weight: float = setting("objective", 0.3, "c, weight of the contrastive terms.")
+    semantic_weight: float = setting(
+        "objective", 0.2, "α, weight of the semantic positives within the contrastive terms."
+    )
+    invariance_weight: float = setting("objective", 5.0, "λ, weight of the invariance terms.")
+
+    def check(self) -> None:
+        """Validates the group."""
+        require(self.temperature > 0, "temperature", "positive", self.temperature)
+        require(self.negatives >= 1, "negatives", "1 or more", self.negatives)
+        require(self.semantic_positives >= 0, "semantic_positives", "0 or more", self.semantic_positives)
+        require(self.queue_size >= 0, "queue_size", "0 or more", self.queue_size)
+        require(0 <= self.min_vote_share <= 1, "min_vote_share", "in 0..1", self.min_vote_share)
+        weights = ("contrastive_weight", "semantic_weight", "invariance_weight")
+        self.require_each(weights, lambda weight: weight >= 0, "0 or more")

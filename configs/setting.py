@@ -1,0 +1,78 @@
+"""The parts that every group of settings shares: fields with a meaning, a check of types, and the form of errors."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+Setting = Any
+
+
+def setting(group: str, default: Setting, meaning: str, *, is_path: bool = False) -> Setting:
+    """Declares a hyper-parameter, which is a flag and a JSON key of the same name.
+
+    Args:
+        group: Heading under which the flag is listed.
+        default: Default value; its type is the type of the setting.
+        meaning: Help text, with the unit.
+        is_path: Whether the value only says where something lies, so that two runs that differ in it are the same run.
+    """
+    return dataclasses.field(default=default, metadata={"group": group, "help": meaning, "is_path": is_path})
+
+
+def require(holds: bool, flag: str, allowed: str, received: Any) -> None:
+    """Raises a ValueError of one line that names the flag, unless `holds`."""
+    if not holds:
+        raise ValueError(f"--{flag} must be {allowed}. Received: {received}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """A frozen group of settings that validates itself on construction; groups combine by inheritance.
+
+    Raises:
+        ValueError: On construction, if a value is not allowed, or two values do not go together; one line that names the flag.
+    """
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            fits, allowed = _KINDS[type(field.default)]
+            value = getattr(self, field.name)
+            require(fits(value), field.name, allowed, value)
+        for group in reversed(type(self).__mro__):
+            if "check" in vars(group):
+                vars(group)["check"](self)
+
+    def require_each(self, names: tuple[str, ...], holds: Callable[[Any], bool], allowed: str) -> None:
+        """Requires the same of several settings."""
+        for name in names:
+            require(holds(getattr(self, name)), name, allowed, getattr(self, name))
+
+
+def is_seed(value: int) -> bool:
+    """Returns whether a number fits TensorFlow's and NumPy's seeds."""
+    return 0 <= value < 2**32
+
+
+SEED = "in 0..2**32 - 1"
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_finite(value: Any) -> bool:
+    return _is_whole(value) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _are_finite(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) > 0 and all(_is_finite(part) for part in value)
+
+
+_KINDS: dict[type, tuple[Callable[[Any], bool], str]] = {
+    bool: (lambda value: isinstance(value, bool), "true or false"),
+    int: (_is_whole, "a whole number"),
+    float: (_is_finite, "a finite number"),
+    str: (lambda value: isinstance(value, str), "a text"),
+    tuple: (_are_finite, "finite numbers, one per channel"),
+}

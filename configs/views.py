@@ -1,0 +1,34 @@
+"""The augmented views of an image: how many, how large, and by which recipe."""
+
+import dataclasses
+
+from semppl.configs.setting import Settings, require, setting
+
+
+@dataclasses.dataclass(frozen=True)
+class ViewSettings(Settings):
+    """The views that are made of every image."""
+
+    recipe: str = setting("views", "imagenet", "Name of the augmentation recipe; an unknown name lists all.")
+    large_views: int = setting(
+        "views", 4, "L, large views per image, which pass through the online and the target network."
+    )
+    small_views: int = setting("views", 2, "S, small views per image, which pass through the online network only.")
+    large_size: int = setting("views", 224, "Height and width of a large view, in pixels.")
+    small_size: int = setting("views", 96, "Height and width of a small view, in pixels.")
+    mask_probability: float = setting(
+        "views", 0.1, "p_m, probability that a large view's background is removed, where the image has a mask."
+    )
+
+    @property
+    def num_views(self) -> int:
+        """V = L + S."""
+        return self.large_views + self.small_views
+
+    def check(self) -> None:
+        """Validates the group."""
+        require(self.large_views >= 1, "large_views", "1 or more", self.large_views)
+        require(self.small_views >= 0, "small_views", "0 or more", self.small_views)
+        require(self.large_size >= 8, "large_size", "8 or more pixels", self.large_size)
+        require(self.small_size >= 8, "small_size", "8 or more pixels", self.small_size)
+        require(0 <= self.mask_probability <= 1, "mask_probability", "in 0..1", self.mask_probability)

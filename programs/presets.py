@@ -1,0 +1,92 @@
+"""Settings for callers in Python: from a file of flags and by name, checked as those of a command line are."""
+
+import dataclasses
+import difflib
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from absl import flags
+
+from semppl import configs
+from semppl.programs.hyperparameter_flags import define_flags, values_of_flags
+
+_FOLDER = pathlib.Path(configs.__file__).parent
+_SUFFIX = ".flags"
+
+
+def settings_by_name(
+    preset: str | os.PathLike[str], settings: Mapping[str, Any], *records: type
+) -> tuple[dict[str, Any], ...]:
+    """Sorts settings by the record that holds them.
+
+    Args:
+        preset: Name of a flag file in `configs`, or path of another one; empty: none.
+        settings: Values by name; they override those of the preset.
+        *records: Dataclasses; the names of their fields are the names of the flags.
+
+    Returns:
+        Values by name for each of `records`, without the fields left at their defaults.
+
+    Raises:
+        ValueError: if there is no such preset, it holds a flag that is unknown or not allowed, or a setting is unknown.
+    """
+    fields = {field.name: field for record in records for field in dataclasses.fields(record) if field.init}
+    for name in settings:
+        if name not in fields:
+            near = difflib.get_close_matches(name, fields, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ValueError(f"Every setting must be a flag of the program. Received: {name}{hint}")
+    values = read_preset(preset, *records) if os.fspath(preset) else {}
+    values |= {name: _plain(fields[name].default, value) for name, value in settings.items()}
+    return tuple(
+        {field.name: values[field.name] for field in dataclasses.fields(record) if field.name in values}
+        for record in records
+    )
+
+
+def read_preset(preset: str | os.PathLike[str], *records: type) -> dict[str, Any]:
+    """Reads a file of flags.
+
+    Args:
+        preset: Name of a flag file in `configs`, or path of another one.
+        *records: Dataclasses; the names of their fields are the names of the flags.
+
+    Returns:
+        The values in the file, by name.
+
+    Raises:
+        ValueError: if there is no such file, or it holds a flag that is unknown or not allowed.
+    """
+    named = _FOLDER / f"{os.fspath(preset)}{_SUFFIX}"
+    path = named if named.is_file() else pathlib.Path(preset)
+    if not path.is_file():
+        names = ", ".join(sorted(file.stem for file in _FOLDER.glob(f"*{_SUFFIX}")))
+        raise ValueError(f"preset must be one of {names}, or the path of a file of flags. Received: {preset}")
+    flag_values = flags.FlagValues()
+    for record in records:
+        define_flags(record, flag_values)
+    try:
+        flag_values(["", f"--flagfile={path}"])
+        present = {name for name in flag_values if flag_values[name].present}
+        return {
+            name: value
+            for record in records
+            for name, value in values_of_flags(record, flag_values).items()
+            if name in present
+        }
+    except (flags.Error, ValueError) as error:
+        message = " ".join(str(error).split())
+        raise ValueError(f"preset must be a file of known flags. Received: {path} ({message})") from error
+
+
+def _plain(default: Any, value: Any) -> Any:
+    """Converts a value to the type of a setting where nothing is lost: a path to a text, 1 to 1.0, a list to a tuple."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, list):
+        return tuple(value)
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    return value
