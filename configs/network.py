@@ -9,7 +9,7 @@ from semppl.configs.setting import Settings, require, setting
 class NetworkSettings(Settings):
     """The arguments of the networks."""
 
-    encoder: str = setting("networks", "resnet50", "Name of the encoder; docs/encoders.md lists all.")
+    encoder: str = setting("networks", "resnet50", "Name of the encoder; docs/reference/encoders.md lists all.")
     width: float = setting("networks", 1.0, "Width multiplier: multiplies the number of channels of every layer.")
     norm: str = setting("networks", "batch", "Name of the normalisation; an unknown name lists all.")
     head_width: int = setting("networks", 4096, "Units in the hidden layer of the projector and of the predictor.")

@@ -9,7 +9,7 @@ from semppl.configs.setting import Settings, require, setting
 class ObjectiveSettings(Settings):
     """What is minimised.
 
-    Reference: SemPPL, arXiv 2301.05158; docs/method.md has the source of every default.
+    Reference: SemPPL, arXiv 2301.05158; docs/reference/method.md has the source of every default.
     """
 
     method: str = setting("objective", "semppl", "Name of the training method; an unknown name lists all.")

@@ -17,6 +17,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#|/)([^)#\s]+)(?=[)#])")
 FLAGS_MARKER = "<!-- flags -->"
 SETTINGS = "semppl.programs.hyperparameter_flags"
+NOT_A_MEANING = re.compile(r"^\[.*?\] |^<.*?>: |;\s*repeat this option to specify a list of values$")
+QUOTE = "'"
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".toml": "toml", ".sh": "sh"}
 
 
@@ -117,9 +119,9 @@ def _programs(modules: dict[str, str], settings: set[str]) -> Iterator[str]:
 def _table(members: Iterable[Any]) -> Iterator[str]:
     yield "| flag | default | meaning |\n|---|---|---|"
     for flag in members:
-        default = "" if flag.default is None or flag.default == "" else f"`{flag.default_as_str}`"
+        default = "" if flag.default in (None, "", []) else f"`{flag.default_as_str.strip(QUOTE)}`"
         values = getattr(flag.parser, "enum_values", ())
-        meaning = re.sub(r"^\[.*?\] ", "", " ".join(flag.help.split())).replace("|", "\\|")
+        meaning = NOT_A_MEANING.sub("", " ".join(flag.help.split())).replace("|", "\\|")
         allowed = f" One of {', '.join(f'`{value}`' for value in values)}." if values else ""
         yield f"| `--{flag.name}` | {default} | {meaning}{allowed} |"
     yield ""

@@ -24,11 +24,14 @@ from semppl.evaluation.logistic_regression import logistic_regression_classes
 from semppl.evaluation.nearest_neighbours import nearest_neighbour_classes
 from semppl.programs import run_flags
 from semppl.runs import checkpoints
+from semppl.runs.files import write_atomically
 
 SPLITS = ("test", "validation")
 Function = Callable[[tf.Tensor], tf.Tensor]
 Measured = dict[str, dict[str, float]]
 """Representation → evaluator → a measure in 0..1."""
+
+flags.adopt_module_key_flags(run_flags)
 
 _NEIGHBOURS = flags.DEFINE_integer("k", 1, "Neighbours that vote.", lower_bound=1)
 _EVALUATORS = flags.DEFINE_list("evaluators", None, "Which to run, with commas between; by default all.")
@@ -162,7 +165,7 @@ def evaluate(
     }
     report = {"step": step, "k": k, f"{split}_images": len(judged), "labelled": len(labelled), **metrics}
     name = "metrics.json" if split == "test" else f"metrics_{split}.json"
-    checkpoints.write_atomically(pathlib.Path(workdir) / name, json.dumps(report, indent=2) + "\n")
+    write_atomically(pathlib.Path(workdir) / name, json.dumps(report, indent=2) + "\n")
     return metrics
 
 

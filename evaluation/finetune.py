@@ -23,6 +23,9 @@ from semppl.data.splits import RunData, load_data
 from semppl.evaluation.protocols import PROTOCOLS, TRANSFER, Report, Task, train_classifier, transfer_features
 from semppl.programs import run_flags
 from semppl.runs import checkpoints
+from semppl.runs.files import write_atomically
+
+flags.adopt_module_key_flags(run_flags)
 
 _PROTOCOL = flags.DEFINE_enum(
     "protocol",
@@ -99,7 +102,7 @@ def finetune(
     told = {"protocol": protocol, "data": target_data or hyperparameters.data, "step": step, "seed": seed}
     report = told | {"train_images": len(images), "test_images": len(judged)} | result
     path = pathlib.Path(workdir) / f"finetune_{protocol}.json"
-    checkpoints.write_atomically(path, json.dumps(report, indent=2) + "\n")
+    write_atomically(path, json.dumps(report, indent=2) + "\n")
     return report
 
 

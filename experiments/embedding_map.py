@@ -23,6 +23,7 @@ from semppl.layers.networks import OnlineNetwork
 from semppl.programs import model_flags, run_flags
 from semppl.runs import checkpoints
 
+flags.adopt_module_key_flags(run_flags)
 flags.declare_key_flag("out")
 
 PERPLEXITY = 20

@@ -21,7 +21,9 @@ from absl import flags
 from semppl import configs
 from semppl.data.sources import load_source
 from semppl.programs import run_flags
-from semppl.runs.checkpoints import write_atomically
+from semppl.runs.files import write_atomically
+
+flags.adopt_module_key_flags(run_flags)
 
 _SEEDS = flags.DEFINE_list(
     "seeds", ["0"], "Seeds, of the labelled images and of everything else; the figures are means."

@@ -23,10 +23,10 @@ from semppl.export.collections.collection import open_collections, pictures_of
 from semppl.export.collections.thumbnails import decoded
 from semppl.export.model import runtimes
 from semppl.export.model.assets import read_card
-from semppl.export.model.versions import written_aside
 from semppl.programs import model_flags
 from semppl.programs.extras import require_extra
 from semppl.programs.hyperparameter_flags import data_from_flags
+from semppl.runs.files import folder_written_aside
 
 FORMATS = ("onnx", "tflite")
 DESCRIPTION = "conversion.json"
@@ -73,7 +73,7 @@ def convert(
         )
     images = sample_images(settings)
     report: dict[str, Any] = {"format": into, "pictures_compared": len(images), "signatures": {}, "left_out": {}}
-    with written_aside(target) as aside:
+    with folder_written_aside(target) as aside:
         shutil.copytree(pathlib.Path(model) / "assets", aside, dirs_exist_ok=True)
         _convert_signatures(tf.saved_model.load(str(model)), into, images, aside, report)
         (aside / DESCRIPTION).write_text(json.dumps(report, indent=2) + "\n")

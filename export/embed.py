@@ -6,7 +6,6 @@ python -m semppl.export.embed --model=served/digits/1 --data=folder:pictures --o
 import concurrent.futures
 import dataclasses
 import json
-import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -27,7 +26,7 @@ from semppl.export.collections.rows import Answerer, make_table
 from semppl.export.model.assets import read_card
 from semppl.programs import model_flags
 from semppl.programs.hyperparameter_flags import data_from_flags
-from semppl.runs.checkpoints import write_atomically
+from semppl.runs.files import file_written_aside, write_atomically
 
 _IDENTITY = {
     "pictures": "the number of pictures",
@@ -102,6 +101,8 @@ def embed(
     say(done, total)
     if not missing:
         return total
+    for left in target.glob(".part-*"):  # of a process that was killed
+        left.unlink()
     answer = Answerer(model)
     for shard in missing:
         tables = []
@@ -112,7 +113,8 @@ def embed(
             tables.append(make_table(ids, *named, answer(pictures)))
             done += len(positions)
             say(done, total)
-        _write_whole(shard.path, pa.concat_tables(tables))
+        with file_written_aside(shard.path) as file:
+            pq.write_table(pa.concat_tables(tables), file)
     return total
 
 
@@ -153,15 +155,6 @@ def _read_ahead(shard: Shard, batch_size: int) -> Iterator[tuple[range, list[byt
             if number + 1 < len(batches):
                 ahead = pool.submit(shard.collection.read, batches[number + 1])
             yield batch, now.result()
-
-
-def _write_whole(part: pathlib.Path, table: pa.Table) -> None:
-    aside = part.with_name(f".{part.name}")
-    with aside.open("wb") as file:
-        pq.write_table(table, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, part)
 
 
 def _progress() -> Callable[[int, int], None]:

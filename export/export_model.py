@@ -35,6 +35,8 @@ from semppl.programs import run_flags
 from semppl.programs.extras import has_extra, needs_extra
 from semppl.runs import checkpoints
 
+flags.adopt_module_key_flags(run_flags)
+
 _EXPORT_DIR = flags.DEFINE_string(
     "export_dir", None, "Folder to write; its name must be the version number, as in …/digits/1."
 )

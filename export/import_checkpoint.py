@@ -18,10 +18,11 @@ from absl import flags
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export.foreign import haiku, keras_applications, simclr
 from semppl.export.foreign.checkpoint import ForeignCheckpoint
-from semppl.export.model.versions import written_aside
 from semppl.layers.networks import OnlineNetwork
 from semppl.programs import run_flags
-from semppl.runs import checkpoints
+from semppl.runs import files
+
+flags.adopt_module_key_flags(run_flags)
 
 _SOURCE = flags.DEFINE_string(
     "source",
@@ -75,9 +76,9 @@ def import_checkpoint(source: str | pathlib.Path, workdir: str | pathlib.Path, *
         )
     network = _build(hyperparameters)
     checkpoint.fill(network)
-    with written_aside(target) as aside:
+    with files.folder_written_aside(target) as aside:
         _write(network, checkpoint.step, aside)
-        checkpoints.write_atomically(aside / "hyperparameters.json", hyperparameters.to_json())
+        files.write_atomically(aside / "hyperparameters.json", hyperparameters.to_json())
     return checkpoint
 
 

@@ -22,9 +22,9 @@ from semppl.export.collections.embeddings import Embeddings, read_embeddings
 from semppl.export.collections.index_folder import write_index
 from semppl.export.collections.projector import side_of_thumbnails, write_projector
 from semppl.export.collections.thumbnails import thumbnail
-from semppl.export.model.versions import written_aside
 from semppl.programs import model_flags
 from semppl.programs.extras import require_extra
+from semppl.runs.files import folder_written_aside
 
 _EMBEDDINGS = flags.DEFINE_string("embeddings", None, "Folder that semppl.export.embed wrote.")
 _KIND = flags.DEFINE_enum(
@@ -81,7 +81,7 @@ def build_index(
         "recall_at_10": built.recall,
         "made_of": embedded.manifest,
     }
-    with written_aside(target) as aside:
+    with folder_written_aside(target) as aside:
         if projector_pictures:
             description["projector"] = _write_projector(aside / "projector", embedded, projector_pictures)
         write_index(aside, built.index, embedded.rows, description)

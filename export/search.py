@@ -25,7 +25,7 @@ from semppl.export.collections.thumbnails import data_url, thumbnail
 from semppl.export.model.assets import read_card
 from semppl.programs import model_flags
 from semppl.programs.extras import require_extra
-from semppl.runs.checkpoints import write_atomically
+from semppl.runs.files import write_atomically
 
 _SIDE = 128  # of a picture on the page, in pixels
 _STYLE = """

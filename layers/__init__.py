@@ -1,1 +1,1 @@
-"""What holds variables or is a piece of the graph: encoders, heads, queue, vote, draw."""
+"""Layers and operations of the networks: encoders, heads, queue, vote, sampling."""

@@ -1,15 +1,16 @@
-"""The only place where replicas talk to each other.
+"""Communication between replicas; no other module has any.
 
-Rows of a global batch stand in *canonical* order: all labelled rows first (replica by replica), then all unlabelled rows.
-One replica has them so already; several replicas hold `[labelled, unlabelled]` each, and `gather_rows` puts them in order.
-So negatives, draws and the queue depend on the global batch alone, not on the number of replicas.
+The rows of a global batch have a *canonical* order: all labelled rows first (replica by replica),
+then all unlabelled rows. A single replica holds them in this order; each of several replicas holds
+`[labelled, unlabelled]` rows, and `gather_rows` restores the order. Sampling and the queue
+therefore depend on the global batch alone, not on the number of replicas.
 """
 
 import tensorflow as tf
 
 
 def num_replicas() -> int:
-    """Returns how many replicas run in sync; static."""
+    """Returns the number of replicas in sync; static."""
     return int(tf.distribute.get_strategy().num_replicas_in_sync)
 
 
@@ -22,7 +23,7 @@ def replica_id() -> tf.Tensor:
 
 
 def all_reduce_sum(value: tf.Tensor) -> tf.Tensor:
-    """Returns the sum of `value` over replicas; differentiable. Outside replicas: `value`."""
+    """Returns the sum of `value` over replicas, differentiable; `value` itself outside a replica context."""
     context = tf.distribute.get_replica_context()
     if num_replicas() == 1 or context is None:
         return value
@@ -32,28 +33,29 @@ def all_reduce_sum(value: tf.Tensor) -> tf.Tensor:
 def gather_rows(value: tf.Tensor, *, axis: int, num_labelled: int) -> tf.Tensor:
     """Gathers rows of all replicas into canonical order.
 
-    Each replica puts its rows where they belong, among zeros, and all are added up: exact, for nothing is added but zeros. A
-    gather would do, but TensorFlow has none inside a step that XLA compiles for several GPUs.
+    Each replica scatters its rows into zeros, and the results are summed: exact, because every row
+    is added to zeros alone. TensorFlow's own gather does not work in a step that XLA compiles for
+    several GPUs.
 
     Args:
-        value: rows of this replica along `axis`, B of them, the labelled ones first.
-        axis: the axis of the rows.
-        num_labelled: how many of the B rows are labelled; static.
+        value: Tensor with B rows of this replica along `axis`, the labelled ones first.
+        axis: Axis of the rows.
+        num_labelled: Number of labelled rows among the B; static.
 
     Returns:
-        The same with N = B · replicas rows along `axis`, labelled ones first. Static shape.
+        Tensor with N = B · replicas rows along `axis`, the labelled ones first; static shape.
     """
     if num_replicas() == 1 or tf.distribute.get_replica_context() is None:
         return value
-    if value.dtype == tf.int64:  # in halves: TPUs add up no 64-bit integers
+    if value.dtype == tf.int64:  # in halves: TPUs cannot sum 64-bit integers
         halves = tf.bitcast(value, tf.int32)
         return tf.bitcast(gather_rows(halves, axis=axis, num_labelled=num_labelled), tf.int64)
     batch = value.shape[axis]
     swapped = [axis, *range(1, axis), 0, *range(axis + 1, value.shape.rank)] if axis else list(range(value.shape.rank))
     rows_first = tf.transpose(value, swapped)
-    places = local_rows(batch, num_labelled)[:, tf.newaxis]
-    among_zeros = tf.scatter_nd(places, rows_first, [batch * num_replicas(), *rows_first.shape[1:]])
-    return tf.transpose(all_reduce_sum(among_zeros), swapped)
+    positions = local_rows(batch, num_labelled)[:, tf.newaxis]
+    scattered = tf.scatter_nd(positions, rows_first, [batch * num_replicas(), *rows_first.shape[1:]])
+    return tf.transpose(all_reduce_sum(scattered), swapped)
 
 
 def local_rows(batch: int, num_labelled: int) -> tf.Tensor:

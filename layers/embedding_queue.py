@@ -11,23 +11,26 @@ from semppl.layers.labels import NO_LABEL
 class EmbeddingQueue(tf.keras.layers.Layer):
     """Holds the target projections of the latest labelled images, with their labels and groups.
 
-    All queues are filled in lockstep, a slot holds the same image in each, so labels and groups stand once. The queues are those of
-    the global batch: every replica enqueues the same gathered rows into a copy of its own, so the copies stay equal without
-    a word between replicas.
+    A slot holds the same image in every queue, so labels and groups are stored once. The queues
+    hold rows of the global batch: every replica enqueues the same gathered rows into its own copy,
+    so the copies stay equal without communication.
 
-    That only labelled images are queued, and Q = 20·N, is second-hand; quotas are decided here (docs/method.md).
+    Queueing labelled images only, and Q = 20·N, come from a re-implementation; the quotas are ours
+    (docs/reference/method.md).
 
-    Variables: embeddings `[L, Q, D]`; labels `[Q]` int32, NO_LABEL where empty; groups `[Q]` int64; pointer, the next slot: a
-    scalar, or with quotas `[C]`, each within its class's slots.
+    Variables: embeddings `[L, Q, D]`; labels `[Q]` int32, NO_LABEL where empty; groups `[Q]` int64;
+    pointer, the next slot to fill: a scalar, or with quotas `[C]` offsets into the slots of each
+    class.
 
     Args:
-        num_queues: L, one per large view.
-        capacity: Q, slots per queue.
-        width: D of the embeddings.
-        num_quotas: C, classes of which each has its own Q // C slots, a queue within the queue; 0: all share all slots.
+        num_queues: Number of queues L, one per large view.
+        capacity: Number of slots Q per queue.
+        width: Width D of the embeddings.
+        num_quotas: Number of classes C that have Q // C slots each, first in, first out per class;
+            0 (the default) shares all slots.
 
     Raises:
-        ValueError: if there are fewer slots than quotas.
+        ValueError: if `capacity` is less than `num_quotas`.
     """
 
     def __init__(self, num_queues: int, capacity: int, width: int, num_quotas: int = 0, **kwargs: Any) -> None:
@@ -42,12 +45,12 @@ class EmbeddingQueue(tf.keras.layers.Layer):
         self.num_quotas = num_quotas
         self.embeddings = self._state("embeddings", [num_queues, capacity, width], tf.float32, 0)
         self.labels = self._state("labels", [capacity], tf.int32, NO_LABEL)
-        self.ids = self._state("ids", [capacity], tf.int64, -1)  # `groups`, under the name that checkpoints have
+        self.ids = self._state("ids", [capacity], tf.int64, -1)  # checkpoints call the groups `ids`
         self.pointer = self._state("pointer", [num_quotas] if num_quotas else [], tf.int32, 0)
 
     @property
     def groups(self) -> tf.Variable:
-        """The group of each slot's image: int64 of shape `[Q]`."""
+        """The group of the image in each slot: int64 tensor of shape `[Q]`."""
         return self.ids
 
     def _state(self, name: str, shape: list[int], dtype: tf.DType, fill: int) -> tf.Variable:
@@ -60,15 +63,15 @@ class EmbeddingQueue(tf.keras.layers.Layer):
         )
 
     def enqueue(self, embeddings: tf.Tensor, labels: tf.Tensor, groups: tf.Tensor) -> None:
-        """Adds the labelled images of one global batch, over the oldest entries.
+        """Adds the labelled images of one global batch in place of the oldest entries.
 
         Args:
             embeddings: `[L, n, D]` unit-norm target projections, n ≤ Q.
-            labels: `[n]` int32.
-            groups: `[n]` int64, equal where two images show the same thing.
+            labels: `[n]` int32 classes.
+            groups: `[n]` int64 groups, equal where two images show the same thing.
 
         Raises:
-            ValueError: if the batch does not fit the queue.
+            ValueError: if the batch is larger than the queue.
         """
         count = labels.shape[0]
         if count > self.capacity:
@@ -80,17 +83,17 @@ class EmbeddingQueue(tf.keras.layers.Layer):
             self._replace_by_quota(embeddings, labels, groups)
             return
         slots = (self.pointer + tf.range(count)) % self.capacity  # [n]
-        queues, places = tf.meshgrid(tf.range(self.num_queues), slots, indexing="ij")
-        self.embeddings.assign(tf.tensor_scatter_nd_update(self.embeddings, tf.stack([queues, places], -1), embeddings))
+        indices = tf.stack(tf.meshgrid(tf.range(self.num_queues), slots, indexing="ij"), axis=-1)  # [L,n,2]
+        self.embeddings.assign(tf.tensor_scatter_nd_update(self.embeddings, indices, embeddings))
         self.labels.assign(tf.tensor_scatter_nd_update(self.labels, slots[:, tf.newaxis], labels))
         self.ids.assign(tf.tensor_scatter_nd_update(self.ids, slots[:, tf.newaxis], groups))
         self.pointer.assign((self.pointer + count) % self.capacity)
 
     def _replace_by_quota(self, embeddings: tf.Tensor, labels: tf.Tensor, groups: tf.Tensor) -> None:
-        """Adds rows, each over the oldest entry of its class."""
+        """Adds rows, each in place of the oldest entry of its class."""
         slots, pointers = quota_slots(labels, self.pointer, quota=self.capacity // self.num_quotas)
         rows = tf.range(labels.shape[0])
-        latest = tf.math.unsorted_segment_max(rows, slots, self.capacity)  # [Q]; negative where none comes
+        latest = tf.math.unsorted_segment_max(rows, slots, self.capacity)  # [Q]; negative where no row goes
         replaced, rows = latest >= 0, tf.maximum(latest, 0)
         self.embeddings.assign(tf.where(replaced[:, tf.newaxis], tf.gather(embeddings, rows, axis=1), self.embeddings))
         self.labels.assign(tf.where(replaced, tf.gather(labels, rows), self.labels))
@@ -98,7 +101,7 @@ class EmbeddingQueue(tf.keras.layers.Layer):
         self.pointer.assign(pointers)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the arguments that make the same layer."""
+        """Returns the constructor's arguments."""
         config: dict[str, Any] = super().get_config()
         config.update(num_queues=self.num_queues, capacity=self.capacity, width=self.width, num_quotas=self.num_quotas)
         config.pop("trainable", None)
@@ -107,17 +110,20 @@ class EmbeddingQueue(tf.keras.layers.Layer):
 
 
 def quota_slots(labels: tf.Tensor, pointers: tf.Tensor, *, quota: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Says where the rows of a batch go: class c's slots are `c · quota` and the following, taken in turn.
+    """Computes the slots of a batch's rows: class c fills the slots from `c · quota` in turn.
 
     Args:
         labels: `[n]` int32 classes, in 0..C−1.
-        pointers: `[C]` int32, how far into its slots each class is.
-        quota: slots per class.
+        pointers: `[C]` int32 offset of each class's next slot within its quota.
+        quota: Number of slots per class.
 
     Returns:
-        `[n]` int32 slots, of which one can come twice: the later row is then the one to keep; and the new pointers.
+        `[n]` int32 slots and `[C]` new pointers. Of two rows with the same slot, the later one is
+        to be stored.
     """
     ones = tf.one_hot(labels, pointers.shape[0], dtype=tf.int32)  # [n,C]
-    earlier = tf.reduce_sum(tf.cumsum(ones, axis=0, exclusive=True) * ones, axis=1)  # [n], rows of its class before it
+    earlier = tf.reduce_sum(
+        tf.cumsum(ones, axis=0, exclusive=True) * ones, axis=1
+    )  # [n], number of earlier rows of the same class
     slots = labels * quota + (tf.gather(pointers, labels) + earlier) % quota
     return slots, (pointers + tf.reduce_sum(ones, axis=0)) % quota

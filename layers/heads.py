@@ -10,12 +10,12 @@ from semppl.layers.blocks.normalisation import normalisation
 
 @tf.keras.saving.register_keras_serializable(package="semppl")
 class MLP(tf.keras.layers.Layer):
-    """Linear with bias, normalisation, ReLU, linear without bias: one hidden layer and nothing after the last.
+    """Linear with bias, normalisation, ReLU, linear without bias: one hidden layer, and no norm after the last.
 
     Args:
-        hidden_width: width of the hidden layer.
-        output_width: width of the output.
-        norm: normalisation of the hidden layer, a key of `NORMALISATIONS`.
+        hidden_width: Width of the hidden layer.
+        output_width: Width of the output.
+        norm: Normalisation of the hidden layer, a key of `NORMALISATIONS`.
 
     Reference: Grill et al. 2020, arXiv 2006.07733, section 3.2.
     """
@@ -42,11 +42,11 @@ class MLP(tf.keras.layers.Layer):
 
     @property
     def normalised(self) -> list[tuple[tf.keras.layers.Layer, tf.keras.layers.Layer]]:
-        """The linear layers whose output goes to a normalisation and nowhere else, each with it."""
+        """Pairs of a linear layer and the normalisation that alone takes its output."""
         return [(self.hidden, self.hidden_norm)]
 
     def get_config(self) -> dict:
-        """Returns the arguments that make an equal layer."""
+        """Returns the constructor's arguments."""
         return {
             **super().get_config(),
             "hidden_width": self.hidden_width,

@@ -1,3 +1,3 @@
-"""How a missing label is written: everywhere the same, and never a class."""
+"""The value of a missing label, which is no class."""
 
 NO_LABEL = -1

@@ -6,15 +6,15 @@ import tensorflow as tf
 
 
 def moving_average(target: tf.Tensor, online: tf.Tensor, decay: tf.Tensor | float) -> tf.Tensor:
-    """Keeps `decay` of the target and takes the rest from the online value.
+    """Computes decay · target + (1 − decay) · online.
 
     Args:
-        target: `[...]` the average so far.
-        online: `[...]` the newest value.
-        decay: scalar in 0..1; 1 leaves the target as it is.
+        target: `[...]` current average.
+        online: `[...]` new value.
+        decay: Scalar in 0..1; 1 leaves the target unchanged.
 
     Returns:
-        `[...]` the new average, of the target's type.
+        `[...]` new average, of the target's dtype.
 
     Reference: Grill et al. 2020 (BYOL), arXiv 2006.07733, eq. 1.
     """
@@ -25,18 +25,20 @@ def moving_average(target: tf.Tensor, online: tf.Tensor, decay: tf.Tensor | floa
 def update_moving_average(
     target_variables: Sequence[tf.Variable], online_variables: Sequence[tf.Variable], decay: tf.Tensor | float
 ) -> None:
-    """Moves each target variable towards its online partner, in place.
+    """Updates each target variable with the moving average of its online counterpart, in place.
 
-    Pass trainable variables: running statistics belong to the network that saw the batch, and are not averaged.
-    In a replica every replica moves its own copy; online copies that are equal keep the target's equal.
+    Pass trainable variables only: running statistics belong to the network that saw the batch, and
+    are not averaged. Every replica updates its own copy; the target's copies stay equal because the
+    online copies are.
 
     Args:
-        target_variables: what moves.
-        online_variables: what it moves to, in the same order.
-        decay: scalar in 0..1, as in `moving_average`.
+        target_variables: Variables to update.
+        online_variables: Counterparts of `target_variables`, in the same order.
+        decay: Scalar in 0..1, see `moving_average`.
 
     Raises:
-        ValueError: the two differ in number, or a pair differs in its role (the last part of its name) or shape.
+        ValueError: if the two differ in number, or a pair differs in its role (the last part of its
+            name) or shape.
     """
     _check_pairs(target_variables, online_variables)
     for target, online in zip(target_variables, online_variables, strict=True):

@@ -1,15 +1,18 @@
-"""The draw of negatives: a few other images of the global batch, for each image and target view."""
+"""Sampling of negatives: a few other images of the global batch, for each image and target view."""
 
 import tensorflow as tf
 
 
 def draw_negatives(groups: tf.Tensor, rows: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
-    """Draws rows of other images, uniformly without replacement.
+    """Samples rows of other images, uniformly without replacement.
 
-    Rows that show the same image (a small labelled set repeats within a batch) are not "other images" and are not drawn.
-    The batch is sorted by id once, so an image's own rows are one block to leap over; each further draw is from what is left,
-    and leaps over what was drawn. Ranks are decoded as a Lehmer code: O(N log N + B·M²), with no `[B, N]` table. Where fewer
-    than M rows of other images exist, the rest is drawn uniformly with replacement; with none at all, an own row comes back.
+    Rows of the image's own group are never sampled (a small labelled set repeats within a batch),
+    unless the batch has no others. Where fewer than M rows of other groups exist, the remainder is
+    sampled uniformly with replacement.
+
+    The batch is sorted by group once, so that the rows to skip are one block; each further sample
+    is a rank among the remaining rows. The ranks are decoded as a Lehmer code: O(N log N + B·M²),
+    without a `[B, N]` table.
 
     Args:
         groups: `[N]` int64 groups of the global batch.
@@ -19,20 +22,21 @@ def draw_negatives(groups: tf.Tensor, rows: tf.Tensor, numbers: tf.Tensor) -> tf
     Returns:
         `[B, ..., M]` int32 positions in the global batch.
 
-    Reference: docs/method.md; M = 10 and the lack of replacement are second-hand.
+    Reference: docs/reference/method.md; M = 10 and sampling without replacement come from a
+    re-implementation.
     """
     order = tf.argsort(groups, stable=True)
     sorted_groups = tf.gather(groups, order)
-    own = tf.gather(groups, rows)
+    image_groups = tf.gather(groups, rows)
     expand = [...] + [tf.newaxis] * (numbers.shape.rank - 1)
-    first = tf.searchsorted(sorted_groups, own, side="left")[tuple(expand)]  # [B, ..., 1]
-    count = tf.searchsorted(sorted_groups, own, side="right")[tuple(expand)] - first
-    others = tf.maximum(tf.shape(groups)[0] - count, 1)
-    turns = tf.range(numbers.shape[-1])
-    repeats = turns >= others  # nothing is left to draw from: draw from all again
-    ranks = numbers % tf.where(repeats, others, others - turns)  # [B, ..., M], each among what the earlier draws left
-    for turn in reversed(range(numbers.shape[-1] - 1)):  # decode: leap over each earlier draw, the latest first
-        leaps = (turns > turn) & (ranks >= ranks[..., turn : turn + 1]) & ~repeats
-        ranks += tf.cast(leaps, tf.int32)
-    places = ranks + tf.where(ranks >= first, count, 0)
-    return tf.gather(order, tf.minimum(places, tf.shape(groups)[0] - 1))
+    first = tf.searchsorted(sorted_groups, image_groups, side="left")[tuple(expand)]  # [B, ..., 1]
+    count = tf.searchsorted(sorted_groups, image_groups, side="right")[tuple(expand)] - first
+    num_others = tf.maximum(tf.shape(groups)[0] - count, 1)
+    draws = tf.range(numbers.shape[-1])
+    replaced = draws >= num_others  # no row remains: sample with replacement
+    ranks = numbers % tf.where(replaced, num_others, num_others - draws)  # [B, ..., M], among the remaining rows
+    for draw in reversed(range(numbers.shape[-1] - 1)):  # decode: skip each earlier draw, the latest first
+        skips = (draws > draw) & (ranks >= ranks[..., draw : draw + 1]) & ~replaced
+        ranks += tf.cast(skips, tf.int32)
+    positions = ranks + tf.where(ranks >= first, count, 0)  # in `order`, skipping the image's own group
+    return tf.gather(order, tf.minimum(positions, tf.shape(groups)[0] - 1))

@@ -1,4 +1,4 @@
-"""The two networks: the online one predicts what the target one projects."""
+"""The online network, which predicts the projections of the target network."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,8 +15,8 @@ class PixelNormalisation(tf.keras.layers.Layer):
     """Centres and scales pixels per channel, before the encoder rounds them to its precision.
 
     Args:
-        mean: subtracted from each channel, in 0..1.
-        stddev: divides each channel afterwards; positive.
+        mean: Mean of each channel, in 0..1.
+        stddev: Standard deviation of each channel; positive.
     """
 
     def __init__(self, mean: Sequence[float], stddev: Sequence[float], **kwargs: Any) -> None:
@@ -25,11 +25,11 @@ class PixelNormalisation(tf.keras.layers.Layer):
         self.stddev = tuple(stddev)
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
-        """Maps `[B, H, W, C]` in 0..1 to the same shape."""
+        """Maps images `[B, H, W, C]` in 0..1 to standardised images of that shape."""
         return (images - tf.constant(self.mean, images.dtype)) / tf.constant(self.stddev, images.dtype)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the arguments that make the same layer."""
+        """Returns the constructor's arguments."""
         return super().get_config() | {"mean": self.mean, "stddev": self.stddev}
 
 
@@ -38,13 +38,13 @@ class TargetNetwork(tf.keras.Model):
     """Encoder and projector: f and g.
 
     Args:
-        encoder: name of the encoder.
-        width: multiplies its channels.
-        norm: batch or group.
-        head_width: units in the projector's hidden layer.
-        embedding_width: D of the projections.
-        pixel_mean: subtracted from each channel of an image.
-        pixel_stddev: divides each channel afterwards.
+        encoder: Name of the encoder, a key of `ENCODERS`.
+        width: Multiplier of the encoder's channels.
+        norm: Normalisation, a key of `NORMALISATIONS`.
+        head_width: Width of the projector's hidden layer.
+        embedding_width: Width D of the projections.
+        pixel_mean: Mean of each channel of the images, in 0..1.
+        pixel_stddev: Standard deviation of each channel; positive.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class TargetNetwork(tf.keras.Model):
         pixel_stddev: Sequence[float],
         **kwargs: Any,
     ) -> None:
-        super().__init__(autocast=False, **kwargs)  # images come to `pixels` as they are
+        super().__init__(autocast=False, **kwargs)  # `pixels` takes images in float32
         self._arguments = {
             "encoder": encoder,
             "width": width,
@@ -82,17 +82,17 @@ class TargetNetwork(tf.keras.Model):
         return unit_norm(self.projector(self.features(images, training=training), training=training))
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Is `project`."""
+        """Alias of `project`, so that the network can be called."""
         return self.project(images, training=training)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the arguments that make the same network."""
+        """Returns the constructor's arguments."""
         return {"name": self.name} | self._arguments
 
 
 @tf.keras.saving.register_keras_serializable(package="semppl")
 class OnlineNetwork(TargetNetwork):
-    """Encoder, projector and predictor: f, g and h. Takes the arguments of TargetNetwork."""
+    """Encoder, projector and predictor: f, g and h; the arguments are those of `TargetNetwork`."""
 
     def __init__(self, *, norm: str, head_width: int, embedding_width: int, **kwargs: Any) -> None:
         super().__init__(norm=norm, head_width=head_width, embedding_width=embedding_width, **kwargs)
@@ -100,7 +100,7 @@ class OnlineNetwork(TargetNetwork):
 
     @property
     def projecting_variables(self) -> list[tf.Variable]:
-        """The trainable variables that the target network has too, in its order."""
+        """The trainable variables of encoder and projector, in the order of the target network's."""
         return [*self.encoder.trainable_variables, *self.projector.trainable_variables]
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
@@ -110,5 +110,5 @@ class OnlineNetwork(TargetNetwork):
 
 
 def unit_norm(embeddings: tf.Tensor) -> tf.Tensor:
-    """Scales `[..., D]` to length one, in float32 at least."""
+    """Scales `[..., D]` to unit norm, in float32 or wider."""
     return tf.math.l2_normalize(at_least_float32(embeddings), axis=-1, epsilon=1e-12)

@@ -1,4 +1,4 @@
-"""The vote: labelled queue entries nearest to an image's predictions name its class."""
+"""Pseudo-labels: a vote of the labelled queue entries nearest to an image's predictions."""
 
 import math
 from typing import NamedTuple
@@ -9,7 +9,12 @@ from semppl.layers.labels import NO_LABEL
 
 
 class Votes(NamedTuple):
-    """Attributes: classes `[B]` int32, NO_LABEL where nothing voted; confidence `[B]` share of votes the class got, in 0..1."""
+    """The outcome of a vote.
+
+    Attributes:
+        classes: `[B]` int32 elected classes, NO_LABEL where nothing voted.
+        confidence: `[B]` share of the votes that the class got, in 0..1.
+    """
 
     classes: tf.Tensor
     confidence: tf.Tensor
@@ -25,90 +30,95 @@ def nearest_neighbour_vote(
     k: int,
     prior_corrected: bool = False,
 ) -> Votes:
-    """Lets the `k` nearest entries of every queue vote on each image, once per large view: L·L·k votes.
+    """Elects each image's class by the `k` nearest entries of every queue to every large view: L·L·k votes.
 
     Args:
         anchors: `[L, B, D]` unit-norm online predictions of the large views.
-        groups: `[B]` int64; entries of the image's own group do not vote.
+        groups: `[B]` int64 groups of the images; entries of an image's own group do not vote.
         queue_embeddings: `[L, Q, D]` unit-norm target projections.
-        queue_labels: `[Q]` int32, NO_LABEL where the slot is empty; empty slots never vote.
-        queue_groups: `[Q]` int64.
-        k: votes per (view, queue) pair, in 1..Q.
-        prior_corrected: whether a vote weighs the inverse of its class's share of the filled queue.
+        queue_labels: `[Q]` int32 labels, NO_LABEL where the slot is empty; empty slots never vote.
+        queue_groups: `[Q]` int64 groups of the entries.
+        k: Number of votes per (view, queue) pair, in 1..Q.
+        prior_corrected: Whether to weight votes by the inverse of their class's share of the filled
+            queue. Default False.
 
     Returns:
-        The class with the most votes, by weight; ties go to the larger summed similarity, then to the smaller class.
+        The classes with the largest weight of votes; ties go to the larger summed similarity, then
+        to the smaller class.
 
-    Reference: SemPPL, arXiv 2301.05158: k-NN over a queue of projected labelled data; K = 1, the exclusion of the own group and the
-    ties: docs/method.md.
+    Reference: SemPPL, arXiv 2301.05158: k-NN over a queue of projected labelled data. For K = 1,
+    the exclusion of the image's own group and the ties see docs/reference/method.md.
     """
-    barred = (queue_labels == NO_LABEL)[tf.newaxis, :] | (groups[:, tf.newaxis] == queue_groups[tf.newaxis, :])  # [B,Q]
-    ballots = [_ballot(anchors, queue, queue_labels, barred, k) for queue in tf.unstack(queue_embeddings)]
-    labels, nearness = (tf.concat(parts, axis=-1) for parts in zip(*ballots, strict=True))  # [B,L·L·K]
-    return tally(labels, nearness, entries_of(labels, queue_labels) if prior_corrected else None)
+    excluded = (queue_labels == NO_LABEL)[tf.newaxis, :] | (
+        groups[:, tf.newaxis] == queue_groups[tf.newaxis, :]
+    )  # [B,Q]
+    votes = [_queue_votes(anchors, queue, queue_labels, excluded, k) for queue in tf.unstack(queue_embeddings)]
+    labels, similarities = (tf.concat(parts, axis=-1) for parts in zip(*votes, strict=True))  # [B,L·L·K]
+    return tally(labels, similarities, class_counts(labels, queue_labels) if prior_corrected else None)
 
 
-def entries_of(labels: tf.Tensor, queue_labels: tf.Tensor) -> tf.Tensor:
-    """Counts the queue's entries of each label, `[...]` int32, among `[Q]`: `[...]` int32."""
+def class_counts(labels: tf.Tensor, queue_labels: tf.Tensor) -> tf.Tensor:
+    """Counts the entries of `[Q]` int32 `queue_labels` that have each of `[...]` int32 labels: `[...]` int32."""
     ordered, flat = tf.sort(queue_labels), tf.reshape(labels, [-1])
     counts = tf.searchsorted(ordered, flat, side="right") - tf.searchsorted(ordered, flat, side="left")
     return tf.reshape(counts, tf.shape(labels))
 
 
-def _ballot(
-    anchors: tf.Tensor, queue: tf.Tensor, queue_labels: tf.Tensor, barred: tf.Tensor, k: int
+def _queue_votes(
+    anchors: tf.Tensor, queue: tf.Tensor, queue_labels: tf.Tensor, excluded: tf.Tensor, k: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """One queue's votes, `[B, L·K]`: labels, and how near the voters are. A queue at a time needs the least memory."""
+    """Returns the labels and similarities of one queue's votes, `[B, L·K]` each; a queue at a time saves memory."""
     num_views, batch, width = anchors.shape
     similarities = tf.matmul(tf.reshape(anchors, [num_views * batch, width]), queue, transpose_b=True)
     similarities = tf.reshape(similarities, [num_views, batch, queue.shape[0]])  # [L,B,Q]
-    similarities = tf.where(barred, tf.constant(-math.inf, similarities.dtype), similarities)
+    similarities = tf.where(excluded, tf.constant(-math.inf, similarities.dtype), similarities)
     nearest, slots = _largest(similarities, k)  # [L,B,K]
     labels = tf.where(tf.math.is_finite(nearest), tf.gather(queue_labels, slots), NO_LABEL)
     return _votes_per_image(labels), _votes_per_image(nearest)
 
 
 def _largest(similarities: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """The k largest of `[..., Q]`, and where they are, the first of equal ones first. One is found without sorting."""
+    """Returns the k largest of `[..., Q]` and their indices; of equal ones the first. k = 1 needs no sorting."""
     if k > 1:
         largest: tuple[tf.Tensor, tf.Tensor] = tf.math.top_k(similarities, k=k)
         return largest
-    places = tf.argmax(similarities, axis=-1, output_type=tf.int32)
-    return tf.reduce_max(similarities, axis=-1, keepdims=True), places[..., tf.newaxis]
+    indices = tf.argmax(similarities, axis=-1, output_type=tf.int32)
+    return tf.reduce_max(similarities, axis=-1, keepdims=True), indices[..., tf.newaxis]
 
 
 def abstain(votes: Votes, *, min_share: float) -> Votes:
-    """Withholds the class of images whose winner got too few of the votes: what belongs to no known class is forced into none.
+    """Withholds the class of images whose vote was not clear, such as images of no known class.
 
     Args:
-        votes: of the images.
-        min_share: share of its votes that an image's class needs, in 0..1; 0 withholds nothing.
+        votes: Votes on the images.
+        min_share: Smallest share of the votes that an image's class needs, in 0..1; 0 withholds
+            none.
 
     Returns:
-        The same votes, with NO_LABEL and confidence 0 where they are withheld.
+        The votes, with NO_LABEL and confidence 0 where the class is withheld.
 
-    Reference: docs/method.md; decided here.
+    Not in the paper: see docs/reference/method.md.
     """
-    sure = votes.confidence >= min_share
-    return Votes(tf.where(sure, votes.classes, NO_LABEL), tf.where(sure, votes.confidence, 0.0))
+    clear = votes.confidence >= min_share
+    return Votes(tf.where(clear, votes.classes, NO_LABEL), tf.where(clear, votes.confidence, 0.0))
 
 
 def _votes_per_image(votes: tf.Tensor) -> tf.Tensor:
-    """Lines up every image's votes: `[L, B, K]` gives `[B, L·K]`."""
+    """Concatenates the votes on each image: `[L, B, K]` gives `[B, L·K]`."""
     return tf.reshape(tf.transpose(votes, [1, 0, 2]), [votes.shape[1], -1])
 
 
 def tally(labels: tf.Tensor, similarities: tf.Tensor, entries: tf.Tensor | None = None) -> Votes:
-    """Counts votes: the commonest class, then the larger summed similarity, then the smaller class.
+    """Counts votes: the most frequent class wins, then the larger summed similarity, then the smaller class.
 
     Args:
-        labels: `[B, U]` int32 class each vote is for; NO_LABEL is no vote.
-        similarities: `[B, U]` how near each voter was.
-        entries: `[B, U]` int32, 1 or more: a vote counts as much as its class has few of these, equal for votes of one class; None:
-            all votes count 1.
+        labels: `[B, U]` int32 class of each vote; NO_LABEL is no vote.
+        similarities: `[B, U]` similarity of each voter to the image.
+        entries: `[B, U]` int32 number of queue entries of each vote's class, by which the vote is
+            divided; None (the default) weights all votes equally.
 
     Returns:
-        The winners; NO_LABEL with confidence 0 where nothing voted.
+        The winners; NO_LABEL with confidence 0 where there was no vote.
     """
     cast = labels != NO_LABEL  # [B,U]
     agree = (labels[:, :, tf.newaxis] == labels[:, tf.newaxis, :]) & cast[:, tf.newaxis, :] & cast[:, :, tf.newaxis]
@@ -126,6 +136,6 @@ def tally(labels: tf.Tensor, similarities: tf.Tensor, entries: tf.Tensor | None 
     classes = tf.where(num_votes > 0, winner, NO_LABEL)
     confidence = tf.cast(tf.reduce_max(counts, axis=-1) / tf.where(num_votes > 0, num_votes, 1), tf.float32)
     unanimous = tf.reduce_all(~cast | (labels == winner[:, tf.newaxis]), axis=-1)
-    # Weights are rounded: their sum is not to tell 1 from a little less, or more.
+    # Sums of weights are rounded: a unanimous vote must have confidence 1, and no vote more.
     confidence = tf.where(unanimous & (num_votes > 0), 1.0, tf.minimum(confidence, 1.0))
     return Votes(classes, confidence)

@@ -1,4 +1,7 @@
-"""Random numbers for the train step: a pure function of (seed, purpose, step), the same eagerly, in graphs and under XLA."""
+"""Random numbers for the train step, a pure function of (seed, purpose, step).
+
+The numbers are equal in eager execution, in graphs and under XLA.
+"""
 
 from typing import Literal
 
@@ -12,16 +15,17 @@ _PURPOSES: dict[str, int] = {"negatives": 4, "semantic_positives": 5}  # the dat
 def random_integers(shape: list[int], *, seed: int, purpose: Purpose, step: tf.Tensor) -> tf.Tensor:
     """Draws 31-bit integers.
 
-    `tf.random.stateless_uniform` gives different floats under XLA, but the same bits; so the bits are used.
+    `tf.random.stateless_uniform` returns different floats under XLA, but equal bits, from which the
+    integers are made.
 
     Args:
-        shape: static shape of the result.
-        seed: of the run.
-        purpose: what the numbers are for; two purposes never share numbers.
-        step: scalar integer, the optimiser's step.
+        shape: Static shape of the result.
+        seed: Seed of the run.
+        purpose: Use of the numbers; different purposes have independent numbers.
+        step: Scalar integer, the optimiser's step.
 
     Returns:
-        `shape` int32, uniform in 0..2³¹−1.
+        int32 tensor of shape `shape`, uniform in 0..2³¹−1.
     """
     key = tf.stack([tf.constant(seed * 1009 + _PURPOSES[purpose], tf.int64), tf.cast(step, tf.int64)])
     bits = tf.random.stateless_uniform(shape, seed=key, minval=None, maxval=None, dtype=tf.uint32, alg="philox")

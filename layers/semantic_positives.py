@@ -1,4 +1,4 @@
-"""The draw of semantic positives: queue entries of the image's class."""
+"""Sampling of semantic positives: queue entries of the image's class."""
 
 from typing import NamedTuple
 
@@ -8,16 +8,22 @@ from semppl.layers.labels import NO_LABEL
 
 
 class SemanticPositives(NamedTuple):
-    """Attributes: slots `[B, ..., R]` int32 queue slots; present `[B]` bool, False where the queue lacks the class."""
+    """The semantic positives of a batch.
+
+    Attributes:
+        slots: `[B, ..., R]` int32 queue slots.
+        present: `[B]` bool, False where the queue lacks the class.
+    """
 
     slots: tf.Tensor
     present: tf.Tensor
 
 
 def draw_semantic_positives(classes: tf.Tensor, queue_labels: tf.Tensor, numbers: tf.Tensor) -> SemanticPositives:
-    """Draws queue slots that hold an image's class, uniformly with replacement.
+    """Samples queue slots of each image's class, uniformly with replacement.
 
-    The labels are sorted once, so each class is one block to draw from: O(Q log Q + B·R), with no `[B, Q]` table.
+    The labels are sorted once, so that each class is one block to sample from: O(Q log Q + B·R),
+    without a `[B, Q]` table.
 
     Args:
         classes: `[B]` int32 class of each image, or NO_LABEL.
@@ -25,9 +31,11 @@ def draw_semantic_positives(classes: tf.Tensor, queue_labels: tf.Tensor, numbers
         numbers: `[B, ..., R]` int32 uniform random numbers in 0..2³¹−1.
 
     Returns:
-        The slots drawn; slot 0 where `present` is False. With R = 0 none is present.
+        The sampled slots; slot 0 where `present` is False. With R = 0, `present` is False for all
+        images.
 
-    Reference: SemPPL, arXiv 2301.05158; R = 3, and drawing with replacement, are second-hand (docs/method.md).
+    Reference: SemPPL, arXiv 2301.05158; R = 3 and sampling with replacement come from a
+    re-implementation (docs/reference/method.md).
     """
     order = tf.argsort(queue_labels, stable=True)
     sorted_labels = tf.gather(queue_labels, order)
@@ -35,6 +43,6 @@ def draw_semantic_positives(classes: tf.Tensor, queue_labels: tf.Tensor, numbers
     count = tf.searchsorted(sorted_labels, classes, side="right") - first
     present = (classes != NO_LABEL) & (count > 0) & (numbers.shape[-1] > 0)
     shape = [-1] + [1] * (numbers.shape.rank - 1)
-    place = tf.reshape(first, shape) + numbers % tf.reshape(tf.maximum(count, 1), shape)
-    slots = tf.gather(order, tf.minimum(place, tf.shape(queue_labels)[0] - 1))
+    position = tf.reshape(first, shape) + numbers % tf.reshape(tf.maximum(count, 1), shape)
+    slots = tf.gather(order, tf.minimum(position, tf.shape(queue_labels)[0] - 1))
     return SemanticPositives(tf.where(tf.reshape(present, shape), slots, 0), present)

@@ -8,17 +8,20 @@ from semppl.losses.two_level_softmax import TwoLevelSoftmax
 def invariance(teacher: TwoLevelSoftmax, student: TwoLevelSoftmax) -> tf.Tensor:
     """Computes KL(stop_gradient(teacher) ‖ student) over a positive and its negatives, in nats.
 
-    By the chain rule, with p and q the teacher's and the student's probability of the positive and P, Q their
-    distributions over the negatives: p·log(p/q) + (1 − p)·(log((1 − p)/(1 − q)) + KL(P ‖ Q)).
+    By the chain rule, with p and q the teacher's and the student's probability of the positive and
+    P and Q their distributions over the negatives:
+    p·log(p/q) + (1 − p)·(log((1 − p)/(1 − q)) + KL(P ‖ Q)).
 
     Args:
         teacher: P softmaxes of one view over its candidates; no gradient flows into them.
         student: P softmaxes of another view over the same candidates.
 
     Returns:
-        `[..., P]` divergence for each positive, unreduced; 0 or more up to rounding, 0 where both agree.
+        `[..., P]` divergence for each positive, unreduced; 0 or more up to rounding, 0 where both
+        agree.
 
-    Reference: ReLIC, arXiv 2010.07922, eq. 4, in the stop-gradient form of docs/method.md.
+    Reference: ReLIC, arXiv 2010.07922, eq. 4, in the stop-gradient form of
+    docs/reference/method.md.
     """
     teacher = tf.nest.map_structure(tf.stop_gradient, teacher)
     p_log_odds, q_log_odds = teacher.positive_log_odds, student.positive_log_odds

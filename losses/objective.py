@@ -39,9 +39,11 @@ def terms(
     """Computes the four terms of each image, averaged over the image's pairs of views.
 
     Args:
-        anchors: `[V, B, D]` unit-norm online predictions, the L large views first; the only argument with gradient.
+        anchors: `[V, B, D]` unit-norm online predictions, the L large views first; the only
+            argument with gradient.
         targets: `[L, N, D]` unit-norm target projections of the global batch.
-        queue_embeddings: `[L, Q, D]` unit-norm target projections; a slot holds the same image in each queue.
+        queue_embeddings: `[L, Q, D]` unit-norm target projections; a slot holds the same image in
+            each queue.
         rows: `[B]` int32 positions of the images in the global batch.
         negatives: `[B, L, M]` int32 positions of each image's negatives in the global batch.
         slots: `[B, L, R]` int32 queue slots of each image's semantic positives.
@@ -49,9 +51,11 @@ def terms(
         temperature: divides every similarity; positive.
 
     Returns:
-        `[B]` values per term, unreduced; semantic terms are 0 where `present` is False, the invariance is 0 if L is 1.
+        `[B]` values per term, unreduced; semantic terms are 0 where `present` is False, the
+        invariance is 0 if L is 1.
 
-    Reference: SemPPL, arXiv 2301.05158; the invariance in the stop-gradient form of docs/method.md.
+    Reference: SemPPL, arXiv 2301.05158; the invariance in the stop-gradient form of
+    docs/reference/method.md.
     """
     targets, queue_embeddings = tf.stop_gradient(targets), tf.stop_gradient(queue_embeddings)
     num_large = targets.shape[0]
@@ -87,13 +91,22 @@ def _candidates(rows: tf.Tensor, negatives: tf.Tensor) -> tf.Tensor:
 
 
 def _softmax(candidates: tf.Tensor, semantic_positives: tf.Tensor, temperature: float) -> TwoLevelSoftmax:
-    """Contrasts the image and its R semantic positives with the negatives: similarities `[..., 1 + M]` and `[..., R]`."""
+    """Contrasts image and semantic positives with the negatives: `[..., 1 + M]` and `[..., R]` similarities."""
     positives, negatives = tf.concat([candidates[..., :1], semantic_positives], axis=-1), candidates[..., 1:]
     return two_level_softmax(positives / temperature, negatives / temperature)
 
 
 def _similarities(predictions: tf.Tensor, embeddings: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
-    """Compares p_v with t_l of the rows sampled for l: `[B, V, D]`, `[L, n, D]`, `[B, L, C]` give `[B, V, L, C]`."""
+    """Compares p_v with t_l of the rows sampled for l.
+
+    Args:
+        predictions: `[B, V, D]`.
+        embeddings: `[L, n, D]`.
+        indices: `[B, L, C]` rows of the embeddings.
+
+    Returns:
+        `[B, V, L, C]` similarities.
+    """
     batch, num_views, num_candidates = indices.shape
     flat = tf.reshape(_flat_indices(indices, embeddings), [batch, num_views * num_candidates])
     sampled = tf.gather(_flat(embeddings), flat)  # [B,L·C,D]
@@ -102,7 +115,7 @@ def _similarities(predictions: tf.Tensor, embeddings: tf.Tensor, indices: tf.Ten
 
 
 def _swapped_similarities(predictions: tf.Tensor, embeddings: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
-    """Compares p_j with t_i of the rows sampled for j: `[B, L, D]`, `[L, n, D]`, `[B, L, C]` give `[B, j, i, C]`."""
+    """Compares p_j with t_i of the rows sampled for j; see `_similarities`: `[B, j, i, C]`, i and j in L."""
     batch, num_views, num_candidates = indices.shape
     flat = _flat_indices(indices[:, :, tf.newaxis], embeddings)  # [B,j,i,C]
     sampled = tf.gather(_flat(embeddings), tf.reshape(flat, [batch, num_views, -1]))  # [B,j,i·C,D]

@@ -23,8 +23,10 @@ def two_level_softmax(positive_logits: tf.Tensor, negative_logits: tf.Tensor) ->
     """Factors the softmax over each of P positives, one at a time, and the same M negatives.
 
     Args:
-        positive_logits: `[..., P]` similarities of an anchor to its positives, over the temperature.
-        negative_logits: `[..., M]` similarities of the same anchor to its negatives, over the temperature.
+        positive_logits: `[..., P]` similarities of an anchor to its positives, over the
+            temperature.
+        negative_logits: `[..., M]` similarities of the same anchor to its negatives, over the
+            temperature.
 
     Returns:
         P softmaxes of 1 + M classes in two levels.

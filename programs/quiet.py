@@ -1,17 +1,17 @@
 """Keeps programs quiet: each imports this before TensorFlow; what its user can mend is told in a line."""
 
 import contextlib
-import errno
 import functools
 import logging
 import os
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from absl import app, flags
 from absl import logging as absl_logging
+
+from semppl.runs.files import error_text, write_problem
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # else TensorFlow greets with a dozen lines
 
@@ -53,15 +53,15 @@ def program(main: Callable[[list[str]], int]) -> Callable[[list[str]], int]:
                 raise ValueError(f"Arguments must be flags, --name=value. Received: {' '.join(argv[1:])}")
             return main(argv)
         except (ValueError, OSError) as error:
-            told = _told(error)
+            message = _message(error)
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr, flush=True)
             return 130
-        except Exception as error:  # of TensorFlow, FAISS and Beam, which have no errors of the file system's own
-            if not any(os.strerror(number) in str(error) for number in _UNWRITABLE):
+        except Exception as error:
+            if write_problem(error) is None:
                 raise
-            told = _told(error)
-        print(f"error: {told}", file=sys.stderr, flush=True)
+            message = _message(error)
+        print(f"error: {message}", file=sys.stderr, flush=True)
         return 2
 
     return quiet_main
@@ -82,35 +82,30 @@ def takes_arguments(main: Callable[[list[str]], int]) -> Callable[[list[str]], i
 
 
 _TAKE_ARGUMENTS: set[Callable[[list[str]], int]] = set()
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_UNWRITABLE = (*_FULL, errno.EROFS)
 _WRITTEN = ("out", "export_dir", "workdir")
 
 
-def _told(error: Exception) -> str:
-    """Says what is wrong, and, where something cannot be written, which flag names it."""
-    text = str(error)
-    if text.startswith("--"):
-        return text
-    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
-        text = str(error.args[0][0][-1])  # the first of many
-    numbers = [*_UNWRITABLE, *((errno.EACCES,) if isinstance(error, PermissionError) else ())]
-    number = next((number for number in numbers if os.strerror(number) in text), None)
-    if number is None:
-        return text
+def _message(error: Exception) -> str:
+    """Returns what is wrong, and, where something cannot be written, the flag that names the place."""
+    if str(error).startswith("--"):
+        return str(error)
+    problem = write_problem(error)
+    if problem is None:
+        return error_text(error)
     values = {name: flags.FLAGS[name].value for name in _WRITTEN if name in flags.FLAGS}
-    given = {f"--{name}={path}": os.path.abspath(path) for name, path in values.items() if path}
-    where = getattr(error, "filename", None)
-    if where:  # else a library wrote to what is given: a program writes to one of these flags
-        given = {flag: path for flag, path in given.items() if _is_near(os.path.abspath(os.fsdecode(where)), path)}
-    if len(given) != 1:
-        return text
-    rest = "; make room, or choose another place" if number in _FULL else ""
-    return f"{next(iter(given))} cannot be written: {os.strerror(number)}{f' ({where})' if where else ''}{rest}"
+    places = {f"--{name}={path}": os.path.abspath(path) for name, path in values.items() if path}
+    if problem.path:  # else a library wrote, to the path of one of these flags
+        written = os.path.abspath(problem.path)
+        places = {flag: path for flag, path in places.items() if _is_near(written, path)}
+    if len(places) != 1:
+        return error_text(error)
+    where = f" ({problem.path})" if problem.path else ""
+    rest = "; make room, or choose another place" if problem.full else ""
+    return f"{next(iter(places))} cannot be written: {problem.reason}{where}{rest}"
 
 
-def _is_near(path: str, given: str) -> bool:
-    """Tells whether a path is the given one, below it, a folder that it is in, or what is renamed to it when it is whole."""
-    above = os.path.commonpath([path, given])
-    rest = os.path.relpath(path, os.path.dirname(given)).partition(os.sep)[0]
-    return above in (given, path) or rest.startswith(f".{os.path.basename(given)}")
+def _is_near(path: str, place: str) -> bool:
+    """Returns whether a path is the place, below it, a folder around it, or a folder that is renamed to it when complete."""
+    above = os.path.commonpath([path, place])
+    rest = os.path.relpath(path, os.path.dirname(place)).partition(os.sep)[0]
+    return above in (place, path) or rest.startswith(f".{os.path.basename(place)}")

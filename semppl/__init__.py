@@ -96,7 +96,7 @@ def pretrain(workdir: _Path, *, preset: _Path = "", **settings: Any) -> dict[str
     import tensorflow as tf
 
     from semppl.configs.hyperparameters import Hyperparameters
-    from semppl.runs import checkpoints
+    from semppl.runs import folder
     from semppl.trainers import pretrain as program
     from semppl.trainers.run_options import RunOptions
 
@@ -105,7 +105,7 @@ def pretrain(workdir: _Path, *, preset: _Path = "", **settings: Any) -> dict[str
     tf.config.experimental.enable_op_determinism()
     with quiet.hushed():
         program.pretrain(hyperparameters, pathlib.Path(workdir), RunOptions(**options))
-    return checkpoints.read_done(pathlib.Path(workdir))
+    return folder.read_done(pathlib.Path(workdir))
 
 
 def evaluate(

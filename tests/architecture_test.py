@@ -34,7 +34,7 @@ FOLDERS = (
 MAY_IMPORT = {  # a folder, or a room of one; never a single file
     "configs": set(),
     "losses": set(),
-    "programs": {"configs"},
+    "programs": {"configs", "runs"},
     "layers": {"losses"},
     "runs": {"configs", "layers"},
     "data": {"configs", "runs"},

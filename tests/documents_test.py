@@ -27,9 +27,8 @@ CODE = re.compile(r"`([^`\n]+)`")
 MODULE = re.compile(r"\bsemppl(?:\.\w+)+\b")
 FLAG = re.compile(r"^--([a-z_]+)(?:=.*)?$", re.DOTALL)
 DEFINITION = re.compile(r"flags\.DEFINE_(\w+)\(\s*\"(\w+)\"")
-PATH = re.compile(
-    r"^(?:configs|deploy|benchmarks|experiments|tests|layers|losses|trainers|data|export|runs|evaluation)/"
-)
+FOLDERS = [path.parent.name for path in ROOT.glob("*/__init__.py") if path.parent.name not in ("semppl", "tests")]
+PATH = re.compile(rf"^(?:{'|'.join([*FOLDERS, 'deploy', 'tests'])})/")
 OF_ABSL = {"flagfile": False, "help": True, "helpfull": True}
 
 
@@ -212,6 +211,26 @@ class DocumentsTest(parameterized.TestCase):
     def test_flags_in_backticks_exist(self, name):
         lone = [words for words in commands(FENCE.sub("", read(name))) if words[0].startswith("--")]
         self.assertEmpty([flag for words in lone for flag in unknown_flags(words, flags_of_all())])
+
+    def test_documents_that_code_refers_to_exist(self):
+        sources = [
+            path for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".flags")
+        ]
+        referred = {
+            f"{path.relative_to(ROOT)}: {name}": name
+            for path in sources
+            for name in re.findall(r"\bdocs/[\w/]+\.md\b", path.read_text(encoding="utf-8"))
+        }
+        self.assertEmpty([where for where, name in referred.items() if not (ROOT / name).is_file()])
+
+    @parameterized.parameters("docs/reference/method.md", "docs/reference/architecture.md")
+    def test_names_of_the_method_exist_in_the_code(self, name):
+        files = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
+        words = {
+            word for path in files for word in re.findall(r"\w+", f"{path.stem} {path.read_text(encoding='utf-8')}")
+        }
+        codes = [code for code in CODE.findall(FENCE.sub("", read(name))) if re.fullmatch(r"\.?\w+(\.\w+)*", code)]
+        self.assertEmpty([code for code in codes if not set(re.findall(r"\w+", code)) <= words])
 
     def test_the_table_of_imports_stands_once(self):
         with_table = [name for name in documents() if re.search(r"^\| folder \| may import \|", read(name), re.M)]

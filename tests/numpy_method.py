@@ -1,4 +1,4 @@
-"""One whole step's maths in plain NumPy loops, as the formulas of docs/method.md read (sections 4.1 to 4.3 of the method).
+"""One whole step in plain NumPy loops, as the formulas of docs/reference/method.md read.
 
 Nothing here is fast or clever, and nothing is taken from the code under test: `i` runs over online views, `j` over target
 views, `b` over images, `m` over negatives, `r` over semantic positives. A queue is a Python list of `Entry`, oldest first;
@@ -22,7 +22,7 @@ class Entry(NamedTuple):
 
     embedding: Array
     label: int
-    image_id: int
+    group: int
 
 
 class Terms(NamedTuple):
@@ -53,27 +53,27 @@ def normalise(vector: Array) -> Array:
 def enqueue(queue: Sequence[Entry], embeddings: Array, labels: Array, groups: Array, *, capacity: int) -> list[Entry]:
     """Appends the labelled images `[N, D]` in their order; the oldest leave first."""
     entries = list(queue)
-    for embedding, label, image_id in zip(embeddings, labels, groups, strict=True):
+    for embedding, label, group in zip(embeddings, labels, groups, strict=True):
         if label != NO_LABEL:
-            entries.append(Entry(np.asarray(embedding), int(label), int(image_id)))
+            entries.append(Entry(np.asarray(embedding), int(label), int(group)))
             if len(entries) > capacity:
                 del entries[0]
     return entries
 
 
-def neighbours(anchor: Array, image_id: int, queue: Sequence[Entry], k: int) -> list[tuple[int, float]]:
+def neighbours(anchor: Array, group: int, queue: Sequence[Entry], k: int) -> list[tuple[int, float]]:
     """Returns label and similarity of the `k` entries most similar to `[D]` `anchor` that are not the image itself."""
-    scored = [(entry.label, dot(anchor, entry.embedding)) for entry in queue if entry.image_id != image_id]
-    return sorted(scored, key=lambda pair: -pair[1])[:k]
+    similarities = [(entry.label, dot(anchor, entry.embedding)) for entry in queue if entry.group != group]
+    return sorted(similarities, key=lambda pair: -pair[1])[:k]
 
 
-def vote(anchors: Array, image_id: int, queues: Sequence[Sequence[Entry]], k: int) -> tuple[int, float]:
+def vote(anchors: Array, group: int, queues: Sequence[Sequence[Entry]], k: int) -> tuple[int, float]:
     """Returns the class that one image's `[L, D]` anchors elect over the queues, and its share of the votes cast."""
     count: dict[int, int] = {}
     similarity: dict[int, float] = {}
     for i in range(len(anchors)):
         for j in range(len(queues)):
-            for label, cosine in neighbours(anchors[i], image_id, queues[j], k):
+            for label, cosine in neighbours(anchors[i], group, queues[j], k):
                 count[label] = count.get(label, 0) + 1
                 similarity[label] = similarity.get(label, 0.0) + cosine
     if not count:

@@ -11,10 +11,12 @@ def mean_terms(per_image: Terms, present: tf.Tensor) -> Terms:
 
     Args:
         per_image: `[B]` values of each term, of this replica's images.
-        present: `[B]` bool, which images have semantic positives; the means of the semantic terms are over them alone.
+        present: `[B]` bool, which images have semantic positives; the means of the semantic terms
+            are over them alone.
 
     Returns:
-        Scalars. The shares of all replicas add up to the means, and their gradients to the means' gradients.
+        Scalars. The shares of all replicas add up to the means, and their gradients to the means'
+        gradients.
     """
     every_image = tf.ones_like(present)
     return Terms(

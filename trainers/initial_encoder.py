@@ -1,4 +1,4 @@
-"""A run that starts from another run's encoder: from an imported checkpoint, for one."""
+"""Starting a run from another run's encoder, for example an imported checkpoint."""
 
 import tensorflow as tf
 
@@ -9,34 +9,38 @@ _MUST_AGREE = ("encoder", "width", "norm", "pixel_mean", "pixel_stddev")
 
 
 def check_initial_run(hyperparameters: Hyperparameters) -> None:
-    """Compares the encoder of `--initial_run` with the one that is asked for.
+    """Checks that the encoder of `--initial_run` is the one that the settings describe.
+
+    Args:
+        hyperparameters: Hyper-parameters of the run that starts.
 
     Raises:
-        ValueError: if there is no such run, or its encoder is another, in one line that names the flag.
+        ValueError: if there is no such run, or its encoder differs; the message names the flag.
     """
     if not hyperparameters.initial_run:
         return
     try:
-        there = Hyperparameters.load(hyperparameters.initial_run)
+        initial = Hyperparameters.load(hyperparameters.initial_run)
         checkpoints.latest_checkpoint(hyperparameters.initial_run)
     except ValueError as error:
         raise ValueError(str(error).replace("--workdir", "--initial_run", 1)) from error
     for flag in _MUST_AGREE:
-        wanted, found = getattr(there, flag), getattr(hyperparameters, flag)
-        if wanted != found:
+        expected, received = getattr(initial, flag), getattr(hyperparameters, flag)
+        if expected != received:
             raise ValueError(
-                f"--{flag} must be that of --initial_run={hyperparameters.initial_run}, {wanted}. Received: {found}"
+                f"--{flag} must be that of --initial_run={hyperparameters.initial_run}, {expected}. Received: {received}"
             )
 
 
 def start_from_initial_run(model: tf.keras.Model, hyperparameters: Hyperparameters) -> None:
-    """Gives the encoder of `--initial_run`, with its running statistics, to a model's online and target networks.
+    """Copies the encoder of `--initial_run` into a model's online and target networks.
 
-    Heads start anew: what they project into belongs to the run that they were trained in.
+    Running statistics are copied too. The heads keep their random initialisation: a projection
+    space is specific to the run that trained it.
 
     Args:
-        model: with an `online` network and perhaps a `target`.
-        hyperparameters: of the run that starts.
+        model: Model with an `online` network and optionally a `target` network.
+        hyperparameters: Hyper-parameters of the run that starts.
     """
     _, network, _ = checkpoints.load_online(hyperparameters.initial_run)
     for receiver in (model.online, getattr(model, "target", None)):

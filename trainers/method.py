@@ -1,4 +1,4 @@
-"""A model that knows how long its training waited for input."""
+"""The base of all methods: a Keras model that measures how long its training waits for input."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -10,27 +10,27 @@ Report = dict[str, tf.Tensor]
 
 
 class Method(tf.keras.Model):
-    """Trains in Keras' `fit`, with a clock around every `next`.
+    """Trains in Keras' `fit`, and measures the time spent waiting for batches.
 
-    A subclass' `train_step` reports the same on every replica; `fit` gets what the first one says. It is traced as it stands:
-    `tf.cond` and `tf.where`, for no `if` on a tensor is converted.
+    A subclass' `train_step` reports global values, equal on all replicas; `fit` gets those of the
+    first. It is traced without AutoGraph: use `tf.cond` and `tf.where`, not `if` on a tensor.
 
     Attributes:
-        seconds_waiting: for batches, so far, in this process. Not counted where several steps are taken at once: their batches are
-            fetched within a graph, and a clock there would be a call back to the host.
+        seconds_waiting: Seconds that this process has waited for batches. Not measured when one
+            execution takes several steps, because their batches are fetched inside a graph.
     """
 
     seconds_waiting = 0.0
     train_function: Callable[[Iterator[Any]], Report] | None
 
     def make_train_function(self, force: bool = False) -> Callable[[Iterator[Any]], Report]:
-        """Makes what `fit` calls: takes `steps_per_execution` steps, and returns what the last one reports."""
+        """Returns the function that `fit` calls: it takes `steps_per_execution` steps, and returns the last report."""
         if self.train_function is not None and not force:
             return self.train_function
-        self.distribute_reduction_method = "first"  # what a step reports is of the global batch; Keras would add it up
+        self.distribute_reduction_method = "first"  # reports are of the global batch; Keras would add them up
         if int(self.steps_per_execution.numpy()) > 1:
-            made: Callable[[Iterator[Any]], Report] = super().make_train_function(force)
-            return made
+            train_steps: Callable[[Iterator[Any]], Report] = super().make_train_function(force)
+            return train_steps
         strategy = self.distribute_strategy
         run = (
             tf.function(self.train_step, jit_compile=True, reduce_retracing=True, autograph=False)
@@ -38,15 +38,15 @@ class Method(tf.keras.Model):
             else self.train_step
         )
 
-        @tf.function(reduce_retracing=True, autograph=False)  # no step has Python to convert; looking takes seconds
+        @tf.function(reduce_retracing=True, autograph=False)  # converting would take seconds, and find nothing
         def take_step(batch: Any) -> Report:
             report = strategy.run(run, args=(batch,))
             return {name: strategy.experimental_local_results(value)[0] for name, value in report.items()}
 
         def train_function(iterator: Iterator[Any]) -> Report:
-            asked = time.monotonic()
+            start = time.monotonic()
             batch = next(iterator)
-            self.seconds_waiting += time.monotonic() - asked
+            self.seconds_waiting += time.monotonic() - start
             return take_step(batch)
 
         self.train_function = train_function

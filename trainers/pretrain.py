@@ -32,7 +32,8 @@ from semppl.layers.blocks.precision import PRECISIONS
 from semppl.layers.encoders.registry import check_checkpointing, check_encoder
 from semppl.programs import hyperparameter_flags, run_flags
 from semppl.programs.hyperparameter_flags import hyperparameters_from_flags
-from semppl.runs import checkpoints
+from semppl.runs.checkpoints import RunCheckpoints
+from semppl.runs.folder import NotWritten
 from semppl.trainers.devices import strategy, workers
 from semppl.trainers.devices.termination import STOPPED, Termination
 from semppl.trainers.initial_encoder import check_initial_run, start_from_initial_run
@@ -126,7 +127,7 @@ def pretrain(
                 jit_compile=compiled,
                 steps_per_execution=options.steps_per_execution,
             )
-        saved = checkpoints.RunCheckpoints(model, workdir)
+        saved = RunCheckpoints(model, workdir)
         stage = Stage(
             hyperparameters=hyperparameters,
             source=source,
@@ -285,7 +286,7 @@ def main(argv: list[str]) -> int:
         return _fail("stopped by Ctrl-C; the same command goes on from the last checkpoint", 130)
     except callbacks.NotFinite as error:
         return _fail(str(error), 3)
-    except checkpoints.NotWritten as error:
+    except NotWritten as error:
         return _fail(str(error), 4)
     return 0
 

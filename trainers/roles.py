@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.images import Source
-from semppl.runs import checkpoints
+from semppl.runs import checkpoints, folder
 from semppl.trainers.devices.termination import Termination
 from semppl.trainers.devices.workers import Following
 from semppl.trainers.method import Method
@@ -52,7 +52,7 @@ class Stage:
     @functools.cached_property
     def data(self) -> dict[str, int | str]:
         """Description of the training images and labels; see `describe_data`."""
-        return checkpoints.describe_data(self.source.train.names, self.labels)
+        return folder.describe_data(self.source.train.names, self.labels)
 
 
 class Chief:
@@ -71,7 +71,7 @@ class Chief:
 
     def opened(self, hyperparameters: Hyperparameters) -> contextlib.AbstractContextManager[None]:
         """Keeps other processes out of the run's folder; see `open_run`."""
-        return checkpoints.open_run(self._workdir, hyperparameters)
+        return folder.open_run(self._workdir, hyperparameters)
 
     def restore(self, saved: checkpoints.RunCheckpoints) -> int:
         """Removes what a killed save left and restores the latest checkpoint; returns its step, or 0."""
@@ -79,8 +79,8 @@ class Chief:
 
     def check_data(self, stage: Stage) -> None:
         """Compares the data with the data that the run began with, and records where they lie now."""
-        checkpoints.require_same_data(self._workdir, stage.data, begun=stage.first_step > 0)
-        checkpoints.record_paths(self._workdir, stage.hyperparameters)
+        folder.require_same_data(self._workdir, stage.data, begun=stage.first_step > 0)
+        folder.record_paths(self._workdir, stage.hyperparameters)
 
     def announce(self, stage: Stage) -> None:
         """Prints what is trained on what, and where it starts."""
@@ -143,7 +143,8 @@ class Chief:
 
     def finish(self, last_step: int) -> None:
         """Writes `done.json` and prints the digest of the weights."""
-        digest = checkpoints.write_done(self._workdir, last_step, checkpoints.latest_checkpoint(self._workdir))
+        digest = checkpoints.weights_sha256(checkpoints.latest_checkpoint(self._workdir))
+        folder.write_done(self._workdir, last_step, digest)
         print(f"done: {last_step} steps, weights {digest[:12]}…, in {self._workdir}", flush=True)
 
 

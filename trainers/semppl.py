@@ -1,4 +1,4 @@
-"""SemPPL: contrastive learning whose positives are other views of an image, and other images of its (pseudo-)class."""
+"""SemPPL: contrastive learning whose positives are views of an image and images of its (pseudo-)class."""
 
 from typing import Any
 
@@ -31,10 +31,11 @@ class SemPPL(Method):
     """Trains an online network against a target network and a memory of labelled images.
 
     Args:
-        hyperparameters: resolved.
-        num_classes: C, for the reports and the queue's quotas.
+        hyperparameters: Resolved hyper-parameters of the run.
+        num_classes: Number of classes C, for the reports and the queue's quotas.
 
-    Reference: Bošnjak et al. 2023, arXiv 2301.05158; docs/method.md maps its symbols to these names.
+    Reference: Bošnjak et al. 2023, arXiv 2301.05158; docs/reference/method.md maps its symbols to
+    these names.
     """
 
     def __init__(self, hyperparameters: Hyperparameters, num_classes: int, **kwargs: Any) -> None:
@@ -59,14 +60,15 @@ class SemPPL(Method):
         """Takes one step of the method on this replica's share of a batch.
 
         Args:
-            batch: what `data.pipeline` makes: large `[L, B, H, W, C]`, small `[S, B, h, w, C]`, labels, truth and groups `[B]`;
-                with seeds `[B, 2]` where its views are still to be finished.
+            batch: Batch from `data.pipeline`: large `[L, B, H, W, C]` and small `[S, B, h, w, C]`
+                views; labels, truth and groups `[B]`; seeds `[B, 2]` if the views are augmented
+                here.
 
         Returns:
-            Scalars to report, the same on every replica.
+            Scalars to report, equal on all replicas.
         """
         batch = finish_views(batch, recipe=self.hyperparameters.recipe)
-        step = tf.convert_to_tensor(self.optimizer.iterations)  # its value now, before the update
+        step = tf.convert_to_tensor(self.optimizer.iterations)  # read before the update
         anchors, backpropagate = self.predict(batch)  # [V,B,D]
         targets = self.project(batch)  # [L,B,D]
         targets, labels, groups = self.gather(targets, batch["labels"], batch["groups"])  # [L,N,D], [N], [N]
@@ -85,16 +87,21 @@ class SemPPL(Method):
         return self.report(batch, anchors, terms, loss, votes, positives, gradient_norm, decay)
 
     def predict(self, batch: Batch) -> tuple[tf.Tensor, micro_batches.Backward]:
-        """Returns the online predictions of a batch, in its micro-batches, and how a gradient by them goes back to f, g and h."""
+        """Returns online predictions `[V, B, D]`, and the function that maps their gradient to those of f, g and h."""
         variables, parts = self.online.trainable_variables, self.hyperparameters.accumulate_steps
         return micro_batches.forward(self.predict_views, _views(batch), variables, parts=parts)
 
     def project(self, batch: Batch) -> tf.Tensor:
-        """Returns the target projections of a batch, in its micro-batches: `[L, B, D]`, without gradient."""
-        return micro_batches.in_parts(self.project_views, _views(batch), parts=self.hyperparameters.accumulate_steps)
+        """Returns the target projections of a batch, one micro-batch at a time: `[L, B, D]`, without gradient."""
+        return micro_batches.predict_in_parts(
+            self.project_views, _views(batch), parts=self.hyperparameters.accumulate_steps
+        )
 
     def predict_views(self, batch: Batch) -> tf.Tensor:
-        """Returns the online predictions of all views, large ones first: `[V, B, D]`; every view is normalised by itself."""
+        """Returns the online predictions of all views, large ones first: `[V, B, D]`.
+
+        Each view passes the network alone: batch norm takes the statistics of one view.
+        """
         views = [*tf.unstack(batch["large"]), *tf.unstack(batch["small"])]
         with recomputing(self.hyperparameters.gradient_checkpointing):
             return tf.stack([self.online(view, training=True) for view in views])
@@ -106,7 +113,7 @@ class SemPPL(Method):
     def gather(
         self, targets: tf.Tensor, labels: tf.Tensor, groups: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Returns the targets, labels and groups of the global batch, labelled rows first: `[L, N, D]`, `[N]`, `[N]`."""
+        """Returns the rows of the global batch, labelled ones first: `[L, N, D]`, `[N]` and `[N]`."""
         rows = self.num_labelled_rows
         return (
             collectives.gather_rows(targets, axis=1, num_labelled=rows),
@@ -120,7 +127,7 @@ class SemPPL(Method):
         self.queue.enqueue(targets[:, :rows], labels[:rows], groups[:rows])
 
     def vote(self, anchors: tf.Tensor, groups: tf.Tensor) -> Votes:
-        """Lets the queues name each image's class, labelled or not: `[B]`."""
+        """Elects a class for each image, labelled or not, by its nearest queue entries: `[B]`."""
         votes = nearest_neighbour_vote(
             tf.stop_gradient(anchors[: self.hyperparameters.large_views]),
             groups,
@@ -133,14 +140,14 @@ class SemPPL(Method):
         return abstain(votes, min_share=self.hyperparameters.min_vote_share)
 
     def draw_negatives(self, groups: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        """Draws other images of the global batch for each image and target view: rows, `[B, L, M]`."""
+        """Samples other images for each image and target view: positions in the global batch, `[B, L, M]`."""
         settings = self.hyperparameters
         shape = [settings.batch_size, settings.large_views, settings.negatives]
         numbers = random_integers(shape, seed=settings.seed, purpose="negatives", step=step)
         return draw_negatives(groups, self.rows, tf.gather(numbers, self.rows))
 
     def draw_semantic_positives(self, classes: tf.Tensor, step: tf.Tensor) -> SemanticPositives:
-        """Draws entries of each image's class for each queue: slots, `[B, L, R]`."""
+        """Samples entries of each image's class from each queue: slots, `[B, L, R]`."""
         settings = self.hyperparameters
         shape = [settings.batch_size, settings.large_views, settings.semantic_positives]
         numbers = random_integers(shape, seed=settings.seed, purpose="semantic_positives", step=step)
@@ -170,7 +177,7 @@ class SemPPL(Method):
         return settings.contrastive_weight * contrast + settings.invariance_weight * invariance
 
     def descend(self, gradients: list[tf.Tensor]) -> tf.Tensor:
-        """Updates f, g and h with the gradient summed over replicas; returns its norm."""
+        """Updates f, g and h with the gradients summed over replicas; returns their global norm."""
         variables = self.online.trainable_variables
         gradients = [collectives.all_reduce_sum(gradient) for gradient in gradients]
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True), skip_gradients_aggregation=True)
@@ -194,7 +201,7 @@ class SemPPL(Method):
         gradient_norm: tf.Tensor,
         decay: tf.Tensor,
     ) -> dict[str, tf.Tensor]:
-        """Returns what to show of the step, over the global batch."""
+        """Returns the metrics of the step, over the global batch."""
         losses = collectives.all_reduce_sum(tf.stack([loss, *terms]))
         return {
             **dict(zip(("loss", *objective.Terms._fields), tf.unstack(losses), strict=True)),
@@ -207,12 +214,12 @@ class SemPPL(Method):
 
     @property
     def num_labelled_rows(self) -> int:
-        """Labelled images in this replica's share of a batch."""
+        """The number of labelled images in this replica's share of a batch."""
         return self.hyperparameters.labelled_batch_size // collectives.num_replicas()
 
     @property
     def rows(self) -> tf.Tensor:
-        """Where this replica's images stand in the global batch: `[B]`."""
+        """The positions of this replica's images in the global batch: int32 of shape `[B]`."""
         return collectives.local_rows(
             self.hyperparameters.batch_size // collectives.num_replicas(), self.num_labelled_rows
         )

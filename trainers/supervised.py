@@ -19,8 +19,9 @@ class Supervised(Method):
     """Trains the encoder and a linear classifier by cross-entropy on labelled images.
 
     Args:
-        hyperparameters: resolved, with labelled images only in a batch.
-        num_classes: C.
+        hyperparameters: Resolved hyper-parameters of the run; every image of a batch must be
+            labelled.
+        num_classes: Number of classes C.
     """
 
     def __init__(self, hyperparameters: Hyperparameters, num_classes: int, **kwargs: Any) -> None:
@@ -40,7 +41,7 @@ class Supervised(Method):
         self.classifier.build(self.online.features(tf.zeros([1, size, size, hyperparameters.channels])).shape)
 
     def train_step(self, batch: Batch) -> dict[str, tf.Tensor]:
-        """Takes one step on all views of this replica's labelled images; returns scalars to report."""
+        """Takes one step on all views of this replica's labelled images; returns scalars, equal on all replicas."""
         batch = finish_views(batch, recipe=self.hyperparameters.recipe)
         variables = self.trained_variables()
         views, parts = {name: batch[name] for name in ("large", "small")}, self.hyperparameters.accumulate_steps
@@ -52,8 +53,8 @@ class Supervised(Method):
             loss = tf.reduce_mean(losses) / collectives.num_replicas()
         gradients = [collectives.all_reduce_sum(g) for g in backpropagate(tape.gradient(loss, logits))]
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True), skip_gradients_aggregation=True)
-        right = tf.cast(tf.argmax(logits, -1, labels.dtype) == labels, loss.dtype)
-        shares = tf.stack([loss, tf.reduce_mean(right) / collectives.num_replicas()])
+        correct = tf.cast(tf.argmax(logits, -1, labels.dtype) == labels, loss.dtype)
+        shares = tf.stack([loss, tf.reduce_mean(correct) / collectives.num_replicas()])
         loss, accuracy = tf.unstack(collectives.all_reduce_sum(shares))
         return {"loss": loss, "train_accuracy": accuracy, "gradient_norm": tf.linalg.global_norm(gradients)}
 
@@ -61,8 +62,8 @@ class Supervised(Method):
         """Returns the logits of all views: `[V, B, C]`."""
         with recomputing(self.hyperparameters.gradient_checkpointing):
             features = [self.online.features(view, training=True) for name in views for view in tf.unstack(views[name])]
-        return tf.stack([self.classifier(of_view) for of_view in features])
+        return tf.stack([self.classifier(view_features) for view_features in features])
 
     def trained_variables(self) -> list[tf.Variable]:
-        """Returns the variables that the optimiser updates: projector and predictor have no part here."""
+        """Returns the variables that the optimiser updates: encoder and classifier."""
         return [*self.online.encoder.trainable_variables, *self.classifier.trainable_variables]

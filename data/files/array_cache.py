@@ -2,11 +2,12 @@
 
 import os
 import pathlib
-import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+
+from semppl.runs.files import file_written_aside
 
 
 def user_folder() -> pathlib.Path:
@@ -25,16 +26,10 @@ def load(place: pathlib.Path, names: Sequence[str]) -> dict[str, np.ndarray] | N
 
 def save(place: pathlib.Path, columns: Mapping[str, np.ndarray]) -> bool:
     """Writes arrays so that no reader sees half of them; tells whether that could be done."""
-    temporary = None
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=place.parent, prefix=place.name)
-        with os.fdopen(handle, "wb") as file:
+        with file_written_aside(place) as file:
             np.savez(file, **columns)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, place)
     except OSError:
-        if temporary is not None:
-            pathlib.Path(temporary).unlink(missing_ok=True)
         return False
     return True

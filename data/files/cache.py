@@ -3,15 +3,12 @@
 import concurrent.futures
 import contextlib
 import dataclasses
-import errno
-import fcntl
 import hashlib
 import json
 import os
 import pathlib
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -25,6 +22,7 @@ from semppl.data.files.picture_files import PictureFiles
 from semppl.data.records.index import index_records
 from semppl.data.records.reader import read_records
 from semppl.data.streaming import Encoded, decode_picture
+from semppl.runs.files import disk_errors_as, folder_written_aside, locked, settle
 
 _VERSION = 1  # of what is kept
 _PICTURES_A_FILE = 1000
@@ -75,7 +73,8 @@ class Spool:
         self.close()
         if not count or self._count != count:
             return False
-        _finish(self.folder, folder, self._decoding)
+        _write_settings(self.folder, self._decoding)
+        settle(self.folder, folder)
         return True
 
 
@@ -99,7 +98,7 @@ def inspected_and_cached(
     place = place_of(folder, decoding, cache_dir)
     aside = place.with_name(f".{place.stem}-spool")
     spool = Spool(aside, decoding)
-    with _written(place.parent), _locked(place), _removed(aside):
+    with _written(place.parent), locked(place.with_suffix(".lock"), wait=True), _removed(aside):
         inspection = inspect_folder(folder, decoding, cache_dir=cache_dir, sink=spool)
         spool.close()
         check(inspection)
@@ -123,7 +122,7 @@ def cached_encoded(files: PictureFiles, cache_dir: str, spool: Spool | None = No
     """
     folder = pathlib.Path(cache_dir) / f"pictures-{_key(files)}"
     if not folder.is_dir():
-        with _written(pathlib.Path(cache_dir)), _locked(folder):
+        with _written(pathlib.Path(cache_dir)), locked(folder.with_suffix(".lock"), wait=True):
             if not folder.is_dir() and not (spool and spool.become(folder, len(files.positions))):
                 _fill(folder, files)
     paths = sorted(str(path) for path in folder.glob("*.tfrecord"))
@@ -148,27 +147,19 @@ def _fill(folder: pathlib.Path, files: PictureFiles) -> None:
     print(f"caching {len(positions)} pictures in {folder}, once", file=sys.stderr, flush=True)
     for left in folder.parent.glob(f".{folder.name}-*"):  # of a run that was killed; the lock says that none writes now
         shutil.rmtree(left, ignore_errors=True)
-    aside = pathlib.Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    try:
-        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            for first in range(0, len(positions), _PICTURES_A_FILE):
-                some = positions[first : first + _PICTURES_A_FILE]
-                with tf.io.TFRecordWriter(str(aside / f"{first // _PICTURES_A_FILE:06}.tfrecord")) as writer:
-                    for example in pool.map(lambda position: _decoded_example(files, position), some):
-                        writer.write(example)
-                if first and first % _REPORT_EVERY == 0:
-                    print(f"{first} of {len(positions)}", file=sys.stderr, flush=True)
-        _finish(aside, folder, files.decoding)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
+    with folder_written_aside(folder) as aside, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for first in range(0, len(positions), _PICTURES_A_FILE):
+            some = positions[first : first + _PICTURES_A_FILE]
+            with tf.io.TFRecordWriter(str(aside / f"{first // _PICTURES_A_FILE:06}.tfrecord")) as writer:
+                for example in pool.map(lambda position: _decoded_example(files, position), some):
+                    writer.write(example)
+            if first and first % _REPORT_EVERY == 0:
+                print(f"{first} of {len(positions)}", file=sys.stderr, flush=True)
+        _write_settings(aside, files.decoding)
 
 
-def _finish(aside: pathlib.Path, folder: pathlib.Path, decoding: Decoding) -> None:
-    """Makes a cache of what was written aside."""
-    (aside / "settings.json").write_text(json.dumps(dataclasses.asdict(decoding), indent=2) + "\n")
-    aside.chmod(0o755)
-    aside.rename(folder)
+def _write_settings(folder: pathlib.Path, decoding: Decoding) -> None:
+    (folder / "settings.json").write_text(json.dumps(dataclasses.asdict(decoding), indent=2) + "\n")
 
 
 def _decoded_example(files: PictureFiles, position: int) -> bytes:
@@ -202,26 +193,13 @@ def _written(cache_dir: pathlib.Path) -> Iterator[None]:
     Raises:
         NotCached: naming the flag, the folder and what to do.
     """
-    try:
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        yield
-    except (PictureLost, NotCached):
-        raise
-    except (OSError, tf.errors.OpError) as error:
-        reason = str(error.strerror if isinstance(error, OSError) else error.message).splitlines()[0]
-        raise NotCached(
+    translated = disk_errors_as(
+        lambda reason: NotCached(
             f"--cache_dir must be a folder that can be written, with room for the pictures. Received: {cache_dir} "
-            f"({reason.rpartition('; ')[2]}); make room, choose another, or do without"
-        ) from error
-
-
-@contextlib.contextmanager
-def _locked(folder: pathlib.Path) -> Iterator[None]:
-    """Holds a lock that ends with the process, however it ends."""
-    with folder.with_suffix(".lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):  # a file system without locks
-                raise
+            f"({reason}); make room, choose another, or do without"
+        ),
+        but=(PictureLost, NotCached),
+    )
+    with translated:
+        cache_dir.mkdir(parents=True, exist_ok=True)
         yield

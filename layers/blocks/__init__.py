@@ -1,1 +1,1 @@
-"""What encoders and heads are built from: convolution, normalisation, precision."""
+"""Building blocks of encoders and heads: convolution, normalisation, precision."""

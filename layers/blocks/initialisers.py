@@ -1,4 +1,4 @@
-"""How weights begin."""
+"""Initialisers of weights."""
 
 import tensorflow as tf
 
@@ -10,8 +10,9 @@ _DEVIATION_LEFT_BY_TRUNCATION = (
 def fan_in_normal() -> tf.keras.initializers.Initializer:
     """Makes the initialiser of every linear map and convolution of the official networks.
 
-    Normal with standard deviation 1/√fan-in, truncated at two of them: Haiku's default. Its own standard deviation is
-    0.88/√fan-in, where Keras' `lecun_normal` has 1/√fan-in.
+    A normal distribution of standard deviation 1/√fan-in, truncated at two standard deviations:
+    Haiku's default. After the truncation its standard deviation is 0.88/√fan-in, that of Keras'
+    `lecun_normal` 1/√fan-in.
     """
     return tf.keras.initializers.VarianceScaling(
         scale=_DEVIATION_LEFT_BY_TRUNCATION**2, mode="fan_in", distribution="truncated_normal"

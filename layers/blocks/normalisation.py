@@ -17,7 +17,7 @@ _KERNEL_EPSILON = 1e-10
 
 
 class _Affine(tf.keras.layers.Layer):
-    """A gain and an offset per channel, kept in float32 (float64 under a float64 policy) whatever the compute type."""
+    """A gain and an offset per channel, in float32, or float64 under a float64 policy."""
 
     def __init__(self, *, epsilon: float, center: bool, scale: bool, gamma_initializer: str, **kwargs: Any):
         super().__init__(**kwargs)
@@ -58,7 +58,7 @@ class _Affine(tf.keras.layers.Layer):
         return tf.convert_to_tensor(gain), tf.convert_to_tensor(offset)
 
     def get_config(self) -> dict:
-        """Returns the arguments that make an equal layer."""
+        """Returns the constructor's arguments."""
         return {
             **super().get_config(),
             "epsilon": self.epsilon,
@@ -72,16 +72,16 @@ class _Affine(tf.keras.layers.Layer):
 class BatchNorm(_Affine):
     """Normalises every channel by its mean and variance over the batches of all replicas.
 
-    Training mode is what `training` says and nothing else: a layer with `trainable=False`, as in a target network,
-    still uses and records its own batch statistics. The moving variance is the biased one, so that it does not depend
-    on how the batch is spread over replicas.
+    Only `training` selects training mode: a layer with `trainable=False`, as in a target network,
+    still uses and records its own batch statistics. The moving variance is the biased one, so that
+    it does not depend on the number of replicas.
 
     Args:
-        momentum: share of a moving average that survives one training step; in [0, 1).
-        epsilon: added to the variance.
-        center: whether to add a learnt offset, `beta`.
-        scale: whether to multiply by a learnt gain, `gamma`.
-        gamma_initializer: of the gain.
+        momentum: Decay of the moving averages per training step, in [0, 1). Default 0.9.
+        epsilon: Constant added to the variance. Default 1e-5.
+        center: Whether to add a learnt offset, `beta`. Default True.
+        scale: Whether to multiply by a learnt gain, `gamma`. Default True.
+        gamma_initializer: Initialiser of the gain. Default "ones".
 
     Reference: Ioffe and Szegedy 2015, arXiv 1502.03167, algorithm 1.
     """
@@ -100,12 +100,12 @@ class BatchNorm(_Affine):
             raise ValueError(f"`momentum` must be in [0, 1). Received: momentum={momentum}")
         self.momentum = momentum
         self.folded = False
-        """Whether only an offset is left, see `fold_into`."""
+        """Whether the layer only adds an offset, see `fold_into`."""
 
     def build(self, input_shape: tf.TensorShape) -> None:
-        """Makes the variables."""
+        """Creates the variables."""
         super().build(input_shape)
-        # Every replica computes the same averages: any one's can be saved, and no worker waits for another to do so.
+        # Every replica computes equal averages: a checkpoint saves the first's, without communication between workers.
         options = {
             "trainable": False,
             "synchronization": tf.VariableSynchronization.ON_READ,
@@ -115,7 +115,7 @@ class BatchNorm(_Affine):
         self.moving_variance = self._channel_weight("moving_variance", input_shape[-1], "ones", **options)
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Normalises `[..., C]`; in training mode also moves the averages, unless called in `keeping_averages`."""
+        """Normalises `[..., C]`; in training mode also updates the averages, unless called in `keeping_averages`."""
         gain, offset = self._gain_and_offset(inputs.shape[-1])
         if self.folded:
             return tf.nn.bias_add(inputs, tf.cast(offset, inputs.dtype))
@@ -127,18 +127,18 @@ class BatchNorm(_Affine):
             mean, variance = _replicated_moments(tf.cast(inputs, self.statistics_dtype), self.moving_mean)
             outputs = _normalise(inputs, mean, variance, gain, offset, self.epsilon)
         if moves_averages():
-            self._move(self.moving_mean, mean)
-            self._move(self.moving_variance, variance)
+            self._update(self.moving_mean, mean)
+            self._update(self.moving_variance, variance)
         return outputs
 
     def fold_into(self, layer: tf.keras.layers.Layer) -> None:
-        """Moves what inference multiplies by into the linear layer before this one, for good: then nothing can be trained.
+        """Moves the factors of inference into the preceding linear layer, for good; neither can be trained then.
 
         Args:
-            layer: convolution or dense layer whose output this layer gets, and nobody else.
+            layer: Convolution or dense layer whose output is the input of this layer alone.
 
         Raises:
-            ValueError: if this layer has no offset, or is folded already.
+            ValueError: if this layer has no offset or is folded already.
         """
         if self.folded or not self.center:
             received = f"folded={self.folded}, center={self.center}"
@@ -153,11 +153,11 @@ class BatchNorm(_Affine):
         self.beta.assign(offset - mean * scale)
         self.folded = True
 
-    def _move(self, average: tf.Variable, value: tf.Tensor) -> None:
+    def _update(self, average: tf.Variable, value: tf.Tensor) -> None:
         average.assign(average * self.momentum + value * (1 - self.momentum))
 
     def get_config(self) -> dict:
-        """Returns the arguments that make an equal layer."""
+        """Returns the constructor's arguments."""
         return {**super().get_config(), "momentum": self.momentum}
 
 
@@ -165,15 +165,16 @@ class BatchNorm(_Affine):
 class GroupNorm(_Affine):
     """Normalises groups of channels within one example, so that no example depends on another.
 
-    The number of groups is the largest divisor of the channels that is at most `groups` and leaves at least 2 channels
-    a group on feature maps and 16 on vectors: a group of few numbers would keep little more than their signs.
+    The number of groups is the largest divisor of the number of channels that is at most `groups`
+    and leaves at least 2 channels per group on feature maps and 16 on vectors: a normalised group
+    of few numbers is little more than their signs.
 
     Args:
-        groups: wanted number of groups.
-        epsilon: added to the variance.
-        center: whether to add a learnt offset, `beta`.
-        scale: whether to multiply by a learnt gain, `gamma`.
-        gamma_initializer: of the gain.
+        groups: Largest number of groups. Default 32.
+        epsilon: Constant added to the variance. Default 1e-5.
+        center: Whether to add a learnt offset, `beta`. Default True.
+        scale: Whether to multiply by a learnt gain, `gamma`. Default True.
+        gamma_initializer: Initialiser of the gain. Default "ones".
 
     Reference: Wu and He 2018, arXiv 1803.08494, eq. 7.
     """
@@ -196,8 +197,8 @@ class GroupNorm(_Affine):
         """Normalises `[B, ..., C]`."""
         channels = inputs.shape[-1]
         gain, offset = self._gain_and_offset(channels)
-        smallest = _VECTOR_CHANNELS_PER_GROUP if inputs.shape.rank == 2 else _SPATIAL_CHANNELS_PER_GROUP
-        groups = _number_of_groups(channels, self.groups, smallest)
+        min_channels = _VECTOR_CHANNELS_PER_GROUP if inputs.shape.rank == 2 else _SPATIAL_CHANNELS_PER_GROUP
+        groups = _number_of_groups(channels, self.groups, min_channels)
         shape = tf.shape(inputs)
         grouped = tf.reshape(tf.cast(inputs, self.statistics_dtype), [shape[0], -1, groups, channels // groups])
         mean, variance = tf.nn.moments(grouped, [1, 3], keepdims=True)  # [B,1,G,1]
@@ -206,20 +207,20 @@ class GroupNorm(_Affine):
         return tf.cast(tf.ensure_shape(outputs, inputs.shape), inputs.dtype)
 
     def get_config(self) -> dict:
-        """Returns the arguments that make an equal layer."""
+        """Returns the constructor's arguments."""
         return {**super().get_config(), "groups": self.groups}
 
 
 @tf.keras.saving.register_keras_serializable(package="semppl")
 class StandardisedConv2D(Convolution):
-    """A convolution whose kernel has mean 0 and variance 1 / fan-in per output channel at every use.
+    """A convolution that standardises its kernel to mean 0 and variance 1 / fan-in per output channel.
 
-    Reference: Qiao et al. 2019, arXiv 1903.10520, eq. 7; the division by the fan-in, which group norm undoes, keeps the
-    outputs at the scale of the inputs.
+    Reference: Qiao et al. 2019, arXiv 1903.10520, eq. 7; the division by the fan-in, which group
+    norm undoes, keeps the outputs at the scale of the inputs.
     """
 
     def add_weight(self, name: str, **options: Any) -> tf.Variable:
-        """Makes a variable; the kernel's is read in its own type, because it is standardised before it is rounded."""
+        """Creates a variable; the kernel is not autocast, because it is standardised before it is rounded."""
         return super().add_weight(name=name, experimental_autocast=name != "kernel", **options)
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
@@ -240,15 +241,15 @@ def convolution(
     padding: str = "same",
     name: str | None = None,
 ) -> tf.keras.layers.Conv2D:
-    """Makes a convolution without bias, as every one that a normalisation follows.
+    """Makes a convolution without bias, to be followed by a normalisation.
 
     Args:
-        filters: channels of the output.
-        kernel_size: height and width of the kernel.
-        strides: in both directions.
-        standardise: whether to standardise the weights.
-        padding: "same" or "valid".
-        name: of the layer.
+        filters: Number of channels of the output.
+        kernel_size: Height and width of the kernel.
+        strides: Stride in both directions. Default 1.
+        standardise: Whether to standardise the weights. Default False.
+        padding: "same" (the default) or "valid".
+        name: Name of the layer.
     """
     kind = StandardisedConv2D if standardise else Convolution
     return kind(
@@ -266,7 +267,16 @@ NORMALISATIONS: dict[str, Callable[..., tf.keras.layers.Layer]] = {"batch": Batc
 
 
 def normalisation(kind: str, name: str | None = None, **options: Any) -> tf.keras.layers.Layer:
-    """Makes the normalisation layer called `kind`; see `NORMALISATIONS`."""
+    """Makes a normalisation layer.
+
+    Args:
+        kind: Key of `NORMALISATIONS`.
+        name: Name of the layer.
+        **options: Arguments of the layer.
+
+    Raises:
+        ValueError: if `kind` is unknown.
+    """
     if kind not in NORMALISATIONS:
         raise ValueError(f"`kind` must be one of {sorted(NORMALISATIONS)}. Received: kind={kind!r}")
     return NORMALISATIONS[kind](name=name, **options)
@@ -280,15 +290,16 @@ def _normalise(
 
 
 def _replicated_moments(inputs: tf.Tensor, near: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mean and biased variance of every channel over all replicas, in one differentiable collective.
+    """Computes mean and biased variance of every channel over all replicas, in one differentiable collective.
 
-    Sums run over the distances from `near`, the same `[C]` on every replica: the closer it is to the mean, the fewer
-    digits the difference of the mean square and the squared mean loses.
+    The sums are of the differences from `near`, `[C]` and equal on all replicas: the closer `near`
+    is to the mean, the fewer digits cancel in the difference of the mean square and the squared
+    mean.
     """
     channels = inputs.shape[-1]
-    distances = tf.reshape(inputs - near, [-1, channels])
-    count = tf.cast(tf.shape(distances)[:1], inputs.dtype)
-    sums = tf.concat([tf.reduce_sum(distances, 0), tf.reduce_sum(tf.square(distances), 0), count], 0)
+    differences = tf.reshape(inputs - near, [-1, channels])
+    count = tf.cast(tf.shape(differences)[:1], inputs.dtype)
+    sums = tf.concat([tf.reduce_sum(differences, 0), tf.reduce_sum(tf.square(differences), 0), count], 0)
     total, squares, count = tf.split(collectives.all_reduce_sum(sums), [channels, channels, 1])
     mean = total / count
     return near + mean, tf.nn.relu(squares / count - tf.square(mean))
@@ -297,9 +308,9 @@ def _replicated_moments(inputs: tf.Tensor, near: tf.Tensor) -> tuple[tf.Tensor, 
 def _fused_training_batch_norm(
     inputs: tf.Tensor, gain: tf.Tensor, offset: tf.Tensor, epsilon: float
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Batch norm on one replica in a single kernel, and the batch's mean and biased variance.
+    """Normalises on one replica in a single kernel; returns outputs, mean and biased variance of the batch.
 
-    The raw operation, because the public one raises `epsilon` to 1.001e-5.
+    Calls the raw operation, because the public one raises `epsilon` to 1.001e-5.
     """
     images = inputs if inputs.shape.rank == 4 else tf.reshape(inputs, [-1, 1, 1, inputs.shape[-1]])
     fused = tf.raw_ops.FusedBatchNormV3(
@@ -311,6 +322,6 @@ def _fused_training_batch_norm(
     return tf.ensure_shape(outputs, inputs.shape), fused.batch_mean, biased
 
 
-def _number_of_groups(channels: int, wanted: int, smallest: int) -> int:
-    most = max(1, min(wanted, channels // smallest))
-    return next(groups for groups in range(most, 0, -1) if channels % groups == 0)
+def _number_of_groups(channels: int, max_groups: int, min_channels: int) -> int:
+    max_groups = max(1, min(max_groups, channels // min_channels))
+    return next(groups for groups in range(max_groups, 0, -1) if channels % groups == 0)

@@ -1,4 +1,4 @@
-"""In what arithmetic layers compute: variables, statistics and everything beyond the networks stay in float32."""
+"""The precision of the networks' arithmetic; variables, statistics and losses stay in float32."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,14 +10,14 @@ PRECISIONS = ("float32", "bfloat16")
 
 @contextlib.contextmanager
 def computing_in(precision: str) -> Iterator[None]:
-    """Gives the layers that are made in the block a Keras policy.
+    """Sets the Keras policy of the layers that are constructed in the block.
 
     Args:
-        precision: bfloat16: matrix products, convolutions and activations in bfloat16, variables in float32; float32: what
-            Keras is set to, which is float32 unless somebody says otherwise.
+        precision: "bfloat16" for matrix products, convolutions and activations in bfloat16 with
+            float32 variables; "float32" for Keras' global policy, by default float32.
 
     Raises:
-        ValueError: if the precision is unknown.
+        ValueError: if `precision` is not one of `PRECISIONS`.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"`precision` must be one of {', '.join(PRECISIONS)}. Received: precision={precision!r}")
@@ -31,5 +31,5 @@ def computing_in(precision: str) -> Iterator[None]:
 
 
 def at_least_float32(values: tf.Tensor) -> tf.Tensor:
-    """Casts 16-bit numbers to float32, before what they are too coarse for: sums, norms, softmaxes."""
+    """Casts 16-bit floats to float32, for sums, norms and softmaxes, and returns wider floats unchanged."""
     return tf.cast(values, tf.float32) if values.dtype in (tf.bfloat16, tf.float16) else values

@@ -1,4 +1,4 @@
-"""Trading time for memory: activations that are computed again for the gradient instead of being kept."""
+"""Gradient checkpointing: activations are recomputed for the gradient instead of being stored."""
 
 import contextlib
 import contextvars
@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-# Not plain globals: replicas trace their steps in threads that take turns.
+# Not plain globals: replicas trace their steps in interleaved threads.
 _RECOMPUTES = contextvars.ContextVar("recomputes", default=False)
 _MOVES_AVERAGES = contextvars.ContextVar("moves_averages", default=True)
 
 
 @contextlib.contextmanager
 def recomputing(on: bool) -> Iterator[None]:
-    """Lets `checkpointed` compute activations again for the gradient of what is called in the block, or not."""
+    """Sets whether `checkpointed` calls in the block recompute activations for the gradient."""
     token = _RECOMPUTES.set(on)
     try:
         yield
@@ -23,7 +23,7 @@ def recomputing(on: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def keeping_averages() -> Iterator[None]:
-    """Leaves moving averages of statistics as they are: for a pass over a batch that another pass has moved them by."""
+    """Keeps moving averages unchanged in the block: for the first of two passes over one batch."""
     token = _MOVES_AVERAGES.set(False)
     try:
         yield
@@ -32,18 +32,18 @@ def keeping_averages() -> Iterator[None]:
 
 
 def moves_averages() -> bool:
-    """Tells whether a layer should move its averages."""
+    """Returns whether layers update their moving averages."""
     return _MOVES_AVERAGES.get()
 
 
 @tf.autograph.experimental.do_not_convert
 def checkpointed(layer: tf.keras.layers.Layer, inputs: tf.Tensor, *, training: bool) -> tf.Tensor:
-    """Calls a layer. Within `recomputing`, only its inputs are kept for the gradient; moving averages move once all the same.
+    """Calls a layer; within `recomputing`, stores only its inputs, and updates moving averages once.
 
     Args:
-        layer: called with `training`.
-        inputs: its only inputs.
-        training: see there.
+        layer: Layer to call.
+        inputs: Inputs of the layer, one tensor.
+        training: Argument `training` of the layer's call.
 
     Returns:
         The layer's outputs.

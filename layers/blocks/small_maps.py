@@ -1,16 +1,17 @@
-"""Convolutions of maps of a few pixels in bfloat16, whose kernel's gradient a CPU computes slowly."""
+"""Convolutions of small bfloat16 maps with a faster gradient of the kernel on CPUs."""
 
 import tensorflow as tf
 
 _LARGEST = 4
-"""Height and width of a map up to which it pays, benchmarks/RESULTS.md."""
+"""Largest height and width of a map for which the other gradient is faster, see benchmarks/RESULTS.md."""
 
 
 @tf.keras.saving.register_keras_serializable(package="semppl")
 class Convolution(tf.keras.layers.Conv2D):
-    """A Keras convolution with the same outputs and gradients; on a CPU the way to the kernel's gradient may differ.
+    """A Keras convolution that computes the kernel's gradient of small bfloat16 maps faster on CPUs.
 
-    A layer that is not trainable is a plain convolution: what is exported keeps no gradient of ours.
+    A layer that is not trainable is a plain convolution, so that exported models contain no custom
+    gradient.
     """
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
@@ -33,14 +34,15 @@ def _only_cpu() -> bool:
 
 @tf.custom_gradient
 def convolve_small_maps(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """Convolves as `tf.nn.conv2d(inputs, kernel, 1, "SAME")` does, with another way to the kernel's gradient.
+    """Convolves as `tf.nn.conv2d(inputs, kernel, 1, "SAME")` does, with a custom gradient of the kernel.
 
-    That gradient, `sum over b, y, x of inputs[b, y + i, x + j, c] · upstream[b, y, x, d]`, is itself a convolution: of an
-    image that has `b` for its channels, a row of the batch per `c`, with the upstream gradient as a kernel as large as the map.
+    That gradient, `sum over b, y, x of inputs[b, y + i, x + j, c] · upstream[b, y, x, d]`, is
+    itself a convolution: of images with `b` as channels and `c` as the batch axis, with the
+    upstream gradient as a kernel as large as the map.
 
     Args:
-        inputs: `[B, H, W, C]`.
-        kernel: `[h, w, C, D]`, odd sides.
+        inputs: `[B, H, W, C]` maps.
+        kernel: `[h, w, C, D]` kernel with odd h and w.
     """
     high, wide = kernel.shape[0] // 2, kernel.shape[1] // 2
 

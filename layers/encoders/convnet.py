@@ -11,12 +11,16 @@ from semppl.layers.encoders.pooling import spatial_mean
 
 @tf.keras.saving.register_keras_serializable(package="semppl")
 class ConvNet(tf.keras.layers.Layer):
-    """Stages of 3×3 convolution, normalisation and ReLU, each after the first halving the image; then the mean.
+    """Stages of 3×3 convolution, normalisation and ReLU, then the spatial mean.
+
+    Every stage but the first has stride 2.
 
     Args:
-        widths: channels of every stage; the last is the width of the features.
-        norm: a key of `NORMALISATIONS`; "group" also standardises the convolutions' weights.
-        stem_stride: stride of the first stage: 1 keeps the detail of 8×8 digits, 2 is quicker on 32×32 photographs.
+        widths: Numbers of channels of the stages; the last is the width of the features.
+        norm: Key of `NORMALISATIONS`; "group" also standardises the convolutions' weights. Default
+            "batch".
+        stem_stride: Stride of the first stage: 1 (the default) for tiny images such as 8×8 digits,
+            2 for 32×32 photographs.
     """
 
     def __init__(self, widths: Sequence[int] = (32, 64, 128), norm: str = "batch", stem_stride: int = 1, **kwargs: Any):
@@ -35,7 +39,7 @@ class ConvNet(tf.keras.layers.Layer):
         self.norms = [normalisation(norm, name=f"norm_{stage}") for stage in range(len(self.widths))]
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Maps images `[B, H, W, channels]` to features `[B, widths[-1]]`, float32 at least."""
+        """Maps images `[B, H, W, channels]` to features `[B, widths[-1]]`, in float32 or wider."""
         features = images
         for conv, norm in zip(self.convolutions, self.norms, strict=True):
             features = tf.nn.relu(norm(conv(features), training=training))
@@ -43,9 +47,9 @@ class ConvNet(tf.keras.layers.Layer):
 
     @property
     def normalised(self) -> list[tuple[tf.keras.layers.Layer, tf.keras.layers.Layer]]:
-        """The linear layers whose output goes to a normalisation and nowhere else, each with it."""
+        """Pairs of a linear layer and the normalisation that alone takes its output."""
         return list(zip(self.convolutions, self.norms, strict=True))
 
     def get_config(self) -> dict:
-        """Returns the arguments that make an equal layer."""
+        """Returns the constructor's arguments."""
         return {**super().get_config(), "widths": self.widths, "norm": self.norm, "stem_stride": self.stem_stride}

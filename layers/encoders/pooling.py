@@ -1,4 +1,4 @@
-"""The mean over an image's pixels."""
+"""Global average pooling."""
 
 import tensorflow as tf
 
@@ -6,8 +6,8 @@ from semppl.layers.blocks.precision import at_least_float32
 
 
 def spatial_mean(features: tf.Tensor) -> tf.Tensor:
-    """Averages `[B, H, W, C]` over the pixels to `[B, C]`, in float32 at least.
+    """Averages `[B, H, W, C]` over the pixels to `[B, C]`, in float32 or wider.
 
-    TensorFlow's own mean of bfloat16 numbers adds them up in bfloat16 on a CPU: 256 + 1 is 256 there.
+    On a CPU, TensorFlow sums bfloat16 numbers in bfloat16, in which 256 + 1 is 256.
     """
     return tf.reduce_mean(at_least_float32(features), [1, 2])

@@ -1,4 +1,4 @@
-"""The encoders by name."""
+"""The encoders, by name."""
 
 import difflib
 import functools
@@ -19,7 +19,7 @@ def _convnet(width: float, **options: Any) -> ConvNet:
 
 
 def _resnets() -> dict[str, Callable[..., tf.keras.layers.Layer]]:
-    """Names every ResNet: `[sk_]resnet<depth>[_v2][_cifar]`, and those with others' weights `…[_simclr|_keras]`."""
+    """Names every ResNet: `[sk_]resnet<depth>[_v2][_cifar]`, and `…_simclr`, `…_keras` for imported weights."""
     encoders: dict[str, Callable[..., tf.keras.layers.Layer]] = {}
     for depth in BLOCKS_PER_GROUP:
         for stem, suffix in (("imagenet", ""), ("cifar", "_cifar")):
@@ -43,20 +43,21 @@ ENCODERS: dict[str, Callable[..., tf.keras.layers.Layer]] = {
 
 
 def check_encoder(name: str, *, called: str = "`name`") -> None:
-    """Looks up an encoder.
+    """Checks that an encoder exists.
 
     Args:
-        name: that should be a key of `ENCODERS`.
-        called: the flag or argument, for the error.
+        name: Name of the encoder.
+        called: Name of the flag or argument in the error message.
 
     Raises:
-        ValueError: for an unknown name, with the families, the names most like it, and where all of them stand.
+        ValueError: if `name` is not a key of `ENCODERS`; the message lists the families and similar
+            names.
     """
     if name not in ENCODERS:
-        families = f"convnet, resnet50 or another of its family (docs/encoders.md lists all {len(ENCODERS)})"
-        alike = difflib.get_close_matches(name, ENCODERS)
-        meant = f"; did you mean {' or '.join(alike)}?" if alike else ""
-        raise ValueError(f"{called} must be {families}. Received: {name}{meant}")
+        families = f"convnet, resnet50 or another of its family (docs/reference/encoders.md lists all {len(ENCODERS)})"
+        similar = difflib.get_close_matches(name, ENCODERS)
+        suggestion = f"; did you mean {' or '.join(similar)}?" if similar else ""
+        raise ValueError(f"{called} must be {families}. Received: {name}{suggestion}")
 
 
 def check_checkpointing(name: str) -> None:
@@ -75,16 +76,17 @@ def check_checkpointing(name: str) -> None:
 def build_encoder(
     name: str, *, width: float = 1, norm: str = "batch", layer_name: str = "encoder"
 ) -> tf.keras.layers.Layer:
-    """Makes an encoder that maps images `[B, H, W, channels]` to features `[B, D]`, float32 at least.
+    """Makes an encoder that maps images `[B, H, W, channels]` to features `[B, D]` in float32 or wider.
 
     Args:
-        name: a key of `ENCODERS`.
-        width: multiplies every number of channels, to the nearest positive multiple of 8.
-        norm: "batch", or "group" for group norm with standardised weights.
-        layer_name: first part of the name of every variable.
+        name: Key of `ENCODERS`.
+        width: Multiplier of all numbers of channels, which are rounded to multiples of 8. Default
+            1.
+        norm: "batch" (the default), or "group" for group norm with standardised weights.
+        layer_name: Name of the layer, the first part of its variables' names.
 
     Raises:
-        ValueError: for an unknown name or norm, or a width that is not positive.
+        ValueError: if `name` or `norm` is unknown, or `width` is not positive.
     """
     check_encoder(name)
     if width <= 0:

@@ -23,12 +23,13 @@ _CHANNEL_MULTIPLE = 8
 
 
 class Layout(NamedTuple):
-    """Where published definitions of the same network differ.
+    """The details in which published definitions of a network differ.
 
     Attributes:
-        centred_convolutions: whether strided convolutions have the same border on all sides, or more right and below.
-        centred_pool: the same of the stem's max-pool.
-        strided: index of the convolution of a bottleneck that has the stride.
+        centred_convolutions: Whether strided convolutions pad all sides equally, rather than more
+            right and below.
+        centred_pool: Whether the stem's max-pool pads all sides equally.
+        strided: Index of the convolution with the stride in a bottleneck.
     """
 
     centred_convolutions: bool
@@ -44,24 +45,26 @@ LAYOUTS = {
 
 
 def scaled_channels(channels: int, width: float) -> int:
-    """Multiplies a number of channels by `width`, to the nearest positive multiple of 8."""
+    """Multiplies a number of channels by `width` and rounds to the nearest positive multiple of 8."""
     return _CHANNEL_MULTIPLE * max(1, round(channels * width / _CHANNEL_MULTIPLE))
 
 
 class _ResidualBlock(tf.keras.layers.Layer):
-    """The layers of a residual block: 3×3, 3×3, or the bottleneck 1×1, 3×3, 1×1 with four times the channels out.
+    """The layers of a residual block: 3×3, 3×3, or a bottleneck of 1×1, 3×3, and 1×1 to four times the channels.
 
-    The first 3×3 convolution has the stride, if the layout does not say otherwise. Selective kernels double its channels
-    and mix them afterwards, and the projected shortcut then averages 2×2 pixels instead of dropping three of four.
+    The first 3×3 convolution has the stride, unless the layout differs. Selective kernels double
+    its channels and mix them afterwards; the projected shortcut then averages 2×2 pixels instead of
+    dropping three of four.
 
     Args:
-        channels: of the 3×3 convolutions.
-        strides: in both directions.
-        bottleneck: which of the two forms.
-        project: whether the shortcut is a 1×1 convolution rather than the identity.
-        norm: a key of `NORMALISATIONS`; "group" also standardises the convolutions' weights.
-        selective: whether to use selective kernels.
-        layout: a key of `LAYOUTS`.
+        channels: Number of channels of the 3×3 convolutions.
+        strides: Stride in both directions. Default 1.
+        bottleneck: Whether the block is a bottleneck. Default False.
+        project: Whether the shortcut is a 1×1 convolution rather than the identity. Default False.
+        norm: Key of `NORMALISATIONS`; "group" also standardises the convolutions' weights. Default
+            "batch".
+        selective: Whether to use selective kernels. Default False.
+        layout: Key of `LAYOUTS`. Default "official".
     """
 
     _normalises_shortcut = True
@@ -109,7 +112,7 @@ class _ResidualBlock(tf.keras.layers.Layer):
         raise NotImplementedError
 
     def get_config(self) -> dict:
-        """Returns the arguments that make an equal layer."""
+        """Returns the constructor's arguments."""
         keys = ("channels", "strides", "bottleneck", "project", "norm", "selective", "layout")
         return {**super().get_config(), **{key: getattr(self, key) for key in keys}}
 
@@ -139,7 +142,7 @@ class PostActivationBlock(_ResidualBlock):
 
     @property
     def normalised(self) -> list[tuple[tf.keras.layers.Layer, tf.keras.layers.Layer]]:
-        """The linear layers whose output goes to a normalisation and nowhere else, each with it."""
+        """Pairs of a linear layer and the normalisation that alone takes its output."""
         pairs = list(zip(self.convolutions, self.norms, strict=True))
         return [*pairs, (self.shortcut_conv, self.shortcut_norm)] if self.project else pairs
 
@@ -178,7 +181,7 @@ class PreActivationBlock(_ResidualBlock):
 
     @property
     def normalised(self) -> list[tuple[tf.keras.layers.Layer, tf.keras.layers.Layer]]:
-        """The linear layers whose output goes to a normalisation and nowhere else, each with it."""
+        """Pairs of a linear layer and the normalisation that alone takes its output."""
         return list(zip(self.convolutions, self.norms[1:], strict=False))
 
 
@@ -186,22 +189,28 @@ class PreActivationBlock(_ResidualBlock):
 class ResNet(tf.keras.layers.Layer):
     """A residual network up to its mean-pooled features, without a final layer.
 
-    Versions 1 and 2 compute what the official evaluation code computes, whose first group projects its shortcut at
-    every depth: ResNet-18 and -34 have 4,224 parameters (1×) more than elsewhere. Selective kernels follow SimCLRv2,
-    except that strided convolutions pad as everywhere here ("same"): one pixel further right and below. The layouts
-    "simclr" and "keras" are for weights from there: SimCLR's convolutions, and Keras Applications' strides and borders.
+    Versions 1 and 2 match the official evaluation code, whose first group projects its shortcut at
+    every depth: ResNet-18 and -34 have 4,224 parameters (1×) more than other definitions. Selective
+    kernels follow SimCLRv2, except that strided convolutions have "same" padding, one pixel further
+    right and below. The layouts "simclr" and "keras" are for imported weights: SimCLR's
+    convolutions, and Keras Applications' strides and padding.
 
     Args:
-        depth: 18, 34, 50, 101, 152 or 200.
-        version: 1 (post-activation) or 2 (pre-activation).
-        width: multiplies every number of channels, to multiples of 8.
-        norm: a key of `NORMALISATIONS`; "group" also standardises the convolutions' weights.
-        stem: "imagenet", which divides the image's sides by 4, or "cifar", one 3×3 convolution of stride 1.
-        selective: whether the blocks choose their kernels; depth 50 and more, version 1 only.
-        layout: a key of `LAYOUTS`; other than "official" version 1 only.
+        depth: Number of layers: 18, 34, 50, 101, 152 or 200.
+        version: 1 (post-activation, the default) or 2 (pre-activation).
+        width: Multiplier of all numbers of channels, which are rounded to multiples of 8. Default
+            1.
+        norm: Key of `NORMALISATIONS`; "group" also standardises the convolutions' weights. Default
+            "batch".
+        stem: "imagenet" (the default), which divides the image's sides by 4, or "cifar", one 3×3
+            convolution of stride 1.
+        selective: Whether to use selective kernels, for version 1 and depth 50 or more. Default
+            False.
+        layout: Key of `LAYOUTS`; version 2 has "official", the default, only.
 
-    Reference: He et al. 2015, arXiv 1512.03385; He et al. 2016, arXiv 1603.05027; Chen et al. 2020, arXiv 2006.10029;
-    group norm and weight standardisation: Richemond et al. 2020, arXiv 2010.10241.
+    Reference: He et al. 2015, arXiv 1512.03385; He et al. 2016, arXiv 1603.05027; Chen et al. 2020,
+    arXiv 2006.10029; group norm and weight standardisation: Richemond et al. 2020, arXiv
+    2010.10241.
     """
 
     def __init__(
@@ -276,7 +285,7 @@ class ResNet(tf.keras.layers.Layer):
         ]
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Maps images `[B, H, W, channels]` to features `[B, D]`, float32 at least."""
+        """Maps images `[B, H, W, channels]` to features `[B, D]` in float32 or wider."""
         features = self._apply_stem(images, training)
         for index, group in enumerate(self.block_groups):
             with tf.name_scope(f"block_group_{index}"):
@@ -288,7 +297,7 @@ class ResNet(tf.keras.layers.Layer):
 
     @property
     def normalised(self) -> list[tuple[tf.keras.layers.Layer, tf.keras.layers.Layer]]:
-        """The linear layers whose output goes to a normalisation and nowhere else, each with it."""
+        """Pairs of a linear layer and the normalisation that alone takes its output."""
         return list(zip(self.stem_convolutions, self.stem_norms, strict=False))  # version 2 has no norm here
 
     def _apply_stem(self, images: tf.Tensor, training: bool) -> tf.Tensor:
@@ -299,12 +308,12 @@ class ResNet(tf.keras.layers.Layer):
                 features = tf.nn.relu(self.stem_norms[index](features, training=training))
         if self.stem == "cifar":
             return features
-        if LAYOUTS[self.layout].centred_pool:  # zeros are no larger than what comes out of a ReLU
+        if LAYOUTS[self.layout].centred_pool:  # zeros are at most a ReLU's outputs
             return tf.nn.max_pool2d(tf.pad(features, [[0, 0], [1, 1], [1, 1], [0, 0]]), 3, 2, "VALID")
         return tf.nn.max_pool2d(features, 3, 2, "SAME")
 
     def get_config(self) -> dict:
-        """Returns the arguments that make an equal layer."""
+        """Returns the constructor's arguments."""
         keys = ("depth", "version", "width", "norm", "stem", "selective", "layout")
         return {**super().get_config(), **{key: getattr(self, key) for key in keys}}
 
@@ -318,7 +327,7 @@ def _convolution(
 
 
 def _convolve(conv: tf.keras.layers.Conv2D, inputs: tf.Tensor) -> tf.Tensor:
-    """Convolves; where the layer has no border of its own, with the same one on all sides."""
+    """Convolves; pads the inputs equally on all sides if the layer does not pad."""
     if conv.padding == "valid":
         border = conv.kernel_size[0] // 2
         inputs = tf.pad(inputs, [[0, 0], [border, border], [border, border], [0, 0]])

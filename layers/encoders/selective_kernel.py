@@ -1,4 +1,4 @@
-"""The selective kernel: a choice, per image and channel, between two streams of a convolution."""
+"""Selective kernel: per image and channel, a weighting of two streams of a convolution."""
 
 from typing import Any
 
@@ -13,16 +13,17 @@ _SMALLEST_HIDDEN_WIDTH = 32
 
 @tf.keras.saving.register_keras_serializable(package="semppl")
 class SelectiveKernel(tf.keras.layers.Layer):
-    """Mixes the two halves of the channels with weights, one pair per image and channel, read off their mean.
+    """Mixes the two halves of the channels with weights computed from their spatial mean.
 
-    The streams' own convolution, normalisation and ReLU come before this layer.
+    The streams' convolution, normalisation and ReLU precede this layer.
 
     Args:
-        ratio: width of the hidden layer as a share of the output's channels; it has at least 32.
-        norm: normalisation of the hidden layer, a key of `NORMALISATIONS`.
+        ratio: Width of the hidden layer relative to the output's channels; the width is at least
+            32. Default 0.0625.
+        norm: Normalisation of the hidden layer, a key of `NORMALISATIONS`. Default "batch".
 
-    Reference: Li et al. 2019, arXiv 1903.06586, section 3.1, with the two 3×3 streams of Chen et al. 2020,
-    arXiv 2006.10029, appendix A.
+    Reference: Li et al. 2019, arXiv 1903.06586, section 3.1, with the two 3×3 streams of Chen et
+    al. 2020, arXiv 2006.10029, appendix A.
     """
 
     def __init__(self, ratio: float = 0.0625, norm: str = "batch", **kwargs: Any):
@@ -34,7 +35,7 @@ class SelectiveKernel(tf.keras.layers.Layer):
         self.hidden_norm = normalisation(norm, name="hidden_norm")
 
     def build(self, input_shape: tf.TensorShape) -> None:
-        """Makes the two linear layers, whose widths follow the input's."""
+        """Creates the two linear layers, whose widths depend on the input's channels."""
         channels = input_shape[-1]
         if channels % 2:
             raise ValueError(f"The channels must be two equal streams. Received: input_shape={input_shape}")
@@ -56,9 +57,9 @@ class SelectiveKernel(tf.keras.layers.Layer):
 
     @property
     def normalised(self) -> list[tuple[tf.keras.layers.Layer, tf.keras.layers.Layer]]:
-        """The linear layers whose output goes to a normalisation and nowhere else, each with it."""
+        """Pairs of a linear layer and the normalisation that alone takes its output."""
         return [(self.hidden, self.hidden_norm)]
 
     def get_config(self) -> dict:
-        """Returns the arguments that make an equal layer."""
+        """Returns the constructor's arguments."""
         return {**super().get_config(), "ratio": self.ratio, "norm": self.norm}

@@ -1,4 +1,4 @@
-"""How an image is prepared when nothing is random: the same in evaluation and in a served model."""
+"""Preparation of images without augmentation, shared by evaluation and served models."""
 
 import functools
 from collections.abc import Callable
@@ -13,20 +13,24 @@ def inference_preparation(size: int, *, centre_crop: float, shrink: int = 0) -> 
 
     Args:
         size: Side of the result, in pixels.
-        centre_crop: Side of the central square as a share of the shorter side, in (0, 1]; 1 takes the whole image.
-        shrink: Shorter side, in pixels, to which larger images are shrunk first; 0 leaves them as they are.
+        centre_crop: Side of the central square as a share of the shorter side, in (0, 1]; 1 takes
+            the whole image.
+        shrink: Shorter side, in pixels, that larger images are shrunk to first; 0 (the default): no
+            limit.
     """
     return functools.partial(prepare, size=size, crop=centre_crop, shrink=shrink)
 
 
 def prepare(images: tf.Tensor, *, size: int, crop: float, shrink: int = 0) -> tf.Tensor:
-    """Shrinks the images without aliasing, cuts the centre out and resizes it, bicubic.
+    """Shrinks images with antialiasing, crops the centre and resizes it with bicubic interpolation.
 
     Args:
-        images: `[B, H, W, C]` integers, their whole range, or float32 in 0..1.
-        size: side of the result, in pixels.
-        crop: side of the central square as a share of the shorter side; 1 takes the whole image, whatever its shape.
-        shrink: shorter side that larger images are shrunk to first; 0 leaves them as they are.
+        images: `[B, H, W, C]` integers over the whole range of their dtype, or float32 in 0..1.
+        size: Side of the result, in pixels.
+        crop: Side of the central square relative to the shorter side; 1 takes the whole image,
+            square or not.
+        shrink: Shorter side, in pixels, that larger images are shrunk to first; 0 (the default): no
+            limit.
 
     Returns:
         `[B, size, size, C]` float32 in 0..1.
@@ -50,14 +54,17 @@ def prepare(images: tf.Tensor, *, size: int, crop: float, shrink: int = 0) -> tf
 
 
 def fingerprints(images: tf.Tensor, *, shrink: int = 0) -> tf.Tensor:
-    """Tells images apart by their pixels, and copies of a picture as such: after shrinking, and in bytes.
+    """Computes a fingerprint of each image's size and pixels, to find copies of a picture.
+
+    Images are shrunk, then converted to bytes.
 
     Args:
-        images: `[B, H, W, C]` as `prepare` takes them.
-        shrink: as there.
+        images: `[B, H, W, C]` images, see `prepare`.
+        shrink: Shorter side, in pixels, that larger images are shrunk to first; 0 (the default): no
+            limit.
 
     Returns:
-        `[B]` int64.
+        `[B]` int64 fingerprints; equal for equal images.
     """
     images = tf.convert_to_tensor(images)
     if shrink:
@@ -69,25 +76,25 @@ def fingerprints(images: tf.Tensor, *, shrink: int = 0) -> tf.Tensor:
 
 
 def _resized_bytes(images: tf.Tensor, size: int) -> tf.Tensor:
-    """Resizes bytes as they are: a large picture stays small."""
+    """Resizes integers without casting the large image to float32, which would take four times the memory."""
 
     def resized() -> tf.Tensor:
         return tf.cast(tf.image.resize(images, [size, size], tf.image.ResizeMethod.BICUBIC), tf.float32)
 
-    # Resizing keeps what has the size, to the bit; of a file that would take as long as its decoding.
+    # Resizing to the same size changes no bit, but takes as long as decoding the file.
     has_size = tf.reduce_all(tf.shape(images)[1:3] == size)
     return tf.cond(has_size, lambda: tf.cast(images, tf.float32), resized)
 
 
 def _shrunk(images: tf.Tensor, side: int) -> tf.Tensor:
-    """Shrinks as the data's reader does, to the bit: to bytes, whatever the images are; smaller images stay as they are."""
+    """Shrinks larger images and rounds them to bytes, to the bit as the data's reader does."""
     shape = tf.shape(images)[1:3]
     shorter = tf.reduce_min(shape)
     size = tf.cast(tf.round(tf.cast(shape * side, tf.float64) / tf.cast(shorter, tf.float64)), tf.int32)
 
     def smaller() -> tf.Tensor:
-        exact = images if images.dtype == tf.uint8 else _as_bytes(images)
-        shrunk = tf.cast(resampling.shrink(exact, size[0], size[1]), images.dtype)
+        pixels = images if images.dtype == tf.uint8 else _as_bytes(images)
+        shrunk = tf.cast(resampling.shrink(pixels, size[0], size[1]), images.dtype)
         return shrunk * (images.dtype.max // 255) if images.dtype.is_integer else shrunk / 255
 
     return tf.cond(shorter > side, smaller, lambda: images)

@@ -1,27 +1,29 @@
-"""Bicubic resizing to the bit as Pillow shrinks, and as TensorFlow resizes, in operations that other runtimes have too."""
+"""Bicubic resampling equal to Pillow's and TensorFlow's, from operations that other runtimes support too."""
 
 import tensorflow as tf
 
 _SUPPORT = 2.0  # of the cubic kernel, in pixels of the coarser grid
-_FIXED = 22  # bits after the point of Pillow's weights
-_SPLITS = (12, 6)  # bits below which a weight is split, so that sums of products are whole numbers below 2**24
-_TABLE = 1024  # entries of the table that TensorFlow reads its kernel from
+_FIXED = 22  # fractional bits of Pillow's weights
+_SPLITS = (12, 6)  # bits at which a weight is split, so that sums of products are integers below 2**24
+_TABLE = 1024  # entries of TensorFlow's table of the kernel
 
 
 def shrink(images: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """Shrinks images without aliasing: first their rows, rounded to bytes, then their columns.
+    """Shrinks images with antialiasing: first their rows, rounded to bytes, then their columns.
 
-    Sums are exact up to a factor of 256: products of a byte and 6 bits, a thousand of them, are whole numbers of float32.
+    Exact for factors up to 256: float32 represents sums of a thousand products of a byte and 6
+    bits.
 
     Args:
-        images: `[B, H, W, C]` uint8.
-        height: of the result, less than H.
-        width: of the result, less than W.
+        images: `[B, H, W, C]` uint8 images.
+        height: Height of the result, less than H.
+        width: Width of the result, less than W.
 
     Returns:
         `[B, height, width, C]` uint8.
 
-    Reference: Pillow, `Image.resize` with BICUBIC: Keys' kernel, a = −1/2, as wide as the factor, in fixed point.
+    Reference: Pillow, `Image.resize` with BICUBIC: Keys' kernel, a = −1/2, as wide as the factor,
+    in fixed point.
     """
     columns_last = tf.transpose(images, [0, 3, 1, 2])  # [B,C,H,W]
     rows_last = tf.transpose(_shrink_last(columns_last, width), [0, 1, 3, 2])  # [B,C,w,H]
@@ -29,21 +31,22 @@ def shrink(images: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
 
 
 def resize(images: tf.Tensor, size: int) -> tf.Tensor:
-    """Resizes images as `tf.image.resize` does, bicubic and without antialiasing, to a few units in the last place.
+    """Resizes images as bicubic `tf.image.resize` does without antialiasing, to a few units in the last place.
 
     Args:
-        images: `[B, H, W, C]` float32.
-        size: side of the result.
+        images: `[B, H, W, C]` float32 images.
+        size: Side of the result, in pixels.
 
     Returns:
-        `[B, size, size, C]`.
+        `[B, size, size, C]` float32 images.
 
-    Reference: Keys 1981, a = −1/2; weights outside the image are dropped, and the others scaled to 1.
+    Reference: Keys 1981, a = −1/2; weights outside the image are dropped, and the others scaled to
+    a sum of 1.
     """
     for axis in (1, 2):
-        places, weights = _taps(tf.shape(images)[axis], size)
+        indices, weights = _taps(tf.shape(images)[axis], size)
         shape = [size if side == axis else 1 for side in range(4)]
-        parts = [tf.gather(images, places[tap], axis=axis) * tf.reshape(weights[tap], shape) for tap in range(4)]
+        parts = [tf.gather(images, indices[tap], axis=axis) * tf.reshape(weights[tap], shape) for tap in range(4)]
         images = tf.add_n(parts)
     return images
 
@@ -62,7 +65,7 @@ def _shrink_last(values: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
 
 
 def _fixed_point_weights(before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
-    """`[before, after]` int32: the share of each pixel in each one of the result, of 2**22."""
+    """Returns the weight of each pixel in each pixel of the result: `[before, after]` int32, in units of 2⁻²²."""
     factor = tf.cast(before, tf.float64) / tf.cast(after, tf.float64)
     centres = (tf.cast(tf.range(after), tf.float64) + 0.5) * factor
     support = _SUPPORT * factor
@@ -76,20 +79,20 @@ def _fixed_point_weights(before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
 
 
 def _taps(before: tf.Tensor, after: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """The four pixels that each pixel of the result is made of: places `[4, after]` int32 and weights `[4, after]`."""
+    """Returns the four source pixels of each pixel of the result: `[4, after]` int32 indices and weights."""
     factor = tf.cast(before, tf.float32) / after
-    places = (tf.range(after, dtype=tf.float32) + 0.5) * factor - 0.5
-    whole = tf.floor(places)
-    fraction = tf.round((places - whole) * _TABLE) / _TABLE
-    steps = tf.constant([-1, 0, 1, 2])[:, tf.newaxis]
-    taps = tf.cast(whole, tf.int32) + steps
+    centres = (tf.range(after, dtype=tf.float32) + 0.5) * factor - 0.5
+    whole = tf.floor(centres)
+    fraction = tf.round((centres - whole) * _TABLE) / _TABLE
+    offsets = tf.constant([-1, 0, 1, 2])[:, tf.newaxis]
+    taps = tf.cast(whole, tf.int32) + offsets
     inside = (taps >= 0) & (taps < before)
-    weights = tf.where(inside, _cubic(tf.cast(steps, tf.float32) - fraction), 0.0)
+    weights = tf.where(inside, _cubic(tf.cast(offsets, tf.float32) - fraction), 0.0)
     return tf.clip_by_value(taps, 0, before - 1), weights / tf.reduce_sum(weights, axis=0)
 
 
 def _cubic(distance: tf.Tensor) -> tf.Tensor:
-    """Keys' kernel, a = −1/2."""
+    """Returns Keys' kernel with a = −1/2, at any distances in pixels."""
     x = tf.abs(distance)
     near = (1.5 * x - 2.5) * x * x + 1.0
     far = (((x - 5.0) * x + 8.0) * x - 4.0) * -0.5

@@ -141,6 +141,7 @@ class EmbedTest(tf.test.TestCase):
         killed.wait()
         self.assertNotEmpty(list(self.out.glob("*.parquet")))
         self._embed(batch_size=1, shard_size=3)
+        self.assertEmpty(list(self.out.glob(".*")))
         rows = self._rows()
         shutil.rmtree(self.out)
         self._embed(batch_size=1, shard_size=3)

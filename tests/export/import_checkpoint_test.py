@@ -19,7 +19,7 @@ from semppl.evaluation import evaluate
 from semppl.export import export_model, import_checkpoint
 from semppl.export.foreign import haiku, keras_applications, simclr
 from semppl.layers.encoders import resnet
-from semppl.runs import checkpoints
+from semppl.runs import checkpoints, files
 from semppl.tests import testing
 from semppl.tests.export.foreign import foreign_networks
 
@@ -326,7 +326,7 @@ class OfficialTest(_TestCase):
 
     def test_an_import_that_breaks_off_leaves_nothing(self):
         self._official()
-        full = mock.patch.object(checkpoints, "write_atomically", side_effect=OSError("no space"))
+        full = mock.patch.object(files, "write_atomically", side_effect=OSError("no space"))
         with full, self.assertRaisesRegex(OSError, "no space"):
             import_checkpoint.import_checkpoint(self._source, self._workdir, **_SMALL)
         self.assertEqual(list(self._folder.iterdir()), [self._source])

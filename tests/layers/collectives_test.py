@@ -37,20 +37,20 @@ class CollectivesTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.product(replicas=[1, 2, 4], num_labelled=[0, 1, 3])
     def test_every_replica_gathers_the_same_canonical_rows(self, replicas, num_labelled):
         strategy = testing.replicas(replicas)
-        ids = np.random.default_rng(0).permutation(3 * replicas).astype(np.int64)
+        groups = np.random.default_rng(0).permutation(3 * replicas).astype(np.int64)
         targets = np.random.default_rng(1).standard_normal((2, 3 * replicas, 4)).astype(np.float32)
         shares = _shares(np.arange(3 * replicas), replicas, num_labelled)
 
-        def gather(ids, targets):
-            gathered = collectives.gather_rows(ids, axis=0, num_labelled=num_labelled)
+        def gather(groups, targets):
+            gathered = collectives.gather_rows(groups, axis=0, num_labelled=num_labelled)
             projections = collectives.gather_rows(targets, axis=1, num_labelled=num_labelled)
             self.assertEqual((gathered.shape, projections.shape), ([3 * replicas], [2, 3 * replicas, 4]))  # static
             return gathered, projections, collectives.local_rows(3, num_labelled)
 
-        results = _results(strategy, gather, [ids[rows] for rows in shares], [targets[:, rows] for rows in shares])
+        results = _results(strategy, gather, [groups[rows] for rows in shares], [targets[:, rows] for rows in shares])
         for (gathered, projections, local), rows in zip(results, shares, strict=True):
             self.assertEqual((gathered.dtype, projections.dtype, local.dtype), (np.int64, np.float32, np.int32))
-            self.assertAllEqual(gathered, ids)
+            self.assertAllEqual(gathered, groups)
             self.assertAllEqual(projections, targets)
             self.assertAllEqual(local, rows)
 

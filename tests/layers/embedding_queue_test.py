@@ -30,9 +30,9 @@ class EmbeddingQueueTest(tf.test.TestCase, parameterized.TestCase):
         for view, entries in enumerate(expected):
             found = _entries(queue, view)
             self.assertLen(found, len(entries))
-            for (embedding, label, image_id), entry in zip(found, entries, strict=True):
+            for (embedding, label, group), entry in zip(found, entries, strict=True):
                 self.assertAllEqual(embedding, entry.embedding)
-                self.assertEqual((label, image_id), (entry.label, entry.image_id))
+                self.assertEqual((label, group), (entry.label, entry.group))
 
     def test_a_new_queue_is_empty(self):
         queue = embedding_queue.EmbeddingQueue(2, 5, 3)
@@ -85,7 +85,7 @@ class EmbeddingQueueTest(tf.test.TestCase, parameterized.TestCase):
             for (view, label), entries in expected.items():
                 block = [label * quota + (int(queue.pointer[label]) + age) % quota for age in range(quota)]
                 filled = [slot for slot in block if queue.labels[slot] != NO_LABEL]
-                self.assertAllEqual([queue.groups[slot] for slot in filled], [entry.image_id for entry in entries])
+                self.assertAllEqual([queue.groups[slot] for slot in filled], [entry.group for entry in entries])
                 self.assertAllEqual([queue.labels[slot] for slot in filled], [label] * len(entries))
                 if entries:
                     found = np.stack([queue.embeddings[view, slot] for slot in filled])

@@ -32,8 +32,8 @@ def _filled(queues, labels, queue_groups):
     """Turns the arrays of the queues into one list of entries per view, empty slots left out."""
     return [
         [
-            numpy_method.Entry(embedding, label, image_id)
-            for embedding, label, image_id in zip(queue, labels, queue_groups, strict=True)
+            numpy_method.Entry(embedding, label, group)
+            for embedding, label, group in zip(queue, labels, queue_groups, strict=True)
             if label != NO_LABEL
         ]
         for queue in queues

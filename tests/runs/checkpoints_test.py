@@ -1,9 +1,6 @@
 """Tests of semppl.runs.checkpoints."""
 
-import contextlib
 import dataclasses
-import errno
-import fcntl
 import json
 import os
 import pathlib
@@ -14,7 +11,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.runs import checkpoints
+from semppl.runs import checkpoints, folder
 from semppl.tests import testing, tiny
 from semppl.trainers import pretrain
 
@@ -44,144 +41,6 @@ class _Case(tf.test.TestCase, parameterized.TestCase):
         return pathlib.Path(self.create_tempdir().full_path)
 
 
-class WriteAtomicallyTest(_Case):
-    def test_a_file_is_written_for_everyone_to_read(self):
-        path = self.folder() / "a.json"
-        checkpoints.write_atomically(path, "ä\n")
-        checkpoints.write_atomically(path, "é\n")
-        self.assertEqual(path.read_text(encoding="utf-8"), "é\n")
-        self.assertEqual(path.stat().st_mode & 0o777, 0o644)
-        self.assertLen(list(path.parent.iterdir()), 1)
-
-    @parameterized.parameters("fsync", "replace")
-    def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(self, broken):
-        path = self.folder() / "a.json"
-        checkpoints.write_atomically(path, "old")
-        full = mock.patch.object(os, broken, side_effect=OSError(errno.ENOSPC, "full"))
-        with full, self.assertRaises(OSError):
-            checkpoints.write_atomically(path, "new")
-        self.assertEqual(path.read_text(), "old")
-        self.assertLen(list(path.parent.iterdir()), 1)
-
-
-class WritingToTest(_Case):
-    @parameterized.parameters(
-        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
-        (
-            tf.errors.ResourceExhaustedError(None, None, "/a; b/x; No space left on device [Op:SaveV2]\nmore"),
-            "No space left on device",
-        ),
-        (tf.errors.UnknownError(None, None, "odd"), "odd"),
-        (OSError(), "None"),
-    )
-    def test_what_the_disk_says_is_put_into_one_line_with_the_remedy(self, error, reason):
-        with self.assertRaises(checkpoints.NotWritten) as caught, checkpoints.writing_to(pathlib.Path("outputs/a")):
-            raise error
-        message = str(caught.exception)
-        self.assertStartsWith(message, f"--workdir must have room for the run. Received: outputs/a ({reason}). ")
-        self.assertIn("make room, and the same command goes on", message)
-        self.assertNotIn("\n", message)
-
-    def test_other_errors_pass(self):
-        with self.assertRaisesRegex(ValueError, "^mine$"), checkpoints.writing_to(pathlib.Path("outputs/a")):
-            raise ValueError("mine")
-
-
-class OpenRunTest(_Case):
-    def test_a_new_run_has_its_settings_in_its_folder(self):
-        workdir, settings = self.folder() / "deep" / "er", _settings()
-        with checkpoints.open_run(workdir, settings):
-            self.assertEqual(Hyperparameters.load(workdir), settings)
-
-    def test_a_run_goes_on_with_the_same_settings(self):
-        workdir, settings = self.folder(), _settings()
-        for _ in range(2):
-            with checkpoints.open_run(workdir, settings):
-                pass
-        self.assertEqual(Hyperparameters.load(workdir), settings)
-
-    def test_other_settings_are_refused_by_name_and_change_nothing(self):
-        workdir = self.folder()
-        with checkpoints.open_run(workdir, _settings()):
-            pass
-        with self.assertRaises(ValueError) as caught, checkpoints.open_run(workdir, _settings(seed=9, width=0.5)):
-            self.fail("opened")
-        self.assertEqual(
-            str(caught.exception),
-            f"--workdir must hold a run with the same settings, or none. Received: {workdir}, which differs in "
-            "--seed=9 (there: 3); --width=0.5 (there: 0.125)",
-        )
-        self.assertEqual(Hyperparameters.load(workdir), _settings())
-
-    def test_paths_may_change_and_the_new_ones_are_recorded(self):
-        workdir, moved = self.folder(), _settings(cache_dir="b", data_dir="c")
-        with checkpoints.open_run(workdir, _settings(cache_dir="a")):
-            pass
-        with checkpoints.open_run(workdir, moved):
-            self.assertEqual(Hyperparameters.load(workdir), _settings(cache_dir="a"))  # until the data are compared
-            checkpoints.record_paths(workdir, moved)
-        self.assertEqual(Hyperparameters.load(workdir), moved)
-
-    def test_a_folder_that_cannot_be_written_is_named(self):
-        file = self.folder() / "file"
-        file.touch()
-        for workdir in (file, file / "below", pathlib.Path("/proc/semppl")):
-            with self.assertRaises(ValueError) as caught, checkpoints.open_run(workdir, _settings()):
-                self.fail("opened")
-            expected = f"--workdir must be a folder that can be written. Received: {workdir} ("
-            self.assertStartsWith(str(caught.exception), expected)
-
-    def test_a_folder_in_the_cloud_is_not_made_here(self):
-        here, workdir = self.folder(), pathlib.Path("gs://bucket/run")
-        self.enterContext(contextlib.chdir(here))
-        with self.assertRaises(ValueError) as caught, checkpoints.open_run(workdir, _settings()):
-            self.fail("opened")
-        expected = f"--workdir must be a folder of this machine's, mounted or its own. Received: {workdir}"
-        self.assertEqual(str(caught.exception), expected)
-        self.assertEmpty(list(here.iterdir()))
-
-    def test_a_second_process_is_refused_until_the_first_has_ended(self):
-        workdir, settings = self.folder(), _settings()
-        with checkpoints.open_run(workdir, settings):
-            with self.assertRaises(ValueError) as caught, checkpoints.open_run(workdir, settings):
-                self.fail("opened twice")
-            expected = f"--workdir must be in use by one process only. Received: {workdir}, where another one trains"
-            self.assertEqual(str(caught.exception), expected)
-        with checkpoints.open_run(workdir, settings):
-            pass
-
-    def test_a_second_process_learns_so_before_its_settings_are_compared(self):
-        workdir = self.folder()
-        with (
-            checkpoints.open_run(workdir, _settings()),
-            self.assertRaisesRegex(ValueError, "one process only"),
-            checkpoints.open_run(workdir, _settings(seed=9)),
-        ):
-            self.fail("opened twice")
-
-    def test_a_lock_that_nobody_holds_does_not_count(self):
-        workdir = self.folder()
-        (workdir / ".lock").write_text("4711")
-        with checkpoints.open_run(workdir, _settings()):
-            pass
-
-    def test_a_file_system_without_locks_will_do(self):
-        error = OSError(errno.ENOLCK, "no locks available")
-        with mock.patch.object(fcntl, "flock", side_effect=error), checkpoints.open_run(self.folder(), _settings()):
-            pass
-
-    @parameterized.parameters(OSError(errno.EIO, "x"), tf.errors.ResourceExhaustedError(None, None, "no memory"))
-    def test_what_goes_wrong_in_the_run_is_not_blamed_on_the_disk(self, error):
-        with self.assertRaises(type(error)) as caught, checkpoints.open_run(self.folder(), _settings()):
-            raise error
-        self.assertIs(caught.exception, error)
-
-    def test_a_full_disk_says_so(self):
-        full = mock.patch.object(os, "fsync", side_effect=OSError(errno.ENOSPC, "No space left on device"))
-        with full, self.assertRaisesRegex(checkpoints.NotWritten, "No space left"):
-            checkpoints.open_run(self.folder(), _settings()).__enter__()
-
-
 class RunCheckpointsTest(_Case):
     def test_without_a_checkpoint_a_run_begins(self):
         self.assertEqual(checkpoints.RunCheckpoints(_Model(), self.folder()).restore(), 0)
@@ -202,7 +61,7 @@ class RunCheckpointsTest(_Case):
         other.step()
         self.assertAllEqual(model.weight, other.weight)
 
-    def test_the_step_is_told_over_replicas_too(self):
+    def test_the_step_is_read_over_replicas_too(self):
         with testing.two_replicas().scope():
             model = _Model()
         model.optimizer.iterations.assign(3)
@@ -249,7 +108,7 @@ class RunCheckpointsTest(_Case):
             (workdir / "checkpoints" / f"step-{checkpoint_number}.data-00000-of-00001").touch()
             raise tf.errors.ResourceExhaustedError(None, None, "/x; No space left on device")
 
-        with mock.patch.object(saved.manager, "save", fill), self.assertRaisesRegex(checkpoints.NotWritten, "room"):
+        with mock.patch.object(saved.manager, "save", fill), self.assertRaisesRegex(folder.NotWritten, "room"):
             saved.save()
         self.assertEqual(sorted(path.name for path in (workdir / "checkpoints").iterdir()), kept)
         self.assertEqual(checkpoints.RunCheckpoints(_Model(), workdir).restore(), 1)
@@ -279,7 +138,7 @@ class ReadingTest(_Case):
         workdir, settings = self.folder(), _settings(**changes)
         model = pretrain.build_model(settings, tiny.NUM_CLASSES, jit_compile=False)
         model.optimizer.iterations.assign(7)
-        with checkpoints.open_run(workdir, settings):
+        with folder.open_run(workdir, settings):
             checkpoints.RunCheckpoints(model, workdir).save()
         return workdir, settings, model
 
@@ -313,7 +172,7 @@ class ReadingTest(_Case):
 
     def test_a_folder_without_a_checkpoint_is_named(self):
         workdir = self.folder()
-        with checkpoints.open_run(workdir, _settings()):
+        with folder.open_run(workdir, _settings()):
             pass
         for read in (checkpoints.load_online, checkpoints.load_classifier, checkpoints.latest_checkpoint):
             with self.assertRaises(ValueError) as caught:
@@ -357,29 +216,13 @@ class DigestTest(_Case):
         model.step()
         self.assertNotEqual(checkpoints.weights_sha256(saved.save()), first)
 
-    def test_a_finished_run_tells_step_and_digest(self):
+    def test_a_finished_run_names_its_step_and_digest(self):
         workdir = self.folder()
-        path = checkpoints.RunCheckpoints(_Model(), workdir).save()
-        digest = checkpoints.write_done(workdir, 7, path)
-        told = json.loads((workdir / "done.json").read_text())
-        self.assertEqual(told, {"step": 7, "weights_sha256": digest})
-        self.assertEqual(digest, checkpoints.weights_sha256(path))
+        digest = checkpoints.weights_sha256(checkpoints.RunCheckpoints(_Model(), workdir).save())
+        folder.write_done(workdir, 7, digest)
+        done = json.loads((workdir / "done.json").read_text())
+        self.assertEqual(done, {"step": 7, "weights_sha256": digest})
         self.assertRegex(digest, "^[0-9a-f]{64}$")
-
-
-class DataTest(tf.test.TestCase):
-    def test_a_run_goes_on_with_the_data_that_it_began_with(self):
-        workdir = pathlib.Path(self.create_tempdir().full_path)
-        data = checkpoints.describe_data(("a", "b"), np.array([0, -1], np.int32))
-        self.assertEqual((data["images"], data["labelled"]), (2, 1))
-        checkpoints.require_same_data(workdir, data, begun=True)  # of a run older than `data.json`
-        checkpoints.require_same_data(workdir, data, begun=True)
-        for names, labels in ((("a", "c"), [0, -1]), (("a", "b"), [1, -1]), (("b", "a"), [0, -1]), (("ab",), [0])):
-            other = checkpoints.describe_data(names, np.array(labels, np.int32))
-            with self.assertRaisesRegex(ValueError, "^--data must be the images and labels that the run began with"):
-                checkpoints.require_same_data(workdir, other, begun=True)
-        checkpoints.require_same_data(workdir, other, begun=False)
-        checkpoints.require_same_data(workdir, other, begun=True)
 
 
 if __name__ == "__main__":

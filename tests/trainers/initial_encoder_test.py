@@ -7,7 +7,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.runs import checkpoints
+from semppl.runs import checkpoints, folder
 from semppl.tests import testing, tiny
 from semppl.trainers import initial_encoder, pretrain
 
@@ -27,7 +27,7 @@ class InitialEncoderTest(tf.test.TestCase, parameterized.TestCase):
         super().setUp()
         self.workdir = pathlib.Path(self.create_tempdir().full_path)
         settings = Hyperparameters(**tiny.settings())
-        with checkpoints.open_run(self.workdir, settings):
+        with folder.open_run(self.workdir, settings):
             model = _build(settings)
             for variable in model.online.encoder.variables:  # its running statistics too
                 variable.assign(_noise(variable))

@@ -35,9 +35,9 @@ class ForwardTest(tf.test.TestCase, parameterized.TestCase):
         upstream = tf.constant(rng.normal(size=[2, 6, 3]))
         seen = []
 
-        def predict(some):
-            seen.append(some["large"].shape[1])
-            return tf.einsum("vbd,de->vbe", some["large"], weights)
+        def predict(part):
+            seen.append(part["large"].shape[1])
+            return tf.einsum("vbd,de->vbe", part["large"], weights)
 
         predictions, backward = micro_batches.forward(predict, views, [weights], parts=parts)
         self.assertAllClose(predictions, np.einsum("vbd,de->vbe", views["large"], weights), rtol=1e-12)
@@ -48,7 +48,7 @@ class ForwardTest(tf.test.TestCase, parameterized.TestCase):
     def test_rows_are_dealt_in_turns(self):
         # Labelled rows come first: a part must not get all of them.
         views, parts = {"large": tf.reshape(tf.range(6.0), [1, 6, 1])}, []
-        micro_batches.in_parts(lambda some: parts.append(some["large"]) or some["large"], views, parts=2)
+        micro_batches.predict_in_parts(lambda part: parts.append(part["large"]) or part["large"], views, parts=2)
         self.assertAllEqual(tf.stack(parts)[:, 0, :, 0], [[0, 2, 4], [1, 3, 5]])
 
     @parameterized.parameters(1, 2)
@@ -58,7 +58,7 @@ class ForwardTest(tf.test.TestCase, parameterized.TestCase):
         images = np.random.default_rng(1).normal(size=[1, 4, 3]).astype(np.float32)
         norm.build([None, 3])
         _, backward = micro_batches.forward(
-            lambda some: norm(some["large"][0], training=True)[tf.newaxis],
+            lambda part: norm(part["large"][0], training=True)[tf.newaxis],
             {"large": tf.constant(images)},
             norm.trainable_variables,
             parts=parts,
@@ -70,11 +70,11 @@ class ForwardTest(tf.test.TestCase, parameterized.TestCase):
 
 
 class StepTest(tf.test.TestCase, parameterized.TestCase):
-    def _assert_same(self, some, others, tolerance):
-        for found, expected in zip(some, others, strict=True):
-            self.assertCountEqual(found, expected)
+    def _assert_same(self, steps, expected_steps, tolerance):
+        for step, expected in zip(steps, expected_steps, strict=True):
+            self.assertCountEqual(step, expected)
             for name, value in expected.items():
-                self.assertAllClose(found[name], value, rtol=tolerance, atol=tolerance, msg=name)
+                self.assertAllClose(step[name], value, rtol=tolerance, atol=tolerance, msg=name)
 
     @parameterized.parameters((4, 2, "semppl"), (2, 1, "supervised"))
     def test_with_group_norm_micro_batches_change_nothing(self, parts, replicas, method):

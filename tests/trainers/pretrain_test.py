@@ -20,6 +20,7 @@ from tensorboard.backend.event_processing import event_accumulator
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.runs import checkpoints
+from semppl.runs.folder import NotWritten
 from semppl.tests import testing
 from semppl.tests.trainers import runs
 from semppl.trainers import pretrain
@@ -276,7 +277,7 @@ class WrongFlagsTest(parameterized.TestCase):
         ),
         (
             "--encoder=resnet51",
-            "--encoder must be convnet, .*docs/encoders.md.* Received: resnet51; did you mean resnet50.*",
+            "--encoder must be convnet, .*docs/reference/encoders.md.* Received: resnet51; did you mean resnet50.*",
         ),
         ("--recipe=nope", "--recipe must be one of cifar, digits, .* Received: nope"),
         ("--method=nope", "--method must be one of semppl, supervised. Received: nope"),
@@ -326,7 +327,7 @@ class WrongFlagsTest(parameterized.TestCase):
     @parameterized.parameters(
         (callbacks.Terminated(), 0, ""),
         (callbacks.NotFinite("step 3: loss = nan"), 3, "error: step 3: loss = nan\n"),
-        (checkpoints.NotWritten("no room"), 4, "error: no room\n"),
+        (NotWritten("no room"), 4, "error: no room\n"),
         (OSError(5, "broken", "a.png"), 2, "error: [Errno 5] broken: 'a.png'\n"),
         (KeyboardInterrupt(), 130, "error: stopped by Ctrl-C; the same command goes on from the last checkpoint\n"),
     )

@@ -139,8 +139,8 @@ class Oracle:
         """Points at one of the slots of the image's class with each number."""
         numbers = self._numbers("semantic_positives", self.hyperparameters.semantic_positives)
         ring, drawn = self.slots[0], []
-        for b, its_class in enumerate(classes):
-            held = [slot for slot, entry in enumerate(ring) if entry and entry.label == its_class]
+        for b, image_class in enumerate(classes):
+            held = [slot for slot, entry in enumerate(ring) if entry and entry.label == image_class]
             drawn.append([[held[number % len(held)] for number in view] for view in numbers[b]] if held else [])
         return drawn
 
@@ -179,7 +179,7 @@ class StepTest(tf.test.TestCase, parameterized.TestCase):
                 if entry is None:
                     self.assertAllEqual(queue.labels[slot], NO_LABEL)
                     continue
-                self.assertAllEqual([queue.labels[slot], queue.groups[slot]], [entry.label, entry.image_id])
+                self.assertAllEqual([queue.labels[slot], queue.groups[slot]], [entry.label, entry.group])
                 self.assertAllClose(queue.embeddings[j, slot], entry.embedding, rtol=1e-6, atol=1e-6)
 
     def test_unlabelled_images_are_never_enqueued(self):
@@ -268,9 +268,9 @@ class StepTest(tf.test.TestCase, parameterized.TestCase):
         settings = tiny.settings()
         model, batch = _model(settings), _batch(0, settings)
         expected = []
-        for network, its_views in ((model.online, _all_views(batch)), (model.target, list(batch["large"]))):
+        for network, views in ((model.online, _all_views(batch)), (model.target, list(batch["large"]))):
             mean, variance = 0.0, 1.0
-            for view in its_views:
+            for view in views:
                 activations = network.encoder.convolutions[0](network.pixels(view)).numpy()
                 mean = 0.9 * mean + 0.1 * activations.mean((0, 1, 2))
                 variance = 0.9 * variance + 0.1 * activations.var((0, 1, 2))

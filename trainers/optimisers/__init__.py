@@ -1,1 +1,1 @@
-"""Optimisers by name, and their schedules."""
+"""Optimisers, by name, and schedules."""

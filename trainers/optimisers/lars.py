@@ -1,4 +1,4 @@
-"""LARS: momentum over gradients whose size follows the size of their weight."""
+"""LARS: momentum over gradients that are scaled to the norm of their weights."""
 
 import re
 from collections.abc import Sequence
@@ -6,13 +6,13 @@ from typing import Any
 
 import tensorflow as tf
 
-# A variable's role is the last part of its path: `projector/dense/bias:0`, or `projector/dense/bias/replica_1:0` on the
-# second replica, where Keras' optimisers see the replica's own variable. A layer that is called `beta` is no beta.
+# The last part of a variable's path: `projector/dense/bias:0`, or `projector/dense/bias/replica_1:0` on the second replica,
+# where Keras' optimisers see the replica's own variable. The weights of a layer called `beta` do not match.
 BIAS_OR_NORM = r"(?:^|/)(?:bias|gamma|beta)(?:/replica_\d+)?(?::\d+)?$"
 
 
 def is_bias_or_norm(variable_name: str) -> bool:
-    """Tells whether the variable is a bias or a parameter of a norm layer, by the last part of its name."""
+    """Returns whether a variable's name is that of a bias or of a normalisation parameter."""
     return re.search(BIAS_OR_NORM, variable_name) is not None
 
 
@@ -27,24 +27,26 @@ def lars_update(
     trust_coefficient: float,
     adapted: bool,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Moves one weight by one step.
+    """Updates one weight by one step.
 
-    The learning rate stands outside the momentum, so a schedule acts at once; SimCLR's TensorFlow LARS has it inside.
+    The learning rate is applied outside the momentum, so a schedule takes effect at once; SimCLR's
+    TensorFlow LARS applies it inside.
 
     Args:
-        weight: `[...]`.
-        gradient: `[...]` of the loss over the global batch.
+        weight: `[...]` weight.
+        gradient: `[...]` gradient of the loss over the global batch.
         momentum_buffer: `[...]` decayed sum of the earlier gradients.
-        learning_rate: scalar.
-        weight_decay: how much of the weight is added to its gradient.
-        momentum: share of the buffer that is kept.
-        trust_coefficient: the adapted gradient's norm over the weight's norm, η.
-        adapted: whether weight decay and η act on this weight; false for biases and norm parameters.
+        learning_rate: Scalar learning rate.
+        weight_decay: Multiple of the weight that is added to its gradient.
+        momentum: Decay of the momentum buffer per step, in 0..1.
+        trust_coefficient: Ratio η of the adapted gradient's norm to the weight's norm.
+        adapted: Whether to apply weight decay and η; False for biases and normalisation parameters.
 
     Returns:
         The new weight and the new momentum buffer, `[...]` each.
 
-    Reference: You et al. 2017, arXiv 1708.03888, algorithm 1; in the order of BYOL's published code.
+    Reference: You et al. 2017, arXiv 1708.03888, algorithm 1; in the order of BYOL's published
+    code.
     """
     if adapted:
         gradient += weight_decay * weight
@@ -65,17 +67,20 @@ class LARS(tf.keras.optimizers.Optimizer):
     """Applies `lars_update` to every variable; biases, gammas and betas are neither decayed nor adapted.
 
     Args:
-        learning_rate: a number or a `LearningRateSchedule`. Keras copies a `tf.Variable`.
-        weight_decay: see `lars_update`; part of the gradient, not Keras' decoupled decay.
-        momentum: see `lars_update`, in 0..1.
-        trust_coefficient: see `lars_update`; positive.
-        jit_compile: compiles each variable's update by itself. Off: several replicas cannot, and a step that is
-            compiled as a whole does not need it.
-        name: of the optimiser.
-        **kwargs: as in `tf.keras.optimizers.Optimizer`.
+        learning_rate: Number or `LearningRateSchedule`; a `tf.Variable` would be copied by Keras.
+            Default 0.1.
+        weight_decay: Multiple of the weight that is added to its gradient, unlike Keras' decoupled
+            decay. Default 1e-6.
+        momentum: Decay of the momentum buffer per step, in 0..1. Default 0.9.
+        trust_coefficient: Ratio η of the adapted gradient's norm to the weight's norm; positive.
+            Default 1e-3.
+        jit_compile: Whether to compile each variable's update separately. Default False: replicas
+            do not support it, and a step that is compiled as a whole does not need it.
+        name: Name of the optimiser.
+        **kwargs: Arguments of `tf.keras.optimizers.Optimizer`.
 
     Raises:
-        ValueError: a setting is out of its range.
+        ValueError: if a setting is out of its range.
     """
 
     def __init__(
@@ -100,7 +105,7 @@ class LARS(tf.keras.optimizers.Optimizer):
         self.trust_coefficient = trust_coefficient
 
     def build(self, var_list: Sequence[tf.Variable]) -> None:
-        """Creates one momentum buffer per variable; a second call does nothing."""
+        """Creates one momentum buffer per variable; a second call has no effect."""
         super().build(var_list)
         if getattr(self, "_built", False):
             return
@@ -108,7 +113,7 @@ class LARS(tf.keras.optimizers.Optimizer):
         self._built = True
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
-        """Moves `variable`, and its momentum buffer, by one step."""
+        """Updates `variable` and its momentum buffer by one step."""
         momentum_buffer = self.momentum_buffers[self._index_dict[self._var_key(variable)]]
         new_weight, new_buffer = lars_update(
             tf.convert_to_tensor(variable),
@@ -133,4 +138,4 @@ class LARS(tf.keras.optimizers.Optimizer):
         }
 
     def _apply_weight_decay(self, variables: Sequence[tf.Variable]) -> None:
-        """Does nothing: Keras would decay the weights here, beside the gradient, a second time."""
+        """Disables Keras' decoupled decay: the gradient contains the weight decay already."""

@@ -1,4 +1,4 @@
-"""The optimisers that a run can name."""
+"""The optimisers, by name."""
 
 from collections.abc import Callable
 from typing import TypeAlias
@@ -19,7 +19,7 @@ def _lars(
 def _adamw(
     learning_rate: LearningRate, weight_decay: float, momentum: float, trust_coefficient: float
 ) -> tf.keras.optimizers.Optimizer:
-    del trust_coefficient  # Adam scales every element by itself.
+    del trust_coefficient  # Adam scales each element separately.
     optimiser = tf.keras.optimizers.AdamW(learning_rate, weight_decay, beta_1=momentum, jit_compile=False)
     optimiser.exclude_from_weight_decay(var_names=[lars.BIAS_OR_NORM])
     return optimiser
@@ -39,24 +39,25 @@ def make_optimiser(
     momentum: float = 0.9,
     trust_coefficient: float = 1e-3,
 ) -> tf.keras.optimizers.Optimizer:
-    """Makes an optimiser that leaves biases and norm parameters out of its weight decay.
+    """Makes an optimiser that excludes biases and normalisation parameters from weight decay.
 
-    Call it in the strategy's scope. Its updates are not compiled one by one (Keras does so where there is a GPU, and
-    fails with several replicas): compile the step.
+    Call it in the strategy's scope, and compile the whole step: the updates are not compiled one by
+    one, as Keras would do on a GPU, because that fails with several replicas.
 
     Args:
-        name: a key of `OPTIMISERS`.
-        learning_rate_schedule: a schedule, or a constant; no `tf.Variable`, for Keras would copy it.
-        weight_decay: per step; LARS adds it to the gradient, AdamW multiplies it with the learning rate.
-        momentum: share of the earlier gradients that is kept; AdamW's β₁.
-        trust_coefficient: LARS' η; the others have none.
+        name: Key of `OPTIMISERS`.
+        learning_rate_schedule: Schedule or constant, not a `tf.Variable`.
+        weight_decay: Weight decay per step: added to the gradient by LARS, multiplied with the
+            learning rate by AdamW.
+        momentum: Decay of the average of earlier gradients; β₁ of AdamW. Default 0.9.
+        trust_coefficient: η of LARS; ignored by AdamW. Default 1e-3.
 
     Returns:
-        The optimiser, its variables not yet built.
+        An optimiser whose variables are not built yet.
 
     Raises:
-        ValueError: `name` is unknown, or a setting is out of its range.
-        TypeError: `learning_rate_schedule` is a `tf.Variable`.
+        ValueError: if `name` is unknown or a setting is out of its range.
+        TypeError: if `learning_rate_schedule` is a `tf.Variable`.
     """
     if name not in OPTIMISERS:
         raise ValueError(f"`name` must be one of {sorted(OPTIMISERS)}. Received: name={name!r}")

@@ -1,4 +1,4 @@
-"""What changes with the step: the learning rate and the target's decay."""
+"""Schedules of the learning rate and of the target's decay."""
 
 import math
 from typing import Any
@@ -10,15 +10,16 @@ def target_decay(step: tf.Tensor | int | float, *, base: float, total_steps: int
     """Rises from `base` at step 0 to exactly 1 at `total_steps` along half a cosine.
 
     Args:
-        step: the optimiser's steps so far, a number or a tensor of any shape and number type; clipped to `total_steps`.
-        base: the decay at step 0, in 0..1.
-        total_steps: steps of the whole run; positive.
+        step: Number of optimiser steps taken, a number or a tensor of any shape and numeric type;
+            clipped to `total_steps`.
+        base: Decay at step 0, in 0..1.
+        total_steps: Number of steps of the whole run; positive.
 
     Returns:
-        The share of the old target that is kept, in `base`..1, with `step`'s shape.
+        Weight of the old target in the moving average, in `base`..1, with the shape of `step`.
 
     Raises:
-        ValueError: a setting is out of its range.
+        ValueError: if a setting is out of its range.
 
     Reference: Grill et al. 2020 (BYOL), arXiv 2006.07733, section 3.3.
     """
@@ -32,18 +33,20 @@ def warmup_cosine(step: tf.Tensor | int | float, *, peak: float, warmup_steps: i
     """Rises linearly from 0 to `peak`, then falls to 0 along half a cosine.
 
     Args:
-        step: the optimiser's steps so far, a number or a tensor of any shape and number type; clipped to `total_steps`.
-        peak: the value at `warmup_steps`.
-        warmup_steps: steps of the linear rise, in 0..total_steps-1; 0 starts at `peak`.
-        total_steps: steps of the whole run, warm-up included.
+        step: Number of optimiser steps taken, a number or a tensor of any shape and numeric type;
+            clipped to `total_steps`.
+        peak: Value at `warmup_steps`.
+        warmup_steps: Number of steps of the linear rise, in 0..total_steps-1; 0 starts at `peak`.
+        total_steps: Number of steps of the whole run, warm-up included.
 
     Returns:
-        The learning rate of this step, in 0..`peak`, with `step`'s shape.
+        Learning rate of the next step, in 0..`peak`, with the shape of `step`.
 
     Raises:
-        ValueError: a setting is out of its range.
+        ValueError: if a setting is out of its range.
 
-    Reference: Grill et al. 2020 (BYOL), arXiv 2006.07733, section 3.3; Loshchilov & Hutter 2017, arXiv 1608.03983.
+    Reference: Grill et al. 2020 (BYOL), arXiv 2006.07733, section 3.3; Loshchilov & Hutter 2017,
+    arXiv 1608.03983.
     """
     _check_steps(warmup_steps=warmup_steps, total_steps=total_steps)
     step = tf.cast(step, tf.float32)
@@ -54,7 +57,13 @@ def warmup_cosine(step: tf.Tensor | int | float, *, peak: float, warmup_steps: i
 
 @tf.keras.utils.register_keras_serializable(package="semppl")
 class WarmupCosine(tf.keras.optimizers.schedules.LearningRateSchedule):
-    """`warmup_cosine` as a Keras schedule; see there for the arguments."""
+    """Keras schedule of `warmup_cosine`.
+
+    Args:
+        peak: Value at `warmup_steps`.
+        warmup_steps: Number of steps of the linear rise, in 0..total_steps-1; 0 starts at `peak`.
+        total_steps: Number of steps of the whole run, warm-up included.
+    """
 
     def __init__(self, *, peak: float, warmup_steps: int, total_steps: int) -> None:
         super().__init__()

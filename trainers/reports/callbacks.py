@@ -9,7 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from semppl.layers.labels import NO_LABEL
-from semppl.runs.checkpoints import RunCheckpoints, write_atomically, writing_to
+from semppl.runs.checkpoints import RunCheckpoints
+from semppl.runs.files import write_atomically
+from semppl.runs.folder import writing_to
 from semppl.trainers.devices.termination import Termination
 from semppl.trainers.reports.monitors import known_numbers
 

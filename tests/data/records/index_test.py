@@ -15,6 +15,7 @@ from semppl.data.files import array_cache as kept_arrays
 from semppl.data.records import catalogue
 from semppl.data.records.catalogue import read_catalogue
 from semppl.data.records.index import index_records
+from semppl.runs import files
 from semppl.tests import testing
 
 
@@ -187,7 +188,7 @@ class CatalogueTest(FolderTest):
         self.assertWhole(self.read())
 
     def test_where_the_data_cannot_be_written_the_users_cache_is_used(self):
-        with mock.patch.object(kept_arrays.tempfile, "mkstemp", side_effect=self._not_beside_the_data):
+        with mock.patch.object(files.tempfile, "mkstemp", side_effect=self._not_beside_the_data):
             self.assertWhole(self.read())
         self.assertEmpty(list(self.data.glob(".semppl*")))
         self.assertLen(list((self.cache / "semppl").iterdir()), 1)
@@ -202,7 +203,7 @@ class CatalogueTest(FolderTest):
         return os.open(path, os.O_WRONLY | os.O_CREAT), str(path)
 
     def test_where_nothing_can_be_written_it_is_read_each_time(self):
-        with mock.patch.object(kept_arrays.tempfile, "mkstemp", side_effect=PermissionError(13, "no")):
+        with mock.patch.object(files.tempfile, "mkstemp", side_effect=PermissionError(13, "no")):
             self.assertWhole(self.read())
             self.assertWhole(self.read())
         self.assertIn("no folder can be written", catalogue._say.call_args[0][0])

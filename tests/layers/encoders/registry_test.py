@@ -83,7 +83,7 @@ class EncodersTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_wrong_arguments_are_refused(self):
         with self.assertRaisesRegex(
-            ValueError, r"^`name` must be convnet, .* \(docs/encoders.md lists all \d+\)\. Received: vgg$"
+            ValueError, r"^`name` must be convnet, .* \(docs/reference/encoders.md lists all \d+\)\. Received: vgg$"
         ):
             registry.build_encoder("vgg")
         with self.assertRaisesRegex(ValueError, "must be positive. Received: width=-1"):

@@ -11,7 +11,8 @@ from absl.testing import parameterized
 from tensorboard.backend.event_processing import event_accumulator
 
 from semppl.layers.embedding_queue import EmbeddingQueue
-from semppl.runs.checkpoints import NotWritten, RunCheckpoints
+from semppl.runs.checkpoints import RunCheckpoints
+from semppl.runs.folder import NotWritten
 from semppl.tests import testing  # noqa: F401  (marks the flags as parsed)
 from semppl.trainers.devices.termination import Termination
 from semppl.trainers.reports import callbacks

@@ -1,0 +1,177 @@
+"""The folder of a run: its settings, its data, its lock, and the mark that it is done."""
+
+import contextlib
+import hashlib
+import json
+import pathlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from semppl.configs.hyperparameters import Hyperparameters
+from semppl.layers.labels import NO_LABEL
+from semppl.runs.files import disk_errors_as, locked, write_atomically
+
+_SETTINGS = "hyperparameters.json"
+
+
+class NotWritten(Exception):
+    """A run's folder could not be written; the message names it and the remedy."""
+
+
+def writing_to(workdir: pathlib.Path) -> contextlib.AbstractContextManager[None]:
+    """Reports errors of the disk in one line.
+
+    Args:
+        workdir: Folder of the run.
+
+    Raises:
+        NotWritten: if something could not be written.
+    """
+    return disk_errors_as(
+        lambda reason: NotWritten(
+            f"--workdir must have room for the run. Received: {workdir} ({reason}). "
+            "What was saved before is sound: make room, and the same command goes on from there."
+        )
+    )
+
+
+@contextlib.contextmanager
+def open_run(workdir: pathlib.Path, hyperparameters: Hyperparameters) -> Iterator[None]:
+    """Starts a run in a folder, or resumes the one that is there; keeps other processes out meanwhile.
+
+    Args:
+        workdir: Folder of the run, made if it is absent.
+        hyperparameters: Settings of the run.
+
+    Raises:
+        ValueError: if the folder cannot be written, is in use, or holds a run with other hyper-parameters, naming the flags
+            that differ.
+        NotWritten: if the disk is full.
+    """
+    if workdir.parts and workdir.parts[0].endswith(":"):  # of gs://bucket/run, for which a local folder would be made
+        raise ValueError(f"--workdir must be a folder of this machine's, mounted or its own. Received: {workdir}")
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=workdir):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"--workdir must be a folder that can be written. Received: {workdir} ({error.strerror})"
+        ) from error
+    with _held(workdir):
+        _compare_or_write(workdir, hyperparameters)
+        yield
+
+
+@contextlib.contextmanager
+def _held(workdir: pathlib.Path) -> Iterator[None]:
+    """Refuses a folder in which another process trains."""
+    lock = workdir / ".lock"
+    with writing_to(workdir):
+        lock.touch()
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(locked(lock, wait=False))
+        except BlockingIOError:
+            raise ValueError(
+                f"--workdir must be in use by one process only. Received: {workdir}, where another one trains"
+            ) from None
+        yield
+
+
+def _compare_or_write(workdir: pathlib.Path, hyperparameters: Hyperparameters) -> None:
+    if not (workdir / _SETTINGS).exists():
+        _write_settings(workdir, hyperparameters)
+        return
+    differences = Hyperparameters.load(workdir).differences(hyperparameters)
+    if differences:
+        listed = "; ".join(f"--{name}={there} (there: {here})" for name, (here, there) in sorted(differences.items()))
+        raise ValueError(
+            f"--workdir must hold a run with the same settings, or none. Received: {workdir}, which differs in {listed}"
+        )
+
+
+def record_paths(workdir: pathlib.Path, hyperparameters: Hyperparameters) -> None:
+    """Writes the settings again if paths have changed, so that evaluation and export find the data where they lie now.
+
+    Args:
+        workdir: Folder of the run, opened, whose data are those that the run began with.
+        hyperparameters: Settings that differ from the run's in paths at most.
+
+    Raises:
+        NotWritten: if the disk is full.
+    """
+    if Hyperparameters.load(workdir) != hyperparameters:
+        _write_settings(workdir, hyperparameters)
+
+
+def _write_settings(workdir: pathlib.Path, hyperparameters: Hyperparameters) -> None:
+    with writing_to(workdir):
+        write_atomically(workdir / _SETTINGS, hyperparameters.to_json())
+
+
+def describe_data(names: Sequence[str], labels: np.ndarray) -> dict[str, int | str]:
+    """Describes the training data of a run: the number of images and labels, and a digest of both.
+
+    Args:
+        names: Names of the training images; empty where they have none.
+        labels: `[n]` int32 visible labels; NO_LABEL where hidden.
+    """
+    digest = hashlib.sha256(np.asarray(labels, np.int32).tobytes())
+    for name in names:
+        digest.update(name.encode("utf-8", "surrogateescape") + b"\0")
+    labelled = int((labels != NO_LABEL).sum())
+    return {"images": len(labels), "labelled": labelled, "names_and_labels_sha256": digest.hexdigest()}
+
+
+def require_same_data(workdir: pathlib.Path, data: dict[str, int | str], *, begun: bool) -> None:
+    """Writes the description of a new run's data to `data.json`, and compares that of an old one.
+
+    Args:
+        workdir: Folder of the run, opened.
+        data: Description from `describe_data`.
+        begun: Whether the run has a checkpoint.
+
+    Raises:
+        ValueError: if the run began with other images or labels.
+        NotWritten: if the disk is full.
+    """
+    path = workdir / "data.json"
+    if begun and path.exists():
+        then = json.loads(path.read_text())
+        if then != data:
+            counts = " where there were ".join(
+                f"{each['images']} images, {each['labelled']} labelled," for each in (data, then)
+            )
+            raise ValueError(
+                f"--data must be the images and labels that the run began with: put them back, or start with a new --workdir. "
+                f"Received: {counts} or other ones"
+            )
+        return
+    with writing_to(workdir):
+        write_atomically(path, json.dumps(data, indent=2) + "\n")
+
+
+def write_done(workdir: pathlib.Path, step: int, weights_sha256: str) -> None:
+    """Writes `done.json`.
+
+    Args:
+        workdir: Folder of the run.
+        step: Last step.
+        weights_sha256: Digest of the weights after it.
+
+    Raises:
+        NotWritten: if the disk is full.
+    """
+    done = {"step": step, "weights_sha256": weights_sha256}
+    with writing_to(workdir):
+        write_atomically(workdir / "done.json", json.dumps(done, indent=2) + "\n")
+
+
+def read_done(workdir: str | pathlib.Path) -> dict[str, Any]:
+    """Reads `done.json` of a finished run."""
+    done: dict[str, Any] = json.loads((pathlib.Path(workdir) / "done.json").read_text())
+    return done
