@@ -6,32 +6,38 @@ RUN := TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart digits-seeds test test-slow lint format docs lock bazel-test clean
+.PHONY: help FORCE setup quickstart digits-seeds test test-slow lint format docs lock bazel-test clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 16
 
 setup: $(INSTALLED)  ## make the virtual environment from requirements.lock
 
-$(INSTALLED): requirements.lock pyproject.toml
-	@set -eu; found=; for candidate in python3.11 python3 python; do \
-	  if $$candidate -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then found=$$candidate; break; fi; done; \
+# The stamp holds a digest of what is installed: file times, which a clone or a checkout changes, install nothing.
+$(INSTALLED): FORCE
+	@set -eu; digest=$$({ cat requirements.lock; sed -n '/^dependencies = \[/,/^\]/p; /^\[project.scripts\]/,/^$$/p' pyproject.toml; } \
+	  | { sha256sum 2>/dev/null || shasum -a 256; } | cut -d' ' -f1); \
+	if [ -x $(BIN)/python ] && [ "$$(cat $@ 2>/dev/null)" = "$$digest" ]; then exit 0; fi; \
+	is_3_11='import sys; sys.exit(sys.version_info[:2] != (3, 11))'; \
+	found=; for candidate in python3.11 python3 python; do \
+	  if $$candidate -c "$$is_3_11" 2>/dev/null; then found=$$candidate; break; fi; done; \
 	if [ -z "$$found" ]; then \
 	  echo "Python 3.11 is needed (TensorFlow 2.15 has no later build) and was not found on PATH." >&2; \
 	  echo "Get it with one of:  apt-get install python3.11 python3.11-venv  |  pyenv install 3.11  |  uv python install 3.11" >&2; exit 1; fi; \
-	echo "• virtual environment in $(VENV), with $$($$found --version)"; \
-	$$found -m venv --clear $(VENV) || { echo "python3.11 has no venv module: apt-get install python3.11-venv" >&2; exit 1; }
-	@echo "• installing the locked packages (about 2 GB; a minute or two)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@echo "• installing semppl itself, editable"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $@
+	echo "• virtual environment in $(VENV), with $$($$found --version)"; rm -f $@; \
+	$$found -m venv --clear $(VENV) || { echo "python3.11 has no venv module: apt-get install python3.11-venv" >&2; exit 1; }; \
+	echo "• installing the locked packages (about 2 GB; a minute or two)"; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock; \
+	echo "• installing semppl itself, editable"; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; \
+	echo "$$digest" > $@
+FORCE:
 
-quickstart: $(INSTALLED)  ## pictures → encoder → figures → served embedding, in minutes
+quickstart: $(INSTALLED)  ## train, compare, map, export, embed: minutes on a CPU
 	@$(RUN) -m semppl.experiments.quickstart --workdir=outputs/quickstart
 
-digits-seeds: $(INSTALLED)  ## the quickstart's comparison over three seeds (docs/results.md)
-	@$(RUN) -m semppl.experiments.quickstart --workdir=outputs/digits-seeds --seeds=0,1,2
+digits-seeds: $(INSTALLED)  ## the quickstart's comparison over five seeds (docs/results.md)
+	@$(RUN) -m semppl.experiments.quickstart --workdir=outputs/digits-seeds --seeds=0,1,2,3,4
 
 test: $(INSTALLED)  ## the tests, without the slow ones
 	@$(RUN) -m pytest -n 2 --dist worksteal -m "not slow" -q

@@ -15,6 +15,7 @@ from absl import app, flags
 from semppl.benchmarks.rates import rates
 from semppl.configs.views import ViewSettings
 from semppl.data.views import recipes
+from semppl.data.views.making import make_views
 
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 256, "Images in a batch.", lower_bound=1)
 _BATCHES = flags.DEFINE_integer("batches", 40, "Batches in a round.", lower_bound=1)
@@ -30,7 +31,7 @@ def ours(images: tf.data.Dataset, batch_size: int, *, jit_compile: bool) -> tf.d
     @tf.function(jit_compile=jit_compile)
     def make(batch: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
         views = ViewSettings(recipe="cifar", large_views=2, small_views=0, large_size=_SIZE, small_size=_SIZE)
-        return recipes.make_views(batch, views, seed=seeds)["large"]
+        return make_views(batch, views, seed=seeds)["large"]
 
     batches = images.batch(batch_size, drop_remainder=True)
     return batches.map(make, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)

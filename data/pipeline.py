@@ -11,8 +11,9 @@ import tensorflow as tf
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.balance import BalancedOrder
 from semppl.data.images import NO_LABEL, Images, ImageSet
-from semppl.data.streaming import StreamedImageSet, crop_picture
-from semppl.data.views import recipes
+from semppl.data.streaming import StreamedImageSet
+from semppl.data.views.crops import crop_picture, crop_views
+from semppl.data.views.making import finish_views
 
 LABELLED, UNLABELLED = 0, 1
 Row = dict[str, tf.Tensor]
@@ -53,7 +54,7 @@ class Pipeline:
         Returns:
             Dataset of dicts: large `[L, B, H, W, C]` and small `[S, B, h, w, C]` in 0..1; labels `[B]` int32, NO_LABEL where
             hidden; truth `[B]` int32, the true labels, for reports only; groups `[B]` int64. Labelled rows come first. Where views
-            are left to be finished there are crops in their place, and seeds `[B, 2]` int64, for `recipes.finish_views`.
+            are left to be finished there are crops in their place, and seeds `[B, 2]` int64, for `making.finish_views`.
         """
         settings = self.hyperparameters
         num_labelled = settings.labelled_batch_size
@@ -100,8 +101,8 @@ class Pipeline:
         masks = None if images.masks is None else tf.constant(images.masks)
 
         @self._compiled
-        def make(row: Row, pictures: tf.Tensor, background: tf.Tensor | None) -> Row:
-            crops = recipes.crop_views(pictures, views, seed=row["seeds"], masks=background)
+        def make(row: Row, batch: tf.Tensor, masks: tf.Tensor | None) -> Row:
+            crops = crop_views(batch, views, seed=row["seeds"], masks=masks)
             return self._finished(row | crops)
 
         def gather(row: Row) -> Row:
@@ -134,7 +135,7 @@ class Pipeline:
         return finish
 
     def _finished(self, batch: Row) -> Row:
-        return batch if self.finish_on_device else recipes.finish_views(batch, recipe=self.hyperparameters.recipe)
+        return batch if self.finish_on_device else finish_views(batch, recipe=self.hyperparameters.recipe)
 
     def _compiled(self, function: Callable[..., Row]) -> Callable[..., Row]:
         """Compiles for any but the shortest runs, where it would not pay: three times as fast as the plain graph."""

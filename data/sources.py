@@ -13,9 +13,10 @@ import tensorflow as tf
 from semppl.configs.reading import ReadingSettings
 from semppl.data.files.cache import inspected_and_cached
 from semppl.data.files.decoding import Decoding
-from semppl.data.files.folder import Folder, list_folder
-from semppl.data.files.inspection import inspect_folder, require_few_bad
+from semppl.data.files.folder import list_folder
+from semppl.data.files.inspection import inspect_pictures, require_few_bad
 from semppl.data.files.picture_files import PictureFiles, open_pictures, read_encoded
+from semppl.data.files.picture_list import PictureList
 from semppl.data.images import NO_LABEL, ImageSet, Source
 from semppl.data.records.catalogue import read_catalogue
 from semppl.data.records.pictures import list_records
@@ -103,20 +104,20 @@ def _tfrecord(request: Request) -> Source:
     return _examined(records, request)
 
 
-def _examined(folder: Folder, request: Request) -> Source:
+def _examined(pictures: PictureList, request: Request) -> Source:
     """Leaves pictures where they are, but for those that cannot be used."""
     reading, decoding = request.reading, decoding_of(request.reading)
     if decoding.channels not in (1, 3):
         raise ValueError(f"--channels must be 1 or 3 to decode picture files. Received: {decoding.channels}")
-    check = functools.partial(require_few_bad, folder, limit=reading.max_bad_fraction, flag=request.flag)
+    check = functools.partial(require_few_bad, pictures, limit=reading.max_bad_fraction, flag=request.flag)
     if reading.cache_dir:
-        files, encoded = inspected_and_cached(folder, decoding, reading.cache_dir, check=check)
+        files, encoded = inspected_and_cached(pictures, decoding, reading.cache_dir, check=check)
     else:
-        files = PictureFiles(folder, inspect_folder(folder, decoding), decoding)
+        files = PictureFiles(pictures, inspect_pictures(pictures, decoding), decoding)
         check(files.inspection)
         encoded = read_encoded(files)
-    pictures, class_names = open_pictures(files, encoded)
-    return Source(pictures, None, class_names)
+    images, class_names = open_pictures(files, encoded)
+    return Source(images, None, class_names)
 
 
 def _tfds(request: Request) -> Source:

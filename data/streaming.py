@@ -1,4 +1,4 @@
-"""Pictures of many sizes that stay on disk: read, decoded and cropped one by one, on the host."""
+"""Pictures of many sizes that stay on disk: read and decoded one by one, on the host."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from semppl.configs.views import ViewSettings
 from semppl.data.files.lost_pictures import naming_lost_pictures
-from semppl.data.views import randomness, recipes
 
 _READ_AT_ONCE = 8
 Row = dict[str, tf.Tensor]
@@ -107,71 +105,3 @@ def decode_picture(encoded: tf.Tensor, channels: int) -> tf.Tensor:
         return tf.io.decode_image(encoded, channels=channels, expand_animations=False)
 
     return tf.ensure_shape(tf.cond(tf.io.is_jpeg(encoded), decode_jpeg, decode_other), [None, None, channels])
-
-
-def crop_picture(
-    image: tf.Tensor, settings: ViewSettings, *, seed: tf.Tensor, mask: tf.Tensor | None = None
-) -> dict[str, tf.Tensor]:
-    """Does for one picture of any size what `recipes.crop_views` does for a batch of one size, with the same numbers.
-
-    A matrix of weights per view is a waste where sizes are large and nothing need compile: the box is cut out, and TensorFlow's
-    own kernel resizes it.
-
-    Args:
-        image: `[H, W, C]` uint8, or float32 in [0, 1].
-        settings: Number and size of the views; the recipe must be one that only crops boxes.
-        seed: `[2]` int32 or int64, of the picture and the step.
-        mask: `[H, W]` numbers, zero on the background; None leaves backgrounds alone.
-
-    Returns:
-        `{"large": [L, large_size, large_size, C], "small": [S, small_size, small_size, C]}`, float32 in [0, 1].
-
-    Raises:
-        ValueError: if the recipe does more than to crop boxes.
-    """
-    boxes_of(settings.recipe)
-    height, width = tf.unstack(tf.shape(image)[:2])
-    large_size, small_size, large_views = settings.large_size, settings.small_size, settings.large_views
-    boxes, mirrored, bare = _plan(seed, height, width, settings)
-
-    def view(number: int, size: int) -> tf.Tensor:
-        top, left, high, wide = tf.unstack(boxes[number])
-        cut = image[top : top + high, left : left + wide]
-        if mask is not None and number < large_views:
-            background = bare[number] & (mask[top : top + high, left : left + wide] == 0)
-            cut = tf.image.convert_image_dtype(cut, tf.float32)
-            cut = tf.where(background[..., tf.newaxis], recipes.BACKGROUND, cut)
-        # The kernel reads whole numbers as they are: what is large need not become floating-point.
-        scale = 1.0 if cut.dtype.is_floating else 1.0 / cut.dtype.max
-        resized = tf.clip_by_value(tf.image.resize(cut, [size, size], "bicubic") * scale, 0.0, 1.0)
-        flipped = tf.cond(mirrored[number], lambda: tf.reverse(resized, [1]), lambda: resized)
-        return tf.ensure_shape(flipped, [size, size, image.shape[-1]])
-
-    small = [view(large_views + number, small_size) for number in range(settings.small_views)]
-    return {
-        "large": tf.stack([view(number, large_size) for number in range(large_views)]),
-        "small": tf.stack(small) if small else tf.zeros([0, small_size, small_size, image.shape[-1]]),
-    }
-
-
-def boxes_of(recipe: str) -> recipes.Boxes:
-    """Returns how a recipe chooses boxes.
-
-    Raises:
-        ValueError: if it does more than that, and so needs images of one size.
-    """
-    boxes = recipes.find_recipe(recipe).boxes
-    if boxes is None:
-        able = ", ".join(name for name, stages in sorted(recipes.RECIPES.items()) if stages.boxes)
-        raise ValueError(f"--recipe must be one of {able}, for pictures of many sizes. Received: {recipe}")
-    return boxes
-
-
-@tf.function(jit_compile=True, autograph=False)  # hundreds of tiny operations
-def _plan(
-    seed: tf.Tensor, height: tf.Tensor, width: tf.Tensor, settings: ViewSettings
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Boxes `[V, 4]` int32, which views are mirrored `[V]`, and which lose their background `[V]`."""
-    seeds = randomness.split(seed[tf.newaxis], settings.num_views)[:, 0]  # [V,2]
-    chosen, mirrored = boxes_of(settings.recipe)(seeds, height, width)
-    return tf.cast(chosen, tf.int32), mirrored, recipes.loses_background(seeds, settings.mask_probability)

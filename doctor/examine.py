@@ -7,11 +7,7 @@ python -m semppl.doctor.examine --flagfile=configs/own_pictures_cpu.flags \\
 import dataclasses
 import json
 import pathlib
-import re
-import resource
-import subprocess
 import sys
-import tempfile
 from collections import Counter
 from typing import Any
 
@@ -26,12 +22,13 @@ from absl import flags
 from semppl.configs.data import held_out_share
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.files.folder import list_folder
-from semppl.data.files.inspection import count_lost, inspect_folder, summary
+from semppl.data.files.inspection import count_lost, inspect_pictures, summary
 from semppl.data.images import NO_LABEL, Images, Source
 from semppl.data.sources import decoding_of
 from semppl.data.splits import RunData, load_data, split_specs
 from semppl.doctor.duplicates import Prints, exact_duplicates, near_duplicates
 from semppl.doctor.page import page
+from semppl.doctor.trial import TrialFailed, train_briefly
 from semppl.programs import hyperparameter_flags, run_flags
 from semppl.programs.hyperparameter_flags import hyperparameters_from_flags
 
@@ -121,7 +118,7 @@ def _folders(hyperparameters: Hyperparameters) -> list[Report]:
                 folder = list_folder(argument, flag=flag)
             except ValueError:  # load_data says so too
                 continue
-            inspection = inspect_folder(
+            inspection = inspect_pictures(
                 folder, decoding_of(hyperparameters.reading), cache_dir=hyperparameters.cache_dir
             )
             shorter = inspection.sizes[inspection.usable].min(1)
@@ -265,23 +262,15 @@ def _suggestions(report: Report, source: Source) -> dict[str, str]:
 
 
 def _trial(report: Report, hyperparameters: Hyperparameters, steps: int, num_images: int) -> Report | None:
-    """Trains a few steps in a process of its own, and reads the speed off what it prints."""
+    """Measures time and memory of a few steps; None if the run cannot start."""
     _say(f"training {steps} steps to see how long an epoch takes")
-    short = dataclasses.replace(hyperparameters, steps=steps, warmup_steps=0, max_bad_fraction=1.0)
-    settings = dataclasses.asdict(short)
-    arguments = [f"--{name}={','.join(map(str, v)) if isinstance(v, tuple) else v}" for name, v in settings.items()]
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "semppl.trainers.pretrain", *arguments, f"--workdir={folder}/trial"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    rate = re.findall(r"([\d.e+]+) images/s", done.stdout)
-    if done.returncode or not rate:
-        reason = done.stderr.strip().splitlines()[-1:] or ["no speed was told"]
-        _stop(report, f"a run of {steps} steps ends with: {reason[0].removeprefix('error: ')}")
+    try:
+        trial = train_briefly(hyperparameters, steps)
+    except TrialFailed as error:
+        _stop(report, f"a run of {steps} steps ends with: {error}")
         return None
-    images_per_second = float(rate[-1])
-    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024  # Linux counts in KiB
-    seconds = num_images / images_per_second
-    return {"images_per_second": images_per_second, "seconds_per_epoch": round(seconds, 1), "memory_mb": round(memory)}
+    seconds = num_images / trial.images_per_second
+    return dataclasses.asdict(trial) | {"seconds_per_epoch": round(seconds, 1)}
 
 
 def _plain(name: str) -> str:

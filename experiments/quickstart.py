@@ -1,15 +1,19 @@
-"""The whole way in minutes: train on digits with one label per class, compare with honest baselines, export, embed a picture.
+"""Trains on digits with one label per class, compares with two baselines, exports, embeds a picture: in minutes.
 
 python -m semppl.experiments.quickstart --workdir=outputs/quickstart
 """
 
+import concurrent.futures
+import dataclasses
 import json
+import os
 import pathlib
 import shutil
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 
 from semppl.programs import quiet  # before TensorFlow
 
@@ -20,23 +24,29 @@ from absl import flags
 
 from semppl import configs
 from semppl.data.sources import load_source
+from semppl.evaluation.evaluate import evaluate
+from semppl.experiments import embedding_map
+from semppl.export.export_model import export
 from semppl.programs import run_flags
 from semppl.runs.files import write_atomically
 
 flags.adopt_module_key_flags(run_flags)
 
 _SEEDS = flags.DEFINE_list(
-    "seeds", ["0"], "Seeds, of the labelled images and of everything else; the figures are means."
+    "seeds", ["0"], "Seeds of the label draw and of the training; the table has the means over seeds."
 )
 
 PRESET = pathlib.Path(configs.__file__).parent / "digits.flags"
 
-RUNS: dict[str, list[str]] = {
-    "supervised": ["--method=supervised", "--labelled_batch_size=0"],
-    "no_semantic_positives": ["--semantic_weight=0", "--semantic_positives=0"],
+METHODS: dict[str, list[str]] = {
     "semppl": [],
+    "no_semantic_positives": ["--semantic_weight=0", "--semantic_positives=0"],
+    "supervised": ["--method=supervised", "--labelled_batch_size=0"],
 }
-"""What differs from the preset: the same encoder, batch, views, steps and optimiser each time."""
+"""Differences from the preset, longest training first; encoder, batch, views, steps and optimiser are the preset's."""
+
+SIDE_BY_SIDE = 2
+"""Trainings at a time: two processes of one thread use two cores better than one process of two threads."""
 
 _TITLES = {
     "raw_pixels": "raw pixels, nearest labelled image",
@@ -56,93 +66,147 @@ print(" ".join(f"{value:.6f}" for value in embedding[0].numpy()))
 """
 
 
-def quickstart(workdir: pathlib.Path, seeds: list[int]) -> dict[str, float]:
-    """Runs everything; runs that are done already are not run again.
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """One run of the comparison.
+
+    Attributes:
+        method: Key of METHODS.
+        seed: Seed of the label draw and of the training.
+        folder: Folder of the run.
+    """
+
+    method: str
+    seed: int
+    folder: pathlib.Path
+
+    @property
+    def title(self) -> str:
+        """Name of the training in progress lines."""
+        return f"{_TITLES[self.method]}, seed {self.seed}"
+
+    @property
+    def log(self) -> pathlib.Path:
+        """Path of the file for the training's output."""
+        return self.folder.with_suffix(".log")
+
+
+def quickstart(workdir: pathlib.Path, seeds: Sequence[int]) -> dict[str, float]:
+    """Trains, compares, exports and draws; finished runs in `workdir` are not trained again.
 
     Args:
-        workdir: folder of all runs.
-        seeds: of the labelled images and of everything else.
+        workdir: Folder of all runs.
+        seeds: Seeds of the label draws and of the trainings.
 
     Returns:
-        The summary: accuracies in 0..1, means over seeds, and seconds.
+        Accuracies in 0..1, means over seeds, and the duration in seconds.
 
     Raises:
-        subprocess.CalledProcessError: if a part fails; its own message is on stderr.
+        subprocess.CalledProcessError: if a training fails; its log is on stderr.
     """
     start = time.monotonic()
+    workdir.mkdir(parents=True, exist_ok=True)
+    trainings = [Training(method, seed, workdir / f"{method}-{seed}") for seed in seeds for method in METHODS]
     accuracies: dict[str, list[float]] = {name: [] for name in _TITLES}
-    for seed in seeds:
-        for name, changes in RUNS.items():
-            folder = workdir / f"{name}-{seed}"
-            _say(f"{_TITLES[name]}, seed {seed}")
-            _module(
-                "trainers.pretrain",
-                f"--flagfile={PRESET}",
-                *changes,
-                f"--seed={seed}",
-                f"--label_seed={seed}",
-                f"--workdir={folder}",
-            )
-            _module("evaluation.evaluate", f"--workdir={folder}")
-            metrics = json.loads((folder / "metrics.json").read_text())["accuracy"]
-            accuracies[name].append(headline(metrics))
-            if name == "semppl":
-                accuracies["raw_pixels"].append(metrics["raw_pixels"]["nearest_neighbours"])
-    embedding = _export_and_embed(workdir, workdir / f"semppl-{seeds[0]}")
+
+    def judge(training: Training) -> None:
+        metrics = evaluate(training.folder, evaluators=["nearest_neighbours"])["accuracy"]
+        accuracies[training.method].append(headline(metrics))
+        if training.method == "semppl":
+            accuracies["raw_pixels"].append(metrics["raw_pixels"]["nearest_neighbours"])
+
+    _train_side_by_side(trainings, judge)
+    picture_map, embedding = _use(trainings[0].folder, workdir)
     summary = {name: statistics.mean(values) for name, values in accuracies.items()}
     summary["seconds"] = round(time.monotonic() - start, 1)
     spread = {"seeds": seeds, "per_seed": accuracies}
     write_atomically(workdir / "summary.json", json.dumps({**summary, **spread}, indent=2) + "\n")
-    _print_table(accuracies, summary["seconds"], embedding, workdir, seeds[0])
+    _print_table(accuracies)
+    _print_results(workdir, embedding, picture_map, summary["seconds"])
     return summary
 
 
 def headline(metrics: dict[str, dict[str, float]]) -> float:
-    """One figure a run: a classifier's own accuracy where it has one, else that of the nearest labelled image's class."""
+    """Returns a run's accuracy: of its classifier if it has one, else of the nearest labelled image by projections."""
     return metrics["classifier"]["own"] if "classifier" in metrics else metrics["projections"]["nearest_neighbours"]
 
 
-def _export_and_embed(workdir: pathlib.Path, run: pathlib.Path) -> list[float]:
-    """Exports a run, and embeds a test picture in a process that knows nothing of this project."""
-    _say("export, and embed a picture in a process of its own")
+def _train_side_by_side(trainings: Sequence[Training], judge: Callable[[Training], None]) -> None:
+    """Trains SIDE_BY_SIDE runs at a time and passes each to `judge`, in order; the first shows its progress."""
+    first, *others = trainings
+    print(f"• {first.title}; beside it, with logs in {first.folder.parent}, the other {len(others)}", flush=True)
+    with concurrent.futures.ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        futures = [pool.submit(_train, training, shown=training is first) for training in trainings]
+        try:
+            for training, future in zip(trainings, futures, strict=True):
+                if not future.done() and training is not first:
+                    print(f"• waiting for: {training.title}", flush=True)
+                future.result()
+                judge(training)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _train(training: Training, *, shown: bool) -> None:
+    """Trains in a process with its share of the cores; output goes to the terminal if `shown`, else to the log."""
+    command = [
+        *(sys.executable, "-m", "semppl.trainers.pretrain", f"--flagfile={PRESET}", *METHODS[training.method]),
+        *(f"--seed={training.seed}", f"--label_seed={training.seed}", f"--workdir={training.folder}"),
+    ]
+    threads = str(max(1, (os.cpu_count() or 1) // SIDE_BY_SIDE))
+    share = {"TF_NUM_INTRAOP_THREADS": threads, "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+    if shown:
+        subprocess.run(command, check=True, env=os.environ | share)
+        return
+    with training.log.open("w") as log:
+        code = subprocess.run(command, stdout=log, stderr=log, env=os.environ | share).returncode
+    if code:
+        print(training.log.read_text(), file=sys.stderr, flush=True)
+        raise subprocess.CalledProcessError(code, command)
+
+
+def _use(run: pathlib.Path, workdir: pathlib.Path) -> tuple[pathlib.Path, list[float]]:
+    """Draws the map of a run's test images, exports the run and embeds a picture with the export.
+
+    Returns:
+        Path of the map, and the embedding of one test picture.
+    """
+    print("• map of the test digits, export, embedding of a picture", flush=True)
+    picture_map = workdir / "embeddings.png"
+    embedding_map.draw(*embedding_map.embed_test_images(run), picture_map)
     served = workdir / "served" / "1"
     shutil.rmtree(served, ignore_errors=True)
-    _module("export.export_model", f"--workdir={run}", f"--export_dir={served}")
-    picture = workdir / "picture.png"
+    export(run, served)
+    return picture_map, _embed_a_picture(served, workdir / "picture.png")
+
+
+def _embed_a_picture(served: pathlib.Path, picture: pathlib.Path) -> list[float]:
+    """Writes a test digit to `picture`, and embeds it in a process that imports TensorFlow and nothing of this project."""
     (first,) = next(load_source("digits").held_out("test").batches(np.asarray, batch_size=1))
-    pixels = np.round(first * 255).astype(np.uint8)
-    picture.write_bytes(tf.io.encode_png(pixels).numpy())
+    picture.write_bytes(tf.io.encode_png(np.round(first * 255).astype(np.uint8)).numpy())
     command = [sys.executable, "-P", "-c", _EMBED_A_PICTURE, str(served.resolve()), str(picture.resolve())]
     answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     return [float(value) for value in answer.split()]
 
 
-def _module(name: str, *arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", f"semppl.{name}", *arguments], check=True)
-
-
-def _say(what: str) -> None:
-    print(f"\n• {what}", flush=True)
-
-
-def _print_table(
-    accuracies: dict[str, list[float]], seconds: float, embedding: list[float], workdir: pathlib.Path, seed: int
-) -> None:
+def _print_table(accuracies: dict[str, list[float]]) -> None:
     count = len(accuracies["semppl"])
     print(f"\nAccuracy on 297 test digits from 10 labels, one per class ({count} seed{'s' if count > 1 else ''}):\n")
     for name, values in accuracies.items():
         spread = f"  ({min(values):.3f}–{max(values):.3f})" if count > 1 else ""
         print(f"  {_TITLES[name]:<46} {statistics.mean(values):.3f}{spread}")
-    print(
-        f"\nembedding of {workdir / 'picture.png'}, from {workdir / 'served'}: {len(embedding)} numbers, "
-        f"{' '.join(f'{value:.3f}' for value in embedding[:4])} …"
-    )
-    print(f"figures in {workdir / 'summary.json'}; {seconds:.0f} s\n")
-    print("What to try next:")
-    print(f"  look inside:        tensorboard --logdir {workdir}")
-    print("  what can be set:    python -m semppl.trainers.pretrain --help")
-    print(f"  judge a run:        python -m semppl.evaluation.evaluate --workdir={workdir / f'semppl-{seed}'}")
-    print('  your own pictures:  README.md, "Your own pictures"')
+
+
+def _print_results(workdir: pathlib.Path, embedding: list[float], picture_map: pathlib.Path, seconds: float) -> None:
+    numbers = " ".join(f"{value:.3f}" for value in embedding[:4])
+    print(f"\n  map of the embeddings, before and after training   {picture_map}")
+    print(f"  exported model                                     {workdir / 'served'}")
+    print(f"  its embedding of {workdir / 'picture.png'}: {len(embedding)} numbers, {numbers} …")
+    print(f"  figures                                            {workdir / 'summary.json'}   ({seconds:.0f} s)")
+    print(f"  training curves                                    tensorboard --logdir {workdir}\n")
+    print("Next, your own pictures (labels.csv: a line `path,label` for each picture whose label you know):\n")
+    print("  python -m semppl.trainers.pretrain --flagfile=configs/own_pictures_cpu.flags \\")
+    print("    --data='folder:PICTURES?labels=labels.csv' --cache_dir=cache --workdir=outputs/own")
 
 
 @quiet.program
@@ -152,9 +216,8 @@ def main(argv: list[str]) -> int:
     try:
         quickstart(pathlib.Path(run_flags.WORKDIR.value), [int(seed) for seed in _SEEDS.value])
     except subprocess.CalledProcessError as error:
-        print(
-            f"error: {' '.join(error.cmd[1:4])} … ended with exit code {error.returncode}; see above", file=sys.stderr
-        )
+        program = " ".join(error.cmd[1:4])
+        print(f"error: {program} … ended with exit code {error.returncode}; see above", file=sys.stderr)
         return 1
     return 0
 

@@ -22,7 +22,7 @@ from absl import flags
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export.memory.embedded_images import FIRST_ADDED_ID, EmbeddedImages
 from semppl.export.memory.evidence import Evidence, summary
-from semppl.export.memory.label_file import LabelledPicture, read_label_file
+from semppl.export.memory.labelled_pictures import LabelledPicture, read_labelled_pictures
 from semppl.export.model.assets import EVIDENCE, read_card, write_assets
 from semppl.export.model.decoding import decode_upright
 from semppl.export.model.variables import exchange_variables, memory_values
@@ -66,7 +66,7 @@ def update_memory(
     if not (source / EVIDENCE).is_file():
         raise ValueError(f"--model must be the folder of an exported model with a labelled memory. Received: {model}")
     with new_version(out, flag="--out") as folder:
-        pictures = read_label_file(labels)
+        pictures = read_labelled_pictures(labels)
         before = Evidence.load(source / EVIDENCE)
         settings = Hyperparameters.from_dict(read_card(source)["hyperparameters"])
         evidence = remember(before, pictures, *_read(source, pictures, settings))

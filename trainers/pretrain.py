@@ -25,8 +25,8 @@ from semppl.data.files.lost_pictures import naming_lost_pictures
 from semppl.data.images import NO_LABEL, Source
 from semppl.data.pipeline import Pipeline
 from semppl.data.splits import load_data, require_shrinkable
-from semppl.data.streaming import StreamedImageSet, boxes_of
-from semppl.data.views.recipes import RECIPES
+from semppl.data.streaming import StreamedImageSet
+from semppl.data.views.recipes import RECIPES, boxes_of
 from semppl.layers.blocks.normalisation import NORMALISATIONS
 from semppl.layers.blocks.precision import PRECISIONS
 from semppl.layers.encoders.registry import check_checkpointing, check_encoder

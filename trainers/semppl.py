@@ -5,7 +5,7 @@ from typing import Any
 import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.data.views.recipes import finish_views
+from semppl.data.views.making import finish_views
 from semppl.layers import collectives
 from semppl.layers.blocks.precision import computing_in
 from semppl.layers.blocks.recomputation import recomputing

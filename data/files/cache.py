@@ -15,10 +15,10 @@ import numpy as np
 import tensorflow as tf
 
 from semppl.data.files.decoding import Decoding, encode, shrink, shrink_mask
-from semppl.data.files.folder import Folder
-from semppl.data.files.inspection import Inspection, inspect_folder, place_of
+from semppl.data.files.inspection import Inspection, inspect_pictures, place_of
 from semppl.data.files.lost_pictures import PictureLost
 from semppl.data.files.picture_files import PictureFiles
+from semppl.data.files.picture_list import PictureList
 from semppl.data.records.index import index_records
 from semppl.data.records.reader import read_records
 from semppl.data.streaming import Encoded, decode_picture
@@ -79,15 +79,15 @@ class Spool:
 
 
 def inspected_and_cached(
-    folder: Folder, decoding: Decoding, cache_dir: str, *, check: Callable[[Inspection], None]
+    pictures: PictureList, decoding: Decoding, cache_dir: str, *, check: Callable[[Inspection], None]
 ) -> tuple[PictureFiles, Encoded]:
-    """Looks at the pictures of a folder and caches them: each is decoded once.
+    """Inspects and caches pictures, decoding each once.
 
     Args:
-        folder: which pictures.
-        decoding: how.
-        cache_dir: folder of caches.
-        check: raises if so many pictures are of no use that nothing is to be cached.
+        pictures: Picture files to decode.
+        decoding: How they are decoded.
+        cache_dir: Folder of caches.
+        check: Function that raises if too many pictures are unusable; nothing is cached then.
 
     Returns:
         The usable pictures, and what reads them from the cache: see `cached_encoded`.
@@ -95,14 +95,14 @@ def inspected_and_cached(
     Raises:
         NotCached: if it cannot be written, naming the flag.
     """
-    place = place_of(folder, decoding, cache_dir)
+    place = place_of(pictures, decoding, cache_dir)
     aside = place.with_name(f".{place.stem}-spool")
     spool = Spool(aside, decoding)
     with _written(place.parent), locked(place.with_suffix(".lock"), wait=True), _removed(aside):
-        inspection = inspect_folder(folder, decoding, cache_dir=cache_dir, sink=spool)
+        inspection = inspect_pictures(pictures, decoding, cache_dir=cache_dir, sink=spool)
         spool.close()
         check(inspection)
-        files = PictureFiles(folder, inspection, decoding)
+        files = PictureFiles(pictures, inspection, decoding)
         return files, cached_encoded(files, cache_dir, spool)
 
 
@@ -137,7 +137,7 @@ def _key(files: PictureFiles) -> str:
     digest = hashlib.blake2b(f"{_VERSION} {files.decoding}".encode(), digest_size=12)
     for position in files.positions:
         digest.update(files.inspection.digests[position].tobytes())
-        digest.update(b"\1" if files.folder.rows[position].mask else b"\0")
+        digest.update(b"\1" if files.pictures.rows[position].mask else b"\0")
     return digest.hexdigest()
 
 
@@ -165,7 +165,7 @@ def _write_settings(folder: pathlib.Path, decoding: Decoding) -> None:
 def _decoded_example(files: PictureFiles, position: int) -> bytes:
     picture = files.read(position)
     pixels = decode_picture(tf.constant(picture["image"]), files.decoding.channels).numpy()
-    return _example(files.folder.paths[position], pixels, picture["mask"])
+    return _example(files.pictures.paths[position], pixels, picture["mask"])
 
 
 def _example(path: str, pixels: np.ndarray, mask: bytes) -> bytes:

@@ -34,6 +34,11 @@ class Folder:
     unreadable: tuple[str, ...] = ()
     others: int = 0
 
+    @property
+    def place(self) -> str:
+        """Path of the folder."""
+        return str(self.root)
+
     def read(self, number: int) -> bytes:
         """Returns the bytes of a picture file."""
         return (self.root / self.paths[number]).read_bytes()

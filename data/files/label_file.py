@@ -1,4 +1,4 @@
-"""The CSV file with what is known of a folder's pictures: a label, what it shows, where its mask is."""
+"""Label files: CSV files with the labels of pictures, what they show, and where their masks are."""
 
 import csv
 import dataclasses
@@ -15,13 +15,13 @@ _MORE_COLUMNS = ("id", "mask")
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What a CSV says of a picture; empty where it says nothing.
+    """One picture's row of a label file; empty cells are unknown.
 
     Attributes:
-        path: of the picture, below its folder, with `/` and in Unicode's composed form.
-        label: its class.
-        id: of what it shows: pictures with the same id show the same thing.
-        mask: path of the picture that is 0 where this one shows background.
+        path: Path of the picture below its folder, with `/` and in Unicode's composed form.
+        label: Name of the class.
+        id: Identity of what the picture shows: pictures with the same id show the same thing.
+        mask: Path of the mask, a picture that is 0 on the background.
     """
 
     path: str
@@ -36,57 +36,103 @@ def canonical(path: str) -> str:
 
 
 def read_label_file(file: pathlib.Path, folder: pathlib.Path) -> dict[str, Row]:
-    """Reads a CSV file with a header and the columns path and label; of the others id and mask are used.
+    """Reads the label file of a folder of pictures; of further columns id and mask are used.
 
     Args:
-        file: UTF-8, with or without a byte-order mark, and any line ends.
-        folder: that the paths start from.
+        file: CSV file, as `read_rows` takes it.
+        folder: Folder that the paths start from.
 
     Returns:
-        Rows by path, in the order of the file. A path may come again, if its rows do not contradict each other.
+        Rows by path, in the order of the file. A path may come again if its rows do not contradict each other.
 
     Raises:
-        ValueError: if the file is something else, naming it and the line.
+        ValueError: If the file is something else, naming the file and the line.
     """
     rows: dict[str, Row] = {}
-    for line, row in _rows(file, folder):
-        rows[row.path] = row if row.path not in rows else _merged(rows[row.path], row, f"{file}, line {line}")
+    for lines, cells in read_rows(file, called="?labels="):
+        where = f"{file}, {lines}"
+        paths = {name: _below(cells.get(name, ""), folder, name, where) for name in ("path", "mask")}
+        row = Row(**{**cells, **paths})
+        rows[row.path] = row if row.path not in rows else _merged(rows[row.path], row, where)
     return rows
 
 
-def _rows(file: pathlib.Path, folder: pathlib.Path) -> Iterator[tuple[int, Row]]:
+def read_rows(file: pathlib.Path, *, called: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Reads a CSV file with a header and the columns path and label, in any order and capitals, among any others.
+
+    Args:
+        file: CSV file in UTF-8, with or without a byte-order mark, with any line ends.
+        called: Name of the option that gives the file, for errors.
+
+    Yields:
+        Place of a row in the file, such as "line 4", and the row's cells by column, without spaces around them; empty rows are
+        left out.
+
+    Raises:
+        ValueError: If the file is something else, naming the file and the line.
+    """
+    reader = csv.reader(io.StringIO(_text(file, called), newline=""), strict=True)
+    end = 0  # line of the end of the row before
     try:
-        text = file.read_bytes().decode("utf-8-sig")
+        places = _places(file, next(reader, []))
+        end = reader.line_num
+        for values in reader:
+            lines = _lines(end + 1, reader.line_num)
+            cells = {name: values[place].strip() if place < len(values) else "" for name, place in places.items()}
+            if any(cells.values()):
+                if not cells["path"]:
+                    raise ValueError(f"Every row must name a picture. Received: an empty path ({file}, {lines})")
+                yield lines, cells
+            end = reader.line_num
+    except csv.Error as error:
+        raise open_quote(file, _lines(end + 1, reader.line_num), str(error)) from error
+
+
+def open_quote(file: pathlib.Path, lines: str, problem: str) -> ValueError:
+    """Returns the error of rows that run into each other.
+
+    Args:
+        file: CSV file.
+        lines: Place of the rows in the file.
+        problem: What is wrong with the rows.
+    """
+    return ValueError(f"{file} must be a CSV file. Received: {lines}: {problem}; a quote may be open")
+
+
+def plain_path(path: str) -> str:
+    """Returns a path of a label file with `/` between its parts, and without redundant ones."""
+    return posixpath.normpath(path.replace("\\", "/"))
+
+
+def _text(file: pathlib.Path, called: str) -> str:
+    try:
+        return file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{file} must be UTF-8. Received: byte {error.object[error.start]:#04x} at {error.start}; save it as UTF-8"
         ) from error
     except OSError as error:
-        raise ValueError(f"?labels= must be a file that can be read. Received: {file} ({error.strerror})") from error
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        header = [name.strip().lower() for name in next(reader, [])]
-        if not set(_COLUMNS) <= set(header):
-            received = ", ".join(header)[:80] or "no line"
-            raise ValueError(f"{file} must begin with a line of names, path and label among them. Received: {received}")
-        places = {name: header.index(name) for name in (*_COLUMNS, *_MORE_COLUMNS) if name in header}
-        for values in reader:
-            cells = {name: values[place].strip() if place < len(values) else "" for name, place in places.items()}
-            if any(cells.values()):
-                where = f"{file}, line {reader.line_num}"
-                paths = {name: _below(cells.get(name, ""), folder, name, where) for name in ("path", "mask")}
-                if not paths["path"]:
-                    raise ValueError(f"Every row must name a picture. Received: an empty path ({where})")
-                yield reader.line_num, Row(**{**cells, **paths})
-    except csv.Error as error:
-        raise ValueError(f"{file} must be a CSV file. Received: line {reader.line_num}: {error}") from error
+        raise ValueError(f"{called} must be a file that can be read. Received: {file} ({error.strerror})") from error
+
+
+def _places(file: pathlib.Path, first_row: list[str]) -> dict[str, int]:
+    """Returns the place of each column by name."""
+    header = [name.strip().lower() for name in first_row]
+    if not set(_COLUMNS) <= set(header):
+        received = ", ".join(header)[:80] or "no line"
+        raise ValueError(f"{file} must begin with a line of names, path and label among them. Received: {received}")
+    return {name: header.index(name) for name in (*_COLUMNS, *_MORE_COLUMNS) if name in header}
+
+
+def _lines(first: int, last: int) -> str:
+    return f"line {last}" if first >= last else f"lines {first} to {last}"
 
 
 def _below(path: str, folder: pathlib.Path, column: str, where: str) -> str:
     """Makes a path relative to the folder, and refuses one that leaves it."""
     if os.path.isabs(path):
         path = os.path.relpath(path, os.path.abspath(folder))
-    inside = canonical(posixpath.normpath(path.replace("\\", "/"))) if path else ""
+    inside = canonical(plain_path(path)) if path else ""
     if inside.split("/")[0] == ".." or "\0" in inside or inside == ".":
         raise ValueError(f"Every {column} must stay below {folder}. Received: {path!r} ({where})")
     return inside
@@ -95,8 +141,8 @@ def _below(path: str, folder: pathlib.Path, column: str, where: str) -> str:
 def _merged(first: Row, second: Row, where: str) -> Row:
     values = {}
     for name in ("label", *_MORE_COLUMNS):
-        told = sorted({getattr(first, name), getattr(second, name)} - {""})
-        if len(told) > 1:
-            raise ValueError(f"A picture must have one {name}. Received: {first.path}: {' and '.join(told)} ({where})")
-        values[name] = told[0] if told else ""
+        cells = sorted({getattr(first, name), getattr(second, name)} - {""})
+        if len(cells) > 1:
+            raise ValueError(f"A picture must have one {name}. Received: {first.path}: {' and '.join(cells)} ({where})")
+        values[name] = cells[0] if cells else ""
     return Row(first.path, **values)

@@ -6,24 +6,24 @@ import numpy as np
 import tensorflow as tf
 
 from semppl.data.files.decoding import Decoding, decode_file, decode_mask, encode
-from semppl.data.files.folder import Folder
 from semppl.data.files.inspection import Inspection, digest, shown
 from semppl.data.files.lost_pictures import PictureLost
+from semppl.data.files.picture_list import PictureList
 from semppl.data.images import NO_LABEL
 from semppl.data.streaming import Encoded, StreamedImageSet
 
 
 @dataclasses.dataclass(frozen=True)
 class PictureFiles:
-    """The usable pictures of a folder, numbered through in the order of their paths.
+    """The usable pictures of a list, numbered through in the order of the list.
 
     Attributes:
-        folder: which pictures.
-        inspection: of it.
-        decoding: how they are decoded.
+        pictures: All pictures, usable or not.
+        inspection: Result of their inspection.
+        decoding: How they are decoded.
     """
 
-    folder: Folder
+    pictures: PictureList
     inspection: Inspection
     decoding: Decoding
 
@@ -35,7 +35,7 @@ class PictureFiles:
     @property
     def have_masks(self) -> bool:
         """Whether any of them has a mask."""
-        return any(self.folder.rows[position].mask for position in self.positions)
+        return any(self.pictures.rows[position].mask for position in self.positions)
 
     def read(self, position: int) -> dict[str, bytes]:
         """Reads a picture; any number of threads may read at once.
@@ -60,7 +60,7 @@ class PictureFiles:
     def _unchanged(self, position: int) -> tuple[bytes, bytes]:
         """Reads the files of a picture and of its mask, and compares them with what was looked at."""
         try:
-            data, mask = self.folder.read(position), self.folder.mask(position)
+            data, mask = self.pictures.read(position), self.pictures.mask(position)
         except (OSError, ValueError) as error:
             raise self._lost(
                 position, (error.strerror if isinstance(error, OSError) else None) or str(error)
@@ -70,10 +70,10 @@ class PictureFiles:
         return data, mask
 
     def _lost(self, position: int, received: str) -> PictureLost:
-        path = shown(self.folder.paths[position])
+        path = shown(self.pictures.paths[position])
         return PictureLost(
-            f"{self.folder.root} must keep its pictures while they are read. Received: {path}: {received}; put it back, or start "
-            "with a new --workdir"
+            f"{self.pictures.place} must keep its pictures while they are read. Received: {path}: {received}; put it back, or "
+            "start with a new --workdir"
         )
 
 
@@ -103,11 +103,11 @@ def open_pictures(files: PictureFiles, encoded: Encoded) -> tuple[StreamedImageS
     Returns:
         The pictures, and what their classes are called, sorted as texts: "10" before "2".
     """
-    rows = [files.folder.rows[position] for position in files.positions]
+    rows = [files.pictures.rows[position] for position in files.positions]
     class_names = tuple(sorted({row.label for row in rows} - {""}))
     number = {name: label for label, name in enumerate(class_names)} | {"": NO_LABEL}
     labels = np.array([number[row.label] for row in rows], np.int32)
-    paths = tuple(files.folder.paths[position] for position in files.positions)
+    paths = tuple(files.pictures.paths[position] for position in files.positions)
     groups = _groups([row.id for row in rows])
     return StreamedImageSet(encoded, files.decoding.channels, labels, paths, groups), class_names
 

@@ -8,26 +8,41 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from semppl.data.files.folder import Folder
 from semppl.data.files.label_file import Row
 from semppl.data.images import NO_LABEL
 from semppl.data.records.catalogue import read_catalogue
 from semppl.data.records.index import RecordFiles
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RecordedPictures(Folder):
-    """The pictures of TFRecord files, as if each stood in a file of its own.
+@dataclasses.dataclass(frozen=True)
+class RecordedPictures:
+    """The pictures in TFRecord files, a `PictureList`.
 
     Attributes:
-        records: where they stand.
-        feature: of `tf.train.Example`s, the picture file.
-        mask_feature: its mask; empty: there is none.
+        place: Pattern of the files' paths.
+        paths: Name of each picture.
+        rows: Label and mask of each picture.
+        records: Positions of the records in the files.
+        feature: Feature of the `tf.train.Example`s that holds the picture file.
+        mask_feature: Feature that holds the mask; empty if there is none.
     """
 
+    place: str
+    paths: tuple[str, ...]
+    rows: tuple[Row, ...]
     records: RecordFiles
     feature: str
     mask_feature: str = ""
+
+    @property
+    def rows_without_file(self) -> tuple[str, ...]:
+        """Empty: a record has both."""
+        return ()
+
+    @property
+    def unreadable(self) -> tuple[str, ...]:
+        """Empty: records in files that cannot be read are refused while they are listed."""
+        return ()
 
     def read(self, number: int) -> bytes:
         """Returns a picture file; empty where the record has none."""
@@ -79,6 +94,4 @@ def list_records(
             for i, (file, first) in enumerate(zip(files, firsts, strict=True))
         ]
     rows = tuple(Row(*row, mask=mask) for row in zip(names, labels, strict=True))
-    return RecordedPictures(
-        pathlib.Path(pattern), tuple(names), rows, records=catalogue.records, feature=image, mask_feature=mask
-    )
+    return RecordedPictures(str(pathlib.Path(pattern)), tuple(names), rows, catalogue.records, image, mask)

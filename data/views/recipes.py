@@ -1,8 +1,4 @@
-"""From a batch of images to large and small views, each view by its own stateless seed.
-
-In two stages, so that each can run where it is at home: the crop, which needs the image as it is, on the host; the
-finish, which takes crops of one size, batched, on the host or on the device.
-"""
+"""Augmentation recipes: how one view is made of one image, by the view's own stateless seed."""
 
 import functools
 import math
@@ -11,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import tensorflow as tf
 
-from semppl.configs.views import ViewSettings
 from semppl.data.views import augmentations, geometry, randomness
 
 Boxes = Callable[[tf.Tensor, tf.Tensor | int, tf.Tensor | int], tuple[tf.Tensor, tf.Tensor]]
@@ -83,81 +78,6 @@ CIFAR = replace(IMAGENET, blur_probability=(0.0, 0.0))
 GENTLE = replace(CIFAR, crop_area=(0.3, 1.0), solarize_probability=(0.0, 0.0))
 GREY = replace(CIFAR, saturation=0.0, hue=0.0, grayscale_probability=0.0, solarize_probability=(0.0, 0.0))
 
-BACKGROUND = 0.5
-
-
-def make_views(
-    images: tf.Tensor, settings: ViewSettings, *, seed: tf.Tensor, masks: tf.Tensor | None = None
-) -> dict[str, tf.Tensor]:
-    """Makes random views of each image, which depend on the image's own seed and on nothing else.
-
-    Large views are numbers 0 to L - 1 of an image's views, small views the numbers after them.
-
-    Args:
-        images: `[B, H, W, C]` uint8 or uint16, their whole range, or float32 in [0, 1].
-        settings: Recipe, number and size of the views, and how often a large view loses its background to mid-grey.
-        seed: `[B, 2]` int32 or int64, one per image and step.
-        masks: `[B, H, W]` numbers or booleans, zero on the background; None leaves backgrounds alone.
-
-    Returns:
-        `{"large": [L, B, large_size, large_size, C], "small": [S, B, small_size, small_size, C]}`, float32 in [0, 1].
-
-    Raises:
-        ValueError: For an unknown recipe, or images, seeds or masks of another type or shape.
-
-    Reference: Tomasev et al. 2022, arXiv 2201.05119 (multi-crop, saliency masking).
-    """
-    crops = crop_views(images, settings, seed=seed, masks=masks)
-    return finish_views(crops | {"seeds": seed}, recipe=settings.recipe)
-
-
-def crop_views(
-    images: tf.Tensor, settings: ViewSettings, *, seed: tf.Tensor, masks: tf.Tensor | None = None
-) -> dict[str, tf.Tensor]:
-    """Crops the views of images of one size, the first stage of `make_views`; see there for arguments and shapes."""
-    stages = find_recipe(settings.recipe)
-    if images.dtype not in (tf.uint8, tf.uint16, tf.float32) or images.shape.rank != 4:
-        raise ValueError(
-            f"`images` must be uint8, uint16 or float32 of shape [B, H, W, C]. Received: {images.dtype.name} {images.shape}"
-        )
-    if masks is not None and masks.shape != images.shape[:3]:
-        raise ValueError(
-            f"`masks` must be [B, H, W] of the images {images.shape}. Received: masks of shape {masks.shape}"
-        )
-    sources = tf.image.convert_image_dtype(images, tf.float32)
-    seeds = randomness.split(seed, settings.num_views)  # [V,B,2]
-    large, small = seeds[: settings.large_views], seeds[settings.large_views :]
-    large_sources = _repeat(sources, settings.large_views)
-    if masks is not None:
-        masks = _repeat(masks, settings.large_views)
-        large_sources = _remove_background(large_sources, masks, large, settings.mask_probability)
-    return {
-        "large": _crops(large_sources, large, stages, settings.large_size),
-        "small": _crops(_repeat(sources, settings.small_views), small, stages, settings.small_size),
-    }
-
-
-def finish_views(batch: dict[str, tf.Tensor], *, recipe: str) -> dict[str, tf.Tensor]:
-    """Does the second stage of `make_views`: it is the same on the host, under XLA, and as the beginning of a train step.
-
-    Args:
-        batch: crops large `[L, B, h, w, C]` and small `[S, B, h, w, C]`, and the images' seeds `[B, 2]`; more stays as it is.
-            Without seeds its views are finished already.
-        recipe: a key of `RECIPES`.
-
-    Returns:
-        The batch with finished views and without seeds.
-    """
-    if "seeds" not in batch:
-        return batch
-    stages, rest = find_recipe(recipe), {name: value for name, value in batch.items() if name != "seeds"}
-    large_views = batch["large"].shape[0]
-    seeds = randomness.split(batch["seeds"], large_views + batch["small"].shape[0])  # [V,B,2]
-    return rest | {
-        "large": _finished(batch["large"], seeds[:large_views], 0, stages),
-        "small": _finished(batch["small"], seeds[large_views:], large_views, stages),
-    }
-
 
 def find_recipe(name: str) -> Recipe:
     """Looks a recipe up.
@@ -170,9 +90,17 @@ def find_recipe(name: str) -> Recipe:
     return RECIPES[name]
 
 
-def loses_background(seeds: tf.Tensor, probability: float) -> tf.Tensor:
-    """Decides which large views lose their background: `[N, 2]` seeds give `[N]` bool."""
-    return randomness.uniform(seeds, "mask") < probability
+def boxes_of(recipe: str) -> Boxes:
+    """Returns how a recipe chooses boxes.
+
+    Raises:
+        ValueError: If the recipe does more than crop boxes, and so needs images of one size.
+    """
+    boxes = find_recipe(recipe).boxes
+    if boxes is None:
+        able = ", ".join(name for name, stages in sorted(RECIPES.items()) if stages.boxes)
+        raise ValueError(f"--recipe must be one of {able}, for pictures of many sizes. Received: {recipe}")
+    return boxes
 
 
 def identity() -> Recipe:
@@ -274,12 +202,6 @@ def _jitter(
     )
 
 
-def _remove_background(images: tf.Tensor, masks: tf.Tensor, seeds: tf.Tensor, probability: float) -> tf.Tensor:
-    chosen = loses_background(tf.reshape(seeds, [-1, 2]), probability)  # [N]
-    background = chosen[:, tf.newaxis, tf.newaxis] & ~tf.cast(masks, tf.bool)
-    return tf.where(background[..., tf.newaxis], BACKGROUND, images)
-
-
 def _where(chosen: tf.Tensor, operation: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor) -> tf.Tensor:
     """Applies an operation to the chosen images of a batch."""
     return tf.where(chosen[:, tf.newaxis, tf.newaxis, tf.newaxis], operation(images), images)
@@ -288,26 +210,3 @@ def _where(chosen: tf.Tensor, operation: Callable[[tf.Tensor], tf.Tensor], image
 def _of_view(pair: tuple[float, float], views: tf.Tensor) -> tf.Tensor:
     """The setting of even or of odd views: `[N]`."""
     return tf.where(views % 2 == 0, pair[0], pair[1])
-
-
-def _repeat(batch: tf.Tensor, count: int) -> tf.Tensor:
-    """The whole batch `count` times, one after the other: `[count · B, ...]`."""
-    return tf.tile(batch, [count, *[1] * (batch.shape.rank - 1)])
-
-
-def _crops(images: tf.Tensor, seeds: tf.Tensor, recipe: Recipe, size: int) -> tf.Tensor:
-    """Crops `[V · B, H, W, C]` images with `[V, B, 2]` seeds, as one batch: `[V, B, size, size, C]`."""
-    count, batch, channels = seeds.shape[0], seeds.shape[1], images.shape[-1]
-    if count == 0:
-        return tf.zeros([0, tf.shape(seeds)[1], size, size, channels])
-    crops = tf.reshape(recipe.crop(images, tf.reshape(seeds, [-1, 2]), size), [count, -1, size, size, channels])
-    return tf.ensure_shape(crops, [count, batch, size, size, channels])
-
-
-def _finished(crops: tf.Tensor, seeds: tf.Tensor, first: int, recipe: Recipe) -> tf.Tensor:
-    """Finishes `[V, B, size, size, C]` crops, views `first` and on, as one batch."""
-    if crops.shape[0] == 0:
-        return crops
-    numbers = tf.repeat(first + tf.range(crops.shape[0]), tf.shape(crops)[1])  # [V·B]
-    finished = recipe.finish(tf.reshape(crops, [-1, *crops.shape[2:]]), tf.reshape(seeds, [-1, 2]), numbers)
-    return tf.ensure_shape(tf.reshape(finished, tf.shape(crops)), crops.shape)

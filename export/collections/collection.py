@@ -12,7 +12,8 @@ import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.files.decoding import Decoding, Unusable, decodable, encode
-from semppl.data.files.folder import Folder, list_folder
+from semppl.data.files.folder import list_folder
+from semppl.data.files.picture_list import PictureList
 from semppl.data.images import NO_LABEL, ImageSet
 from semppl.data.records.pictures import list_records
 from semppl.data.sources import decoding_of, load_source
@@ -149,7 +150,7 @@ def _open(spec: str, hyperparameters: Hyperparameters) -> Collection:
     )
 
 
-def _files(files: Folder, decoding: Decoding) -> Collection:
+def _files(files: PictureList, decoding: Decoding) -> Collection:
     def read_one(position: int) -> bytes:
         try:
             return _decodable_or_empty(files.read(position), decoding)

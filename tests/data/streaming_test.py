@@ -10,24 +10,15 @@ from absl.testing import parameterized
 from PIL import Image
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.configs.views import ViewSettings
-from semppl.data import pipeline, streaming
+from semppl.data import pipeline
 from semppl.data.files.lost_pictures import PictureLost
 from semppl.data.pipeline import Pipeline
 from semppl.data.sources import NO_LABEL, ImageSet
-from semppl.data.streaming import StreamedImageSet, crop_picture
-from semppl.data.views import randomness, recipes
+from semppl.data.streaming import StreamedImageSet
+from semppl.data.views import crops as view_crops
+from semppl.data.views.making import finish_views, make_views
 from semppl.tests import testing
-
-_VIEWS = {"large_views": 3, "small_views": 2, "large_size": 20, "small_size": 10}
-_BOX_RECIPES = ("cifar", "gentle", "grey", "identity", "imagenet")
-
-
-def _picture(height, width, channels=3, seed=0):
-    """Smooth colours with some noise."""
-    rng = np.random.default_rng(seed)
-    coarse = tf.image.resize(rng.uniform(0, 255, (4, 4, channels)), [height, width], "bicubic")
-    return np.clip(coarse + rng.normal(0, 9, (height, width, channels)), 0, 255).astype(np.uint8)
+from semppl.tests.data.pictures import smooth_picture as _picture
 
 
 def _png(pixels):
@@ -45,101 +36,6 @@ def _streamed(pictures, labels=None, masks=None, encode=_png):
         pictures[0].shape[-1],
         labels,
     )
-
-
-class CropPictureTest(tf.test.TestCase, parameterized.TestCase):
-    @parameterized.product(recipe=_BOX_RECIPES, masked=(False, True))
-    def test_a_pictures_crops_are_those_that_a_batch_of_it_gets(self, recipe, masked):
-        for number, size in enumerate(((40, 60), (3, 7), (200, 11))):
-            picture, seed = _picture(*size), tf.constant([7, number], tf.int64)
-            mask = (np.random.default_rng(1).uniform(size=size) < 0.5).astype(np.uint8) if masked else None
-            settings = ViewSettings(recipe=recipe, mask_probability=0.5, **_VIEWS)
-            masks = None if mask is None else tf.constant(mask[np.newaxis])
-            whole = recipes.crop_views(tf.constant(picture[np.newaxis]), settings, seed=seed[tf.newaxis], masks=masks)
-            one = crop_picture(tf.constant(picture), settings, seed=seed, mask=mask)
-            for name in ("large", "small"):
-                self.assertAllClose(one[name], whole[name][:, 0], rtol=0, atol=1e-5)
-
-    def test_float_pictures_are_cropped_like_bytes(self):
-        picture = _picture(31, 45)
-        seed = tf.constant([7, 1], tf.int64)
-        bytes_, floats = (
-            crop_picture(tf.constant(pixels), ViewSettings(recipe="imagenet", **_VIEWS), seed=seed)
-            for pixels in (picture, (picture / 255).astype(np.float32))
-        )
-        self.assertAllClose(bytes_["large"], floats["large"], rtol=0, atol=1e-6)
-
-    def test_a_view_is_a_resized_box_and_half_of_them_are_mirrored(self):
-        picture = _picture(50, 70)
-        mirrored = 0
-        for number in range(40):
-            seed = tf.constant([3, number], tf.int64)
-            made = crop_picture(tf.constant(picture), ViewSettings(recipe="imagenet", **_VIEWS), seed=seed)
-            seeds = randomness.split(seed[tf.newaxis], 5)[:, 0]
-            boxes, flips = recipes.RECIPES["imagenet"].boxes(seeds, 50, 70)
-            top, left, height, width = boxes[2].numpy().astype(int)
-            cut = picture[top : top + height, left : left + width] / np.float32(255)
-            expected = tf.clip_by_value(tf.image.resize(cut, [20, 20], "bicubic"), 0, 1).numpy()
-            self.assertAllClose(made["large"][2], expected[:, ::-1] if flips[2] else expected, rtol=0, atol=1e-5)
-            mirrored += int(flips[2])
-        self.assertBetween(mirrored, 8, 32)  # binomial(40, 1/2) within four standard deviations
-
-    def test_there_may_be_no_small_views(self):
-        settings = ViewSettings(recipe="cifar", **_VIEWS | {"small_views": 0})
-        made = crop_picture(tf.constant(_picture(9, 8)), settings, seed=tf.constant([0, 0]))
-        self.assertEqual(made["small"].shape, (0, 10, 10, 3))
-
-    def test_only_large_views_lose_their_background(self):
-        picture, mask = tf.constant(_picture(30, 30)), tf.zeros([30, 30], tf.uint8)
-        settings = ViewSettings(recipe="identity", mask_probability=1.0, **_VIEWS)
-        made, plain = (crop_picture(picture, settings, seed=tf.constant([0, 0]), mask=m) for m in (mask, None))
-        self.assertAllClose(made["large"], tf.fill([3, 20, 20, 3], 0.5), rtol=0, atol=1e-6)
-        self.assertAllEqual(made["small"], plain["small"])
-
-    def test_a_recipe_that_does_more_than_crop_is_refused(self):
-        with self.assertRaises(ValueError) as caught:
-            crop_picture(tf.constant(_picture(9, 8)), ViewSettings(recipe="digits", **_VIEWS), seed=tf.constant([0, 0]))
-        able = ", ".join(_BOX_RECIPES)
-        self.assertEqual(
-            str(caught.exception), f"--recipe must be one of {able}, for pictures of many sizes. Received: digits"
-        )
-
-
-class StagesTest(tf.test.TestCase, parameterized.TestCase):
-    """The second stage of the views, wherever it runs."""
-
-    @parameterized.product(recipe=sorted(recipes.RECIPES), small_views=(0, 2))
-    def test_crops_that_are_finished_later_give_the_same_views(self, recipe, small_views):
-        images = tf.constant(np.stack([_picture(24, 24, seed=i) for i in range(5)]))
-        seed = tf.stack([tf.range(5), tf.range(5) + 9], 1)
-        settings = ViewSettings(recipe=recipe, **_VIEWS | {"small_views": small_views})
-        whole = recipes.make_views(images, settings, seed=seed)
-        crops = recipes.crop_views(images, settings, seed=seed)
-        batch = crops | {"seeds": seed, "labels": tf.range(5)}
-        for finish in (recipes.finish_views, tf.function(recipes.finish_views, jit_compile=True)):
-            finished = finish(batch, recipe=recipe)
-            self.assertEqual(set(finished), {"large", "small", "labels"})
-            self.assertAllEqual(finished["labels"], tf.range(5))
-            for name in ("large", "small"):
-                self.assertEqual(finished[name].shape, whole[name].shape)
-                self.assertAllClose(finished[name], whole[name], rtol=0, atol=2e-5)
-        if recipe != "identity":
-            self.assertGreater(np.abs(crops["large"] - whole["large"]).max(), 0.01)
-
-    def test_a_finished_batch_is_left_alone(self):
-        batch = {"large": tf.random.stateless_uniform([2, 3, 8, 8, 3], [0, 0]), "labels": tf.range(3)}
-        self.assertIs(recipes.finish_views(batch, recipe="imagenet"), batch)
-
-    def test_an_images_finish_does_not_depend_on_its_neighbours(self):
-        crops = {
-            name: tf.random.stateless_uniform([2, 6, 8, 8, 3], [0, i]) for i, name in enumerate(("large", "small"))
-        }
-        seed, rows = tf.stack([tf.range(6), tf.range(6)], 1), [4, 1]
-        whole = recipes.finish_views(crops | {"seeds": seed}, recipe="imagenet")
-        few = {name: tf.gather(value, rows, axis=1) for name, value in crops.items()}
-        part = recipes.finish_views(few | {"seeds": tf.gather(seed, rows)}, recipe="imagenet")
-        for name in crops:
-            self.assertAllClose(part[name], tf.gather(whole[name], rows, axis=1), rtol=0, atol=1e-5)
 
 
 class StreamedImageSetTest(tf.test.TestCase, parameterized.TestCase):
@@ -211,15 +107,15 @@ class StreamedPipelineTest(tf.test.TestCase, parameterized.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.compiled = staticmethod(streaming._plan)
-        plain = tf.function(streaming._plan.python_function, autograph=False)
+        cls.compiled = staticmethod(view_crops._plan)
+        plain = tf.function(view_crops._plan.python_function, autograph=False)
         cls.plan = staticmethod(plain)  # compiling takes seconds
 
     def setUp(self):
         super().setUp()
         self.pixels = np.stack([_picture(18, 18, seed=i) for i in range(_NUM)])
         self.masks = (np.random.default_rng(5).uniform(size=(_NUM, 18, 18)) < 0.6).astype(np.uint8)
-        self.enterContext(mock.patch.object(streaming, "_plan", self.plan))
+        self.enterContext(mock.patch.object(view_crops, "_plan", self.plan))
         self.truth = (np.arange(_NUM) % 3).astype(np.int32)
         self.labels = np.where(np.arange(_NUM) < 6, self.truth, NO_LABEL).astype(np.int32)
 
@@ -244,7 +140,7 @@ class StreamedPipelineTest(tf.test.TestCase, parameterized.TestCase):
         plan = self.compiled if worth_compiling == 1 else self.plan
         with (
             mock.patch.object(pipeline, "_WORTH_COMPILING", worth_compiling),
-            mock.patch.object(streaming, "_plan", plan),
+            mock.patch.object(view_crops, "_plan", plan),
         ):
             streamed, whole = (_batches(p, 2) for p in (self.pipeline(recipe=recipe), self.in_memory(recipe=recipe)))
         # Strong contrasts and hues multiply the roundings of the crop.
@@ -263,13 +159,13 @@ class StreamedPipelineTest(tf.test.TestCase, parameterized.TestCase):
         made = dataclasses.replace(self.pipeline(_streamed(pictures, self.truth)), finish_on_device=True)
         (batch,) = _batches(made, 1)
         for row, (number, seed) in enumerate(zip(batch["groups"], batch["seeds"], strict=True)):
-            expected = recipes.make_views(
+            expected = make_views(
                 tf.constant(pictures[number][np.newaxis]),
                 made.hyperparameters.views,
                 seed=tf.constant(seed[np.newaxis]),
             )
             one = {name: tf.constant(batch[name][:, row : row + 1]) for name in ("large", "small")}
-            finished = recipes.finish_views(one | {"seeds": tf.constant(seed[np.newaxis])}, recipe="imagenet")
+            finished = finish_views(one | {"seeds": tf.constant(seed[np.newaxis])}, recipe="imagenet")
             for name in ("large", "small"):
                 self.assertAllClose(finished[name], expected[name], rtol=0, atol=2e-5)
 
@@ -329,7 +225,7 @@ class StreamedPipelineTest(tf.test.TestCase, parameterized.TestCase):
             self.assertNotIn("seeds", batch)
             self.assertEqual((crops["seeds"].shape, crops["seeds"].dtype), ((16, 2), np.int64))
             self.assertGreater(np.abs(crops["large"] - batch["large"]).max(), 0.1)
-            later = recipes.finish_views({name: tf.constant(crops[name]) for name in crops}, recipe="imagenet")
+            later = finish_views({name: tf.constant(crops[name]) for name in crops}, recipe="imagenet")
             self.assertSame([later], [batch], atol=1e-5)
 
     def test_shapes_are_static(self):

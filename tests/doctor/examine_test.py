@@ -6,7 +6,6 @@ import json
 import os
 import pathlib
 import re
-import subprocess
 from unittest import mock
 
 import numpy as np
@@ -15,13 +14,45 @@ from absl import flags
 from absl.testing import flagsaver
 from PIL import Image
 
-from semppl.doctor import examine
+from semppl.doctor import examine, trial
 from semppl.tests import testing  # noqa: F401  (marks the flags as parsed)
 
 
 def _photograph(seed, size=(60, 80)):
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 7, 3), np.uint8)
     return Image.fromarray(coarse).resize(size[::-1], Image.Resampling.BICUBIC)
+
+
+_SMALL = ("--batch_size=16", "--labelled_batch_size=8", "--negatives=8", "--queue_size=16")
+
+
+class _Run:
+    """A process that takes five steps and reports them, as often as the clock moves."""
+
+    def __init__(self, *, lines, seconds, errors=""):
+        self.lines, self.seconds, self.errors, self.now, self.written = lines, seconds, errors, 0.0, 0
+        self.returncode = 2 if errors else 0
+
+    def __call__(self, command, *, stderr, **_):
+        self.command = command
+        stderr.write(self.errors)
+        (workdir,) = (argument.removeprefix("--workdir=") for argument in command if "--workdir=" in argument)
+        self.metrics = pathlib.Path(workdir, "metrics.jsonl")
+        self.metrics.parent.mkdir()
+        return contextlib.nullcontext(self)
+
+    def poll(self):
+        return self.returncode if self.written == self.lines else None
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, _):
+        self.now += self.seconds
+        if self.now > 1:  # starting takes a while
+            self.written += 1
+            with self.metrics.open("a") as file:
+                file.write(json.dumps({"step": 5 * self.written, "loss": 1.0}) + "\n")
 
 
 class DoctorTest(tf.test.TestCase):
@@ -140,17 +171,19 @@ class DoctorTest(tf.test.TestCase):
         self.assertEqual(self.call("--truncated=mend")[0], 2)
 
     def test_a_trial_tells_time_and_memory(self):
-        printed = "step 20/20  0:00 left  24 images/s  loss 1.0\ndone: 20 steps\n"
-        done = subprocess.CompletedProcess([], 0, stdout=printed, stderr="")
-        with mock.patch.object(examine.subprocess, "run", return_value=done) as called:
-            _, _, report, page = self.call("--pixel_mean=0.5,0.5,0.5", trial_steps=20)
+        with mock.patch.object(trial, "subprocess") as processes, mock.patch.object(trial, "time") as clock:
+            run = _Run(lines=4, seconds=16 * 5 / 24)  # between lines, in which five steps of 16 images are taken
+            processes.Popen, clock.monotonic, clock.sleep = run, run.monotonic, run.sleep
+            _, _, report, page = self.call("--pixel_mean=0.5,0.5,0.5", *_SMALL, trial_steps=20)
         self.assertEqual((report["trial"]["images_per_second"], report["trial"]["seconds_per_epoch"]), (24.0, 0.5))
-        self.assertContainsSubset(["--steps=20", "--pixel_mean=0.5,0.5,0.5"], called.call_args[0][0])
+        self.assertGreater(report["trial"]["memory_mb"], 0)
+        self.assertContainsSubset(["--steps=20", "--log_every=5", "--pixel_mean=0.5,0.5,0.5"], run.command)
         self.assertIn("seconds per epoch", page)
 
     def test_a_trial_that_fails_stops_a_run(self):
-        done = subprocess.CompletedProcess([], 2, stdout="", stderr="noise\nerror: --batch_size must be small\n")
-        with mock.patch.object(examine.subprocess, "run", return_value=done):
+        with mock.patch.object(trial, "subprocess") as processes, mock.patch.object(trial, "time") as clock:
+            run = _Run(lines=1, seconds=1.0, errors="noise\nerror: --batch_size must be small\n")
+            processes.Popen, clock.monotonic, clock.sleep = run, run.monotonic, run.sleep
             code, _, report, _ = self.call(trial_steps=3)
         self.assertEqual(code, 1)
         self.assertIn("a run of 3 steps ends with: --batch_size must be small", self.texts(report))

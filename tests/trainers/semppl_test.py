@@ -9,7 +9,7 @@ from absl.testing import parameterized
 from tensorflow.python.distribute import mirrored_run, mirrored_strategy
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.data.views import recipes
+from semppl.data.views.making import finish_views
 from semppl.layers import embedding_queue
 from semppl.layers.labels import NO_LABEL
 from semppl.layers.randomness import random_integers
@@ -324,7 +324,7 @@ class StepTest(tf.test.TestCase, parameterized.TestCase):
         settings = tiny.settings(recipe="digits")
         seeds = tf.stack([tf.zeros([16], tf.int64), tf.range(16, dtype=tf.int64)], axis=1)
         batch = _batch(0, settings)
-        finished = recipes.finish_views(batch | {"seeds": seeds}, recipe="digits")
+        finished = finish_views(batch | {"seeds": seeds}, recipe="digits")
         self.assertNotAllClose(finished["large"], batch["large"])
         report = _model(settings).train_step(batch | {"seeds": seeds})
         for name, value in _model(settings).train_step(finished).items():

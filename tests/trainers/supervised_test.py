@@ -7,7 +7,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.data.views import recipes
+from semppl.data.views.making import finish_views
 from semppl.tests import testing, tiny
 from semppl.trainers import supervised
 
@@ -75,7 +75,7 @@ class SupervisedTest(tf.test.TestCase, parameterized.TestCase):
         seeds = tf.stack([tf.zeros([16], tf.int64), tf.range(16, dtype=tf.int64)], axis=1)
         batch = _batch(0, settings)
         report = _model(settings).train_step(batch | {"seeds": seeds})
-        finished = recipes.finish_views(batch | {"seeds": seeds}, recipe="digits")
+        finished = finish_views(batch | {"seeds": seeds}, recipe="digits")
         for name, value in _model(settings).train_step(finished).items():
             self.assertAllEqual(report[name], value)
         self.assertNotAllClose(report["loss"], _model(settings).train_step(batch)["loss"])

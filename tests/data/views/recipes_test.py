@@ -12,6 +12,7 @@ from absl.testing import parameterized
 
 from semppl.configs.views import ViewSettings
 from semppl.data.views import augmentations, geometry, recipes
+from semppl.data.views.making import make_views
 from semppl.tests.data import modes
 
 _STILL = dataclasses.replace(
@@ -39,7 +40,7 @@ def _make(images, seeds, recipe, large_views=2, small_views=1, **settings):
     settings = {"large_size": 12, "small_size": 8} | settings
     masks = settings.pop("masks", None)
     views = ViewSettings(recipe=recipe, large_views=large_views, small_views=small_views, **settings)
-    return recipes.make_views(images, views, seed=seeds, masks=masks)
+    return make_views(images, views, seed=seeds, masks=masks)
 
 
 def _natural(images, settings, view=0):

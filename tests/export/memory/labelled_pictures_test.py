@@ -1,14 +1,14 @@
-"""Tests of semppl.export.memory.label_file."""
+"""Tests of semppl.export.memory.labelled_pictures."""
 
 import pathlib
 
 from absl.testing import absltest, parameterized
 
-from semppl.export.memory.label_file import read_label_file
+from semppl.export.memory.labelled_pictures import read_labelled_pictures
 from semppl.tests import testing  # noqa: F401  (marks the flags as parsed)
 
 
-class LabelFileTest(parameterized.TestCase):
+class LabelledPicturesTest(parameterized.TestCase):
     def setUp(self):
         super().setUp()
         self.folder = pathlib.Path(self.create_tempdir().full_path)
@@ -21,7 +21,7 @@ class LabelFileTest(parameterized.TestCase):
         return path
 
     def _read(self, text, encoding="utf-8"):
-        return [(row.path.name, row.label) for row in read_label_file(self._write(text, encoding))]
+        return [(row.path.name, row.label) for row in read_labelled_pictures(self._write(text, encoding))]
 
     def test_rows_are_read_in_order(self):
         self.assertEqual(self._read("path,label\na.png,cat\nb c.png,dog\n"), [("a.png", "cat"), ("b c.png", "dog")])
@@ -30,6 +30,8 @@ class LabelFileTest(parameterized.TestCase):
         ("other_order_and_columns", "width,label,path\n3,cat,a.png\n", "utf-8"),
         ("windows_lines", "path,label\r\na.png,cat\r\n", "utf-8"),
         ("byte_order_mark", "path,label\na.png,cat\n", "utf-8-sig"),
+        ("capitals_and_spaces_in_the_header", "Path, Label\na.png,cat\n", "utf-8"),
+        ("spaces_and_dots_in_paths", "path,label\n .//a.png ,cat\n", "utf-8"),
         ("quotes", '"path","label"\n"a.png","cat"\n', "utf-8"),
         ("spaces_around_the_label", "path,label\na.png, cat \n", "utf-8"),
         ("rows_without_a_label", "path,label\nü.png,\na.png,cat\nb c.png\n", "utf-8"),
@@ -41,15 +43,18 @@ class LabelFileTest(parameterized.TestCase):
         self.assertEqual(self._read('path,label\nü.png,"Größe, ""M"""\n'), [("ü.png", 'Größe, "M"')])
 
     def test_a_path_may_be_absolute(self):
-        (row,) = read_label_file(self._write(f"path,label\n{self.folder / 'a.png'},cat\n"))
+        (row,) = read_labelled_pictures(self._write(f"path,label\n{self.folder / 'a.png'},cat\n"))
         self.assertEqual(row.path, self.folder / "a.png")
 
     @parameterized.parameters(
-        ("path,class\na.png,cat\n", "--labels must have the columns path and label. Received: .*, with path, class"),
-        ("", "--labels must have the columns path and label"),
+        (
+            "path,class\na.png,cat\n",
+            "must begin with a line of names, path and label among them. Received: path, class",
+        ),
+        ("", "must begin with a line of names, path and label among them. Received: no line"),
         ("path,label\na.png,\n", "--labels must have a labelled picture"),
         ("path,label\na.png,cat\nx.png,cat\n", "--labels must name pictures that are there. .*x.png .*, line 3"),
-        ("path,label\n,cat\n", "--labels must name pictures that are there"),
+        ("path,label\n,cat\n", "Every row must name a picture. Received: an empty path .*, line 2"),
         (f"path,label\n{'x' * 999},cat\n", "--labels must name pictures that are there"),
     )
     def test_what_is_no_label_file_is_refused(self, text, message):
@@ -73,11 +78,11 @@ class LabelFileTest(parameterized.TestCase):
         ("over_very_much", f'a.png,"{"x" * 131_073}"\n', "line 2: field larger than field limit"),
     )
     def test_an_open_quote_is_refused(self, rows, message):
-        with self.assertRaisesRegex(ValueError, f"^--labels must be a CSV file. Received: .*labels.csv, {message}"):
+        with self.assertRaisesRegex(ValueError, f"labels.csv must be a CSV file. Received: {message}"):
             self._read(f"path,label\n{rows}")
 
     def test_a_header_that_is_too_long_is_refused(self):
-        with self.assertRaisesRegex(ValueError, "--labels must be a CSV file. Received: .*, line 1: field larger"):
+        with self.assertRaisesRegex(ValueError, "labels.csv must be a CSV file. Received: line 1: field larger"):
             self._read(f"path,label,{'x' * 131_073}\na.png,cat\n")
 
     def test_a_further_column_may_have_several_lines(self):
@@ -85,12 +90,12 @@ class LabelFileTest(parameterized.TestCase):
         self.assertEqual(self._read(text), [("a.png", "cat"), ("b c.png", "dog")])
 
     def test_another_encoding_is_refused(self):
-        with self.assertRaisesRegex(ValueError, "--labels must be encoded as UTF-8"):
+        with self.assertRaisesRegex(ValueError, "labels.csv must be UTF-8. Received: byte"):
             self._read("path,label\nü.png,cat\n", "latin-1")
 
     def test_a_file_that_is_not_there_is_refused(self):
-        with self.assertRaisesRegex(ValueError, "--labels must be a CSV file"):
-            read_label_file(self.folder / "none.csv")
+        with self.assertRaisesRegex(ValueError, "--labels must be a file that can be read"):
+            read_labelled_pictures(self.folder / "none.csv")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,91 @@
+"""A few steps of training in a process of their own, to measure time and memory."""
+
+import dataclasses
+import json
+import pathlib
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from typing import IO
+
+from semppl.configs.hyperparameters import Hyperparameters
+
+_REPORTS = 4
+_POLL = 0.01
+"""Seconds between looks at the trial's reports."""
+
+
+class TrialFailed(Exception):
+    """A trial that ended too early; the message is the last line of its errors."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """Measurements of a trial.
+
+    Attributes:
+        images_per_second: Images trained on per second, without the first steps, which compile.
+        memory_mb: Largest resident memory of the process, in MiB.
+    """
+
+    images_per_second: float
+    memory_mb: int
+
+
+def train_briefly(hyperparameters: Hyperparameters, steps: int) -> Trial:
+    """Trains a few steps, and takes the time between the lines that the run adds to its `metrics.jsonl`.
+
+    Args:
+        hyperparameters: Settings of the run.
+        steps: Number of steps; at least 2 are taken.
+
+    Raises:
+        TrialFailed: If the trial fails.
+    """
+    short = dataclasses.replace(hyperparameters, steps=max(steps, 2), warmup_steps=0, max_bad_fraction=1.0)
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as errors:
+        workdir = pathlib.Path(folder, "trial")
+        steps_per_second = _follow(_command(short, workdir), workdir / "metrics.jsonl", errors)
+    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024  # Linux counts in KiB
+    return Trial(float(f"{steps_per_second * short.batch_size:.4g}"), round(memory))
+
+
+def _command(hyperparameters: Hyperparameters, workdir: pathlib.Path) -> list[str]:
+    settings = dataclasses.asdict(hyperparameters)
+    arguments = [f"--{name}={','.join(map(str, v)) if isinstance(v, tuple) else v}" for name, v in settings.items()]
+    log_every = max(1, hyperparameters.steps // _REPORTS)
+    program = [sys.executable, "-m", "semppl.trainers.pretrain"]
+    return [*program, *arguments, f"--log_every={log_every}", f"--workdir={workdir}"]
+
+
+def _follow(command: list[str], metrics: pathlib.Path, errors: IO[str]) -> float:
+    """Runs a trial and returns steps per second, from the first line of its metrics to the last."""
+    lines: list[int] = []
+    started = ended = time.monotonic()
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors) as trial:
+        running = True
+        while running:
+            running = trial.poll() is None
+            now, before, lines = time.monotonic(), lines, _steps(metrics)
+            if not lines or (not before and len(lines) == 1):
+                started = now
+            if lines != before:
+                ended = now
+            if running:
+                time.sleep(_POLL)
+    if trial.returncode or len(lines) < 2:
+        errors.seek(0)
+        reason = errors.read().strip().splitlines()[-1:] or ["too few reports to measure the speed"]
+        raise TrialFailed(reason[0].removeprefix("error: "))
+    return (lines[-1] - lines[0]) / (ended - started)
+
+
+def _steps(metrics: pathlib.Path) -> list[int]:
+    """Returns the steps in a run's metrics, of whole lines; none before the first report."""
+    try:
+        lines = metrics.read_text(encoding="utf-8").split("\n")[:-1]
+    except FileNotFoundError:
+        return []
+    return [int(json.loads(line)["step"]) for line in lines]

@@ -1,0 +1,54 @@
+"""Tests of semppl.data.views.making: the second stage of the views, wherever it runs."""
+
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+
+from semppl.configs.views import ViewSettings
+from semppl.data.views import recipes
+from semppl.data.views.crops import crop_views
+from semppl.data.views.making import finish_views, make_views
+from semppl.tests.data.pictures import smooth_picture as _picture
+
+_VIEWS = {"large_views": 3, "small_views": 2, "large_size": 20, "small_size": 10}
+
+
+class StagesTest(tf.test.TestCase, parameterized.TestCase):
+    """The second stage of the views, wherever it runs."""
+
+    @parameterized.product(recipe=sorted(recipes.RECIPES), small_views=(0, 2))
+    def test_crops_that_are_finished_later_give_the_same_views(self, recipe, small_views):
+        images = tf.constant(np.stack([_picture(24, 24, seed=i) for i in range(5)]))
+        seed = tf.stack([tf.range(5), tf.range(5) + 9], 1)
+        settings = ViewSettings(recipe=recipe, **_VIEWS | {"small_views": small_views})
+        whole = make_views(images, settings, seed=seed)
+        crops = crop_views(images, settings, seed=seed)
+        batch = crops | {"seeds": seed, "labels": tf.range(5)}
+        for finish in (finish_views, tf.function(finish_views, jit_compile=True)):
+            finished = finish(batch, recipe=recipe)
+            self.assertEqual(set(finished), {"large", "small", "labels"})
+            self.assertAllEqual(finished["labels"], tf.range(5))
+            for name in ("large", "small"):
+                self.assertEqual(finished[name].shape, whole[name].shape)
+                self.assertAllClose(finished[name], whole[name], rtol=0, atol=2e-5)
+        if recipe != "identity":
+            self.assertGreater(np.abs(crops["large"] - whole["large"]).max(), 0.01)
+
+    def test_a_finished_batch_is_left_alone(self):
+        batch = {"large": tf.random.stateless_uniform([2, 3, 8, 8, 3], [0, 0]), "labels": tf.range(3)}
+        self.assertIs(finish_views(batch, recipe="imagenet"), batch)
+
+    def test_an_images_finish_does_not_depend_on_its_neighbours(self):
+        crops = {
+            name: tf.random.stateless_uniform([2, 6, 8, 8, 3], [0, i]) for i, name in enumerate(("large", "small"))
+        }
+        seed, rows = tf.stack([tf.range(6), tf.range(6)], 1), [4, 1]
+        whole = finish_views(crops | {"seeds": seed}, recipe="imagenet")
+        few = {name: tf.gather(value, rows, axis=1) for name, value in crops.items()}
+        part = finish_views(few | {"seeds": tf.gather(seed, rows)}, recipe="imagenet")
+        for name in crops:
+            self.assertAllClose(part[name], tf.gather(whole[name], rows, axis=1), rtol=0, atol=1e-5)
+
+
+if __name__ == "__main__":
+    tf.test.main()
