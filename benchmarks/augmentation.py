@@ -16,8 +16,9 @@ from semppl.benchmarks.rates import rates
 from semppl.configs.views import ViewSettings
 from semppl.data.views import recipes
 from semppl.data.views.making import make_views
+from semppl.programs.batch_size_flag import BatchSize
 
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 256, "Images in a batch.", lower_bound=1)
+_BATCH_SIZE = BatchSize(256, "Images per batch.")
 _BATCHES = flags.DEFINE_integer("batches", 40, "Batches in a round.", lower_bound=1)
 _ROUNDS = flags.DEFINE_integer("passes", 7, "How often each is timed.", lower_bound=1)
 
@@ -94,4 +95,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    _BATCH_SIZE.define()
     app.run(main)

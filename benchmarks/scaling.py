@@ -14,7 +14,7 @@ from typing import NamedTuple
 from absl import app, flags
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.programs import quiet, run_flags
+from semppl.programs import command_line, quiet
 from semppl.programs.hyperparameter_flags import hyperparameters_from_flags
 
 _IMAGES = flags.DEFINE_integer(
@@ -144,4 +144,4 @@ def main(argv: list[str]) -> int:
 
 if __name__ == "__main__":
     flags.mark_flags_as_required([_TFLOP.name, _GIGABYTES.name])
-    app.run(main, flags_parser=run_flags.parse)
+    app.run(main, flags_parser=command_line.parse)

@@ -17,7 +17,7 @@ from absl import app, flags
 
 from semppl.benchmarks import hlo
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.programs import run_flags
+from semppl.programs import command_line
 from semppl.programs.hyperparameter_flags import hyperparameters_from_flags
 from semppl.trainers import pretrain
 
@@ -85,4 +85,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=run_flags.parse)
+    app.run(main, flags_parser=command_line.parse)

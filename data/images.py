@@ -54,8 +54,8 @@ class ImageSet:
             positions: `[k]` of those wanted; None means all.
         """
         for first in range(0, len(self) if positions is None else len(positions), batch_size):
-            some = slice(first, first + batch_size)
-            yield prepare(tf.constant(self.images[some if positions is None else positions[some]]))
+            rows = slice(first, first + batch_size)
+            yield prepare(tf.constant(self.images[rows if positions is None else positions[rows]]))
 
     def select(self, positions: np.ndarray) -> "ImageSet":
         """Returns some of the images, in the order of `positions`."""
@@ -95,7 +95,7 @@ class Source:
             split: test or validation.
 
         Raises:
-            ValueError: if there are none, naming the flag that gives some.
+            ValueError: if there are none, naming the flag that gives them.
         """
         images: Images | None = getattr(self, split)
         if images is None:

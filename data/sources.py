@@ -131,8 +131,8 @@ def _tfds(request: Request) -> Source:
     try:
         builder = tfds.builder(name, data_dir=data_dir or None)
     except (tfds.core.DatasetNotFoundError, ValueError, AssertionError, ImportError) as error:
-        known = f"tfds:NAME with a NAME that tensorflow-datasets {tfds.__version__} knows"
-        raise ValueError(f"--{flag} must be {known}. Received: {received}") from error
+        allowed = f"tfds:NAME with a NAME that tensorflow-datasets {tfds.__version__} knows"
+        raise ValueError(f"--{flag} must be {allowed}. Received: {received}") from error
     if not pathlib.Path(builder.data_path).is_dir():
         how = f'python -c "import tensorflow_datasets as t; t.load({name!r}, data_dir=…)"'
         raise ValueError(f"--data_dir must hold {name}, prepared with {how}. Received: {data_dir or 'the default'}")

@@ -53,20 +53,23 @@ def load_splits(hyperparameters: Hyperparameters) -> Source:
         spec = getattr(hyperparameters, split)
         share = held_out_share(spec)
         if share is not None:
-            kept, held_out = hold_out(source.train, share, seed=hyperparameters.split_seed, flag=split)
+            train, held_out = hold_out(source.train, share, seed=hyperparameters.split_seed, flag=split)
             if not len(held_out):
                 raise ValueError(
                     f"--{split} must be a source, where no class has a labelled image to spare. Received: {spec}"
                 )
-            given, source = source.train.select(held_out), dataclasses.replace(source, train=source.train.select(kept))
+            judged, source = (
+                source.train.select(held_out),
+                dataclasses.replace(source, train=source.train.select(train)),
+            )
         elif spec:
-            given = _of_classes(_load(hyperparameters, split), source.class_names, split)
+            judged = _of_classes(_load(hyperparameters, split), source.class_names, split)
         else:
             continue
         source = (
-            dataclasses.replace(source, test=given)
+            dataclasses.replace(source, test=judged)
             if split == "test"
-            else dataclasses.replace(source, validation=given)
+            else dataclasses.replace(source, validation=judged)
         )
     return source
 
@@ -140,8 +143,8 @@ def _load(hyperparameters: Hyperparameters, flag: str) -> Source:
     sources = [load_source(spec, flag=flag, reading=reading) for spec in specs]
     channels = [source.train.channels for source in sources]
     if len(set(channels)) > 1:
-        told = ", ".join(f"{spec}: {count}" for spec, count in zip(specs, channels, strict=True))
-        raise ValueError(f"--{flag} must be images of the same number of channels. Received: {told}")
+        received = ", ".join(f"{spec}: {count}" for spec, count in zip(specs, channels, strict=True))
+        raise ValueError(f"--{flag} must be images of the same number of channels. Received: {received}")
     names = tuple(dict.fromkeys(name for source in sources for name in source.class_names))
     if flag != "data":  # to judge by: the test part of each source that has one
         parts = [source.train if source.test is None else source.test for source in sources]
@@ -157,21 +160,21 @@ def _renumbered(images: Images, source: Source, names: Sequence[str]) -> Images:
     return with_labels(images, renumbered(images.labels, source.class_names, names))
 
 
-def _of_classes(given: Source, names: tuple[str, ...], flag: str) -> Images:
+def _of_classes(judged: Source, names: tuple[str, ...], flag: str) -> Images:
     """Returns images to judge by, their classes numbered as in training.
 
     Raises:
         ValueError: if there is a class that training knows nothing of.
     """
-    images = given.train
+    images = judged.train
     if len(images) and (images.labels == NO_LABEL).all():
         raise ValueError(
             f"--{flag} must have labels to judge by, say ?labels=folders. Received: {len(images)} images without"
         )
-    used = {given.class_names[label] for label in set(images.labels.tolist()) - {NO_LABEL}}
+    used = {judged.class_names[label] for label in set(images.labels.tolist()) - {NO_LABEL}}
     if used - set(names):
         raise ValueError(
             f"--{flag} must have classes of the training images. Received: {', '.join(sorted(used - set(names)))}"
         )
-    table = tuple(name if name in names else names[0] for name in given.class_names)  # of classes without an image
+    table = tuple(name if name in names else names[0] for name in judged.class_names)  # of classes without an image
     return with_labels(images, renumbered(images.labels, table, names))

@@ -89,7 +89,7 @@ def flags_reference() -> str:
     modules = {script: entry.partition(":")[0] for script, entry in scripts.items()}
     for module in modules.values():
         importlib.import_module(module)
-    settings = flags.FLAGS.get_flags_for_module(SETTINGS)
+    settings = flags.FLAGS.get_key_flags_for_module(SETTINGS)
     return "\n".join([*_settings(settings), *_programs(modules, {flag.name for flag in settings})])
 
 
@@ -110,6 +110,9 @@ def _programs(modules: dict[str, str], settings: set[str]) -> Iterator[str]:
         if settings & {flag.name for flag in key_flags} == settings:
             yield "Takes the [settings of a run](#settings-of-a-run), and:\n"
             key_flags = [flag for flag in key_flags if flag.name not in settings]
+        if batch_size := getattr(importlib.import_module(module), "BATCH_SIZE", None):
+            batch_size.define(defined_when_run := flags.FlagValues())
+            key_flags = [*key_flags, defined_when_run["batch_size"]]
         yield from _table(key_flags)
         if hasattr(importlib.import_module(module), "SETTINGS"):  # flags that are defined when the program runs
             names = ", ".join(f"`--{name}`" for name in importlib.import_module(module).SETTINGS)

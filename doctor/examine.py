@@ -304,8 +304,8 @@ def main(argv: list[str]) -> int:
 
 
 def run() -> None:
-    """Is the console script."""
-    quiet.run(main, flags_parser=run_flags.parse)
+    """Runs the console script."""
+    quiet.run(main)
 
 
 if __name__ == "__main__":

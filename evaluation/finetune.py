@@ -22,6 +22,7 @@ from semppl.data.images import NO_LABEL
 from semppl.data.splits import RunData, load_data
 from semppl.evaluation.protocols import PROTOCOLS, TRANSFER, Report, Task, train_classifier, transfer_features
 from semppl.programs import run_flags
+from semppl.programs.batch_size_flag import BatchSize
 from semppl.runs import checkpoints
 from semppl.runs.files import write_atomically
 
@@ -36,7 +37,7 @@ _PROTOCOL = flags.DEFINE_enum(
 )
 _LEARNING_RATES = flags.DEFINE_list("learning_rates", [], "To try, in place of the protocol's.")
 _EPOCH_COUNTS = flags.DEFINE_list("epoch_counts", [], "Lengths of training to try, in place of the protocol's.")
-_IMAGES_PER_BATCH = flags.DEFINE_integer("images_per_batch", 1024, "At most; fewer where there are fewer.")
+BATCH_SIZE = BatchSize(1024, "Maximum batch size; a smaller training set is one batch.")
 _HELD_OUT_SHARE = flags.DEFINE_float(
     "held_out_share", 0.2, "Share of the training images that settings are chosen on, in (0, 1)."
 )
@@ -145,14 +146,14 @@ def main(argv: list[str]) -> int:
     del argv
     tf.config.experimental.enable_op_determinism()
     warnings.filterwarnings("ignore", "lbfgs failed to converge")  # where hardly anything is held back
-    if _IMAGES_PER_BATCH.value < 2:
-        raise ValueError(f"--images_per_batch must be 2 or more. Received: {_IMAGES_PER_BATCH.value}")
+    if BATCH_SIZE.value < 2:
+        raise ValueError(f"--batch_size must be 2 or more. Received: {BATCH_SIZE.value}")
     report = finetune(
         run_flags.WORKDIR.value,
         str(_PROTOCOL.value),
         learning_rates=_numbers(_LEARNING_RATES),
         epochs=_numbers(_EPOCH_COUNTS),
-        batch_size=_IMAGES_PER_BATCH.value,
+        batch_size=BATCH_SIZE.value,
         held_out_share=_HELD_OUT_SHARE.value,
         seed=_DRAW_SEED.value,
         target_data=_TARGET_DATA.value,
@@ -168,7 +169,8 @@ def main(argv: list[str]) -> int:
 def run() -> None:
     """Is the console script."""
     flags.mark_flag_as_required("protocol")
-    quiet.run(main, flags_parser=run_flags.parse)
+    BATCH_SIZE.define()
+    quiet.run(main)
 
 
 if __name__ == "__main__":

@@ -105,4 +105,4 @@ def main(argv: list[str]) -> int:
 
 if __name__ == "__main__":
     flags.mark_flag_as_required("out")
-    quiet.run(main, flags_parser=run_flags.parse)
+    quiet.run(main)

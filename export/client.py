@@ -20,15 +20,14 @@ from absl import flags
 from semppl.export.serving.rest_client import RestClient
 from semppl.export.serving.retries import NoModelServer, Refused, Unavailable
 from semppl.programs import model_flags
+from semppl.programs.batch_size_flag import BatchSize
 from semppl.programs.extras import has_extra, needs_extra
 
 _SERVER = flags.DEFINE_string(
     "server", "http://localhost:8501", "http://HOST:PORT for REST, grpc://HOST:PORT for gRPC."
 )
 _SIGNATURE = flags.DEFINE_enum("signature", "serving_default", ["serving_default", "embed_bytes"], "Signature to run.")
-_PICTURES_PER_REQUEST = flags.DEFINE_integer(
-    "pictures_per_request", 32, "Maximum number of pictures per request.", lower_bound=1
-)
+BATCH_SIZE = BatchSize(32, "Maximum number of pictures per request.")
 _SECONDS = flags.DEFINE_float("timeout_seconds", 10.0, "Time limit of an attempt, in seconds.", lower_bound=0.001)
 _ATTEMPTS = flags.DEFINE_integer(
     "attempts", 4, "Maximum number of attempts while the server does not answer.", lower_bound=1
@@ -125,10 +124,10 @@ def main(argv: list[str]) -> int:
     try:
         client = connect(_SERVER.value, model_flags.MODEL_NAME.value, seconds=_SECONDS.value, attempts=_ATTEMPTS.value)
         paths = [pathlib.Path(argument) for argument in argv[1:]]
-        for answer in ask(client, paths, signature=_SIGNATURE.value, batch_size=_PICTURES_PER_REQUEST.value):
+        for answer in ask(client, paths, signature=_SIGNATURE.value, batch_size=BATCH_SIZE.value):
             print(json.dumps(answer, ensure_ascii=False, default=_text))
     except Refused as error:
-        asked = "--model_name, --signature and --pictures_per_request"
+        asked = "--model_name, --signature and --batch_size"
         raise ValueError(f"{asked} must suit the server. Received: {_line(error)}") from error
     except NoModelServer as error:
         raise ValueError(f"--server must be a model server. Received: {_line(error)}") from error
@@ -141,6 +140,7 @@ def main(argv: list[str]) -> int:
 
 def run() -> None:
     """Runs the console script."""
+    BATCH_SIZE.define()
     quiet.run(main)
 
 

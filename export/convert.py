@@ -24,8 +24,8 @@ from semppl.export.collections.thumbnails import decoded
 from semppl.export.model import runtimes
 from semppl.export.model.assets import read_card
 from semppl.programs import model_flags
+from semppl.programs.data_flags import data_from_flags
 from semppl.programs.extras import require_extra
-from semppl.programs.hyperparameter_flags import data_from_flags
 from semppl.runs.files import folder_written_aside
 
 FORMATS = ("onnx", "tflite")

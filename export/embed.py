@@ -25,7 +25,8 @@ from semppl.export.collections.embeddings import MANIFEST, count_readable, descr
 from semppl.export.collections.rows import Answerer, make_table
 from semppl.export.model.assets import read_card
 from semppl.programs import model_flags
-from semppl.programs.hyperparameter_flags import data_from_flags
+from semppl.programs.batch_size_flag import BatchSize
+from semppl.programs.data_flags import data_from_flags
 from semppl.runs.files import file_written_aside, write_atomically
 
 _IDENTITY = {
@@ -37,7 +38,7 @@ _IDENTITY = {
 }
 """Entries of the manifest that must be equal to resume, and their names in an error message."""
 
-_PICTURES_AT_A_TIME = flags.DEFINE_integer("pictures_at_a_time", 64, "Number of pictures per batch.", lower_bound=1)
+BATCH_SIZE = BatchSize(64, "Number of pictures per batch.")
 _SHARD_SIZE = flags.DEFINE_integer("shard_size", 10_000, "Maximum number of pictures per Parquet file.", lower_bound=1)
 for _name in ("model", "data", "out"):
     flags.declare_key_flag(_name)  # --help shows it
@@ -179,7 +180,7 @@ def main(argv: list[str]) -> int:
         str(model_flags.MODEL.value),
         data_from_flags(),
         str(model_flags.OUT.value),
-        batch_size=_PICTURES_AT_A_TIME.value,
+        batch_size=BATCH_SIZE.value,
         shard_size=_SHARD_SIZE.value,
         say=_progress(),
     )
@@ -191,6 +192,7 @@ def main(argv: list[str]) -> int:
 def run() -> None:
     """Runs the console script."""
     flags.mark_flags_as_required(["model", "out"])
+    BATCH_SIZE.define()
     quiet.run(main)
 
 

@@ -22,9 +22,9 @@ from semppl.export.collections.collection import Span, open_collections, plan_sp
 from semppl.export.collections.embeddings import MANIFEST, describe, summary
 from semppl.export.collections.rows import Answerer, make_table
 from semppl.export.model.assets import read_card
-from semppl.programs import model_flags
+from semppl.programs import command_line, model_flags
+from semppl.programs.data_flags import data_from_flags
 from semppl.programs.extras import require_extra
-from semppl.programs.hyperparameter_flags import data_from_flags
 
 _PICTURES_AT_A_TIME = 64
 _LOCAL = (None, "DirectRunner")
@@ -144,7 +144,7 @@ def main(argv: list[str]) -> int:
 def run() -> None:
     """Runs the console script."""
     flags.mark_flags_as_required(["model", "out"])
-    quiet.run(main, flags_parser=lambda argv: flags.FLAGS(argv, known_only=True))
+    quiet.run(main, command_line.parse_known)
 
 
 if __name__ == "__main__":

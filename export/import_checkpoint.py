@@ -19,7 +19,7 @@ from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export.foreign import haiku, keras_applications, simclr
 from semppl.export.foreign.checkpoint import ForeignCheckpoint
 from semppl.layers.networks import OnlineNetwork
-from semppl.programs import run_flags
+from semppl.programs import run_flags, setting_flags
 from semppl.runs import files
 
 flags.adopt_module_key_flags(run_flags)
@@ -117,26 +117,14 @@ def _write(network: OnlineNetwork, step: int, folder: pathlib.Path) -> None:
 
 def _define_settings() -> None:
     """Defines flags for hyper-parameters; at run time, because pre-training defines flags of the same names."""
-    define: dict[type, Callable[..., Any]] = {
-        int: flags.DEFINE_integer,
-        float: flags.DEFINE_float,
-        str: flags.DEFINE_string,
-        tuple: flags.DEFINE_list,
-    }
     for field in dataclasses.fields(Hyperparameters):
         if field.name in SETTINGS:
-            define[type(field.default)](field.name, None, f"{field.metadata['help']} ({SETTINGS[field.name]})")
+            setting_flags.define_optional(field, SETTINGS[field.name])
 
 
 def _settings_from_flags() -> dict[str, Any]:
-    settings = {name: flags.FLAGS[name].value for name in SETTINGS if flags.FLAGS[name].value is not None}
-    for name, value in settings.items():
-        if isinstance(value, list):
-            try:
-                settings[name] = tuple(float(part) for part in value)
-            except ValueError:
-                raise ValueError(f"--{name} must be numbers with commas between. Received: {','.join(value)}") from None
-    return settings
+    settings = {name: setting_flags.value_of_flag(name) for name in SETTINGS}
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 @quiet.program
@@ -158,7 +146,7 @@ def run() -> None:
     """Runs the console script."""
     flags.mark_flag_as_required("source")
     _define_settings()
-    quiet.run(main, flags_parser=run_flags.parse)
+    quiet.run(main)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any
 from absl import flags
 
 from semppl import configs
-from semppl.programs.hyperparameter_flags import define_flags, values_of_flags
+from semppl.programs.setting_flags import define_flags, values_of_flags
 
 _FOLDER = pathlib.Path(configs.__file__).parent
 _SUFFIX = ".flags"
@@ -66,7 +66,7 @@ def read_preset(preset: str | os.PathLike[str], *records: type) -> dict[str, Any
         raise ValueError(f"preset must be one of {names}, or the path of a file of flags. Received: {preset}")
     flag_values = flags.FlagValues()
     for record in records:
-        define_flags(record, flag_values)
+        define_flags(record, flag_values=flag_values)
     try:
         flag_values(["", f"--flagfile={path}"])
         present = {name for name in flag_values if flag_values[name].present}

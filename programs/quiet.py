@@ -6,11 +6,11 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from absl import app, flags
 from absl import logging as absl_logging
 
+from semppl.programs import command_line
 from semppl.runs.files import error_text, write_problem
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # else TensorFlow greets with a dozen lines
@@ -67,12 +67,12 @@ def program(main: Callable[[list[str]], int]) -> Callable[[list[str]], int]:
     return quiet_main
 
 
-def run(main: Callable[[list[str]], int], **options: Any) -> None:
-    """Is `app.run(main)`, with the flags of main's module in `--help` for a console script too."""
+def run(main: Callable[[list[str]], int], parser: Callable[[list[str]], list[str]] = command_line.parse) -> None:
+    """Runs a program as `app.run` does, with one-line errors; `--help` of a console script lists the flags of main's module."""
     if main.__module__ != "__main__":
         for flag in flags.FLAGS.get_key_flags_for_module(main.__module__):
             flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
-    app.run(main, **options)
+    app.run(main, flags_parser=parser)
 
 
 def takes_arguments(main: Callable[[list[str]], int]) -> Callable[[list[str]], int]:

@@ -56,7 +56,11 @@ COLLECTIVES = "layers/collectives.py"
 # What several entry points define, once.
 SHARED_FLAGS = (
     "programs/quiet.py",
+    "programs/batch_size_flag.py",
+    "programs/command_line.py",
+    "programs/data_flags.py",
     "programs/run_flags.py",
+    "programs/setting_flags.py",
     "programs/hyperparameter_flags.py",
     "programs/model_flags.py",
     "programs/presets.py",
@@ -200,7 +204,7 @@ def flags_stop_at_entry_points(source: Source) -> Iterator[str]:
         if isinstance(node, ast.Attribute) and (node.attr.startswith("DEFINE_") or node.attr == "FLAGS"):
             yield f"{node.lineno}: only a module with a `main` defines or reads flags; found {node.attr}"
     for line, name in source.imports():
-        if name.startswith(("semppl.programs.run_flags", "semppl.programs.hyperparameter_flags")):
+        if "_flag" in name and name.startswith("semppl.programs."):
             yield f"{line}: only a module with a `main` reads flags; found {name}"
 
 

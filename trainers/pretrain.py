@@ -311,7 +311,7 @@ def _fail(message: str, code: int) -> int:
 
 def run() -> None:
     """Runs the console script."""
-    quiet.run(main, flags_parser=run_flags.parse)
+    quiet.run(main)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ def user_folder() -> pathlib.Path:
 def load(place: pathlib.Path, names: Sequence[str]) -> dict[str, np.ndarray] | None:
     """Returns what was kept; None where there is nothing, or nothing that can be read."""
     try:
-        with np.load(place, allow_pickle=False) as kept:
-            return {name: kept[name] for name in names}
+        with np.load(place, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in names}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 

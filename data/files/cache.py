@@ -149,9 +149,9 @@ def _fill(folder: pathlib.Path, files: PictureFiles) -> None:
         shutil.rmtree(left, ignore_errors=True)
     with folder_written_aside(folder) as aside, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         for first in range(0, len(positions), _PICTURES_A_FILE):
-            some = positions[first : first + _PICTURES_A_FILE]
+            chunk = positions[first : first + _PICTURES_A_FILE]
             with tf.io.TFRecordWriter(str(aside / f"{first // _PICTURES_A_FILE:06}.tfrecord")) as writer:
-                for example in pool.map(lambda position: _decoded_example(files, position), some):
+                for example in pool.map(lambda position: _decoded_example(files, position), chunk):
                     writer.write(example)
             if first and first % _REPORT_EVERY == 0:
                 print(f"{first} of {len(positions)}", file=sys.stderr, flush=True)

@@ -78,14 +78,14 @@ def list_folder(argument: str, *, flag: str = "data") -> Folder:
     if labels == BY_FOLDER:
         rows = tuple(Row(path, path.split("/")[0] if "/" in path else "") for path in paths)
         return Folder(root, paths, rows, (), 0, unreadable, others)
-    known = read_label_file(_label_file(root, labels, flag), root) if labels else {}
-    masks = {canonical(row.mask) for row in known.values() if row.mask} - {canonical(path) for path in known}
+    labelled = read_label_file(_label_file(root, labels, flag), root) if labels else {}
+    masks = {canonical(row.mask) for row in labelled.values() if row.mask} - {canonical(path) for path in labelled}
     pictures = tuple(path for path in paths if canonical(path) not in masks)
     paths, others = pictures, others + len(paths) - len(pictures)
     by_path = {canonical(path): path for path in paths}
-    rows = tuple(known.get(canonical(path), Row(path, "")) for path in paths)
-    missing = tuple(path for path in known if path not in by_path)
-    unnamed = sum(canonical(path) not in known for path in paths) if labels else 0
+    rows = tuple(labelled.get(canonical(path), Row(path, "")) for path in paths)
+    missing = tuple(path for path in labelled if path not in by_path)
+    unnamed = sum(canonical(path) not in labelled for path in paths) if labels else 0
     return Folder(root, paths, rows, missing, unnamed, unreadable, others)
 
 

@@ -83,9 +83,9 @@ def inspect_pictures(
     """
     place = place_of(pictures, decoding, cache_dir)
     names = [field.name for field in dataclasses.fields(Inspection)]
-    known = array_cache.load(place, names)
-    if known is not None:
-        return Inspection(**known)
+    cached = array_cache.load(place, names)
+    if cached is not None:
+        return Inspection(**cached)
     looks = _look_at_all(pictures, decoding, None if decoding.keep_truncated else sink)
     inspection = Inspection(**_columns(looks))
     if not array_cache.save(place, {name: getattr(inspection, name) for name in names}):
@@ -94,29 +94,29 @@ def inspect_pictures(
 
 
 def require_few_bad(pictures: PictureList, inspection: Inspection, limit: float, *, flag: str = "data") -> None:
-    """Tells on stderr of every file that is skipped, by reason.
+    """Prints every reason for which files are skipped to stderr.
 
     Args:
         pictures: Picture files to decode.
-        inspection: of it.
+        inspection: Result of their inspection.
         limit: share of the pictures that may be skipped, in 0..1; a folder that cannot be opened counts as one.
         flag: that names the folder.
 
     Raises:
         ValueError: if more are skipped, or nothing is left.
     """
-    told = summary(pictures, inspection)
-    for line in told:
+    findings = summary(pictures, inspection)
+    for line in findings:
         _say(f"{pictures.place}: {line}")
     if not inspection.usable.any():
         raise ValueError(
-            f"--{flag} must hold a picture that can be used. Received: {pictures.place}: {'; '.join(told)}"
+            f"--{flag} must hold a picture that can be used. Received: {pictures.place}: {'; '.join(findings)}"
         )
     lost, all_of_them = count_lost(pictures, inspection)
     if lost > limit * all_of_them:
         raise ValueError(
             f"--max_bad_fraction must be at least {lost / all_of_them:.2g} to go on without {lost} of the "
-            f"{all_of_them} pictures in {pictures.place} ({'; '.join(told)}). Received: {limit}"
+            f"{all_of_them} pictures in {pictures.place} ({'; '.join(findings)}). Received: {limit}"
         )
 
 

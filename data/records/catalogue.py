@@ -65,9 +65,9 @@ def read_catalogue(
         array_cache.user_folder() / f"{digest}.npz",
     ]
     for place in places:
-        known = _load(place, paths)
-        if known is not None:
-            return known
+        cached = _load(place, paths)
+        if cached is not None:
+            return cached
     records = index_records(paths)
     catalogue = Catalogue(records, *_read_columns(paths, len(records), label, name, unlabelled))
     if masked:

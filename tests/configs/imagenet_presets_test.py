@@ -94,7 +94,7 @@ class ImageNetPresetsTest(tf.test.TestCase, parameterized.TestCase):
             "method": "semppl",
             "data": "tfds:imagenet2012",
             "recipe": "imagenet",
-            "views": 6,
+            "num_views": 6,
             "large_views": 4,
             "large_size": 224,
             "small_size": 96,

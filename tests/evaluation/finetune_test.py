@@ -19,7 +19,7 @@ from semppl.evaluation import finetune as program
 from semppl.evaluation import protocols, transfer
 from semppl.evaluation.finetune import finetune
 from semppl.layers.networks import OnlineNetwork
-from semppl.programs import run_flags
+from semppl.programs import command_line, hyperparameter_flags  # noqa: F401  (defines --batch_size)
 from semppl.tests import testing, tiny  # noqa: F401  (testing marks the flags as parsed)
 
 
@@ -208,20 +208,20 @@ class FinetuneTest(tf.test.TestCase, parameterized.TestCase):
             finetune(self.workdir, "linear", target_data="tfds:other")
 
     def test_the_command_prints_one_line(self):
-        line = [f"--workdir={self.workdir}", "--protocol=linear", "--epoch_counts=1", "--images_per_batch=60"]
+        line = [f"--workdir={self.workdir}", "--protocol=linear", "--epoch_counts=1", "--batch_size=60"]
         code, printed = self.main(*line)
         self.assertEqual(code, 0)
         self.assertRegex(
             printed, r"^linear: 0\.\d{4} on 40 test images, from 120 labels \(learning_rate 0\.3, epochs 1\)\n$"
         )
-        for wrong in ("--learning_rates=fast", "--epoch_counts=-1", "--images_per_batch=1"):
+        for wrong in ("--learning_rates=fast", "--epoch_counts=-1", "--batch_size=1"):
             code, _ = self.main(*line, wrong)
             self.assertEqual(code, 2)
             self.assertRegex(self.errors.getvalue().splitlines()[-1], f"^error: {wrong.partition('=')[0]} must be ")
 
     def main(self, *arguments):
         with flagsaver.flagsaver(), contextlib.redirect_stdout(io.StringIO()) as printed:
-            run_flags.parse(["x", *arguments])
+            command_line.parse(["x", *arguments])
             return program.main(["x"]), printed.getvalue()
 
 

@@ -131,7 +131,7 @@ class EmbedTest(tf.test.TestCase):
 
     def test_killed_and_started_again_it_leaves_no_gap_and_no_duplicate(self):
         command = [sys.executable, "-m", "semppl.export.embed", f"--model={self.model}", f"--data=folder:{self.data}"]
-        command += [f"--out={self.out}", "--pictures_at_a_time=1", "--shard_size=3"]
+        command += [f"--out={self.out}", "--batch_size=1", "--shard_size=3"]
         root = str(pathlib.Path(semppl.__file__).parents[1])
         killed = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": root}, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 180

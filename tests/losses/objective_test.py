@@ -76,6 +76,10 @@ class ImageTermsTest(tf.test.TestCase, parameterized.TestCase):
                 divergences.append(numpy_method.kl(teacher, student))
             self.assertAllClose(values[b], np.mean(divergences), rtol=1e-10, atol=1e-12)
 
+    def test_without_semantic_positives_every_semantic_value_is_zero(self):
+        values = image_terms(make_case(positives=0)._replace(present=np.zeros(5, bool)))
+        self.assertAllEqual([values.contrastive_semantic, values.invariance_semantic], np.zeros([2, 5]))
+
     def test_rows_say_where_the_images_stand_in_the_global_batch(self):
         case = make_case()
         rows = [3, 1]

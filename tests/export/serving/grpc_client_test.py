@@ -11,6 +11,7 @@ from absl.testing import flagsaver
 
 from semppl.export import client
 from semppl.export.serving.retries import NoModelServer, Refused, Unavailable
+from semppl.programs import hyperparameter_flags  # noqa: F401  (defines --batch_size)
 from semppl.programs.extras import has_extra
 from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
 
@@ -59,7 +60,7 @@ class GrpcClientTest(tf.test.TestCase):
         picture = self.create_tempfile(content=bytes(2_000).decode()).full_path
         with contextlib.redirect_stderr(io.StringIO()) as told, flagsaver.flagsaver(server=address):
             self.assertEqual(client.main(["client", picture]), 2)
-        self.assertRegex(told.getvalue(), "^error: .*--pictures_per_request must suit the server. Received: .*\n$")
+        self.assertRegex(told.getvalue(), "^error: .*--batch_size must suit the server. Received: .*\n$")
 
     def test_what_is_no_model_server_is_told(self):
         broken = predict_pb2.PredictResponse()

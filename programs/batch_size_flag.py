@@ -1,0 +1,28 @@
+"""The flag --batch_size of the programs that do not train; in training it is a hyper-parameter."""
+
+import dataclasses
+
+from absl import flags
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchSize:
+    """The flag, which a program defines when it runs: two modules that define the same flag cannot be imported together.
+
+    Attributes:
+        default: Default value.
+        meaning: Help text.
+    """
+
+    default: int
+    meaning: str
+
+    def define(self, flag_values: flags.FlagValues = flags.FLAGS) -> None:
+        """Defines the flag."""
+        flags.DEFINE_integer("batch_size", self.default, self.meaning, lower_bound=1, flag_values=flag_values)
+
+    @property
+    def value(self) -> int:
+        """The value on the command line, or the default."""
+        value: int = flags.FLAGS["batch_size"].value  # type: ignore[assignment]
+        return value

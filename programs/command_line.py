@@ -1,0 +1,66 @@
+"""Parses the command line of every program: what is wrong with a flag is one line on stderr, and exit code 2."""
+
+import re
+import sys
+
+from absl import flags
+
+
+def parse(argv: list[str]) -> list[str]:
+    """Parses a command line; the `flags_parser` of `app.run`.
+
+    Args:
+        argv: Name of the program and its arguments.
+
+    Returns:
+        The name of the program and the arguments that are not flags.
+
+    Raises:
+        SystemExit: With code 2, after one line on stderr, if a flag is unknown or missing, or its value is not allowed.
+    """
+    return _parse(argv, known_only=False)
+
+
+def parse_known(argv: list[str]) -> list[str]:
+    """Parses the flags that are defined and leaves the others among the arguments, for a library that parses them."""
+    return _parse(argv, known_only=True)
+
+
+def _parse(argv: list[str], *, known_only: bool) -> list[str]:
+    try:
+        rest: list[str] = flags.FLAGS(argv, known_only=known_only)
+        return rest
+    except flags.Error as error:
+        print(f"error: {_explain(error)}", file=sys.stderr, flush=True)
+        sys.exit(2)
+
+
+def _explain(error: flags.Error) -> str:
+    """Words absl's error as the other errors: what must be, and what was received."""
+    message = " ".join(str(error).split())
+    if isinstance(error, flags.UnrecognizedFlagError):
+        hint = re.search(r"Did you mean: (.*?) ?\?", message)
+        meant = f"; did you mean {hint[1]}?" if hint else ""
+        return f"Every flag must be one that --helpfull lists. Received: --{error.flagname}{meant}"
+    if isinstance(error, flags.CantOpenFlagFileError):
+        return f"--flagfile must be a file that can be read. Received: {message.rpartition(': ')[2]}"
+    if missing := re.fullmatch(r"Missing value for flag --?(\w+)", message):
+        return f"--{missing[1]} must be followed by a value. Received: none"
+    if illegal := re.match(r"flag --(\w+)=(.*?): (.*)", message):
+        name, received, problem = illegal.groups()
+        return f"--{name} {_requirement(name, problem)}. Received: {'none' if received in ('', 'None') else received}"
+    return message
+
+
+def _requirement(name: str, problem: str) -> str:
+    """Says what a flag's value must be: as the flag's own validator says, or as the type of the flag requires."""
+    if problem.startswith("must "):
+        return problem
+    if problem.endswith("must have a value other than None."):
+        return "must be given"
+    flag = flags.FLAGS[name]
+    if flag.boolean:
+        return "must be true or false"
+    if values := getattr(flag.parser, "enum_values", ()):
+        return f"must be one of {', '.join(values)}"
+    return f"must be {flag.parser.syntactic_help or 'given'}"

@@ -1,0 +1,61 @@
+"""Settings as flags: a flag per field of a record, and its value once the command line is parsed."""
+
+import dataclasses
+from collections.abc import Callable, Container
+from typing import Any
+
+from absl import flags
+
+flags.disclaim_key_flags()  # --help lists a flag under the module that asks for it
+
+_DEFINE: dict[type, Callable[..., Any]] = {
+    bool: flags.DEFINE_boolean,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    str: flags.DEFINE_string,
+    tuple: flags.DEFINE_list,
+}
+
+
+def define_flags(record: type, *, unless: Container[str] = (), flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines one flag per field of a dataclass, listed by the field's group under --helpfull.
+
+    Args:
+        record: Dataclass.
+        unless: Names of fields that are left out.
+        flag_values: Flags to which the new ones are added.
+    """
+    for field in dataclasses.fields(record):
+        if field.name not in unless:
+            default = [str(value) for value in field.default] if isinstance(field.default, tuple) else field.default
+            meaning = "[{group}] {help}".format_map(field.metadata) if field.metadata else ""
+            _DEFINE[type(field.default)](field.name, default, meaning, flag_values=flag_values)
+
+
+def define_optional(field: dataclasses.Field, default: str) -> None:
+    """Defines the flag of a field without a default; `default` says in words what holds if the flag is not set."""
+    _DEFINE[type(field.default)](field.name, None, f"{field.metadata['help']} ({default})")
+
+
+def values_of_flags(record: type, flag_values: flags.FlagValues = flags.FLAGS) -> dict[str, Any]:
+    """Returns the values of the flags that `define_flags` defined, by name.
+
+    Raises:
+        ValueError: If a flag that lists numbers holds something else, in one line that names the flag.
+    """
+    return {field.name: value_of_flag(field.name, flag_values) for field in dataclasses.fields(record)}
+
+
+def value_of_flag(name: str, flag_values: flags.FlagValues = flags.FLAGS) -> Any:
+    """Returns the value of a flag, a list as a tuple of numbers; None if the flag has no default and is not set.
+
+    Raises:
+        ValueError: If a list holds something that is not a number, in one line that names the flag.
+    """
+    value = flag_values[name].value
+    if not isinstance(value, list):
+        return value
+    try:
+        return tuple(float(part) for part in value)
+    except ValueError:
+        raise ValueError(f"--{name} must be numbers with commas between. Received: {','.join(value)}") from None
