@@ -327,6 +327,16 @@ class ArchitectureTest(parameterized.TestCase):
         defined = [name for source in python_sources() for name in source.flags()]
         self.assertEqual(len(defined), len(set(defined)), sorted({name for name in defined if defined.count(name) > 1}))
 
+    def test_contributing_states_the_imports_that_are_enforced(self):
+        stated = {}
+        text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+        for rooms, allowed in re.findall(r"^\| (`.*) \| (.*) \|$", text, re.MULTILINE):
+            named = set(re.findall(r"`(.+?)`", allowed))
+            folders = set(FOLDERS) - named if allowed.startswith("everything") else named
+            stated |= {room.replace("/", "."): folders - {room.split("/")[0]} for room in re.findall(r"`(.+?)`", rooms)}
+        enforced = {room: allowed - {room.split(".")[0]} for room, allowed in MAY_IMPORT.items()}
+        self.assertEqual(stated, enforced)
+
     def test_links_give_every_folder_its_import_name(self):
         self.assertEmpty(list(link_problems(ROOT)))
 
