@@ -1,6 +1,6 @@
 r"""Estimates how a step scales over TPU v4 slices, from the compiler's counts for one chip; nothing is measured.
 
-    python -m semppl.benchmarks.scaling --flagfile=configs/imagenet_1_percent_resnet50.flags --workdir=unused \
+    python -m semppl.benchmarks.scaling --flagfile=configs/imagenet_1_percent_resnet50.flags \
       --images_a_chip=32 --tflop=… --gigabytes_accessed=…
 
 --tflop and --gigabytes_accessed come from tpu_compile's row for a step of --images_a_chip. `Chip` lists the assumptions.
@@ -19,9 +19,7 @@ from semppl.programs.hyperparameter_flags import hyperparameters_from_flags
 _IMAGES = flags.DEFINE_integer("images_a_chip", 32, "Images per chip in the compiled step.", lower_bound=1)
 _TFLOP = flags.DEFINE_float("tflop", None, "Floating-point operations of the compiled step, in 10¹².")
 _GIGABYTES = flags.DEFINE_float("gigabytes_accessed", None, "Memory traffic of the compiled step, in GB.")
-_PARAMETERS = flags.DEFINE_integer(
-    "parameters", 35_066_944, "Trainable parameters; default: ResNet-50 with its heads."
-)
+_PARAMETERS = flags.DEFINE_integer("parameters", 35_066_944, "Trainable parameters; default: ResNet-50 with its heads.")
 _NORM_LAYERS = flags.DEFINE_integer("norm_layers", 54, "Batch norms of encoder and projector.")
 
 CORES = (8, 16, 32, 64, 128, 256, 512)

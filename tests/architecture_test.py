@@ -5,13 +5,14 @@ and on small bad examples: a rule that nothing can break would be worth nothing.
 """
 
 import ast
+import collections
 import dataclasses
 import os
 import pathlib
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from absl.testing import absltest, parameterized
 
@@ -49,8 +50,10 @@ MAY_IMPORT = {  # a folder, or a room of one; never a single file
     "tests": set(FOLDERS),
     "semppl": set(FOLDERS) - {"benchmarks", "experiments", "tests"},  # the door: lazily, see the_door_imports_lazily
 }
+MAY_IMPORT_PROGRAMS = {"benchmarks", "experiments", "semppl", "tests"}
 DOOR = ("doctor", "evaluate", "export", "load", "pretrain")
 MAX_MODULES = 12
+MAX_LINES_OF_A_BODY = 50
 COLLECTIVES = "layers/collectives.py"
 # What several entry points define, once.
 SHARED_FLAGS = (
@@ -117,6 +120,21 @@ def imports_go_one_way(source: Source) -> Iterator[str]:
         target = name.removeprefix("semppl.").split(".")[0]
         if name.startswith("semppl.") and target in FOLDERS and target not in allowed:
             yield f"{line}: {source.module} must not import {name}; it may import {sorted(allowed)}"
+
+
+def programs_are_started_not_imported(source: Source) -> Iterator[str]:
+    """What two programs share, or a program and a room, belongs in a room."""
+    if source.folder in MAY_IMPORT_PROGRAMS:
+        return
+    for line, name in source.imports():
+        path = "/".join(name.removeprefix("semppl.").split(".")[:2]) + ".py"
+        if name.startswith("semppl.") and path != source.path and is_program(path):
+            yield f"{line}: {source.module} must not import the program {name}"
+
+
+def is_program(path: str) -> bool:
+    file = ROOT / path
+    return path.count("/") == 1 and file.is_file() and "\ndef main(" in file.read_text(encoding="utf-8")
 
 
 def the_door_imports_lazily(source: Source) -> Iterator[str]:
@@ -226,6 +244,27 @@ def files_are_named_after_their_idea(source: Source) -> Iterator[str]:
         yield "0: name a file after its one idea"
 
 
+def bodies_are_short(source: Source) -> Iterator[str]:
+    """The docstring is no part of a body; comments and blank lines are."""
+    if source.folder == "tests":
+        return
+    for node in source.nodes():
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        body = node.body[ast.get_docstring(node) is not None :]
+        lines = (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
+        if lines > MAX_LINES_OF_A_BODY:
+            yield f"{node.lineno}: the body of {node.name} has {lines} lines, more than {MAX_LINES_OF_A_BODY}"
+
+
+def crowded_folders(paths: Iterable[str]) -> Iterator[str]:
+    """Yields every folder with more modules than one look takes in; what would be more gets rooms."""
+    modules = (path.rpartition("/")[0] for path in paths if path.endswith(".py") and not path.endswith("__init__.py"))
+    for folder, count in sorted(collections.Counter(modules).items()):
+        if count > MAX_MODULES:
+            yield f"{folder}: {count} modules, more than {MAX_MODULES}"
+
+
 def no_machine_is_named(source: Source) -> Iterator[str]:
     for line, text in enumerate(source.text.splitlines(), start=1):
         for match in MACHINE.finditer(text.replace("--no-emit-", "")):
@@ -277,6 +316,7 @@ def text_files() -> Iterator[Source]:
 
 RULES_FOR_CODE: tuple[Callable[[Source], Iterator[str]], ...] = (
     imports_go_one_way,
+    programs_are_started_not_imported,
     the_door_imports_lazily,
     the_door_opens_outwards,
     imports_name_semppl,
@@ -287,6 +327,7 @@ RULES_FOR_CODE: tuple[Callable[[Source], Iterator[str]], ...] = (
     errors_are_raised_not_asserted,
     flags_of_tests_are_parsed,
     files_are_named_after_their_idea,
+    bodies_are_short,
 )
 
 
@@ -294,6 +335,9 @@ class ArchitectureTest(parameterized.TestCase):
     @parameterized.named_parameters((rule.__name__, rule) for rule in RULES_FOR_CODE)
     def test_every_source_keeps_the_rule(self, rule):
         self.assertEmpty([f"{source.path}:{problem}" for source in python_sources() for problem in rule(source)])
+
+    def test_no_folder_is_crowded(self):
+        self.assertEmpty(list(crowded_folders(source.path for source in python_sources())))
 
     def test_no_text_file_names_a_machine(self):
         self.assertEmpty(
@@ -310,6 +354,16 @@ class ArchitectureTest(parameterized.TestCase):
         defined = [name for source in python_sources() for name in source.flags()]
         self.assertEqual(len(defined), len(set(defined)), sorted({name for name in defined if defined.count(name) > 1}))
 
+    def test_contributing_states_the_imports_that_are_enforced(self):
+        stated = {}
+        text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+        for rooms, allowed in re.findall(r"^\| (`.*) \| (.*) \|$", text, re.MULTILINE):
+            named = set(re.findall(r"`(.+?)`", allowed))
+            folders = set(FOLDERS) - named if allowed.startswith("everything") else named
+            stated |= {room.replace("/", "."): folders - {room.split("/")[0]} for room in re.findall(r"`(.+?)`", rooms)}
+        enforced = {room: allowed - {room.split(".")[0]} for room, allowed in MAY_IMPORT.items()}
+        self.assertEqual(stated, enforced)
+
     def test_links_give_every_folder_its_import_name(self):
         self.assertEmpty(list(link_problems(ROOT)))
 
@@ -321,6 +375,11 @@ class ArchitectureTest(parameterized.TestCase):
 
 
 _HUSHED = "@quiet.program\ndef main(argv):\n    pass"
+
+
+def _function(lines: int) -> str:
+    """Writes a function with a docstring and a body of so many lines."""
+    return "\n    ".join(["def f():", '"""Does."""', *["x = 1"] * lines])
 
 
 class RulesCanBeBrokenTest(parameterized.TestCase):
@@ -341,6 +400,9 @@ class RulesCanBeBrokenTest(parameterized.TestCase):
         (imports_go_one_way, "export/model/a.py", "from semppl.data import views"),
         (imports_go_one_way, "export/memory.py", "from semppl.trainers import semppl"),
         (imports_go_one_way, "export/a.py", "from semppl.tests import testing"),
+        (programs_are_started_not_imported, "export/model/a.py", "from semppl.export import search"),
+        (programs_are_started_not_imported, "export/collections/a.py", "from semppl.export.index import build_index"),
+        (programs_are_started_not_imported, "export/search.py", "from semppl.export.index import build_index"),
         (imports_go_one_way, "semppl/__init__.py", "def f():\n    from semppl.experiments import quickstart"),
         (the_door_imports_lazily, "semppl/__init__.py", "import numpy as np"),
         (the_door_imports_lazily, "semppl/__init__.py", "from semppl.export import model"),
@@ -367,6 +429,8 @@ class RulesCanBeBrokenTest(parameterized.TestCase):
         (errors_are_raised_not_asserted, "benchmarks/a.py", "def f(x):\n    assert x"),
         (files_are_named_after_their_idea, "data/utils.py", ""),
         (files_are_named_after_their_idea, "data/deep/helper.py", ""),
+        (bodies_are_short, "export/a.py", _function(51)),
+        (bodies_are_short, "export/a.py", "class A:\n    async " + _function(51).replace("\n", "\n    ")),
         (no_machine_is_named, "docs/a.md", "cd " + "/".join(["", "home", "me", "semppl"])),
         (no_machine_is_named, "docs/a.md", "see " + "/".join(["", "work", "runs"])),
         (no_machine_is_named, "requirements.lock", "https://files.python" + "hosted.org/packages"),
@@ -383,6 +447,9 @@ class RulesCanBeBrokenTest(parameterized.TestCase):
         (imports_go_one_way, "export/collections/collection.py", "from semppl.data.files.folder import list_folder"),
         (imports_go_one_way, "layers/a.py", "import semppl\nimport tensorflow as tf\nfrom semppl.layers import queue"),
         (imports_go_one_way, "tests/export/a_test.py", "from semppl.trainers import semppl"),
+        (programs_are_started_not_imported, "export/search.py", "from semppl.export.collections import index_folder"),
+        (programs_are_started_not_imported, "export/model/a.py", "from semppl.export.memory import evidence"),
+        (programs_are_started_not_imported, "benchmarks/a.py", "from semppl.export.client import connect"),
         (imports_name_semppl, "layers/a.py", "from semppl.losses import info_nce\nimport dataclasses"),
         (addons_imports_say_what_replaces_them, "data/a.py", "# tf.image lacks shear\nimport tensorflow_addons as tfa"),
         (addons_imports_say_what_replaces_them, "data/a.py", "import tensorflow_addons as tfa  # or Keras 3's own"),
@@ -398,11 +465,18 @@ class RulesCanBeBrokenTest(parameterized.TestCase):
         (programs_are_quiet, "export/a.py", "from semppl.programs import quiet\nimport tensorflow\n" + _HUSHED),
         (programs_are_quiet, "export/a.py", "import tensorflow"),
         (errors_are_raised_not_asserted, "tests/a_test.py", "assert True"),
+        (bodies_are_short, "export/a.py", _function(50)),
+        (bodies_are_short, "tests/a_test.py", _function(51)),
         (no_machine_is_named, "docs/a.md", "--workdir=outputs/home/ or ~/work/ or https://example.com/work/"),
         (no_machine_is_named, "Makefile", "uv pip compile --no-emit-index-url --no-emit-find-links"),
     )
     def test_a_good_example_passes(self, rule, path, text):
         self.assertEmpty(list(rule(Source(path, text))))
+
+    def test_a_crowded_folder_is_found(self):
+        dozen = ["layers/__init__.py", "layers/deep/a.py", *(f"layers/{number}.py" for number in range(12))]
+        self.assertEmpty(list(crowded_folders(dozen)))
+        self.assertEqual(list(crowded_folders([*dozen, "layers/b.py"])), ["layers: 13 modules, more than 12"])
 
     def test_a_wrong_link_is_found(self):
         root = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))

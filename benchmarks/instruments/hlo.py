@@ -1,7 +1,7 @@
 """Lowers TensorFlow functions to HLO, examines them, and compiles them for TPUs without having one.
 
-The compiler for TPUs comes with jax, which needs another NumPy than TensorFlow 2.15: `semppl.benchmarks.aot_compiler` runs in a
-process and an environment of its own.
+The compiler for TPUs comes with jax, which needs another NumPy than TensorFlow 2.15:
+`semppl.benchmarks.instruments.aot_compiler` runs in a process and an environment of its own.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from unittest import mock
 import tensorflow as tf
 from tensorflow.compiler.xla.service import hlo_pb2
 
-from semppl.benchmarks import aot_compiler
+from semppl.benchmarks.instruments import aot_compiler
 from semppl.layers import collectives
 
 HOW_TO = (
