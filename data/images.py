@@ -99,5 +99,5 @@ class Source:
         """
         images: Images | None = getattr(self, split)
         if images is None:
-            raise ValueError(f"--{split} must give images to judge by: a source, or a share in (0, 1). Received: none")
+            raise ValueError(f"--{split} must give held-out images: a source, or a share in (0, 1). Received: none")
         return images

@@ -212,7 +212,7 @@ def _duplicates(report: Report, parts: dict[str, Images]) -> Report:
         if leaks:
             _warn(
                 report,
-                f"{leaks} {kind} duplicate(s) between training and the images to judge by: figures will flatter",
+                f"{leaks} {kind} duplicate(s) between training and held-out images: scores will be too high",
             )
         if len(pairs) > leaks:
             _warn(report, f"{len(pairs) - leaks} {kind} duplicate(s) within training or within a test set")
