@@ -14,7 +14,7 @@ NO_LABEL = -1
 
 @dataclasses.dataclass(frozen=True)
 class ImageSet:
-    """Images of one split; an image's id is its position.
+    """Images of one split, identified by position.
 
     Attributes:
         images: `[n, H, W, C]` uint8 or uint16, their whole range, or float32 in 0..1.

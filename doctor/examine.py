@@ -116,7 +116,7 @@ def _folders(hyperparameters: Hyperparameters) -> list[Report]:
                 continue
             try:
                 folder = list_folder(argument, flag=flag)
-            except ValueError:  # load_data says so too
+            except ValueError:  # load_data reports the same error
                 continue
             inspection = inspect_pictures(
                 folder, decoding_of(hyperparameters.reading), cache_dir=hyperparameters.cache_dir
