@@ -26,6 +26,7 @@ from semppl.data.files.inspection import count_lost, inspect_pictures, summary
 from semppl.data.images import NO_LABEL, Images, Source
 from semppl.data.sources import decoding_of
 from semppl.data.splits import RunData, load_data, split_specs
+from semppl.data.views.recipes import RECIPES
 from semppl.doctor.duplicates import Prints, exact_duplicates, near_duplicates
 from semppl.doctor.page import page
 from semppl.doctor.trial import TrialFailed, train_briefly
@@ -57,7 +58,13 @@ def examine(hyperparameters: Hyperparameters, *, trial_steps: int = 0) -> tuple[
     Returns:
         The report, ready for JSON, and the images, or None where they cannot be loaded. `problems` lists what stops a run, and
         what should be looked at.
+
+    Raises:
+        ValueError: if there is no recipe of that name.
     """
+    if hyperparameters.recipe not in RECIPES:
+        allowed = ", ".join(sorted(RECIPES))
+        raise ValueError(f"--recipe must be one of {allowed}. Received: {hyperparameters.recipe}")
     report: Report = {"data": hyperparameters.data, "problems": [], "folders": _folders(hyperparameters)}
     for folder in report["folders"]:
         for line in folder["findings"]:
@@ -116,7 +123,7 @@ def _folders(hyperparameters: Hyperparameters) -> list[Report]:
                 continue
             try:
                 folder = list_folder(argument, flag=flag)
-            except ValueError:  # load_data says so too
+            except ValueError:  # load_data reports the same error
                 continue
             inspection = inspect_pictures(
                 folder, decoding_of(hyperparameters.reading), cache_dir=hyperparameters.cache_dir
@@ -212,7 +219,7 @@ def _duplicates(report: Report, parts: dict[str, Images]) -> Report:
         if leaks:
             _warn(
                 report,
-                f"{leaks} {kind} duplicate(s) between training and the images to judge by: figures will flatter",
+                f"{leaks} {kind} duplicate(s) between training and held-out images: scores will be too high",
             )
         if len(pairs) > leaks:
             _warn(report, f"{len(pairs) - leaks} {kind} duplicate(s) within training or within a test set")
