@@ -57,7 +57,7 @@ class ScalingTest(absltest.TestCase):
     def test_the_counts_must_be_given(self):
         done = _run("--tflop=5")
         self.assertEqual((done.returncode, done.stdout), (2, ""))
-        self.assertRegex(done.stderr, "^error: --gigabytes_accessed must be a number. Received: None\n$")
+        self.assertRegex(done.stderr, "^error: --gigabytes_accessed must be given. Received: none\n$")
 
     def test_counts_of_nothing_leave_what_replicas_tell_each_other(self):
         done = _run("--tflop=0", "--gigabytes_accessed=0", "--batch_size=1024", "--labelled_batch_size=256")
