@@ -1,6 +1,6 @@
 """Measures latency from picture files to embeddings: the exported model, ONNX Runtime and OpenVINO on the same weights.
 
-    python -m semppl.benchmarks.serving_latency --workdir=unused
+    python -m semppl.benchmarks.serving_latency
 
 Needs the extra `runtimes`. ResNet-18 on 32×32 and ResNet-50 on 224×224, batches of 1 and 32, JPEG files. Ours is the signature
 `embed_bytes` of a SavedModel; for the others Pillow decodes, in as many threads as there are processors, and the runtime runs the

@@ -21,7 +21,7 @@ _FOLDER = pathlib.Path(configs.__file__).resolve().parent
 
 def _parse(preset, *arguments, replicas=1):
     with flagsaver.flagsaver():
-        flags.FLAGS(["tpu_compile", "--workdir=unused", f"--flagfile={_FOLDER / preset}", *arguments])
+        flags.FLAGS(["tpu_compile", f"--flagfile={_FOLDER / preset}", *arguments])
         return tpu_compile.resolved(hyperparameters_from_flags(), replicas)
 
 
@@ -48,7 +48,7 @@ class TpuCompileTest(tf.test.TestCase):
     def test_without_a_compiler_nothing_is_lowered(self):
         told = io.StringIO()
         with flagsaver.flagsaver(), mock.patch.object(tpu_compile, "step_program") as lowering:
-            flags.FLAGS(["tpu_compile", "--workdir=unused", f"--flagfile={_FOLDER / 'digits.flags'}"])
+            flags.FLAGS(["tpu_compile", f"--flagfile={_FOLDER / 'digits.flags'}"])
             with contextlib.redirect_stderr(told):
                 self.assertEqual(tpu_compile.main(["tpu_compile"]), 2)
         lowering.assert_not_called()
