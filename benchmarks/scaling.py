@@ -1,6 +1,6 @@
 r"""How a step would scale over TPU v4 slices: on paper, from what the compiler counted for one chip. Nothing is measured.
 
-    python -m semppl.benchmarks.scaling --flagfile=configs/imagenet_1_percent_resnet50.flags --workdir=unused \
+    python -m semppl.benchmarks.scaling --flagfile=configs/imagenet_1_percent_resnet50.flags \
       --images_a_chip=32 --tflop=… --gigabytes_accessed=…
 
 --tflop and --gigabytes_accessed are those of tpu_compile's row for a step of --images_a_chip.

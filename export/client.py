@@ -1,4 +1,4 @@
-"""Asks a served model what pictures show.
+"""Sends pictures to a served model, and prints its answers.
 
 python -m semppl.export.client --server=http://localhost:8501 --model_name=digits a.png b.png
 """
@@ -17,42 +17,50 @@ from semppl.programs import quiet  # before TensorFlow
 import numpy as np
 from absl import flags
 
-from semppl.export.serving.extra import MISSING, has_serving
 from semppl.export.serving.rest_client import RestClient
 from semppl.export.serving.retries import NoModelServer, Refused, Unavailable
 from semppl.programs import model_flags
 from semppl.programs.batch_size_flag import BatchSize
+from semppl.programs.extras import has_extra, needs_extra
 
 _SERVER = flags.DEFINE_string(
     "server", "http://localhost:8501", "http://HOST:PORT for REST, grpc://HOST:PORT for gRPC."
 )
-_SIGNATURE = flags.DEFINE_enum("signature", "serving_default", ["serving_default", "embed_bytes"], "What is asked.")
-BATCH_SIZE = BatchSize(32, "Pictures per request.")
-_SECONDS = flags.DEFINE_float("timeout_seconds", 10.0, "How long an attempt may take.", lower_bound=0.001)
-_ATTEMPTS = flags.DEFINE_integer("attempts", 4, "How often to ask a server that does not answer.", lower_bound=1)
+_SIGNATURE = flags.DEFINE_enum("signature", "serving_default", ["serving_default", "embed_bytes"], "Signature to run.")
+BATCH_SIZE = BatchSize(32, "Maximum number of pictures per request.")
+_SECONDS = flags.DEFINE_float("timeout_seconds", 10.0, "Time limit of an attempt, in seconds.", lower_bound=0.001)
+_ATTEMPTS = flags.DEFINE_integer(
+    "attempts", 4, "Maximum number of attempts while the server does not answer.", lower_bound=1
+)
 flags.declare_key_flag("model_name")
 
 
 class Client(Protocol):
-    """What asks a server."""
+    """A connection to a model server."""
 
     def predict(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Runs a signature."""
+        """Runs a signature on named inputs; returns its outputs by name."""
 
 
 def connect(server: str, model: str, *, seconds: float, attempts: int) -> Client:
-    """Makes the client that an address asks for.
+    """Creates the client for an address.
+
+    Args:
+        server: Address, http://HOST:PORT, https://HOST:PORT or grpc://HOST:PORT.
+        model: Name of the model.
+        seconds: Time limit of an attempt.
+        attempts: Maximum number of attempts.
 
     Raises:
-        ValueError: if it is no such address, or what it needs is not installed.
+        ValueError: if the address is not valid, or the packages for gRPC are not installed.
     """
     scheme, _, address = server.partition("://")
     if scheme not in ("http", "https", "grpc") or not _names_host(server):
         raise ValueError(f"--server must be http://HOST:PORT or grpc://HOST:PORT. Received: {server}")
     if scheme != "grpc":
         return RestClient(server, model, seconds=seconds, attempts=attempts)
-    if not has_serving():
-        raise ValueError(f"--server must be http://HOST:PORT here. Received: {server}; {MISSING}")
+    if not has_extra("serving"):
+        raise ValueError(f"--server must be http://HOST:PORT here. Received: {server}; gRPC {needs_extra('serving')}")
     from semppl.export.serving.grpc_client import GrpcClient
 
     return GrpcClient(address, model, seconds=seconds, attempts=attempts)
@@ -62,27 +70,33 @@ def _names_host(server: str) -> bool:
     try:
         parts = urllib.parse.urlsplit(server)
         return bool(parts.hostname) and parts.port != 0 and parts.path.isascii()
-    except ValueError:  # of a bracket that is not closed, or a port that is no number
+    except ValueError:  # an unclosed bracket, or a port that is not a number
         return False
 
 
 def ask(client: Client, paths: Sequence[pathlib.Path], *, signature: str, batch_size: int) -> Iterator[dict[str, Any]]:
-    """Yields what a model answers to each picture: the outputs of its row, and its path.
+    """Yields the answer to each picture: its path, and the outputs of the signature for it.
+
+    Args:
+        client: Connection to the server.
+        paths: Picture files.
+        signature: Name of a signature that takes files.
+        batch_size: Maximum number of pictures per request.
 
     Raises:
         ValueError: if a picture cannot be read.
         Refused: if the server refuses a request.
-        Unavailable: if it does not answer.
-        NoModelServer: if it answers something else.
+        Unavailable: if the server does not answer.
+        NoModelServer: if the answer is not that of a model server.
     """
     for first in range(0, len(paths), batch_size):
-        some = paths[first : first + batch_size]
-        pictures = np.array([_read(path) for path in some], object)
+        batch = paths[first : first + batch_size]
+        pictures = np.array([_read(path) for path in batch], object)
         outputs = client.predict(signature, {"bytes": pictures})
         for name, values in outputs.items():
-            if values.shape[:1] != (len(some),):
-                raise NoModelServer(f"{name} of shape {values.shape} for {len(some)} pictures")
-        for row, path in enumerate(some):
+            if values.shape[:1] != (len(batch),):
+                raise NoModelServer(f"{name} of shape {values.shape} for {len(batch)} pictures")
+        for row, path in enumerate(batch):
             yield {"path": str(path)} | {name: values[row].tolist() for name, values in outputs.items()}
 
 
@@ -125,7 +139,7 @@ def main(argv: list[str]) -> int:
 
 
 def run() -> None:
-    """Is the console script."""
+    """Runs the console script."""
     BATCH_SIZE.define()
     quiet.run(main)
 

@@ -1,4 +1,4 @@
-"""Converts an exported model to ONNX or TFLite, a file a signature, each compared with the model on real pictures.
+"""Converts the signatures of an exported model to ONNX or TFLite, and compares each with the model on real pictures.
 
 python -m semppl.export.convert --model=served/digits/1 --format=onnx --out=converted
 """
@@ -34,7 +34,7 @@ CONVERTIBLE = ("float32", "int8")
 TOLERANCE = 1e-4
 _PICTURES = 32
 
-_FORMAT = flags.DEFINE_enum("format", "onnx", FORMATS, "What to convert to.")
+_FORMAT = flags.DEFINE_enum("format", "onnx", FORMATS, "Format to convert to.")
 for _name in ("model", "out", "data"):
     flags.declare_key_flag(_name)  # --help shows it
 
@@ -46,22 +46,22 @@ def convert(
     *,
     reading: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Writes a file per signature that can be converted.
+    """Writes a file per convertible signature.
 
     Args:
-        model: folder of an exported model.
-        into: one of FORMATS.
-        out: folder to write, new; there is nothing in it unless every file gives the model's numbers.
-        reading: `data` whose pictures are compared, and other settings of a run that say how it is read; by default its own.
+        model: Folder of an exported model.
+        into: One of `FORMATS`.
+        out: Folder to write, which must not exist; written only if every file reproduces the model's outputs.
+        reading: `data` whose pictures are compared, and hyper-parameters that say how to read it; by default those of the run.
 
     Returns:
-        What is written as `conversion.json`: of each signature its file and largest difference, or why it is left out.
+        The content of `conversion.json`: the file and the largest difference of each signature, or why it is left out.
 
     Raises:
-        ValueError: if the extra `convert` is missing, a path is wrong, or a converted signature fails or gives other numbers.
+        ValueError: if the extra `convert` is missing, a path is wrong, or a converted signature fails or differs from the model.
     """
     if into == "onnx":
-        require_extra("convert", "tf2onnx", "onnx", "onnxruntime")
+        require_extra("convert")
     card, target = read_card(model), pathlib.Path(out)
     if target.exists():
         raise ValueError(f"--out must be a new folder. Received: {out}")
@@ -72,41 +72,47 @@ def convert(
             f"places. Received: {card['embedding']['dtype']}"
         )
     images = sample_images(settings)
-    loaded = tf.saved_model.load(str(model))
-    told: dict[str, Any] = {"format": into, "pictures_compared": len(images), "signatures": {}, "left_out": {}}
+    report: dict[str, Any] = {"format": into, "pictures_compared": len(images), "signatures": {}, "left_out": {}}
     with folder_written_aside(target) as aside:
         shutil.copytree(pathlib.Path(model) / "assets", aside, dirs_exist_ok=True)
-        embedded = [loaded.signatures["embed_images"](images=image)["embedding"].numpy() for image in images]
-        inputs = {
-            "images": [*images, _damaged(images[0])],
-            "embedding": [np.concatenate(embedded), _damaged(embedded[0])],
-        }
-        for name, function in sorted(loaded.signatures.items()):
-            (given,) = function.structured_input_signature[1]
-            try:
-                if given not in inputs:
-                    raise runtimes.NotConvertible(f"it decodes picture files, which {into} cannot")
-                content = runtimes.to_onnx(function) if into == "onnx" else runtimes.to_tflite(function, loaded)
-            except runtimes.NotConvertible as reason:
-                told["left_out"][name] = str(reason)
-                continue
-            told["signatures"][name] = _checked(name, function, content, inputs[given], into)
-            (aside / f"{name}.{into}").write_bytes(content)
-        (aside / DESCRIPTION).write_text(json.dumps(told, indent=2) + "\n")
-    return told
+        _convert_signatures(tf.saved_model.load(str(model)), into, images, aside, report)
+        (aside / DESCRIPTION).write_text(json.dumps(report, indent=2) + "\n")
+    return report
+
+
+def _convert_signatures(
+    loaded: Any, into: str, images: Sequence[np.ndarray], folder: pathlib.Path, report: dict[str, Any]
+) -> None:
+    """Writes a file per convertible signature, and adds its difference, or why it is left out, to the report."""
+    embedded = [loaded.signatures["embed_images"](images=image)["embedding"].numpy() for image in images]
+    inputs = {
+        "images": [*images, _damaged(images[0])],
+        "embedding": [np.concatenate(embedded), _damaged(embedded[0])],
+    }
+    for name, function in sorted(loaded.signatures.items()):
+        (argument,) = function.structured_input_signature[1]
+        try:
+            if argument not in inputs:
+                raise runtimes.NotConvertible(f"it decodes picture files, which {into} cannot")
+            content = runtimes.to_onnx(function) if into == "onnx" else runtimes.to_tflite(function, loaded)
+        except runtimes.NotConvertible as reason:
+            report["left_out"][name] = str(reason)
+            continue
+        report["signatures"][name] = _checked(name, function, content, inputs[argument], into)
+        (folder / f"{name}.{into}").write_bytes(content)
 
 
 def sample_images(settings: Hyperparameters) -> list[np.ndarray]:
-    """Returns pictures evenly over a collection, those that can be decoded: `[1, H, W, C]` float32 in 0..1, of their own sizes.
+    """Returns evenly spaced, decodable pictures of a data set, mirrored: `[1, H, W, C]` in 0..1, each of its own size.
 
-    They are mirrored: a picture that the model remembers, or was calibrated on, lies on a step where rounding decides.
+    They are mirrored because a remembered or calibrating picture lies exactly on a threshold, where rounding decides.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if no picture can be decoded.
     """
     collections = open_collections(settings)
-    ids = np.unique(np.linspace(0, sum(map(len, collections)) - 1, _PICTURES).astype(int)).tolist()
-    decodable = (decoded(picture, settings.channels) for picture in pictures_of(collections, ids))
+    positions = np.unique(np.linspace(0, sum(map(len, collections)) - 1, _PICTURES).astype(int)).tolist()
+    decodable = (decoded(picture, settings.channels) for picture in pictures_of(collections, positions))
     images = [np.ascontiguousarray(image[np.newaxis, :, ::-1]) for image in decodable if image is not None]
     if not images:
         raise ValueError(f"--data must name pictures to compare with. Received: {settings.data}, none of them readable")
@@ -114,58 +120,58 @@ def sample_images(settings: Hyperparameters) -> list[np.ndarray]:
 
 
 def _damaged(value: np.ndarray) -> np.ndarray:
-    """Repeats `[1, ...]` four times, in three of them with a number that is none."""
+    """Repeats `[1, …]` four times; three copies contain NaN or Inf."""
     rows = np.repeat(value, 4, axis=0)
     rows.reshape(4, -1)[1:, 0] = np.nan, np.inf, -np.inf
     return rows
 
 
 def _checked(name: str, function: Any, content: bytes, inputs: Sequence[np.ndarray], into: str) -> dict[str, Any]:
-    """Compares what a converted signature gives with the model's own.
+    """Compares a converted signature with the model's own; returns its part of the report.
 
     Raises:
-        ValueError: if they differ.
+        ValueError: if the outputs differ, or the converted signature cannot be run.
     """
     run = (runtimes.run_onnx if into == "onnx" else runtimes.run_tflite)(content)
-    (given,) = function.structured_input_signature[1]
+    (argument,) = function.structured_input_signature[1]
     difference = 0.0
     for value in inputs:
-        expected = {key: tensor.numpy() for key, tensor in function(**{given: tf.constant(value)}).items()}
+        expected = {key: tensor.numpy() for key, tensor in function(**{argument: tf.constant(value)}).items()}
         try:
             answer = run(value)
-        except Exception as error:  # whatever the runtime meets
+        except Exception as error:  # runtimes raise errors of any class
             raise ValueError(f"{name} must run in {into}. Received: {str(error).strip().splitlines()[0]}") from error
         difference = max(difference, runtimes.largest_difference(answer, expected))
     if difference > TOLERANCE:
         raise ValueError(
             f"{name} must give the model's numbers to {TOLERANCE} in {into}. Received: {difference:.3g} off"
         )
-    told: dict[str, Any] = {"file": f"{name}.{into}", "largest_difference": difference}
+    entry: dict[str, Any] = {"file": f"{name}.{into}", "largest_difference": difference}
     kernels = runtimes.tensorflow_kernels(content) if into == "tflite" else []
-    return told | ({"needs_tensorflow_kernels": kernels} if kernels else {})
+    return entry | ({"needs_tensorflow_kernels": kernels} if kernels else {})
 
 
 @quiet.program
 def main(argv: list[str]) -> int:
-    """Runs from flags; returns the exit code."""
+    """Converts the model that the flags name; returns the exit code."""
     del argv
-    told = convert(
+    report = convert(
         str(model_flags.MODEL.value),
         _FORMAT.value,
         str(model_flags.OUT.value),
         reading=data_from_flags() if flags.FLAGS["data"].present else None,
     )
-    for one in told["signatures"].values():
+    for one in report["signatures"].values():
         kernels = ", ".join(one.get("needs_tensorflow_kernels", []))
         needs = f"; needs TensorFlow's kernels (Flex) for {kernels}" if kernels else ""
         print(f"{model_flags.OUT.value}/{one['file']}: at most {one['largest_difference']:.1e} off{needs}")
-    for name, reason in told["left_out"].items():
+    for name, reason in report["left_out"].items():
         print(f"left out: {name}: {reason}")
     return 0
 
 
 def run() -> None:
-    """Is the console script."""
+    """Runs the console script."""
     flags.mark_flags_as_required(["model", "out"])
     quiet.run(main)
 

@@ -1,4 +1,4 @@
-"""Embeds many pictures with an exported model into Parquet files; killed at any moment, it goes on.
+"""Embeds many pictures with an exported model into Parquet files; an interrupted run can be resumed.
 
 python -m semppl.export.embed --model=served/digits/1 --data=folder:pictures --out=embeddings
 """
@@ -20,7 +20,7 @@ import tqdm
 from absl import flags
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.export.collections.collection import Collection, open_collections
+from semppl.export.collections.collection import Collection, Span, open_collections, plan_spans
 from semppl.export.collections.embeddings import MANIFEST, count_readable, describe, summary
 from semppl.export.collections.rows import Answerer, make_table
 from semppl.export.model.assets import read_card
@@ -36,31 +36,30 @@ _IDENTITY = {
     "model_card_sha256": "the model's card",
     "shard_size": "--shard_size",
 }
-"""By name in the manifest: what must be the same to go on."""
+"""Entries of the manifest that must be equal to resume, and their names in an error message."""
 
-BATCH_SIZE = BatchSize(64, "Pictures per batch.")
-_SHARD_SIZE = flags.DEFINE_integer("shard_size", 10_000, "Pictures in a file.", lower_bound=1)
+BATCH_SIZE = BatchSize(64, "Number of pictures per batch.")
+_SHARD_SIZE = flags.DEFINE_integer("shard_size", 10_000, "Maximum number of pictures per Parquet file.", lower_bound=1)
 for _name in ("model", "data", "out"):
     flags.declare_key_flag(_name)  # --help shows it
 
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """One file to write.
+    """A Parquet file to write.
 
     Attributes:
-        path: of it.
-        collection: that its pictures are of.
-        first: number, in the collection, of the first of them.
-        last: of the one after the last of them.
-        offset: id of the collection's first picture.
+        path: Path of the file.
+        collection: Collection of its pictures.
+        span: Positions of its pictures.
     """
 
     path: pathlib.Path
     collection: Collection
-    first: int
-    last: int
-    offset: int
+    span: Span
+
+    def __len__(self) -> int:
+        return self.span.end - self.span.first
 
 
 def embed(
@@ -72,24 +71,24 @@ def embed(
     shard_size: int = 10_000,
     say: Callable[[int, int], None] = lambda done, total: None,
 ) -> int:
-    """Writes `part-00000.parquet` and so on, each when it is whole, in the order of the data.
+    """Writes `part-00000.parquet` and so on, each file atomically, in the order of the data.
 
-    The columns are id (position), path (or name), truth (the class that the data tell, by name), and the outputs of the model's
-    `serving_default`, a row a picture; a file holds pictures of one source.
+    A row per picture has the columns id (position), path (or name), truth (name of the true class), and the outputs of the model's
+    `serving_default`. All pictures of a file are of one source.
 
     Args:
-        model: folder of an exported model.
-        reading: `data`, and other settings of a run that say how it is read; by default they are those of the model's run.
-        out: folder to write, new or of the same command.
-        batch_size: pictures at a time.
-        shard_size: pictures in a file.
-        say: is told how many pictures are done, and of how many: those of whole files at first, then after each batch.
+        model: Folder of an exported model.
+        reading: `data`, and hyper-parameters that say how to read it; the others are those of the model's run.
+        out: Folder to write; must be new, or written by an interrupted run of the same command.
+        batch_size: Number of pictures per batch.
+        shard_size: Maximum number of pictures per file.
+        say: Callback that receives the number of finished pictures and of all, at the start and after each batch.
 
     Returns:
-        How many pictures there are.
+        The number of pictures.
 
     Raises:
-        ValueError: if there is no model or no picture, or `out` was begun by another command.
+        ValueError: if there is no model or no picture, or `out` was written by another command.
     """
     card, target = read_card(model), pathlib.Path(out)
     settings = dataclasses.replace(Hyperparameters.from_dict(card["hyperparameters"]), **reading)
@@ -99,7 +98,7 @@ def embed(
     _compare_or_write(target, describe(model, card, settings, collections) | {"shard_size": shard_size})
     missing = [shard for shard in shards if not shard.path.exists()]
     total = sum(map(len, collections))
-    done = total - sum(shard.last - shard.first for shard in missing)
+    done = total - sum(map(len, missing))
     say(done, total)
     if not missing:
         return total
@@ -108,12 +107,12 @@ def embed(
     answer = Answerer(model)
     for shard in missing:
         tables = []
-        for numbers, pictures in _read_ahead(shard, batch_size):
-            ids = [shard.offset + number for number in numbers]
+        for positions, pictures in _read_ahead(shard, batch_size):
+            ids = [shard.span.offset + position for position in positions]
             paths, truths = shard.collection.paths, shard.collection.truths
-            named = [paths[number] for number in numbers], [truths[number] for number in numbers]
+            named = [paths[position] for position in positions], [truths[position] for position in positions]
             tables.append(make_table(ids, *named, answer(pictures)))
-            done += len(numbers)
+            done += len(positions)
             say(done, total)
         with file_written_aside(shard.path) as file:
             pq.write_table(pa.concat_tables(tables), file)
@@ -121,22 +120,18 @@ def embed(
 
 
 def plan_shards(collections: Sequence[Collection], target: pathlib.Path, shard_size: int) -> list[Shard]:
-    """Cuts collections into files."""
-    shards: list[Shard] = []
-    offset = 0
-    for collection in collections:
-        for first in range(0, len(collection), shard_size):
-            path = target / f"part-{len(shards):05d}.parquet"
-            shards.append(Shard(path, collection, first, min(first + shard_size, len(collection)), offset))
-        offset += len(collection)
-    return shards
+    """Distributes the pictures of collections over files."""
+    return [
+        Shard(target / f"part-{number:05d}.parquet", collections[span.collection], span)
+        for number, span in enumerate(plan_spans(collections, shard_size))
+    ]
 
 
 def _compare_or_write(target: pathlib.Path, manifest: dict[str, Any]) -> None:
     path = target / MANIFEST
     if path.exists():
         begun = json.loads(path.read_text())
-        differing = [told for name, told in _IDENTITY.items() if begun.get(name) != manifest[name]]
+        differing = [words for name, words in _IDENTITY.items() if begun.get(name) != manifest[name]]
         if differing:
             raise ValueError(
                 f"--out must be a new folder, or one that the same command began. Received: {target}, which differs in "
@@ -151,9 +146,9 @@ def _compare_or_write(target: pathlib.Path, manifest: dict[str, Any]) -> None:
 
 
 def _read_ahead(shard: Shard, batch_size: int) -> Iterator[tuple[range, list[bytes]]]:
-    """Yields numbers and their pictures, read a batch ahead of whoever asks."""
-    firsts = range(shard.first, shard.last, batch_size)
-    batches = [range(first, min(first + batch_size, shard.last)) for first in firsts]
+    """Yields batches of positions and their pictures, and reads the next batch in the background."""
+    span = shard.span
+    batches = [range(first, min(first + batch_size, span.end)) for first in range(span.first, span.end, batch_size)]
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         ahead = pool.submit(shard.collection.read, batches[0])
         for number, batch in enumerate(batches):
@@ -164,11 +159,11 @@ def _read_ahead(shard: Shard, batch_size: int) -> Iterator[tuple[range, list[byt
 
 
 def _progress() -> Callable[[int, int], None]:
-    """Tells on one line how far it is, how fast, and how long it will take."""
+    """Returns a callback that shows a progress bar with speed and remaining time."""
     bars: list[tqdm.tqdm] = []
 
     def say(done: int, total: int) -> None:
-        if not bars:  # what was done before is not its own speed
+        if not bars:  # `initial` keeps finished files out of the speed
             bars.append(tqdm.tqdm(total=total, initial=done, unit=" pictures", mininterval=0.5))
         bars[0].update(done - bars[0].n)
         if done == total:
@@ -179,7 +174,7 @@ def _progress() -> Callable[[int, int], None]:
 
 @quiet.program
 def main(argv: list[str]) -> int:
-    """Runs from flags; returns the exit code."""
+    """Embeds the pictures that the flags name; returns the exit code."""
     del argv
     count = embed(
         str(model_flags.MODEL.value),
@@ -195,7 +190,7 @@ def main(argv: list[str]) -> int:
 
 
 def run() -> None:
-    """Is the console script."""
+    """Runs the console script."""
     flags.mark_flags_as_required(["model", "out"])
     BATCH_SIZE.define()
     quiet.run(main)

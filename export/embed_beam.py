@@ -1,8 +1,8 @@
-"""Embeds many pictures as `semppl.export.embed` does, on many machines: an Apache Beam pipeline.
+"""Embeds many pictures on many machines, with Apache Beam; the rows are those of `semppl.export.embed`.
 
 python -m semppl.export.embed_beam --model=served/digits/1 --data=folder:pictures --out=embeddings --runner=DirectRunner
 
-Flags that are not ours go to Beam.
+Flags that are not defined here are passed to Beam.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from semppl.programs import quiet  # before TensorFlow
 from absl import flags
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.export.collections.collection import Collection, open_collections
+from semppl.export.collections.collection import Span, open_collections, plan_spans
 from semppl.export.collections.embeddings import MANIFEST, describe, summary
 from semppl.export.collections.rows import Answerer, make_table
 from semppl.export.model.assets import read_card
@@ -29,7 +29,7 @@ from semppl.programs.extras import require_extra
 _PICTURES_AT_A_TIME = 64
 _LOCAL = (None, "DirectRunner")
 
-_FILES = flags.DEFINE_integer("files", 0, "Parquet files to write; 0: as many as Beam finds good.", lower_bound=0)
+_FILES = flags.DEFINE_integer("files", 0, "Number of Parquet files; 0 lets Beam choose.", lower_bound=0)
 for _name in ("model", "data", "out"):
     flags.declare_key_flag(_name)  # --help shows it
 
@@ -43,80 +43,93 @@ def embed(
     files: int = 0,
     batch_size: int = _PICTURES_AT_A_TIME,
 ) -> tuple[int, int]:
-    """Writes the rows that `semppl.export.embed.embed` writes, in no order; the manifest last, when they are whole.
+    """Writes the rows of `semppl.export.embed.embed` in any order, and the manifest after the last of these.
 
     Args:
-        model: folder of an exported model, where every worker sees it.
-        reading: `data`, where every worker sees it, and other settings of a run that say how it is read.
-        out: folder to write, new, on any file system that Beam knows.
-        options: Beam's, such as `--runner=DataflowRunner`.
-        files: Parquet files to write; 0: as many as Beam finds good.
-        batch_size: pictures at a time.
+        model: Folder of an exported model, visible to every worker.
+        reading: `data`, visible to every worker, and hyper-parameters that say how to read it.
+        out: Folder to write, new, on any file system that Beam supports.
+        options: Options of Beam, such as `--runner=DataflowRunner`.
+        files: Number of Parquet files; 0 lets Beam choose.
+        batch_size: Number of pictures per batch.
 
     Returns:
-        How many pictures there are, and how many of them could not be read.
+        The number of pictures, and how many of these are unreadable.
 
     Raises:
-        ValueError: if the extra `beam` is missing, there is no model or no picture, or `out` is there already.
+        ValueError: if the extra `beam` is missing, there is no model or no picture, or `out` exists.
     """
-    require_extra("beam", "apache_beam")
-    import apache_beam as beam
+    require_extra("beam")
     from apache_beam.io.filesystems import FileSystems
-    from apache_beam.io.parquetio import WriteToParquetBatched
-    from apache_beam.metrics.metric import MetricsFilter
-    from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
-    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-
-    from semppl.export.collections.beam_transform import UNREADABLE, Embed, Span
 
     card = read_card(model)
     settings = dataclasses.replace(Hyperparameters.from_dict(card["hyperparameters"]), **reading)
     collections = open_collections(settings)
     manifest = describe(model, card, settings, collections)
+    _require_new(out)
+    unreadable = _run(model, manifest, plan_spans(collections, batch_size), out, options, files)
+    with FileSystems.create(FileSystems.join(out, MANIFEST)) as file:
+        file.write((json.dumps(manifest, indent=2) + "\n").encode())
+    return int(manifest["pictures"]), unreadable
+
+
+def _require_new(out: str) -> None:
+    """Checks that a folder has no manifest and no Parquet files."""
+    from apache_beam.io.filesystems import FileSystems
+
     if FileSystems.exists(FileSystems.join(out, MANIFEST)):
         raise ValueError(f"--out must be a new folder. Received: {out}")
     if any(match.metadata_list for match in FileSystems.match([FileSystems.join(out, "*part-*")])):
         raise ValueError(
             f"--out must be a new folder. Received: {out}, with parts of a run that did not end; remove it"
         )
-    schema = make_table([0], [""], [""], Answerer(model)([b""])).schema
-    beam_options = PipelineOptions(list(options))
-    known = beam_options.get_all_options()
-    unknown = sorted(set(beam_options.get_all_options(retain_unknown_options=True)) - set(known))
+
+
+def _parsed(options: Sequence[str]) -> Any:
+    """Parses options of Beam; refuses unknown ones."""
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    parsed = PipelineOptions(list(options))
+    unknown = sorted(set(parsed.get_all_options(retain_unknown_options=True)) - set(parsed.get_all_options()))
     if unknown:
         raise ValueError(f"Flags must be this program's or Beam's. Received: --{', --'.join(unknown)}")
-    # What DirectRunner runs here; by itself it would look for its successor, Prism, on the internet.
-    runner = FnApiRunner() if beam_options.view_as(StandardOptions).runner in _LOCAL else None
-    with beam.Pipeline(runner=runner, options=beam_options) as pipeline:
-        spans = pipeline | beam.Create([Span(*span) for span in plan_spans(collections, batch_size)])
-        tables = (
-            spans
-            | beam.Reshuffle()
-            | beam.ParDo(Embed(str(model), manifest["hyperparameters"], manifest["pictures_sha256"]))
-        )
-        tables | WriteToParquetBatched(
-            FileSystems.join(out, "part"), schema, file_name_suffix=".parquet", num_shards=files
-        )
-    with FileSystems.create(FileSystems.join(out, MANIFEST)) as file:
-        file.write((json.dumps(manifest, indent=2) + "\n").encode())
+    return parsed
+
+
+def _run(
+    model: str | pathlib.Path,
+    manifest: dict[str, Any],
+    spans: Sequence[Span],
+    out: str,
+    options: Sequence[str],
+    files: int,
+) -> int:
+    """Runs the pipeline; returns the number of unreadable pictures."""
+    import apache_beam as beam
+    from apache_beam.io.filesystems import FileSystems
+    from apache_beam.io.parquetio import WriteToParquetBatched
+    from apache_beam.metrics.metric import MetricsFilter
+    from apache_beam.options.pipeline_options import StandardOptions
+    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+    from semppl.export.collections.beam_transform import UNREADABLE, Embed
+
+    schema = make_table([0], [""], [""], Answerer(model)([b""])).schema
+    parsed = _parsed(options)
+    # The local runner of DirectRunner, which by itself would look for its successor, Prism, on the internet.
+    runner = FnApiRunner() if parsed.view_as(StandardOptions).runner in _LOCAL else None
+    embed_spans = Embed(str(model), manifest["hyperparameters"], manifest["pictures_sha256"])
+    write = WriteToParquetBatched(FileSystems.join(out, "part"), schema, file_name_suffix=".parquet", num_shards=files)
+    with beam.Pipeline(runner=runner, options=parsed) as pipeline:
+        pipeline | beam.Create(spans) | beam.Reshuffle() | beam.ParDo(embed_spans) | write
     counters = pipeline.result.metrics().query(MetricsFilter().with_name(UNREADABLE))["counters"]
-    return int(manifest["pictures"]), sum(counter.result for counter in counters)
-
-
-def plan_spans(collections: Sequence[Collection], batch_size: int) -> list[tuple[int, int, int, int]]:
-    """Cuts collections into the fields of spans."""
-    spans, offset = [], 0
-    for number, collection in enumerate(collections):
-        for first in range(0, len(collection), batch_size):
-            spans.append((number, first, min(first + batch_size, len(collection)), offset))
-        offset += len(collection)
-    return spans
+    return sum(counter.result for counter in counters)
 
 
 @quiet.takes_arguments
 @quiet.program
 def main(argv: list[str]) -> int:
-    """Runs from flags; returns the exit code."""
+    """Embeds the pictures that the flags name; returns the exit code."""
     count, unreadable = embed(
         str(model_flags.MODEL.value),
         data_from_flags(),
@@ -129,7 +142,7 @@ def main(argv: list[str]) -> int:
 
 
 def run() -> None:
-    """Is the console script."""
+    """Runs the console script."""
     flags.mark_flags_as_required(["model", "out"])
     quiet.run(main, command_line.parse_known)
 

@@ -1,16 +1,17 @@
-"""Turns a run into a SavedModel that plain TensorFlow, and TensorFlow Serving, load and run.
+"""Exports a run as a SavedModel for TensorFlow Serving, or for plain TensorFlow.
 
 python -m semppl.export.export_model --workdir=outputs/digits --export_dir=served/digits/1
 """
 
 import dataclasses
+import functools
 import importlib.metadata
 import json
 import pathlib
 import shlex
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from semppl.programs import quiet  # before TensorFlow
@@ -21,7 +22,8 @@ from absl import flags
 
 import semppl
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.export.memory.evidence import CALIBRATIONS, CalibrationSettings, Evidence, summary
+from semppl.export.memory.calibration import CALIBRATION_SETS, CalibrationSettings
+from semppl.export.memory.evidence import Evidence, summary
 from semppl.export.memory.run_images import RunImages, centre_crop_of
 from semppl.export.model.assets import EVIDENCE, write_assets
 from semppl.export.model.embedder import Embedder
@@ -29,51 +31,59 @@ from semppl.export.model.inference_network import DTYPES
 from semppl.export.model.servable import AnsweringServable, Servable
 from semppl.export.model.versions import new_version
 from semppl.export.model.warmup import write_warmup
-from semppl.export.serving.extra import MISSING, has_serving
-from semppl.layers.networks import OnlineNetwork
 from semppl.programs import run_flags
+from semppl.programs.extras import has_extra, needs_extra
 from semppl.runs import checkpoints
 
 flags.adopt_module_key_flags(run_flags)
 
 _EXPORT_DIR = flags.DEFINE_string(
-    "export_dir", None, "Folder to write; its last part is the version, a number: …/digits/1."
+    "export_dir", None, "Folder to write; its name must be the version number, as in …/digits/1."
 )
-_EMBEDDING = flags.DEFINE_string("embedding", "projections", "What is served: projections, or features.")
-_EMBEDDING_DIMS = flags.DEFINE_integer("embedding_dims", 0, "How many numbers of it, from the first on; 0: all.")
+_EMBEDDING = flags.DEFINE_string(
+    "embedding", "projections", "What the model embeds pictures as: projections or features."
+)
+_EMBEDDING_DIMS = flags.DEFINE_integer(
+    "embedding_dims", 0, "Number of leading dimensions of the embedding to use; 0: all."
+)
 _DTYPE = flags.DEFINE_enum(
     "dtype",
     "float32",
     DTYPES,
-    "Of the encoder: bfloat16 or float16, kernels and arithmetic in 16 bits; int8, kernels in 8 bits, arithmetic in float32.",
+    "Type of the encoder: bfloat16 or float16 for kernels and arithmetic in 16 bits; int8 for kernels in 8 bits and arithmetic in "
+    "float32.",
 )
 _MEMORY = flags.DEFINE_boolean(
     "memory",
     None,
-    "Whether the model remembers the labelled images, and answers from them; by default, if the run has a queue of labels, as "
-    "SemPPL has and the labels alone have not.",
+    "Whether the model remembers the labelled images and classifies with them; by default, if the run has a queue of labels: "
+    "SemPPL has one, the supervised baseline has none.",
 )
 _NUM_NEIGHBOURS = flags.DEFINE_integer(
-    "num_neighbours", 10, "Remembered images that the signature `neighbours` returns."
+    "num_neighbours", 10, "Number of remembered images that the signature `neighbours` returns."
 )
 _CALIBRATE_ON = flags.DEFINE_enum(
     "calibrate_on",
     "held_out",
-    CALIBRATIONS,
-    "What tells how far to trust an answer: held_out (half of the held-out images; the other half checks), memory (the labelled "
-    "images, each judged by the others), or nothing (and never abstain).",
+    CALIBRATION_SETS,
+    "Images on which answers are calibrated: held_out (half of the held-out images; the other half is measured), memory (the "
+    "labelled images, each by the votes of the others), or nothing (the model never abstains).",
 )
-_TARGET_RISK = flags.DEFINE_float("target_risk", None, "Share of wrong answers among those given (by default 0.05).")
-_TARGET_COVERAGE = flags.DEFINE_float("target_coverage", None, "Share of pictures that get an answer, in place of it.")
-_SET_COVERAGE = flags.DEFINE_float("set_coverage", 0.9, "Share of prediction sets that hold the true class.")
+_TARGET_RISK = flags.DEFINE_float(
+    "target_risk", None, f"Share of wrong answers among the answers (by default {CalibrationSettings.target_risk})."
+)
+_TARGET_COVERAGE = flags.DEFINE_float(
+    "target_coverage", None, "Share of pictures that are answered; set at most one of this and --target_risk."
+)
+_SET_COVERAGE = flags.DEFINE_float("set_coverage", 0.9, "Share of prediction sets that contain the true class.")
 
 _FINE_TUNABLE = flags.DEFINE_boolean(
     "fine_tunable",
     True,
-    "Whether the weights are kept a second time, as variables that a hub.KerasLayer trains; with --dtype=float32 only.",
+    "Whether the weights are saved a second time, as variables that a hub.KerasLayer can train; only with --dtype=float32.",
 )
 DATA_LICENCE = "see the data set"
-_DATA_LICENCE = flags.DEFINE_string("data_licence", DATA_LICENCE, "Of the pictures, for the model card.")
+_DATA_LICENCE = flags.DEFINE_string("data_licence", DATA_LICENCE, "Licence of the pictures, for the model card.")
 _SETTINGS = (
     _EMBEDDING,
     _EMBEDDING_DIMS,
@@ -98,7 +108,7 @@ def export(
     dtype: str = "float32",
     memory: bool | None = None,
     num_neighbours: int = 10,
-    trust: CalibrationSettings | None = None,
+    calibration_settings: CalibrationSettings | None = None,
     fine_tunable: bool = True,
     data_licence: str = DATA_LICENCE,
     command: str = "",
@@ -106,85 +116,81 @@ def export(
     """Writes the latest checkpoint of a run as a SavedModel.
 
     Args:
-        workdir: of the run.
-        export_dir: folder to write; appears when it is whole.
-        embedding: projections or features.
-        embedding_dims: how many numbers of it are kept; 0 keeps all.
-        dtype: of the encoder.
-        memory: whether the labelled images are remembered; None means, if the run has a queue of labels.
-        num_neighbours: remembered images that the signature `neighbours` returns.
-        trust: how answers are to be trusted.
-        fine_tunable: whether the weights are kept a second time, as variables that a `hub.KerasLayer` trains; of float32 only.
-        data_licence: of the pictures, for the model card.
-        command: for the model card.
+        workdir: Folder of the run.
+        export_dir: Folder to write, which must not exist; its name is the version number.
+        embedding: "projections" or "features".
+        embedding_dims: Number of leading dimensions of the embedding to use; 0 for all.
+        dtype: Type of the encoder, one of `DTYPES`.
+        memory: Whether the model remembers the labelled images; by default, if the run has a queue of labels.
+        num_neighbours: Number of remembered images that the signature `neighbours` returns.
+        calibration_settings: Settings of the memory's calibration; by default those of `CalibrationSettings`.
+        fine_tunable: Whether the weights are saved a second time as variables that a `hub.KerasLayer` trains; float32 only.
+        data_licence: Licence of the pictures, for the model card.
+        command: Command line, for the model card.
 
     Returns:
         The model card.
 
     Raises:
-        ValueError: if there is no run, or the folder is there already, or is no version number, or a setting is not allowed, or
-            the labelled images are not where the run found them.
+        ValueError: if the run, a setting or the folder is not allowed, or the run's data set cannot be read.
     """
-    with new_version(export_dir, flag="--export_dir") as folder, tempfile.TemporaryDirectory() as scratch:
+    with new_version(export_dir, flag="--export_dir") as folder:
         hyperparameters, network, step = checkpoints.load_online(workdir)
-
-        def embedder_of(
-            network: OnlineNetwork, dtype: str, *, dims: int = embedding_dims, fold: bool = True
-        ) -> Embedder:
-            return Embedder(
-                network,
-                hyperparameters,
-                embedding=embedding,
-                centre_crop=centre_crop_of(hyperparameters),
-                dims=dims,
-                dtype=dtype,
-                fold=fold,
-            )
-
-        embedder = embedder_of(network, dtype)
+        embedder_of = functools.partial(
+            Embedder, network, hyperparameters, embedding=embedding, centre_crop=centre_crop_of(hyperparameters)
+        )
+        embedder = embedder_of(dims=embedding_dims, dtype=dtype)
         card = _describe(workdir, hyperparameters, step, data_licence) | {
             "command": command,
             "embedding": {"kind": embedding, "width": embedder.width, "dtype": dtype},
         }
         evidence: Evidence | None = None
+        servable_of: Callable[..., Servable] = functools.partial(Servable, embedder)
         if checkpoints.has_labelled_queue(workdir) if memory is None else memory:
             images = RunImages(hyperparameters, embedder.prepare, embedder.fingerprints)
-            evidence = images.evidence(embedder.embed, trust or CalibrationSettings())
-            remembered, card["memory"] = evidence.build()
-            strangeness, card["ood"] = images.strangeness(embedder.features)
-            if dtype != "float32":
-                exact = embedder_of(checkpoints.load_online(workdir)[1], "float32")
-                card["embedding"]["against_float32"] = evidence.compare(images.evidence(exact.embed, evidence.trust))
-            if embedding_dims:
-                whole = images.evidence(
-                    embedder_of(checkpoints.load_online(workdir)[1], dtype, dims=0).embed, evidence.trust
-                )
-                card["embedding"]["against_all_dims"] = evidence.loss_of_accuracy(whole, "accuracy_with_all_dims")
-        assets = write_assets(pathlib.Path(scratch), card, evidence)
-        trained = None
-        if fine_tunable and dtype == "float32":
-            trained = embedder_of(checkpoints.load_online(workdir)[1], dtype, fold=False)
-        if evidence is None:
-            servable = Servable(embedder, assets, trained=trained)
-        else:
-            servable = AnsweringServable(
-                embedder, remembered, strangeness, num_neighbours=num_neighbours, assets=assets, trained=trained
-            )
-        signatures = servable.signatures()
-        tf.saved_model.save(servable, str(folder), signatures=signatures)
-        (folder / EVIDENCE).parent.mkdir()
+            evidence = images.evidence(embedder.embed, calibration_settings or CalibrationSettings())
+            labelled, card["memory"] = evidence.build()
+            score, card["ood"] = images.ood_score(embedder.features)
+            card["embedding"] |= _costs(evidence, images, embedder_of, dims=embedding_dims, dtype=dtype)
+            servable_of = functools.partial(AnsweringServable, embedder, labelled, score, num_neighbours=num_neighbours)
+        trained = embedder_of(dims=embedding_dims, fold=False) if fine_tunable and dtype == "float32" else None
+        with tempfile.TemporaryDirectory() as scratch:
+            assets = write_assets(pathlib.Path(scratch), card, evidence)
+            signatures = _save(servable_of(assets=assets, trained=trained), folder)
         if evidence is not None:
             evidence.save(folder / EVIDENCE)
-        if has_serving():
+        if has_extra("serving"):
             name = pathlib.Path(export_dir).absolute().parent.name
-            write_warmup(folder, name=name, signatures=list(signatures), embedder=embedder)
+            write_warmup(folder, name=name, signatures=signatures, embedder=embedder)
     return card
+
+
+def _costs(
+    evidence: Evidence, images: RunImages, embedder_of: Callable[..., Embedder], *, dims: int, dtype: str
+) -> dict[str, dict[str, float]]:
+    """Measures the cost of fewer bits and of fewer dimensions, where the embedding has fewer."""
+    costs = {}
+    if dtype != "float32":
+        exact = images.evidence(embedder_of(dims=dims).embed, evidence.settings)
+        costs["against_float32"] = evidence.compare(exact)
+    if dims:
+        whole = images.evidence(embedder_of(dtype=dtype).embed, evidence.settings)
+        costs["against_all_dims"] = evidence.loss_of_accuracy(whole, "accuracy_with_all_dims")
+    return costs
+
+
+def _save(servable: Servable, folder: pathlib.Path) -> list[str]:
+    """Saves a model; returns the names of its signatures."""
+    signatures = servable.signatures()
+    tf.saved_model.save(servable, str(folder), signatures=signatures)
+    (folder / EVIDENCE).parent.mkdir()
+    return list(signatures)
 
 
 def _describe(
     workdir: str | pathlib.Path, hyperparameters: Hyperparameters, step: int, data_licence: str
 ) -> dict[str, Any]:
-    """Says where a model comes from."""
+    """Returns the part of the model card that describes the run."""
     metrics, data = (pathlib.Path(workdir) / name for name in ("metrics.json", "data.json"))
     packages = ("tensorflow", "keras", "numpy")
     return {
@@ -222,7 +228,7 @@ def export_with(
     rest = {name: value for name, value in settings.items() if name not in _CALIBRATION}
     if calibration.get("target_coverage") is not None:
         calibration = {"target_risk": 0.0} | calibration
-    return export(workdir, export_dir, **rest, trust=CalibrationSettings(**calibration), command=command)
+    return export(workdir, export_dir, **rest, calibration_settings=CalibrationSettings(**calibration), command=command)
 
 
 _CALIBRATION = ("calibrate_on", "target_risk", "target_coverage", "set_coverage")
@@ -251,12 +257,12 @@ def _require_effect(workdir: str | pathlib.Path, settings: Mapping[str, Any]) ->
 
 @quiet.program
 def main(argv: list[str]) -> int:
-    """Runs from flags; returns the exit code."""
+    """Exports the run that the flags name; returns the exit code."""
     del argv
     settings = {flag.name: flag.value for flag in _SETTINGS if not flags.FLAGS[flag.name].using_default_value}
     command = shlex.join(["python", "-m", "semppl.export.export_model", *sys.argv[1:]])
     card = export_with(run_flags.WORKDIR.value, str(_EXPORT_DIR.value), settings, command=command)
-    told = "serving_default = embed_bytes, embed_images"
+    signatures = "serving_default = embed_bytes, embed_images"
     if "memory" in card:
         print(summary(card["memory"]))
         if loss := card["embedding"].get("against_float32"):
@@ -264,16 +270,16 @@ def main(argv: list[str]) -> int:
             print(f"{_DTYPE.value} loses {lost:+.4f} of the accuracy in float32, {of:.4f}")
         if loss := card["embedding"].get("against_all_dims"):
             lost, of = loss["loss_of_accuracy"], loss["accuracy_with_all_dims"]
-            print(f"{_EMBEDDING_DIMS.value} numbers lose {lost:+.4f} of the accuracy with all, {of:.4f}")
-        told = "serving_default, embed_bytes, embed_images, classify_embeddings, neighbours, ood"
-    print(f"exported to {_EXPORT_DIR.value}; signatures: {told}")
-    if not has_serving():
-        print(f"without warm-up requests: {MISSING}")
+            print(f"{_EMBEDDING_DIMS.value} dimensions lose {lost:+.4f} of the accuracy with all, {of:.4f}")
+        signatures = "serving_default, embed_bytes, embed_images, classify_embeddings, neighbours, ood"
+    print(f"exported to {_EXPORT_DIR.value}; signatures: {signatures}")
+    if not has_extra("serving"):
+        print(f"without warm-up requests: writing these {needs_extra('serving')}")
     return 0
 
 
 def run() -> None:
-    """Is the console script."""
+    """Runs the console script."""
     flags.mark_flag_as_required("export_dir")
     quiet.run(main)
 

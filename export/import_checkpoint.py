@@ -1,4 +1,4 @@
-"""Turns a checkpoint of another project into a run that evaluation and export take for one of ours, and another can start from.
+"""Imports a checkpoint of another project as a run, for evaluation, export, or as the start of another run.
 
 python -m semppl.export.import_checkpoint --source=resnet_50_1x_1_pct.pkl --workdir=outputs/official
 """
@@ -31,7 +31,7 @@ _SOURCE = flags.DEFINE_string(
     "or weights of a Keras Applications ResNet (.h5, .keras).",
 )
 _DEFAULTS: dict[str, Any] = {"data": "tfds:imagenet2012", "recipe": "imagenet", "large_size": 224}
-_COLOURS = 3  # all of them were trained on colour pictures
+_COLOURS = 3  # every supported checkpoint was trained on RGB
 _LABELS = ("labels_per_class", "label_fraction", "label_list")
 SETTINGS = {
     "data": "by default tfds:imagenet2012",
@@ -43,25 +43,24 @@ SETTINGS = {
     "pixel_mean": "by default what the checkpoint was trained with",
     "pixel_stddev": "by default what the checkpoint was trained with",
 }
-"""The hyper-parameters that are flags here, and their defaults in words."""
+"""Hyper-parameters that are flags of this program, and their defaults in words."""
 
 
 def import_checkpoint(source: str | pathlib.Path, workdir: str | pathlib.Path, **settings: Any) -> ForeignCheckpoint:
-    """Writes a run folder with the network of another project's checkpoint.
+    """Writes the network of another project's checkpoint as a run, atomically.
 
-    It is written aside and renamed, so that a folder is whole or not there. What the checkpoint lacks, a projector or a
-    predictor, starts as in a new run with seed 0.
+    A projector or predictor that the checkpoint lacks is initialised as in a new run with seed 0.
 
     Args:
-        source: path of the checkpoint.
-        workdir: folder to write; new or empty.
-        **settings: hyper-parameters of the run, in place of the defaults and of what the checkpoint says.
+        source: Path of the checkpoint.
+        workdir: Folder to write; must be absent or empty.
+        **settings: Hyper-parameters of the run; override the defaults and those that the checkpoint determines.
 
     Returns:
-        What was read.
+        The checkpoint.
 
     Raises:
-        ValueError: if the source cannot be imported, or the folder is not empty; one line that says what to do.
+        ValueError: if the source cannot be imported, or the folder is not empty.
         OSError: if the folder cannot be written.
     """
     target = pathlib.Path(workdir)
@@ -71,8 +70,10 @@ def import_checkpoint(source: str | pathlib.Path, workdir: str | pathlib.Path, *
     labels = {} if any(settings.get(name) for name in _LABELS) else {"label_fraction": 1.0}
     hyperparameters = Hyperparameters(**_DEFAULTS | labels | checkpoint.settings | settings)
     if hyperparameters.channels != _COLOURS:
-        given = hyperparameters.pixel_mean
-        raise ValueError(f"--pixel_mean must have a value per channel of the checkpoint, {_COLOURS}. Received: {given}")
+        received = hyperparameters.pixel_mean
+        raise ValueError(
+            f"--pixel_mean must have a value per channel of the checkpoint, {_COLOURS}. Received: {received}"
+        )
     network = _build(hyperparameters)
     checkpoint.fill(network)
     with files.folder_written_aside(target) as aside:
@@ -82,10 +83,10 @@ def import_checkpoint(source: str | pathlib.Path, workdir: str | pathlib.Path, *
 
 
 def read(source: str | pathlib.Path) -> ForeignCheckpoint:
-    """Reads a checkpoint of any form that we know, told by its content.
+    """Reads a checkpoint of any supported format, which is recognised by the content of the file.
 
     Raises:
-        ValueError: if there is no file, or none that we can read.
+        ValueError: if the file does not exist or cannot be read.
     """
     path = pathlib.Path(source)
     reader: Callable[[pathlib.Path], ForeignCheckpoint] = haiku.read
@@ -108,14 +109,14 @@ def _build(hyperparameters: Hyperparameters) -> OnlineNetwork:
 
 
 def _write(network: OnlineNetwork, step: int, folder: pathlib.Path) -> None:
-    """Saves the network where `checkpoints.load_online` looks for it."""
+    """Saves the network in the layout that `checkpoints.load_online` reads."""
     checkpoint = tf.train.Checkpoint(model=tf.train.Checkpoint(online=network))
     manager = tf.train.CheckpointManager(checkpoint, str(folder / "checkpoints"), max_to_keep=1, checkpoint_name="step")
     manager.save(checkpoint_number=step)
 
 
 def _define_settings() -> None:
-    """Defines flags for hyper-parameters: when run, not when imported, for pre-training has flags of the same names."""
+    """Defines flags for hyper-parameters; at run time, because pre-training defines flags of the same names."""
     for field in dataclasses.fields(Hyperparameters):
         if field.name in SETTINGS:
             setting_flags.define_optional(field, SETTINGS[field.name])
@@ -128,7 +129,7 @@ def _settings_from_flags() -> dict[str, Any]:
 
 @quiet.program
 def main(argv: list[str]) -> int:
-    """Runs from flags; returns the exit code."""
+    """Imports the checkpoint that the flags name; returns the exit code."""
     del argv
     try:
         checkpoint = import_checkpoint(str(_SOURCE.value), run_flags.WORKDIR.value, **_settings_from_flags())
@@ -142,7 +143,7 @@ def main(argv: list[str]) -> int:
 
 
 def run() -> None:
-    """Is the console script."""
+    """Runs the console script."""
     flags.mark_flag_as_required("source")
     _define_settings()
     quiet.run(main)

@@ -1,10 +1,9 @@
-"""Indexes embedded pictures for `semppl.export.search`, and for TensorBoard's projector.
+"""Builds an index of embedded pictures for `semppl.export.search` and TensorBoard's projector.
 
 python -m semppl.export.index --embeddings=embeddings --out=index
 tensorboard --logdir index
 """
 
-import json
 import pathlib
 import sys
 from typing import Any
@@ -14,27 +13,31 @@ from semppl.programs import quiet  # before TensorFlow
 # isort: split
 
 import numpy as np
-import pyarrow.parquet as pq
 from absl import flags
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export.collections import faiss_index
 from semppl.export.collections.collection import open_collections, pictures_of
 from semppl.export.collections.embeddings import Embeddings, read_embeddings
+from semppl.export.collections.index_folder import write_index
 from semppl.export.collections.projector import side_of_thumbnails, write_projector
 from semppl.export.collections.thumbnails import thumbnail
 from semppl.programs import model_flags
 from semppl.programs.extras import require_extra
 from semppl.runs.files import folder_written_aside
 
-FAISS, ROWS, DESCRIPTION = "index.faiss", "rows.parquet", "index.json"
-"""Files of an index: FAISS's, the pictures in its order, and what it is."""
-
 _EMBEDDINGS = flags.DEFINE_string("embeddings", None, "Folder that semppl.export.embed wrote.")
-_KIND = flags.DEFINE_enum("kind", "auto", faiss_index.KINDS, "exact, or cells: of many, only those near the query.")
-_MIN_RECALL = flags.DEFINE_float("min_recall", 0.95, "Share of the nearest that cells must find.", 0.0, 1.0)
+_KIND = flags.DEFINE_enum(
+    "kind",
+    "auto",
+    faiss_index.KINDS,
+    "exact: compare a query with all embeddings; cells: only with those in cells near it; auto: by number.",
+)
+_MIN_RECALL = flags.DEFINE_float(
+    "min_recall", 0.95, "Recall of the ten nearest neighbours that --kind=cells must reach.", 0.0, 1.0
+)
 _PROJECTOR_PICTURES = flags.DEFINE_integer(
-    "projector_pictures", 5000, "How many the projector shows, evenly over all; 0: no projector.", lower_bound=0
+    "projector_pictures", 5000, "Number of pictures in the projector, evenly spaced; 0: no projector.", lower_bound=0
 )
 flags.declare_key_flag("out")
 
@@ -47,24 +50,22 @@ def build_index(
     min_recall: float = 0.95,
     projector_pictures: int = 5000,
 ) -> dict[str, Any]:
-    """Writes an index, and a folder for the projector below it.
+    """Writes an index, and a folder for the projector inside it.
 
     Args:
-        embeddings: folder that `semppl.export.embed` wrote.
-        out: folder to write, new.
-        kind: of `faiss_index.KINDS`.
-        min_recall: of the ten nearest, with cells, in (0, 1].
-        projector_pictures: how many the projector shows; 0: it is left out.
+        embeddings: Folder that `semppl.export.embed` wrote.
+        out: Folder to write, which must not exist.
+        kind: One of `faiss_index.KINDS`.
+        min_recall: Recall of the ten nearest neighbours that cells must reach, in (0, 1].
+        projector_pictures: Number of pictures in the projector; 0 for no projector.
 
     Returns:
-        The index's description.
+        The description of the index.
 
     Raises:
-        ValueError: if the extra `search` is missing, the embeddings are, or the folder is there already.
+        ValueError: if the extra `search` or the embeddings are missing, or the folder exists.
     """
-    require_extra("search", "faiss")
-    import faiss
-
+    require_extra("search")
     target = pathlib.Path(out)
     if target.exists():
         raise ValueError(f"--out must be a new folder. Received: {out}")
@@ -81,57 +82,59 @@ def build_index(
         "made_of": embedded.manifest,
     }
     with folder_written_aside(target) as aside:
-        faiss.write_index(built.index, str(aside / FAISS))
-        pq.write_table(embedded.rows, aside / ROWS)
         if projector_pictures:
             description["projector"] = _write_projector(aside / "projector", embedded, projector_pictures)
-        (aside / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+        write_index(aside, built.index, embedded.rows, description)
     return description
 
 
 def _write_projector(folder: pathlib.Path, embedded: Embeddings, count: int) -> dict[str, Any]:
-    """Shows pictures evenly over all; with thumbnails, if the pictures are still where they were."""
-    places = np.unique(np.linspace(0, len(embedded) - 1, min(count, len(embedded))).astype(int))
-    rows = embedded.rows.take(places)
+    """Writes evenly spaced pictures for the projector, with thumbnails if the pictures can still be opened."""
+    positions = np.unique(np.linspace(0, len(embedded) - 1, min(count, len(embedded))).astype(int))
+    rows = embedded.rows.take(positions)
     metadata = {name: rows[name].to_pylist() for name in rows.column_names if name != "id"}
     ids = rows["id"].to_pylist()
     named = {"name": [path or str(number) for path, number in zip(metadata.pop("path"), ids, strict=True)]}
-    told: dict[str, Any] = {"pictures": len(ids), "thumbnails": True}
+    report: dict[str, Any] = {"pictures": len(ids), "thumbnails": True}
     try:
         collections = open_collections(Hyperparameters.from_dict(embedded.manifest["hyperparameters"]))
         side = side_of_thumbnails(len(ids))
         thumbnails = [thumbnail(picture, side) for picture in pictures_of(collections, ids)]
     except ValueError as error:
-        why = f"the pictures are not where embed found them, seen from this folder ({error})"
-        thumbnails, told = [], told | {"thumbnails": False, "why": why}
-    write_projector(folder, embedded.vectors[places], named | metadata, thumbnails)
-    return told
+        why = f"the pictures cannot be opened at the paths that embed used ({error})"
+        thumbnails, report = [], report | {"thumbnails": False, "why": why}
+    write_projector(folder, embedded.vectors[positions], named | metadata, thumbnails)
+    return report
 
 
 @quiet.program
 def main(argv: list[str]) -> int:
-    """Runs from flags; returns the exit code."""
+    """Builds the index that the flags name; returns the exit code."""
     del argv
-    told = build_index(
+    description = build_index(
         str(_EMBEDDINGS.value),
         str(model_flags.OUT.value),
         kind=_KIND.value,
         min_recall=_MIN_RECALL.value,
         projector_pictures=_PROJECTOR_PICTURES.value,
     )
-    how = f"{told['cells_searched']} of {told['cells']} cells are searched" if told["kind"] == "cells" else "exact"
-    print(
-        f"{told['pictures']} pictures indexed in {model_flags.OUT.value}: {how}, recall@10 {told['recall_at_10']:.3f}"
+    how = (
+        f"{description['cells_searched']} of {description['cells']} cells are searched"
+        if description["kind"] == "cells"
+        else "exact"
     )
-    if "projector" in told:
-        print(f"to look at them: tensorboard --logdir {model_flags.OUT.value}")
-        if not told["projector"]["thumbnails"]:
-            print(f"without thumbnails: {told['projector']['why']}", file=sys.stderr)
+    print(
+        f"{description['pictures']} pictures indexed in {model_flags.OUT.value}: {how}, recall@10 {description['recall_at_10']:.3f}"
+    )
+    if "projector" in description:
+        print(f"to view the pictures: tensorboard --logdir {model_flags.OUT.value}")
+        if not description["projector"]["thumbnails"]:
+            print(f"without thumbnails: {description['projector']['why']}", file=sys.stderr)
     return 0
 
 
 def run() -> None:
-    """Is the console script."""
+    """Runs the console script."""
     flags.mark_flags_as_required(["embeddings", "out"])
     quiet.run(main)
 

@@ -1,4 +1,4 @@
-"""Serves an exported model on this machine: a stand-in for TensorFlow Serving, to try out and to test with.
+"""Serves an exported model on this machine: a stand-in for TensorFlow Serving, for trials and tests.
 
 python -m semppl.export.serve --model_name=digits --model_base_path=served/digits
 """
@@ -13,33 +13,42 @@ from semppl.programs import quiet  # before TensorFlow
 
 from absl import flags
 
-from semppl.export.serving.extra import MISSING, has_serving
 from semppl.export.serving.model_versions import ModelVersions
 from semppl.export.serving.predictor import Limits, Predictor
 from semppl.programs import model_flags
+from semppl.programs.extras import require_extra
 
-_MODEL_BASE_PATH = flags.DEFINE_string("model_base_path", None, "Folder of the versions; the newest is served.")
+_MODEL_BASE_PATH = flags.DEFINE_string(
+    "model_base_path", None, "Folder with the versions of the model; the newest is served."
+)
 _PORT = flags.DEFINE_integer(
-    "port", 8500, "Of gRPC, on the loopback interface; 0: a free one.", lower_bound=0, upper_bound=2**16 - 1
+    "port", 8500, "Port of gRPC on the loopback interface; 0: any free port.", lower_bound=0, upper_bound=2**16 - 1
 )
 _REST_API_PORT = flags.DEFINE_integer(
-    "rest_api_port", 8501, "Of REST, on the loopback interface; 0: a free one.", lower_bound=0, upper_bound=2**16 - 1
+    "rest_api_port",
+    8501,
+    "Port of REST on the loopback interface; 0: any free port.",
+    lower_bound=0,
+    upper_bound=2**16 - 1,
 )
 _POLL_SECONDS = flags.DEFINE_float(
-    "file_system_poll_wait_seconds", 1.0, "How often to look for a newer version; 0 or less: only at the start."
+    "file_system_poll_wait_seconds",
+    1.0,
+    "Interval between checks for a newer version, in seconds; 0 or less: only at the start.",
 )
-_MAX_ROWS = flags.DEFINE_integer("max_rows", Limits.rows, "Rows of a batch.")
-_MAX_BYTES = flags.DEFINE_integer("max_request_bytes", Limits.request_bytes, "Bytes of a request.")
-_MAX_AT_ONCE = flags.DEFINE_integer("max_at_once", Limits.at_once, "Requests that are computed at a time.")
-_WAIT_SECONDS = flags.DEFINE_float("wait_seconds", Limits.seconds, "How long a request may wait for its turn.")
+_MAX_ROWS = flags.DEFINE_integer("max_rows", Limits.rows, "Maximum batch size of a request.")
+_MAX_BYTES = flags.DEFINE_integer("max_request_bytes", Limits.request_bytes, "Maximum size of a request, in bytes.")
+_MAX_AT_ONCE = flags.DEFINE_integer(
+    "max_at_once", Limits.at_once, "Maximum number of requests that are computed concurrently."
+)
+_WAIT_SECONDS = flags.DEFINE_float("wait_seconds", Limits.seconds, "Time limit of a request in the queue, in seconds.")
 
 
 @quiet.program
 def main(argv: list[str]) -> int:
-    """Runs from flags until SIGTERM or SIGINT; returns the exit code."""
+    """Serves until SIGTERM or SIGINT; returns the exit code."""
     del argv
-    if not has_serving():
-        raise ValueError(MISSING)
+    require_extra("serving")
     from semppl.export.serving import grpc_service, rest_service
 
     limits = Limits(_MAX_ROWS.value, _MAX_BYTES.value, _MAX_AT_ONCE.value, _WAIT_SECONDS.value)
@@ -69,7 +78,7 @@ def main(argv: list[str]) -> int:
 
 
 def run() -> None:
-    """Is the console script."""
+    """Runs the console script."""
     flags.mark_flag_as_required("model_base_path")
     quiet.run(main)
 

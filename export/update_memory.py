@@ -1,4 +1,4 @@
-"""Adds labelled pictures, of known classes or of new ones, to an exported model, without training.
+"""Adds labelled pictures, of the model's classes or of new ones, to an exported model, without training.
 
 python -m semppl.export.update_memory --model=served/digits/1 --labels=new.csv --out=served/digits/2
 """
@@ -20,7 +20,8 @@ import tensorflow as tf
 from absl import flags
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.export.memory.evidence import FIRST_ADDED_ID, EmbeddedImages, Evidence, summary
+from semppl.export.memory.embedded_images import FIRST_ADDED_ID, EmbeddedImages
+from semppl.export.memory.evidence import Evidence, summary
 from semppl.export.memory.labelled_pictures import LabelledPicture, read_labelled_pictures
 from semppl.export.model.assets import EVIDENCE, read_card, write_assets
 from semppl.export.model.decoding import decode_upright
@@ -32,7 +33,7 @@ from semppl.programs import model_flags
 _BATCH = 32
 
 _LABELS = flags.DEFINE_string(
-    "labels", None, "CSV file with the columns path (relative to the file) and label (the name of a class)."
+    "labels", None, "CSV file with the columns path (relative to the file) and label (name of a class)."
 )
 for _name in ("model", "out"):
     flags.declare_key_flag(_name)  # --help shows it
@@ -46,20 +47,20 @@ def update_memory(
     command: str = "",
     say: Callable[[int, int], None] = lambda added, named: None,
 ) -> dict[str, Any]:
-    """Writes a version that remembers more; what it answers is fitted again, and its encoder is the same, byte for byte.
+    """Writes a version of a model that remembers more pictures: its memory is calibrated again, its encoder unchanged.
 
     Args:
-        model: folder of an exported model.
-        labels: CSV file; a label that names no class of the model is a new class.
-        out: folder to write; appears when it is whole.
-        command: for the model card.
-        say: is told how many pictures were added, and how many the file names.
+        model: Folder of an exported model.
+        labels: CSV file of labelled pictures; a label that names no class of the model becomes a new class.
+        out: Folder to write, which must not exist; its name is the version number.
+        command: Command line, for the model card.
+        say: Callback that receives the number of added pictures and the number of pictures in the file.
 
     Returns:
         The model card.
 
     Raises:
-        ValueError: if the model has no memory, the file is not as it should be, or a picture cannot be read.
+        ValueError: if the model has no memory, the CSV file is not valid, or a picture cannot be read.
     """
     source = pathlib.Path(model)
     if not (source / EVIDENCE).is_file():
@@ -70,7 +71,7 @@ def update_memory(
         settings = Hyperparameters.from_dict(read_card(source)["hyperparameters"])
         evidence = remember(before, pictures, *_read(source, pictures, settings))
         memory, report = evidence.build()
-        # The fingerprint is of the old variables; servers do without.
+        # fingerprint.pb is a digest of the old variables; servers do not need it.
         shutil.copytree(
             source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("variables", "fingerprint.pb")
         )
@@ -86,27 +87,30 @@ def update_memory(
 def remember(
     evidence: Evidence, pictures: Sequence[LabelledPicture], embeddings: np.ndarray, prints: np.ndarray
 ) -> Evidence:
-    """Adds pictures to what a memory is built from; one that it remembers already is not added again, lest it vote twice.
+    """Adds pictures to the evidence of a memory; a picture that is remembered already is skipped, so that it votes once.
 
     Args:
-        evidence: as it was.
-        pictures: n of them; a label that names no class makes a new one, in order of appearance.
-        embeddings: `[n, D]` of them.
-        prints: `[n]` int64, `preprocessing.fingerprints` of them.
+        evidence: Evidence of the memory.
+        pictures: `n` labelled pictures; a label that names no class adds a class, in order of appearance.
+        embeddings: `[n, D]` unit-norm embeddings of the pictures.
+        prints: int64 `[n]` fingerprints of the pictures, from `layers.inputs.preparation`.
+
+    Returns:
+        The evidence with the new pictures.
 
     Raises:
-        ValueError: if a picture is remembered, by this file or before, with another label.
+        ValueError: if a picture is already remembered, or occurs in `pictures`, with another label.
     """
     names = tuple(dict.fromkeys([*evidence.class_names, *(picture.label for picture in pictures)]))
     labels = np.array([names.index(picture.label) for picture in pictures], np.int32)
     first = max(FIRST_ADDED_ID, int(evidence.memory.ids.max()) + 1)
     ids = first + np.arange(len(pictures))
     added = EmbeddedImages(embeddings, labels, ids, ids, prints)
-    known = evidence.memory.join(added)
+    everything = evidence.memory.join(added)
     new = np.ones(len(pictures), bool)
     for number, picture in enumerate(pictures):
         before = len(evidence.memory) + number
-        copies = known.labels[:before][added.take(np.array([number])).copies(known)[0, :before]]
+        copies = everything.labels[:before][added.take(np.array([number])).copies(everything)[0, :before]]
         new[number] = not len(copies)
         if len(copies) and labels[number] not in copies:
             contradiction = (
@@ -122,7 +126,7 @@ def remember(
 def _read(
     model: pathlib.Path, pictures: Sequence[LabelledPicture], settings: Hyperparameters
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings `[n, D]`, by the model's own signature, and `[n]` int64 fingerprints of the pixels that training would see."""
+    """Returns embeddings `[n, D]` from the model's own signature, and int64 `[n]` fingerprints of the pixels as in training."""
     embed = tf.saved_model.load(str(model)).signatures["embed_bytes"]
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
@@ -131,10 +135,10 @@ def _read(
 
     embeddings, prints = [], []
     for first in range(0, len(pictures), _BATCH):
-        some = pictures[first : first + _BATCH]
-        files = [picture.path.read_bytes() for picture in some]
+        batch = pictures[first : first + _BATCH]
+        files = [picture.path.read_bytes() for picture in batch]
         answer = embed(bytes=tf.constant(files))
-        for picture, valid in zip(some, answer["valid"].numpy(), strict=True):
+        for picture, valid in zip(batch, answer["valid"].numpy(), strict=True):
             if not valid:
                 raise ValueError(
                     "--labels must name whole JPEG, PNG or BMP pictures, none in CMYK; others can be saved "
@@ -151,7 +155,7 @@ def _say(added: int, named: int) -> None:
 
 @quiet.program
 def main(argv: list[str]) -> int:
-    """Runs from flags; returns the exit code."""
+    """Updates the model that the flags name; returns the exit code."""
     del argv
     command = shlex.join(["python", "-m", "semppl.export.update_memory", *sys.argv[1:]])
     paths = str(model_flags.MODEL.value), str(_LABELS.value), str(model_flags.OUT.value)
@@ -162,7 +166,7 @@ def main(argv: list[str]) -> int:
 
 
 def run() -> None:
-    """Is the console script."""
+    """Runs the console script."""
     flags.mark_flags_as_required(["model", "labels", "out"])
     quiet.run(main)
 

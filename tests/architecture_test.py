@@ -49,6 +49,7 @@ MAY_IMPORT = {  # a folder, or a room of one; never a single file
     "tests": set(FOLDERS),
     "semppl": set(FOLDERS) - {"benchmarks", "experiments", "tests"},  # the door: lazily, see the_door_imports_lazily
 }
+MAY_IMPORT_PROGRAMS = {"benchmarks", "experiments", "semppl", "tests"}
 DOOR = ("doctor", "evaluate", "export", "load", "pretrain")
 MAX_MODULES = 12
 COLLECTIVES = "layers/collectives.py"
@@ -117,6 +118,21 @@ def imports_go_one_way(source: Source) -> Iterator[str]:
         target = name.removeprefix("semppl.").split(".")[0]
         if name.startswith("semppl.") and target in FOLDERS and target not in allowed:
             yield f"{line}: {source.module} must not import {name}; it may import {sorted(allowed)}"
+
+
+def programs_are_started_not_imported(source: Source) -> Iterator[str]:
+    """What two programs share, or a program and a room, belongs in a room."""
+    if source.folder in MAY_IMPORT_PROGRAMS:
+        return
+    for line, name in source.imports():
+        path = "/".join(name.removeprefix("semppl.").split(".")[:2]) + ".py"
+        if name.startswith("semppl.") and path != source.path and is_program(path):
+            yield f"{line}: {source.module} must not import the program {name}"
+
+
+def is_program(path: str) -> bool:
+    file = ROOT / path
+    return path.count("/") == 1 and file.is_file() and "\ndef main(" in file.read_text(encoding="utf-8")
 
 
 def the_door_imports_lazily(source: Source) -> Iterator[str]:
@@ -277,6 +293,7 @@ def text_files() -> Iterator[Source]:
 
 RULES_FOR_CODE: tuple[Callable[[Source], Iterator[str]], ...] = (
     imports_go_one_way,
+    programs_are_started_not_imported,
     the_door_imports_lazily,
     the_door_opens_outwards,
     imports_name_semppl,
@@ -310,6 +327,16 @@ class ArchitectureTest(parameterized.TestCase):
         defined = [name for source in python_sources() for name in source.flags()]
         self.assertEqual(len(defined), len(set(defined)), sorted({name for name in defined if defined.count(name) > 1}))
 
+    def test_contributing_states_the_imports_that_are_enforced(self):
+        stated = {}
+        text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+        for rooms, allowed in re.findall(r"^\| (`.*) \| (.*) \|$", text, re.MULTILINE):
+            named = set(re.findall(r"`(.+?)`", allowed))
+            folders = set(FOLDERS) - named if allowed.startswith("everything") else named
+            stated |= {room.replace("/", "."): folders - {room.split("/")[0]} for room in re.findall(r"`(.+?)`", rooms)}
+        enforced = {room: allowed - {room.split(".")[0]} for room, allowed in MAY_IMPORT.items()}
+        self.assertEqual(stated, enforced)
+
     def test_links_give_every_folder_its_import_name(self):
         self.assertEmpty(list(link_problems(ROOT)))
 
@@ -341,6 +368,9 @@ class RulesCanBeBrokenTest(parameterized.TestCase):
         (imports_go_one_way, "export/model/a.py", "from semppl.data import views"),
         (imports_go_one_way, "export/memory.py", "from semppl.trainers import semppl"),
         (imports_go_one_way, "export/a.py", "from semppl.tests import testing"),
+        (programs_are_started_not_imported, "export/model/a.py", "from semppl.export import search"),
+        (programs_are_started_not_imported, "export/collections/a.py", "from semppl.export.index import build_index"),
+        (programs_are_started_not_imported, "export/search.py", "from semppl.export.index import build_index"),
         (imports_go_one_way, "semppl/__init__.py", "def f():\n    from semppl.experiments import quickstart"),
         (the_door_imports_lazily, "semppl/__init__.py", "import numpy as np"),
         (the_door_imports_lazily, "semppl/__init__.py", "from semppl.export import model"),
@@ -383,6 +413,9 @@ class RulesCanBeBrokenTest(parameterized.TestCase):
         (imports_go_one_way, "export/collections/collection.py", "from semppl.data.files.folder import list_folder"),
         (imports_go_one_way, "layers/a.py", "import semppl\nimport tensorflow as tf\nfrom semppl.layers import queue"),
         (imports_go_one_way, "tests/export/a_test.py", "from semppl.trainers import semppl"),
+        (programs_are_started_not_imported, "export/search.py", "from semppl.export.collections import index_folder"),
+        (programs_are_started_not_imported, "export/model/a.py", "from semppl.export.memory import evidence"),
+        (programs_are_started_not_imported, "benchmarks/a.py", "from semppl.export.client import connect"),
         (imports_name_semppl, "layers/a.py", "from semppl.losses import info_nce\nimport dataclasses"),
         (addons_imports_say_what_replaces_them, "data/a.py", "# tf.image lacks shear\nimport tensorflow_addons as tfa"),
         (addons_imports_say_what_replaces_them, "data/a.py", "import tensorflow_addons as tfa  # or Keras 3's own"),

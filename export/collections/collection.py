@@ -1,10 +1,11 @@
-"""The pictures of a `--data` as files that an exported model decodes: in order, a few at a time, broken ones among them."""
+"""Collections: the pictures that `--data` names, in order, as files that an exported model decodes."""
 
 import concurrent.futures
 import dataclasses
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -24,12 +25,12 @@ _READERS = 8
 
 @dataclasses.dataclass(frozen=True)
 class Collection:
-    """The pictures of one source; a picture's number is its position.
+    """The pictures of one source.
 
     Attributes:
-        paths: what each is called, in its source; empty where it has no name.
-        truths: the classes that the source tells, by name; empty where it tells none.
-        read: gives pictures by their numbers, as files that TensorFlow decodes; empty where there is no such file.
+        paths: Name of each picture in its source; empty if it has none.
+        truths: Name of each picture's true class; empty if unknown.
+        read: Function from positions to picture files that TensorFlow decodes; empty bytes for an unreadable picture.
     """
 
     paths: tuple[str, ...]
@@ -40,31 +41,57 @@ class Collection:
         return len(self.paths)
 
 
+class Span(NamedTuple):
+    """Consecutive pictures of one collection.
+
+    Attributes:
+        collection: Index of the collection.
+        first: Position of the first picture in the collection.
+        end: Position after the last picture.
+        offset: Position of the collection's first picture among those of all collections.
+    """
+
+    collection: int
+    first: int
+    end: int
+    offset: int
+
+
+def plan_spans(collections: Sequence[Collection], size: int) -> list[Span]:
+    """Cuts collections into spans of at most `size` pictures."""
+    spans, offset = [], 0
+    for index, collection in enumerate(collections):
+        for first in range(0, len(collection), size):
+            spans.append(Span(index, first, min(first + size, len(collection)), offset))
+        offset += len(collection)
+    return spans
+
+
 def open_collections(hyperparameters: Hyperparameters) -> list[Collection]:
-    """Opens what `data` names, a collection a source; nothing is decoded yet, and nothing left out.
+    """Opens what `data` names, one collection per source; unreadable pictures are part of a collection.
 
     Args:
-        hyperparameters: of the model's run, with `data` and how to read it.
+        hyperparameters: Hyper-parameters of the model's run, with `data` and the settings that say how to read it.
 
     Raises:
-        ValueError: if there is no such data.
+        ValueError: if the data cannot be opened.
     """
     return [_open(spec, hyperparameters) for spec in split_specs(hyperparameters.data)]
 
 
-def pictures_of(collections: Sequence[Collection], ids: Sequence[int]) -> Iterator[bytes]:
-    """Yields single pictures of collections that are numbered through."""
+def pictures_of(collections: Sequence[Collection], positions: Sequence[int]) -> Iterator[bytes]:
+    """Yields single pictures by their positions among those of all collections."""
     firsts = np.cumsum([0, *map(len, collections)])
-    for number in ids:
-        which = int(np.searchsorted(firsts, number, side="right")) - 1
-        yield from collections[which].read([number - int(firsts[which])])
+    for position in positions:
+        which = int(np.searchsorted(firsts, position, side="right")) - 1
+        yield from collections[which].read([position - int(firsts[which])])
 
 
 def read_picture(path: str | pathlib.Path, hyperparameters: Hyperparameters) -> bytes:
-    """Reads a picture file as those of a collection are read.
+    """Reads a picture file in the way in which a collection is read.
 
     Raises:
-        ValueError: if it cannot be read, or nothing can decode it.
+        ValueError: if the file cannot be read or decoded.
     """
     try:
         return decodable(pathlib.Path(path).read_bytes(), decoding_of(hyperparameters.reading))
@@ -124,26 +151,26 @@ def _open(spec: str, hyperparameters: Hyperparameters) -> Collection:
 
 
 def _files(files: PictureList, decoding: Decoding) -> Collection:
-    def read_one(number: int) -> bytes:
+    def read_one(position: int) -> bytes:
         try:
-            return _decodable_or_empty(files.read(number), decoding)
+            return _decodable_or_empty(files.read(position), decoding)
         except OSError:
             return b""
 
-    def read(numbers: Sequence[int]) -> list[bytes]:
+    def read(positions: Sequence[int]) -> list[bytes]:
         with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
-            return list(pool.map(read_one, numbers))
+            return list(pool.map(read_one, positions))
 
     return Collection(files.paths, tuple(row.label for row in files.rows), read)
 
 
 def _reader(images: ImageSet | StreamedImageSet) -> Callable[[Sequence[int]], list[bytes]]:
-    def read(numbers: Sequence[int]) -> list[bytes]:
+    def read(positions: Sequence[int]) -> list[bytes]:
         if isinstance(images, StreamedImageSet):
-            return images.encoded(tf.constant(numbers, tf.int64))["image"].numpy().tolist()
-        some = images.images[np.asarray(numbers)]
-        if np.issubdtype(some.dtype, np.integer):
-            return [encode(image) for image in tf.image.convert_image_dtype(some, tf.uint8).numpy()]
-        return [encode(np.round(image * 255).astype(np.uint8)) for image in some]
+            return images.encoded(tf.constant(positions, tf.int64))["image"].numpy().tolist()
+        selected = images.images[np.asarray(positions)]
+        if np.issubdtype(selected.dtype, np.integer):
+            return [encode(image) for image in tf.image.convert_image_dtype(selected, tf.uint8).numpy()]
+        return [encode(np.round(image * 255).astype(np.uint8)) for image in selected]
 
     return read

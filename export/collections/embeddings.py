@@ -1,4 +1,4 @@
-"""Folders of embeddings, as `semppl.export.embed` writes them: what they are made of, and what they hold."""
+"""Folders of embeddings, as `semppl.export.embed` writes them: manifest and Parquet files."""
 
 import dataclasses
 import hashlib
@@ -15,17 +15,17 @@ from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export.collections.collection import Collection
 
 MANIFEST = "_manifest.json"
-"""What a folder of embeddings was made of: the model, and how the pictures were read; what reads Parquet passes over `_…`."""
+"""File that records the model and how the pictures were read; readers of Parquet ignore names that begin with `_`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Embeddings:
-    """The embedded pictures of a collection, without those that could not be read.
+    """The readable pictures of a folder of embeddings.
 
     Attributes:
-        vectors: `[n, D]` float32, unit-norm.
-        rows: n of them: id, path, truth, and class_name where the model answers.
-        manifest: what they were made of.
+        vectors: `[n, D]` unit-norm embeddings.
+        rows: Table of `n` rows with the columns id, path, truth and, if the model classifies, class_name.
+        manifest: Manifest of the folder.
     """
 
     vectors: np.ndarray
@@ -39,13 +39,13 @@ class Embeddings:
 def describe(
     model: str | pathlib.Path, card: dict[str, Any], settings: Hyperparameters, collections: Sequence[Collection]
 ) -> dict[str, Any]:
-    """Says what embeddings are made of.
+    """Returns the manifest of a folder of embeddings.
 
     Args:
-        model: folder of the exported model.
-        card: its.
-        settings: of its run, with what is read and how.
-        collections: what that opens.
+        model: Folder of the exported model.
+        card: Model card of that model.
+        settings: Hyper-parameters of its run, with `data` and the settings that say how to read it.
+        collections: Collections that these settings open.
     """
     return {
         "pictures": sum(map(len, collections)),
@@ -59,16 +59,16 @@ def describe(
 
 
 def fingerprint(collections: Sequence[Collection]) -> str:
-    """Identifies pictures by their names and what is told of them, in their order."""
-    told = json.dumps([[collection.paths, collection.truths] for collection in collections])
-    return hashlib.sha256(told.encode()).hexdigest()
+    """Hashes the names and true classes of pictures, in their order."""
+    names_and_truths = json.dumps([[collection.paths, collection.truths] for collection in collections])
+    return hashlib.sha256(names_and_truths.encode()).hexdigest()
 
 
 def read_embeddings(folder: str | pathlib.Path) -> Embeddings:
     """Reads a folder of embeddings.
 
     Raises:
-        ValueError: if there are none, or not yet all of them.
+        ValueError: if the folder has no embeddings, is incomplete, or has no readable picture.
     """
     path = pathlib.Path(folder) / MANIFEST
     if not path.is_file():
@@ -89,13 +89,13 @@ def read_embeddings(folder: str | pathlib.Path) -> Embeddings:
 
 
 def count_readable(folder: str | pathlib.Path) -> int:
-    """Counts the pictures in a folder of embeddings that could be read."""
+    """Counts the readable pictures in a folder of embeddings."""
     parts = pathlib.Path(folder).glob("part-*.parquet")
     return sum(int(np.count_nonzero(pq.read_table(part, columns=["valid"])["valid"].to_numpy())) for part in parts)
 
 
 def summary(pictures: int, unreadable: int, out: str) -> str:
-    """Says in a line what has been done with how many pictures."""
+    """Formats the numbers of embedded and of unreadable pictures as one line."""
     but = f"; {unreadable} more could not be read (valid is false)" if unreadable else ""
     return f"{pictures - unreadable} pictures embedded in {out}{but}"
 
@@ -105,5 +105,5 @@ def _read(part: pathlib.Path) -> tuple[np.ndarray, pa.Table]:
     table = table.filter(table["valid"]).combine_chunks()
     column = table["embedding"]
     vectors = np.concatenate([chunk.flatten().to_numpy() for chunk in column.chunks] or [np.zeros(0, np.float32)])
-    kept = [name for name in ("id", "path", "truth", "class_name") if name in table.column_names]
-    return vectors.reshape(len(table), column.type.list_size), table.select(kept)
+    columns = [name for name in ("id", "path", "truth", "class_name") if name in table.column_names]
+    return vectors.reshape(len(table), column.type.list_size), table.select(columns)

@@ -1,4 +1,4 @@
-"""Finds the most similar of many embeddings with FAISS: exactly where there are few, by cells where there are many."""
+"""Nearest-neighbour search with FAISS: exact for few embeddings, approximate by cells for many."""
 
 import dataclasses
 import math
@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 EXACT_UP_TO = 100_000
-"""Embeddings; with more, comparing with all of them takes longer than a page should."""
+"""Number of embeddings up to which comparing a query with all of them is fast enough for a page."""
 
 KINDS = ("auto", "exact", "cells")
 _SAMPLE = 256
 _NEIGHBOURS = 10
-_TOLERANCE = 1e-6  # of a similarity: which of two equal ones is found says nothing
+_TOLERANCE = 1e-6  # of a similarity: of equally similar embeddings, any one counts as found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,11 +20,11 @@ class Nearest:
     """An index of unit-norm embeddings by cosine similarity.
 
     Attributes:
-        index: FAISS's.
-        kind: exact (`IndexFlatIP`), or cells (`IndexIVFFlat`: only those near the query are looked into).
-        cells: how many there are; 1 if exact.
-        cells_searched: how many of them are looked into.
-        recall: share of the ten nearest others that are found, over a sample of the embeddings.
+        index: FAISS index.
+        kind: "exact" (`IndexFlatIP`) or "cells" (`IndexIVFFlat`, which searches only the cells near the query).
+        cells: Number of cells; 1 if exact.
+        cells_searched: Number of cells that are searched per query.
+        recall: Share of the ten nearest neighbours that are found, over a sample of the embeddings.
     """
 
     index: Any
@@ -34,23 +34,23 @@ class Nearest:
     recall: float
 
     def search(self, queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Finds the embeddings most similar to `[q, D]`: similarities `[q, count]`, falling, and places `[q, count]`."""
+        """Finds the embeddings most similar to `[q, D]` queries; see the function `search`."""
         return search(self.index, queries, count)
 
 
 def search(index: Any, queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Asks a FAISS index: similarities `[q, count]`, falling, and places `[q, count]`; fewer where it holds fewer."""
-    similarities, places = index.search(np.ascontiguousarray(queries, np.float32), min(count, index.ntotal))
-    return similarities, places
+    """Searches a FAISS index for `[q, D]` queries: falling similarities and positions, `[q, count]` or as many as it has."""
+    similarities, positions = index.search(np.ascontiguousarray(queries, np.float32), min(count, index.ntotal))
+    return similarities, positions
 
 
 def build(vectors: np.ndarray, *, kind: str = "auto", min_recall: float = 0.95) -> Nearest:
     """Builds an index.
 
     Args:
-        vectors: `[n, D]` float32, unit-norm.
-        kind: one of KINDS; auto is exact up to EXACT_UP_TO embeddings.
-        min_recall: with cells, so many are looked into as this takes, in (0, 1].
+        vectors: `[n, D]` unit-norm embeddings.
+        kind: One of `KINDS`; "auto" is exact up to `EXACT_UP_TO` embeddings.
+        min_recall: Recall in (0, 1] that the number of searched cells must reach.
 
     Raises:
         ValueError: if `kind` is unknown.
@@ -77,10 +77,10 @@ def build(vectors: np.ndarray, *, kind: str = "auto", min_recall: float = 0.95) 
 
 
 def recall(found: np.ndarray, best: np.ndarray) -> float:
-    """Tells which share of the most similar is found, the query itself, first in both, left out.
+    """Returns the share of the `k` most similar embeddings that an index finds, without the query itself.
 
     Args:
-        found: `[q, k + 1]` similarities, falling, of what an index gives; minus infinity or less where it gives nothing.
-        best: `[q, k + 1]` of what there is.
+        found: `[q, k + 1]` falling similarities of the embeddings found, the query first; minus infinity for missing ones.
+        best: `[q, k + 1]` falling similarities of the most similar embeddings, the query first.
     """
     return float(np.mean(found[:, 1:] >= best[:, -1:] - _TOLERANCE))

@@ -1,4 +1,4 @@
-"""A folder in which TensorBoard's projector shows embeddings, with names and thumbnails."""
+"""Folders for TensorBoard's projector, with names and thumbnails."""
 
 import math
 import pathlib
@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image
 from tensorboard.plugins import projector
 
-_MAX_SPRITE = 8192  # pixels: browsers draw no larger texture everywhere
+_MAX_SPRITE = 8192  # pixels: the largest texture that all browsers draw
 _SIDES = (64, 48, 32, 16)
 
 
@@ -22,16 +22,16 @@ def write_projector(
     """Writes tensors, metadata, sprite and configuration.
 
     Args:
-        folder: to write, new.
-        vectors: `[n, D]` float32.
-        metadata: texts by column, n each.
-        thumbnails: n squares of one size; none: points are shown as points.
+        folder: Folder to write, which must not exist.
+        vectors: `[n, D]` embeddings.
+        metadata: `n` strings per column, by name of the column.
+        thumbnails: `n` square images of one size; without these, the projector shows points.
     """
     folder.mkdir(parents=True)
     np.savetxt(folder / "tensors.tsv", vectors, fmt="%.6g", delimiter="\t")
     names = list(metadata)
     lines = ["\t".join(names), *("\t".join(map(_cell, row)) for row in zip(*metadata.values(), strict=True))]
-    if len(names) == 1:  # the projector wants no header then
+    if len(names) == 1:  # the projector expects no header for a single column
         lines = lines[1:]
     (folder / "metadata.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     config = projector.ProjectorConfig()
@@ -48,12 +48,12 @@ def write_projector(
 
 
 def side_of_thumbnails(count: int) -> int:
-    """Returns the largest side, in pixels, of which `count` thumbnails fit on one sprite."""
+    """Returns the largest side, in pixels, at which `count` thumbnails fit on one sprite."""
     return next((side for side in _SIDES if math.ceil(math.sqrt(count)) * side <= _MAX_SPRITE), _SIDES[-1])
 
 
 def _sprite(thumbnails: Sequence[Image.Image]) -> Image.Image:
-    """Lays thumbnails out in rows of a square, as the projector cuts it."""
+    """Arranges thumbnails row by row in a square, as the projector expects."""
     columns, (width, height) = math.ceil(math.sqrt(len(thumbnails))), thumbnails[0].size
     sprite = Image.new("RGB", (columns * width, columns * height))
     for number, image in enumerate(thumbnails):

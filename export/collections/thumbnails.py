@@ -1,4 +1,4 @@
-"""Small pictures, to look at."""
+"""Thumbnails of picture files."""
 
 import base64
 import io
@@ -7,11 +7,11 @@ import numpy as np
 from PIL import Image, ImageOps
 
 _BACKGROUND = (255, 255, 255)
-_UNDECODABLE = (OSError, ValueError, SyntaxError)  # what Pillow raises
+_UNDECODABLE = (OSError, ValueError, SyntaxError)  # errors of Pillow
 
 
 def thumbnail(picture: bytes, side: int) -> Image.Image:
-    """Fits a picture file into a square of `side` pixels, upright, on white; blank if it cannot be decoded."""
+    """Scales a picture file into a white square of `side` pixels, upright; white only, if it cannot be decoded."""
     square = Image.new("RGB", (side, side), _BACKGROUND)
     try:
         image = _image(picture).convert("RGB")
@@ -19,21 +19,21 @@ def thumbnail(picture: bytes, side: int) -> Image.Image:
         return square
     scale = side / max(image.size)
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-    # Small ones show their pixels.
+    # Small pictures are enlarged without smoothing.
     image = image.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX)
     square.paste(image, ((side - size[0]) // 2, (side - size[1]) // 2))
     return square
 
 
 def data_url(image: Image.Image) -> str:
-    """Returns an image as an address that needs no other file."""
+    """Encodes an image as a `data:` URL."""
     file = io.BytesIO()
     image.save(file, "PNG")
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def decoded(picture: bytes, channels: int) -> np.ndarray | None:
-    """Returns a picture file as `[H, W, channels]` float32 in 0..1, upright; None if it cannot be decoded."""
+    """Decodes a picture file to `[H, W, channels]` float32 in 0..1, upright; None if it cannot be decoded."""
     try:
         pixels = np.asarray(_image(picture).convert("L" if channels == 1 else "RGB"), np.float32) / 255
     except _UNDECODABLE:

@@ -1,1 +1,1 @@
-"""Checkpoints of other projects, read into our networks."""
+"""Importers of other projects' checkpoints."""

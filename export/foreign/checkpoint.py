@@ -1,4 +1,4 @@
-"""A checkpoint of another project, and how its arrays get into a network of ours."""
+"""A checkpoint of another project, and the assignment of its arrays to a network."""
 
 import dataclasses
 from collections.abc import Callable
@@ -14,15 +14,15 @@ HEADS = ("projector", "predictor")
 
 @dataclasses.dataclass(frozen=True)
 class ForeignCheckpoint:
-    """What was found in a file.
+    """The content of a checkpoint of another project.
 
     Attributes:
-        origin: whose format it is, in words.
-        settings: the hyper-parameters that its network has: encoder, width, and others where they are not the default.
-        arrays: every array that belongs to our network, under the name in the file.
-        variables: gives, for a built network, the variable for each of these names, in the network's order.
-        step: steps that it was trained for; 0 if the file does not say.
-        lacks: heads of our network that it does not fill.
+        origin: Name of the format.
+        settings: Hyper-parameters of the network: encoder, width, and others that differ from the defaults.
+        arrays: Arrays that belong to the network, by name in the file.
+        variables: Function from a built network to its variables by these names, in the network's order.
+        step: Number of training steps; 0 if unknown.
+        lacks: Heads of the network that are not in the checkpoint.
     """
 
     origin: str
@@ -33,11 +33,11 @@ class ForeignCheckpoint:
     lacks: tuple[str, ...] = HEADS
 
     def fill(self, network: OnlineNetwork) -> None:
-        """Gives the variables of a built network the values of the checkpoint.
+        """Assigns the arrays to the variables of a built network.
 
         Raises:
-            ValueError: if an array is missing, superfluous, of another shape or not finite; one line that names the first
-                such, and both shapes. Nothing has been assigned then.
+            ValueError: if an array is missing, superfluous, of another shape or not finite; the message names the first such array.
+                No variable has been assigned.
         """
         variables = self.variables(network)
         for name, variable in variables.items():
@@ -66,7 +66,7 @@ class ForeignCheckpoint:
 
 
 def _without_leading_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Drops the ones in front: `[1, 1, 1, C]` is Haiku's `[C]`, and a 1×1 convolution of one pixel is a matrix."""
+    """Drops leading ones: Haiku stores `[C]` as `[1, 1, 1, C]`, and a dense kernel may be a 1×1 convolution's."""
     sizes = list(shape)
     while sizes and sizes[0] == 1:
         sizes.pop(0)

@@ -1,4 +1,4 @@
-"""Reads the official checkpoints of SemPPL, ReLICv2 and BYOL: pickles of a JAX experiment with Haiku's names."""
+"""Reader of the official checkpoints of SemPPL, ReLICv2 and BYOL: pickles of a JAX experiment with Haiku's names."""
 
 import pathlib
 import re
@@ -22,16 +22,16 @@ _STEM_CHANNELS = 64
 
 
 def read(path: str | pathlib.Path) -> ForeignCheckpoint:
-    """Reads a checkpoint, and recognises its network from the names and shapes in it.
+    """Reads a checkpoint, and recognises its network by the names and shapes of arrays.
 
-    The online network is read, as the official evaluation does. Of the moving averages inference needs "average". Where the
-    arrays have an axis of devices in front (ReLICv2, SemPPL), the first device's are read.
+    The online network is read, as in the official evaluation; of each moving average, the array "average". If the arrays have a
+    leading axis of devices (ReLICv2, SemPPL), those of the first device are read.
 
     Args:
-        path: of the pickle.
+        path: Path of the pickle.
 
     Raises:
-        ValueError: if the file holds more than data, is damaged, or holds no ResNet that we have.
+        ValueError: if the file contains more than data, is damaged, or contains no supported ResNet.
     """
     tree = restricted_pickle.load(path)
     arrays = _named_arrays(tree, path)
@@ -59,7 +59,7 @@ def read(path: str | pathlib.Path) -> ForeignCheckpoint:
 
 
 def _named_arrays(tree: Any, path: str | pathlib.Path) -> Arrays:
-    """Returns the online network's parameters and moving averages under their full names."""
+    """Returns the online network's parameters and moving averages by full name."""
     state = tree.get("experiment_state", tree) if isinstance(tree, Mapping) else tree
     arrays: Arrays = {}
     for part in ("online_params", "online_state"):
@@ -72,19 +72,19 @@ def _named_arrays(tree: Any, path: str | pathlib.Path) -> Arrays:
             for name, array in group.items() if isinstance(group, Mapping) else ():
                 if part == "online_params" or name == "average":
                     arrays[f"{module}/{name}"] = np.asarray(array)
-    for name, array in arrays.items():  # a network is built by the shapes of some, before all are compared
+    for name, array in arrays.items():  # the shapes of a few determine the network, before all are compared
         if not array.size or (name.endswith("/w") and array.ndim < 2):
             raise ValueError(
                 f"--source must hold arrays of numbers. Received: {path}, {name} of the shape {array.shape}"
             )
     stems = [name for name in arrays if re.search(r"/initial_conv_\d+/w$", name)]
-    if len(stems) == 1:  # Haiku numbers what is made again
+    if len(stems) == 1:  # Haiku numbers repeated modules
         arrays[re.sub(r"_\d+/w$", "/w", stems[0])] = arrays.pop(stems[0])
     return arrays
 
 
 def _step(step: Any, path: str | pathlib.Path) -> int:
-    """Returns the number of steps, of which some checkpoints have one for every device."""
+    """Returns the number of steps; some checkpoints store one per device."""
     counted = np.asarray(step)
     if counted.dtype.kind not in "iuf" or not counted.size or not np.isfinite(counted).all():
         raise ValueError(f"--source must hold a number of steps. Received: {path}, {step!r:.50}")
@@ -118,9 +118,9 @@ def _encoder_settings(arrays: Arrays, encoder: str, path: str | pathlib.Path) ->
     ]
     if not depths:
         kind = "bottleneck" if bottleneck else "basic"
-        known = ", ".join(f"{depth}: {blocks}" for depth, blocks in BLOCKS_PER_GROUP.items())
+        allowed = ", ".join(f"{depth}: {blocks}" for depth, blocks in BLOCKS_PER_GROUP.items())
         raise ValueError(
-            f"--source must hold a ResNet with the blocks of one of {known}. Received: {path}, {counts}, {kind}"
+            f"--source must hold a ResNet with the blocks of one of {allowed}. Received: {path}, {counts}, {kind}"
         )
     kernel = arrays[f"{encoder}/~/initial_conv/w"]
     version = "" if f"{encoder}/~/initial_batchnorm/scale" in arrays else "_v2"
@@ -129,7 +129,7 @@ def _encoder_settings(arrays: Arrays, encoder: str, path: str | pathlib.Path) ->
 
 
 def _head_module(arrays: Arrays, head: str) -> str:
-    """Returns the module of a projector or predictor of our form, linear, batch norm, linear; empty where there is none."""
+    """Returns the module of a head with the layers linear, batch norm, linear; empty if there is none."""
     for name in arrays:
         if match := re.fullmatch(rf"(?P<head>(?:.+/)?{head})/linear/w", name):
             module = match["head"]
@@ -141,7 +141,7 @@ def _head_module(arrays: Arrays, head: str) -> str:
 
 
 def _head_settings(arrays: Arrays, modules: dict[str, str]) -> dict[str, Any]:
-    """Returns the widths of the projector; a predictor of other widths, or without a projector, is left out."""
+    """Returns the widths of the projector; removes a predictor that has other widths or no projector from `modules`."""
     shapes = {
         head: (arrays[f"{modules[head]}/linear/w"].shape[-1], arrays[f"{modules[head]}/linear_1/w"].shape[-1])
         for head in HEADS

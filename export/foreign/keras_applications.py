@@ -1,4 +1,4 @@
-"""Reads the weights of a ResNet of Keras Applications, as a network of ours that computes the same."""
+"""Reader of Keras Applications' ResNet weights, as an equivalent network of this project."""
 
 import io
 import pathlib
@@ -28,24 +28,24 @@ Arrays = dict[str, np.ndarray]
 
 
 def recognises(path: pathlib.Path) -> bool:
-    """Whether a file is HDF5, or a zip as `.keras` files are."""
+    """Returns whether a file is HDF5, or a zip archive as `.keras` files are."""
     with path.open("rb") as file:
         start = file.read(len(_HDF5))
     return start == _HDF5 or start.startswith(_ZIP)
 
 
 def read(path: str | pathlib.Path) -> ForeignCheckpoint:
-    """Reads a ResNet-50, -101 or -152, version 1, from `.h5`, `.weights.h5` or `.keras`; code in the file is not looked at.
+    """Reads a ResNet-50, -101 or -152, version 1, from `.h5`, `.weights.h5` or `.keras`; runs no code of the file.
 
-    In inference the network is the same function of an RGB image as Keras' after its `preprocess_input`, up to rounding:
-    a convolution's bias goes into the mean that the batch norm after it subtracts, Keras' larger ε into the variance, red
-    and blue change places in the first kernel, and the mean and scale of pixels are hyper-parameters.
+    Up to rounding, inference computes the same function of an RGB image as Keras' network after `preprocess_input`: a
+    convolution's bias is folded into the mean of the following batch norm, Keras' larger ε into the variance, red and blue are
+    swapped in the first kernel, and the mean and scale of pixels are hyper-parameters.
 
     Args:
-        path: of a model, or of weights, with or without the final layer.
+        path: Path of a model or of weights, with or without the final layer.
 
     Raises:
-        ValueError: if it cannot be read or is no such network.
+        ValueError: if the file cannot be read, or contains another network.
     """
     try:
         arrays = _read_arrays(pathlib.Path(path))
@@ -76,7 +76,7 @@ def read(path: str | pathlib.Path) -> ForeignCheckpoint:
 
 
 def _read_arrays(path: pathlib.Path) -> Arrays:
-    """Returns the arrays of convolutions and norms as layer/array, by the names that Keras Applications gives layers."""
+    """Returns the arrays of convolutions and norms by name, layer/array, with the layer names of Keras Applications."""
     file: io.BytesIO | pathlib.Path = path
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
@@ -93,7 +93,7 @@ def _read_arrays(path: pathlib.Path) -> Arrays:
 
 
 def _by_name(stored: Arrays) -> Arrays:
-    """Names the layers of Keras' newer files, which only number them, each kind in the order of the model's layers."""
+    """Names the layers of Keras' newer files, in which the layers of each kind are numbered in the order of the model."""
     found = {name: match for name in stored if (match := _NUMBERED.fullmatch(name))}
     number = {name: int(match["number"] or 0) for name, match in found.items()}
     convolutions = 1 + max(number[name] for name, match in found.items() if match["kind"] == "conv2d")
@@ -110,14 +110,14 @@ def _by_name(stored: Arrays) -> Arrays:
 
 
 def _layers_in_order(depth: int) -> list[str]:
-    """Lists the places of convolutions: in a first block the shortcut's, 0, is the third."""
+    """Lists the names of convolutions; in the first block of a group, the shortcut's (0) is the third."""
     blocks = [(group, block) for group, count in enumerate(BLOCKS_PER_GROUP[depth]) for block in range(count)]
     places = {True: (1, 2, 0, 3), False: (1, 2, 3)}
     return ["conv1"] + [f"conv{g + 2}_block{b + 1}_{place}" for g, b in blocks for place in places[b == 0]]
 
 
 def _folded(arrays: Arrays) -> Arrays:
-    """Expresses Keras' network in arrays of ours: no biases, ε = 1e-5, red before blue."""
+    """Converts the arrays to this project's network: no biases, ε = 1e-5, red before blue."""
     folded = {name: array for name, array in arrays.items() if not name.endswith("/bias")}
     for name, array in arrays.items():
         layer, _, kind = name.partition("/")
@@ -132,7 +132,7 @@ def _folded(arrays: Arrays) -> Arrays:
 
 
 def _variables(network: OnlineNetwork) -> dict[str, tf.Variable]:
-    """Pairs the encoder's variables with the names that Keras Applications gives theirs."""
+    """Returns the encoder's variables by their names in Keras Applications."""
     encoder = network.encoder
     layers = {"conv1_conv": encoder.stem_convolutions[0], "conv1_bn": encoder.stem_norms[0]}
     for g, group in enumerate(encoder.block_groups):

@@ -1,9 +1,9 @@
-"""Reads pickles of arrays, containers, numbers and strings; runs nothing of what else they may ask for.
+"""Reader of pickles that contain only data: arrays, containers, numbers and strings; refuses all others.
 
-A pickle is a program for a small stack machine, which may import any function and call it. This machine knows only
-the instructions that data need, imports nothing, and calls only what stands in one table here: functions that make arrays
-and containers out of what they are given. What the libraries of the official checkpoints (dill, Haiku, JAX, optax) put
-around their arrays is in that table too, as what it amounts to: a dictionary, a tuple, an array.
+A pickle is a program for a small stack machine, which may import and call any function. This machine has only the
+instructions that data need, imports nothing, and calls only the functions of one table, which build arrays and containers.
+Wrappers that the libraries of the official checkpoints (dill, Haiku, JAX, optax) put around arrays are in that table as plain
+dictionaries, tuples and arrays.
 """
 
 import io
@@ -24,33 +24,33 @@ _INSTRUCTIONS = """
     BYTEARRAY8 EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST LIST APPEND APPENDS EMPTY_DICT DICT SETITEM SETITEMS
     EMPTY_SET ADDITEMS FROZENSET GET BINGET LONG_BINGET PUT BINPUT LONG_BINPUT MEMOIZE GLOBAL STACK_GLOBAL REDUCE BUILD NEWOBJ
 """.split()  # noqa: SIM905
-"""What data need; not: foreign code by number (EXT), by hand (PERSID), and old ways to call (INST, OBJ, NEWOBJ_EX)."""
+"""Instructions that data need; without registered code (EXT), persistent ids (PERSID) and calls (INST, OBJ, NEWOBJ_EX)."""
 
 
 class Refused(ValueError):
-    """A pickle asks for more than data; the message names what it asks for."""
+    """Raised for a pickle that contains more than data; the message names the request."""
 
 
 class _Damaged(ValueError):
-    """A pickle that no pickler writes."""
+    """Raised for a pickle that no pickler writes."""
 
 
 def load(path: str | pathlib.Path) -> Any:
     """Reads a pickle of data.
 
     Returns:
-        What was pickled; arrays are of a subclass of `numpy.ndarray`, named tuples are dictionaries, or tuples where the
-        names of their fields do not stand in the file.
+        The pickled object. Arrays are instances of a subclass of `numpy.ndarray`; named tuples become dictionaries, or tuples if
+        the file does not contain the names of their fields.
 
     Raises:
-        ValueError: if the file asks for more than data, ends too early or is no pickle; one line that names the file.
-        OSError: if it cannot be opened.
+        ValueError: if the file contains more than data, is truncated, or is not a pickle; the message names the file.
+        OSError: if the file cannot be opened.
     """
     with open(path, "rb") as file:
         try:
             return _Machine(_WholeReads(file, os.path.getsize(path))).load()
         except Refused as error:
-            asked = re.sub(r"[^ -~]+", "?", str(error))[:200]  # the file chose the words
+            asked = re.sub(r"[^ -~]+", "?", str(error))[:200]  # the text comes from the file
             raise ValueError(
                 f"--source must hold arrays, containers, numbers and strings only. Received: {path}, which asks for {asked}; "
                 "nothing of it was run"
@@ -59,7 +59,7 @@ def load(path: str | pathlib.Path) -> Any:
             raise ValueError(
                 f"--source must be a whole file. Received: {path}, which ends too early; fetch it again"
             ) from None
-        except Exception as error:  # whatever a machine meets in a program that makes no sense
+        except Exception as error:  # a damaged program raises errors of any class
             reason = re.sub(r"[^ -~]+", "?", f"{type(error).__name__}: {error}")[:200]
             raise ValueError(
                 f"--source must be a pickle, undamaged. Received: {path} ({reason}); fetch it again"
@@ -67,7 +67,7 @@ def load(path: str | pathlib.Path) -> Any:
 
 
 class _WholeReads:
-    """A file that says EOFError where it ends too early, and never sets memory aside for more than it has."""
+    """A file that raises EOFError when truncated, and never allocates memory for more bytes than it has."""
 
     def __init__(self, file: io.BufferedReader, size: int) -> None:
         self._file = file
@@ -88,7 +88,7 @@ class _WholeReads:
 
 
 class _Array(np.ndarray):
-    """An array that gets its content in a second step, as pickled arrays do."""
+    """An array whose content is set in a second step, as in unpickling."""
 
     def restore(self, state: tuple) -> None:
         _, shape, kind, column_order, raw = state
@@ -117,7 +117,7 @@ class _Type:
 
 
 class _Record:
-    """A class of named tuples: makes dictionaries, or tuples where the names are unknown."""
+    """A class of named tuples; its instances are dictionaries, or tuples if the names of fields are unknown."""
 
     def __init__(self, fields: Iterable[str] = ()) -> None:
         self._fields = tuple(fields)
@@ -127,7 +127,7 @@ class _Record:
 
 
 class _Module:
-    """The name of a module, which nobody imports."""
+    """The name of a module, which is never imported."""
 
     def __init__(self, name: str, *_options: object) -> None:
         self.name = name
@@ -138,9 +138,9 @@ _PLAIN = (str, bytes, int, float, complex, np.generic, type(None))
 
 
 def _keys(keys: Iterable[Any]) -> list[Any]:
-    """Returns keys of dictionaries or members of sets, if they are plain or tuples of plain ones.
+    """Checks that keys of dictionaries, or members of sets, are plain values or tuples of these; returns them as a list.
 
-    Python hashes a tuple in a tuple by recursion without an end: thousands of levels overflow the machine's stack.
+    Python hashes nested tuples by unbounded recursion, so that thousands of levels would overflow the stack.
     """
     keys = list(keys)
     for key in keys:
@@ -156,7 +156,7 @@ def _empty_array(kind: object, *_shape: object) -> _Array:
 
 
 def _whole_array(make: object, arguments: tuple, state: tuple, *_rest: object) -> _Array:
-    """Makes an array in one step, as dill and JAX write it down."""
+    """Makes an array in one step, as dill and JAX pickle it."""
     if make is not _empty_array:
         raise Refused("an array that numpy does not make")
     array = _empty_array(*arguments)
@@ -165,7 +165,7 @@ def _whole_array(make: object, arguments: tuple, state: tuple, *_rest: object) -
 
 
 def _array_of_buffer(buffer: bytes | bytearray, kind: _Type, shape: tuple, order: str) -> np.ndarray:
-    if not isinstance(buffer, bytes | bytearray):  # of a number, bytes() makes as many zeros
+    if not isinstance(buffer, bytes | bytearray):  # bytes(n) would allocate n zeros
         raise _Damaged(f"an array in a {type(buffer).__name__}")
     return np.frombuffer(bytes(buffer), kind.dtype).reshape(shape, order="F" if order == "F" else "C")
 
@@ -176,7 +176,7 @@ def _scalar(kind: _Type, raw: bytes) -> np.generic:
 
 
 def _mapping(*arguments: Any) -> dict:
-    """Makes a dictionary of a mapping or of pairs; a default for missing keys is dropped."""
+    """Makes a dictionary from a mapping or from pairs; a default factory is ignored."""
     if not arguments or not isinstance(arguments[-1], Mapping | list | tuple):
         return {}
     pairs = arguments[-1].items() if isinstance(arguments[-1], Mapping) else arguments[-1]
@@ -185,7 +185,7 @@ def _mapping(*arguments: Any) -> dict:
 
 
 def _bytes(*arguments: str) -> bytes:
-    """Makes bytes: none, or a text of one byte per character, which is how protocol 2 writes bytes down."""
+    """Makes bytes: empty, or from a Latin-1 string, as protocol 2 writes bytes."""
     return arguments[0].encode("latin1") if arguments else b""
 
 
@@ -225,7 +225,7 @@ _CALLABLES: dict[str, Callable[..., Any]] = {
 _BYOL_STATE = ("online_params", "target_params", "online_state", "target_state", "opt_state")
 _VALUES: dict[str, object] = {
     "numpy.ndarray": _NDARRAY,
-    "builtins.dict": dict,  # dict and list as defaults of missing keys
+    "builtins.dict": dict,  # default factories
     "builtins.list": list,
     "byol.byol_experiment._ByolExperimentState": _Record(_BYOL_STATE),
 }
@@ -233,10 +233,10 @@ _OPTIMISER_STATES = re.compile(r"(byol|optax)\.[\w.]+State")
 
 
 def _admitted(module: str, name: str) -> Any:
-    """Returns what stands for a name of a pickle.
+    """Returns the replacement of a global name in a pickle.
 
     Raises:
-        Refused: if nothing does.
+        Refused: if the name is not in a table.
     """
     full = f"{module.replace('__builtin__', 'builtins')}.{name}"
     if full in _CALLABLES:
@@ -249,7 +249,7 @@ def _admitted(module: str, name: str) -> Any:
 
 
 class _Dispatch(dict):
-    """The machine's instructions by their code; others are refused."""
+    """Instructions of the machine by code; refuses all others."""
 
     def __missing__(self, code: int) -> None:
         names = [instruction.name for instruction in pickletools.opcodes if ord(instruction.code) == code]
@@ -258,7 +258,7 @@ class _Dispatch(dict):
         raise Refused(f"the pickle instruction {names[0]}")
 
 
-class _Machine(pickle._Unpickler):  # the one in Python: the one in C has no table of instructions
+class _Machine(pickle._Unpickler):  # in Python, because the C version has no table of instructions
     dispatch = _Dispatch()
     stack: list[Any]
     read: Callable[[int], bytes]
@@ -289,7 +289,7 @@ class _Machine(pickle._Unpickler):  # the one in Python: the one in C has no tab
 
     def load_bytearray8(self) -> None:
         (count,) = struct.unpack("<Q", self.read(8))
-        self.append(bytearray(self.read(count)))  # not filled in place: first the file must have as many
+        self.append(bytearray(self.read(count)))  # not allocated before the bytes are read
 
     def load_setitem(self) -> None:
         _keys(self.stack[-2:-1])

@@ -1,4 +1,4 @@
-"""Reads the checkpoints of SimCLR and SimCLRv2: TensorFlow variables, numbered in the order in which they were made."""
+"""Reader of SimCLR and SimCLRv2 checkpoints: TensorFlow variables, numbered in order of creation."""
 
 import pathlib
 import re
@@ -21,7 +21,7 @@ _STEM_CHANNELS = 64
 
 
 def find(path: pathlib.Path) -> str:
-    """Returns the prefix of the TensorFlow checkpoint at a path, a file of it, or in a folder; empty if there is none."""
+    """Returns the prefix of the TensorFlow checkpoint at a path (prefix, index file or folder); empty if there is none."""
     if path.is_dir():
         inside = path / "variables" / "variables"  # of a SavedModel
         return str(inside) if inside.with_suffix(".index").is_file() else tf.train.latest_checkpoint(str(path)) or ""
@@ -30,15 +30,15 @@ def find(path: pathlib.Path) -> str:
 
 
 def read(path: str | pathlib.Path) -> ForeignCheckpoint:
-    """Reads a checkpoint, and recognises its network from the number and shapes of its convolutions.
+    """Reads a checkpoint, and recognises its network by the number and shapes of convolutions.
 
-    Its images are in 0..1, not centred. Its head has other layers than ours and is not read.
+    SimCLR's input is in 0..1, not centred. SimCLR's head has other layers than this project's, and is not read.
 
     Args:
-        path: prefix of a checkpoint or folder with one, or with a SavedModel.
+        path: Prefix of a checkpoint, or folder with a checkpoint or SavedModel.
 
     Raises:
-        ValueError: if it cannot be read, or holds no ResNet that we have.
+        ValueError: if the checkpoint cannot be read, or contains no supported ResNet.
 
     Reference: Chen et al. 2020, arXiv 2002.05709 and 2006.10029; the names of google-research/simclr.
     """
@@ -71,7 +71,7 @@ def read(path: str | pathlib.Path) -> ForeignCheckpoint:
 
 
 def creation_order(encoder: ResNet) -> tuple[list[tf.keras.layers.Layer], list[tf.keras.layers.Layer]]:
-    """Lists the convolutions and the norms of a built ResNet as SimCLR makes them: of a block, the shortcut's first."""
+    """Lists the convolutions and norms of a built ResNet in SimCLR's order of creation: in a block, the shortcut first."""
     convolutions, norms = list(encoder.stem_convolutions), list(encoder.stem_norms)
     for block in (block for group in encoder.block_groups for block in group):
         if block.project:
@@ -90,18 +90,18 @@ def _read_arrays(prefix: str) -> tuple[dict[str, np.ndarray], int]:
     """Returns the encoder's arrays by the names of their variables, and the step."""
     reader = tf.train.load_checkpoint(prefix)
     keys = {name: name for name in reader.get_variable_to_shape_map()}
-    if _GRAPH in keys:  # of TensorFlow 2: keys are paths through objects, which tell the variables' names
+    if _GRAPH in keys:  # TensorFlow 2 stores variables by object path; the graph maps these to names
         graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(reader.get_tensor(_GRAPH))
         keys = {part.full_name: part.checkpoint_key for node in graph.nodes for part in node.attributes}
     names = [name for name in keys if _LAYER.fullmatch(name) and "head" not in name]
-    if any(name.startswith(_ENCODER) for name in names):  # beside it there may be ema_model/base_model
+    if any(name.startswith(_ENCODER) for name in names):  # there may be ema_model/base_model too
         names = [name for name in names if name.startswith(_ENCODER)]
     step = int(reader.get_tensor(keys["global_step"])) if "global_step" in keys else 0
     return {name: reader.get_tensor(keys[name]) for name in names}, step
 
 
 def _numbered(arrays: dict[str, np.ndarray], kind: str) -> list[str]:
-    """Returns the layers of a kind in the order of their numbers; the first has none."""
+    """Returns the layers of a kind in the order of their numbers; the first layer has no number."""
     numbers = {}
     for name in arrays:
         match = _LAYER.fullmatch(name)

@@ -1,4 +1,4 @@
-"""What a labelled memory is built from: embedded images that vote, and embedded images that say how far to trust the votes."""
+"""Evidence: the embedded images from which a labelled memory is built and calibrated."""
 
 import dataclasses
 import pathlib
@@ -8,113 +8,34 @@ import numpy as np
 import tensorflow as tf
 
 from semppl.export.memory import calibration
-from semppl.export.memory.labelled_memory import Calibration, LabelledMemory, class_probabilities
+from semppl.export.memory.calibration import Calibration, CalibrationSettings
+from semppl.export.memory.embedded_images import FIRST_ADDED_ID, EmbeddedImages
+from semppl.export.memory.labelled_memory import LabelledMemory, class_probabilities
 
-CALIBRATIONS = ("held_out", "memory", "nothing")
 _ROWS = 1024
-_MAX_JUDGED = 5_000
-
-FIRST_ADDED_ID = 2**32
-"""Of pictures that training did not know; its own are numbered from 0."""
-
-_SAME = 1 - 1e-6  # similarity from which on two pictures are taken for one, where their pixels are not known
-_TELLING = 8  # numbers; of fewer the embeddings of different pictures may be equal
-
-
-@dataclasses.dataclass(frozen=True)
-class EmbeddedImages:
-    """Images as a served model sees them.
-
-    Attributes:
-        embeddings: `[n, D]` float32, unit-norm.
-        labels: `[n]` int32.
-        ids: `[n]` int64, -1 for images that are not of the training set.
-        groups: `[n]` int64, equal where images of one part show the same thing.
-        fingerprints: `[n]` int64, of their pixels, equal for copies; 0 where they are not known.
-    """
-
-    embeddings: np.ndarray
-    labels: np.ndarray
-    ids: np.ndarray
-    groups: np.ndarray
-    fingerprints: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def take(self, rows: np.ndarray) -> "EmbeddedImages":
-        """Takes some rows, by position or mask."""
-        return EmbeddedImages(*(getattr(self, field.name)[rows] for field in dataclasses.fields(self)))
-
-    def join(self, other: "EmbeddedImages") -> "EmbeddedImages":
-        """Appends other rows."""
-        parts = ((getattr(self, f.name), getattr(other, f.name)) for f in dataclasses.fields(self))
-        return EmbeddedImages(*(np.concatenate(pair) for pair in parts))
-
-    def copies(self, others: "EmbeddedImages") -> np.ndarray:
-        """`[n, m]`: whether an image is the same picture as one of `others`: by pixels where both are known, else by embedding."""
-        alike = self.embeddings @ others.embeddings.T > _SAME
-        if self.embeddings.shape[1] < _TELLING:
-            alike[:] = False
-        mine, theirs = self.fingerprints[:, np.newaxis], others.fingerprints
-        return np.where((mine != 0) & (theirs != 0), mine == theirs, alike)
-
-
-@dataclasses.dataclass(frozen=True)
-class CalibrationSettings:
-    """How answers are to be trusted.
-
-    Attributes:
-        calibrate_on: held_out, half of the held-out images, the other half checks; memory, the labelled images themselves, each
-            judged by the others, and all held-out images check; or nothing: then nothing is fitted and nothing abstained from.
-        target_risk: share of wrong answers among those given; 0 means: see target_coverage.
-        target_coverage: share of images that get an answer; 0 means: see target_risk.
-        set_coverage: share of prediction sets that hold the true class.
-
-    Raises:
-        ValueError: if a value is not allowed.
-    """
-
-    calibrate_on: str = "held_out"
-    target_risk: float = 0.05
-    target_coverage: float = 0.0
-    set_coverage: float = 0.9
-
-    def __post_init__(self) -> None:
-        if self.calibrate_on not in CALIBRATIONS:
-            raise ValueError(f"--calibrate_on must be one of {', '.join(CALIBRATIONS)}. Received: {self.calibrate_on}")
-        for name in ("target_risk", "target_coverage", "set_coverage"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"--{name} must be in 0..1, below 1. Received: {getattr(self, name)}")
-        if not self.set_coverage:
-            raise ValueError("--set_coverage must be above 0. Received: 0.0")
-        if (self.target_risk > 0) == (self.target_coverage > 0):
-            received = f"--target_risk={self.target_risk} --target_coverage={self.target_coverage}"
-            raise ValueError(
-                f"Exactly one of --target_risk and --target_coverage must be positive. Received: {received}"
-            )
+_MAX_FITTED = 5_000
 
 
 @dataclasses.dataclass(frozen=True)
 class Evidence:
-    """Everything that a labelled memory is built from; kept beside the model, so that it can be built again with more labels.
+    """Embedded images and settings, stored beside a model so that its memory can be rebuilt with more labels.
 
     Attributes:
-        memory: labelled images, which vote.
-        held_out: labelled images that training did not see.
-        class_names: `[C]`.
-        temperature: used where none can be fitted.
-        trust: how answers are to be trusted.
+        memory: Labelled training images and added pictures, which vote.
+        held_out: Labelled images that were not trained on; may be empty.
+        class_names: Names of the `C` classes.
+        temperature: Temperature of the vote if none can be fitted.
+        settings: Calibration settings.
     """
 
     memory: EmbeddedImages
     held_out: EmbeddedImages
     class_names: tuple[str, ...]
     temperature: float
-    trust: CalibrationSettings
+    settings: CalibrationSettings
 
     def save(self, path: pathlib.Path) -> None:
-        """Writes a `.npz` file."""
+        """Writes the evidence as a `.npz` file."""
         images = {f"{part}_{name}": getattr(getattr(self, part), name) for part in _PARTS for name in _FIELDS}
         with path.open("wb") as file:
             np.savez(
@@ -122,61 +43,63 @@ class Evidence:
                 class_names=np.array(self.class_names, np.str_),
                 temperature=self.temperature,
                 **images,
-                **{f"trust_{name}": value for name, value in dataclasses.asdict(self.trust).items()},
+                **{f"trust_{name}": value for name, value in dataclasses.asdict(self.settings).items()},
             )
 
     @classmethod
     def load(cls, path: pathlib.Path) -> "Evidence":
-        """Reads what `save` wrote."""
-        with np.load(path, allow_pickle=False) as kept:
-            memory, held_out = (EmbeddedImages(*(_field(kept, part, name) for name in _FIELDS)) for part in _PARTS)
-            trust = CalibrationSettings(
-                **{field.name: kept[f"trust_{field.name}"].item() for field in dataclasses.fields(CalibrationSettings)}
-            )
-            names = tuple(str(name) for name in kept["class_names"])
-            return cls(memory, held_out, names, float(kept["temperature"]), trust)
+        """Reads a file that `save` wrote."""
+        with np.load(path, allow_pickle=False) as arrays:
+            memory, held_out = (EmbeddedImages(*(_field(arrays, part, name) for name in _FIELDS)) for part in _PARTS)
+            names = [field.name for field in dataclasses.fields(CalibrationSettings)]
+            settings = CalibrationSettings(**{name: arrays[f"trust_{name}"].item() for name in names})
+            class_names = tuple(str(name) for name in arrays["class_names"])
+            return cls(memory, held_out, class_names, float(arrays["temperature"]), settings)
 
     def build(self) -> tuple[LabelledMemory, dict[str, Any]]:
-        """Fits what can be fitted.
+        """Builds and calibrates the memory.
 
         Returns:
-            The memory, and what is known of its answers: numbers of images, settings, and measurements on images that were not used
-            to fit anything.
+            The memory, and a report of it: numbers of images, settings, fitted parameters, and measurements on images to which
+            nothing was fitted.
         """
-        judged, checks = self._parts()
-        fit = self._similarities(judged)
-        agree = judged.labels[:, np.newaxis] == self.memory.labels
-        judgeable = np.any(agree & np.isfinite(fit), axis=1)  # the only image of its class cannot be judged by others
-        answers, judges = Calibration(self.temperature, 0.0, 0.0), np.zeros(len(judged), bool)
-        if judgeable.any():
-            temperature = calibration.fit_temperature(fit[judgeable], agree[judgeable])
-            # A class that nothing votes for is an error.
-            judges = judgeable | ~np.isin(judged.labels, self.memory.labels)
-            answers = self._fit_thresholds(
-                self._probabilities(fit[judges], temperature), judged.labels[judges], temperature
-            )
-        checked = self._probabilities(self._similarities(checks), answers.temperature)
-        memory = LabelledMemory(self.memory.embeddings, self.memory.labels, self.memory.ids, self.class_names, answers)
+        fitted_images, checks = self._parts()
+        fitted, fitted_on = self._calibrate(fitted_images)
+        probabilities = self._probabilities(self._similarities(checks), fitted.temperature)
+        memory = LabelledMemory(self.memory.embeddings, self.memory.labels, self.memory.ids, self.class_names, fitted)
         report = {
             "labelled": len(self.memory),
             "classes": len(self.class_names),
-            "trust": dataclasses.asdict(self.trust),
-            "fitted_on": int(judges.sum()),
-            **{name: round(value, 6) for name, value in answers._asdict().items()},
+            "trust": dataclasses.asdict(self.settings),
+            "fitted_on": fitted_on,
+            **{name: round(value, 6) for name, value in fitted._asdict().items()},
             "checked_on": len(checks),
-            "measured": _measure(checked, checks.labels, answers),
+            "measured": _measure(probabilities, checks.labels, fitted),
         }
         return memory, report
 
+    def _calibrate(self, images: EmbeddedImages) -> tuple[Calibration, int]:
+        """Fits temperature and thresholds; returns these and the number of images that were used."""
+        similarities = self._similarities(images)
+        agree = images.labels[:, np.newaxis] == self.memory.labels
+        has_voter = np.any(agree & np.isfinite(similarities), axis=1)  # false for the only image of its class
+        if not has_voter.any():
+            return Calibration(self.temperature, 0.0, 0.0), 0
+        temperature = calibration.fit_temperature(similarities[has_voter], agree[has_voter])
+        # A held-out image of a class without a remembered image counts as an error.
+        used = has_voter | ~np.isin(images.labels, self.memory.labels)
+        probabilities = self._probabilities(similarities[used], temperature)
+        return self._fit_thresholds(probabilities, images.labels[used], temperature), int(used.sum())
+
     def compare(self, exact: "Evidence") -> dict[str, float]:
-        """Tells what coarser weights cost.
+        """Measures the cost of coarser weights.
 
         Args:
-            exact: the same images as the network embeds them in float32.
+            exact: Evidence of the same images, embedded in float32.
 
         Returns:
-            Mean and least similarity of the held-out images' embeddings to the exact ones, and, on those that were not used to fit
-            anything, the accuracy of the exact network; nothing where there are none.
+            Mean and least similarity of the held-out images' embeddings to the exact ones, the accuracy in float32 and the loss
+            of accuracy; empty if there are no held-out images to measure on.
         """
         cost = self.loss_of_accuracy(exact, "accuracy_in_float32")
         if not cost:
@@ -185,39 +108,44 @@ class Evidence:
         return {"mean_similarity": float(similarities.mean()), "least_similarity": float(similarities.min())} | cost
 
     def loss_of_accuracy(self, better: "Evidence", name: str) -> dict[str, float]:
-        """Tells the accuracy by better embeddings of the same images, as `name`, and the loss of it; nothing where none are judged.
+        """Measures the loss of accuracy against better embeddings of the same images, on held-out images that were not fitted.
 
-        The images judged are held out and were not used to fit anything.
+        Args:
+            better: Evidence of the same images, embedded otherwise.
+            name: Key under which the accuracy of `better` is returned.
+
+        Returns:
+            The accuracy of `better`, and `loss_of_accuracy`; empty if there are no held-out images to measure on.
         """
         ours, theirs = (evidence.build()[1]["measured"].get("accuracy") for evidence in (self, better))
         return {} if ours is None else {name: theirs, "loss_of_accuracy": theirs - ours}
 
     def _parts(self) -> tuple[EmbeddedImages, EmbeddedImages]:
-        """Returns the images to fit on, and those to check on: what shows the same thing is in one part."""
+        """Returns the images to fit and the images to measure; a group is never divided between the two."""
         rng = np.random.default_rng(0)
-        if self.trust.calibrate_on == "memory":
-            return self.memory.take(rng.permutation(len(self.memory))[:_MAX_JUDGED]), self.held_out
-        if self.trust.calibrate_on == "nothing":
+        if self.settings.calibrate_on == "memory":
+            return self.memory.take(rng.permutation(len(self.memory))[:_MAX_FITTED]), self.held_out
+        if self.settings.calibrate_on == "nothing":
             return self.held_out.take(np.zeros(0, int)), self.held_out
         order = rng.permutation(len(self.held_out))
         groups = self.held_out.groups[order]
-        place = {group: number for number, group in enumerate(dict.fromkeys(groups.tolist()))}
-        is_even = np.array([place[group] % 2 == 0 for group in groups.tolist()], bool)
+        rank = {group: number for number, group in enumerate(dict.fromkeys(groups.tolist()))}
+        is_even = np.array([rank[group] % 2 == 0 for group in groups.tolist()], bool)
         return self.held_out.take(order[is_even]), self.held_out.take(order[~is_even])
 
     def _similarities(self, images: EmbeddedImages) -> np.ndarray:
-        """`[n, M]`, minus infinity between an image and itself, another one of the same thing, or a copy that was added."""
+        """Returns `[n, M]` similarities to the memory: minus infinity between images of one group, and to added copies."""
         similarities = images.embeddings @ self.memory.embeddings.T
         added = np.flatnonzero(self.memory.ids >= FIRST_ADDED_ID)
         rows, columns = np.nonzero(images.copies(self.memory.take(added)))
         similarities[rows, added[columns]] = -np.inf
-        remembered = images.ids >= 0
-        same = remembered[:, np.newaxis] & (images.groups[:, np.newaxis] == self.memory.groups)
+        is_remembered = images.ids >= 0
+        same = is_remembered[:, np.newaxis] & (images.groups[:, np.newaxis] == self.memory.groups)
         similarities[same] = -np.inf
         return similarities
 
     def _probabilities(self, similarities: np.ndarray, temperature: float) -> np.ndarray:
-        """`[n, C]`, by the function that is served."""
+        """Returns `[n, C]` class probabilities, computed by the function that is served."""
         parts = [
             class_probabilities(
                 tf.constant(similarities[first : first + _ROWS]),
@@ -231,13 +159,13 @@ class Evidence:
 
     def _fit_thresholds(self, probabilities: np.ndarray, truth: np.ndarray, temperature: float) -> Calibration:
         confidences, correct = probabilities.max(1), probabilities.argmax(1) == truth
-        if self.trust.target_risk:
-            threshold = calibration.threshold_for_risk(confidences, correct, self.trust.target_risk)
+        if self.settings.target_risk:
+            threshold = calibration.threshold_for_risk(confidences, correct, self.settings.target_risk)
         else:
-            threshold = calibration.threshold_for_coverage(confidences, self.trust.target_coverage)
+            threshold = calibration.threshold_for_coverage(confidences, self.settings.target_coverage)
         true_probabilities = probabilities[np.arange(len(truth)), truth]
         return Calibration(
-            temperature, threshold, calibration.set_threshold(true_probabilities, self.trust.set_coverage)
+            temperature, threshold, calibration.set_threshold(true_probabilities, self.settings.set_coverage)
         )
 
 
@@ -246,24 +174,24 @@ _PARTS = ("memory", "held_out")
 _FIELDS = tuple(field.name for field in dataclasses.fields(EmbeddedImages))
 
 
-def _field(kept: Any, part: str, name: str) -> np.ndarray:
-    """Reads a field; in older files every image shows its own thing, and pixels are not known."""
-    if name == "groups" and f"{part}_groups" not in kept:
-        ids: np.ndarray = kept[f"{part}_ids"]
+def _field(arrays: Any, part: str, name: str) -> np.ndarray:
+    """Reads a field; files of older versions have neither groups (each image is one) nor fingerprints."""
+    if name == "groups" and f"{part}_groups" not in arrays:
+        ids: np.ndarray = arrays[f"{part}_ids"]
         return ids if part == "memory" else np.arange(len(ids))
-    if name == "fingerprints" and f"{part}_fingerprints" not in kept:
-        return np.zeros(len(kept[f"{part}_ids"]), np.int64)
-    value: np.ndarray = kept[f"{part}_{name}"]
+    if name == "fingerprints" and f"{part}_fingerprints" not in arrays:
+        return np.zeros(len(arrays[f"{part}_ids"]), np.int64)
+    value: np.ndarray = arrays[f"{part}_{name}"]
     return value
 
 
-def _measure(probabilities: np.ndarray, truth: np.ndarray, answers: Calibration) -> dict[str, float]:
-    """Measures answers; nothing where there are no images."""
+def _measure(probabilities: np.ndarray, truth: np.ndarray, fitted: Calibration) -> dict[str, float]:
+    """Measures calibrated answers to `[n, C]` probabilities; returns an empty dictionary for no images."""
     if not len(truth):
         return {}
     confidences, correct = probabilities.max(1), probabilities.argmax(1) == truth
-    answered = confidences >= answers.threshold
-    sets = (probabilities >= answers.set_threshold) | (probabilities == confidences[:, np.newaxis])
+    answered = confidences >= fitted.threshold
+    sets = (probabilities >= fitted.set_threshold) | (probabilities == confidences[:, np.newaxis])
     measured = {
         "accuracy": np.mean(correct),
         "calibration_error": calibration.calibration_error(confidences, correct),
@@ -277,7 +205,7 @@ def _measure(probabilities: np.ndarray, truth: np.ndarray, answers: Calibration)
 
 
 def summary(report: dict[str, Any]) -> str:
-    """Says in a line how well a memory answers."""
+    """Formats a report of `Evidence.build` as one line."""
     measured = report["measured"]
     line = f"remembers {report['labelled']} images of {report['classes']} classes"
     if not report["fitted_on"]:

@@ -1,39 +1,26 @@
-"""The labelled images that a served model remembers: they vote on what a picture shows."""
+"""A memory of labelled embeddings, which classifies an embedding by a weighted vote."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from semppl.export.memory.calibration import Calibration
 from semppl.layers.labels import NO_LABEL
 
 
-class Calibration(NamedTuple):
-    """How what a memory says becomes an answer.
-
-    Attributes:
-        temperature: divides similarities before they vote; positive.
-        threshold: of the probability below which the model abstains, in 0..1; above 1 it always does.
-        set_threshold: of the probability from which on a class belongs to the prediction set, in 0..1.
-    """
-
-    temperature: float
-    threshold: float
-    set_threshold: float
-
-
 class LabelledMemory(tf.Module):
-    """Answers from the similarity of an embedding to remembered ones.
+    """Classifies embeddings by their similarity to remembered embeddings.
 
-    Everything is a variable, of any length: `update_memory` exchanges the values, and nothing else of a SavedModel.
+    All state is in variables of free length, so that `update_memory` can exchange their values without changing the graph of a
+    SavedModel.
 
     Args:
-        embeddings: `[M, D]` unit-norm, of labelled images.
-        labels: `[M]` int32 in 0..C-1.
-        ids: `[M]` int64.
-        class_names: `[C]` texts.
-        answers: fitted on other images.
+        embeddings: `[M, D]` unit-norm embeddings of labelled images.
+        labels: int32 `[M]` in 0..C-1.
+        ids: int64 `[M]` identifiers of the images.
+        class_names: `C` names, in the order of the labels.
+        calibration: Parameters that were fitted on other images.
     """
 
     def __init__(
@@ -42,24 +29,24 @@ class LabelledMemory(tf.Module):
         labels: np.ndarray,
         ids: np.ndarray,
         class_names: Sequence[str],
-        answers: Calibration,
+        calibration: Calibration,
     ) -> None:
         super().__init__(name="memory")
         self.embeddings = _variable(embeddings, tf.float32, [None, embeddings.shape[1]])
         self.labels = _variable(labels, tf.int32, [None])
         self.ids = _variable(ids, tf.int64, [None])
-        self.class_names = _variable([*class_names, ""], tf.string, [None])  # the last is that of no class
-        self.temperature = _variable(answers.temperature, tf.float32, [])
-        self.threshold = _variable(answers.threshold, tf.float32, [])
-        self.set_threshold = _variable(answers.set_threshold, tf.float32, [])
+        self.class_names = _variable([*class_names, ""], tf.string, [None])  # the last one stands for no class
+        self.temperature = _variable(calibration.temperature, tf.float32, [])
+        self.threshold = _variable(calibration.threshold, tf.float32, [])
+        self.set_threshold = _variable(calibration.set_threshold, tf.float32, [])
 
     def classify(self, embeddings: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Classifies `[B, D]` unit-norm embeddings; a row of zeros, which a broken picture has, gets no class.
+        """Classifies `[B, D]` unit-norm embeddings; a row of zeros, as of a broken picture, gets no class.
 
         Returns:
-            label `[B]` int32, the most probable class; class_name `[B]` string; probability `[B]` of it; abstain `[B]` bool,
-            whether that is too little to be relied upon; probabilities `[B, C]`; prediction_set `[B, C]` bool, the classes that
-            it may be, never none.
+            A dictionary: label, int32 `[B]`, the most probable class; class_name, string `[B]`; probability, `[B]`, that of the
+            label; abstain, bool `[B]`, true where the probability is below the threshold; probabilities, `[B, C]`;
+            prediction_set, bool `[B, C]`, which contains the label at least.
         """
         num_classes = tf.size(self.class_names) - 1
         valid = _has_direction(embeddings)
@@ -76,20 +63,21 @@ class LabelledMemory(tf.Module):
             "probabilities": probabilities,
             "prediction_set": likeliest | (probabilities >= self.set_threshold),
         }
-        # By its number, for TFLite cannot choose among texts.
+        # Selects the index, because TFLite has no `where` for strings.
         class_name = tf.gather(self.class_names, tf.where(valid, label, num_classes))
         return mask_invalid(answer, valid) | {"class_name": class_name}
 
     def neighbours(self, embeddings: tf.Tensor, *, k: int) -> dict[str, tf.Tensor]:
-        """Finds the `k` entries most similar to each of `[B, D]`, or all where there are fewer.
+        """Finds the `k` entries (all, if there are fewer) most similar to each of `[B, D]` embeddings.
 
         Returns:
-            ids `[B, k]` int64, labels `[B, k]` int32, and similarities `[B, k]` in -1..1, falling; −1, −1 and 0 to a row of zeros.
+            A dictionary: ids, int64 `[B, k]`; labels, int32 `[B, k]`; similarities, `[B, k]` in -1..1, falling. For a row of
+            zeros these are -1, -1 and 0.
         """
-        similarities, places = tf.math.top_k(self._similarities(embeddings), tf.minimum(k, tf.size(self.labels)))
+        similarities, positions = tf.math.top_k(self._similarities(embeddings), tf.minimum(k, tf.size(self.labels)))
         answer = {
-            "ids": tf.gather(self.ids, places),
-            "labels": tf.gather(self.labels, places),
+            "ids": tf.gather(self.ids, positions),
+            "labels": tf.gather(self.labels, positions),
             "similarities": similarities,
         }
         return mask_invalid(answer, _has_direction(embeddings))
@@ -101,16 +89,16 @@ class LabelledMemory(tf.Module):
 def class_probabilities(
     similarities: tf.Tensor, labels: tf.Tensor, num_classes: tf.Tensor | int, *, temperature: tf.Tensor | float
 ) -> tf.Tensor:
-    """Lets every remembered image vote for its class, the more similar the more: with weight e^(similarity/temperature).
+    """Computes class probabilities by a vote in which each remembered image has the weight e^(similarity/temperature).
 
     Args:
         similarities: `[B, M]`; minus infinity where an entry must not vote.
-        labels: `[M]` int32, of the entries.
-        num_classes: C.
-        temperature: positive; towards 0 only the most similar entry counts.
+        labels: int32 `[M]`, classes of the entries.
+        num_classes: Number of classes, C.
+        temperature: Divisor of the similarities; positive. Towards 0, only the most similar entry counts.
 
     Returns:
-        `[B, C]` share of the votes.
+        `[B, C]` shares of the votes.
 
     Reference: the kernel-weighted form of SemPPL's vote by the nearest labelled embeddings, arXiv 2301.05158.
     """
@@ -119,13 +107,13 @@ def class_probabilities(
 
 
 def mask_invalid(answer: dict[str, tf.Tensor], valid: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Replaces what was answered to a picture that could not be read: no class, abstain, as strange as can be.
+    """Replaces the answers to unreadable pictures: no class, abstain, the largest out-of-distribution score.
 
     Args:
-        answer: of the signatures' outputs, those that there are.
-        valid: `[B]` bool.
+        answer: Outputs of a signature by name, `[B]` or `[B, …]`.
+        valid: bool `[B]`, false where a picture could not be read.
     """
-    nothing = {
+    replacements = {
         "label": NO_LABEL,
         "class_name": "",
         "probability": 0.0,
@@ -134,13 +122,13 @@ def mask_invalid(answer: dict[str, tf.Tensor], valid: tf.Tensor) -> dict[str, tf
         "ood": 100.0,
         "embedding": 0.0,
         "probabilities": 0.0,
-        "prediction_set": True,  # it may be any
+        "prediction_set": True,  # any class is possible
         "ids": -1,
         "labels": NO_LABEL,
         "similarities": 0.0,
     }
     return {
-        name: tf.where(valid[:, tf.newaxis] if values.shape.rank == 2 else valid, values, nothing[name])
+        name: tf.where(valid[:, tf.newaxis] if values.shape.rank == 2 else valid, values, replacements[name])
         for name, values in answer.items()
     }
 

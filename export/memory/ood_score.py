@@ -1,48 +1,48 @@
-"""How unlike the training images a picture is: how far its features lie from their mean, in standard deviations."""
+"""Out-of-distribution score: the Mahalanobis distance of features from the mean of the training images."""
 
 import numpy as np
 import tensorflow as tf
 from sklearn.covariance import LedoitWolf
 
-_FLOOR = 1e-6  # of a variance, as a share of their mean: a unit that never fired may fire
+_FLOOR = 1e-6  # of a variance, relative to the mean variance: a unit may have been silent on all training images
 
 
-class Strangeness(tf.Module):
-    """Ranks pictures by their distance from the training images among training images.
+class OodScore(tf.Module):
+    """Scores features by their distance from the training images, as a percentile among other training images.
 
-    The features are taken as the encoder gives them: their length, which an embedding has lost, tells most.
+    The score uses the encoder's features and not the unit-norm embedding, because the norm is the most informative part.
 
     Args:
-        mean: `[F]` of training images' features.
-        whitening: `[F, F]` that makes their covariance the identity.
-        distances: `[R]` of other training images, rising.
+        mean: `[F]` mean of training images' features.
+        whitening: `[F, F]` matrix that maps their covariance to the identity.
+        distances: `[R]` distances of reference images (training images that were not fitted), rising.
 
     Reference: Lee et al. 2018, arXiv 1807.03888, eq. 2, with one class; Ledoit & Wolf 2004 for the covariance.
     """
 
     def __init__(self, mean: np.ndarray, whitening: np.ndarray, distances: np.ndarray) -> None:
-        super().__init__(name="strangeness")
+        super().__init__(name="ood_score")
         self.mean, self.whitening, self.distances = (
             tf.Variable(tf.constant(value, tf.float32), trainable=False) for value in (mean, whitening, distances)
         )
 
     def percentile(self, features: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Tells how strange each of `[B, F]` is.
+        """Scores `[B, F]` features.
 
         Returns:
-            distance `[B]`, Mahalanobis, from the mean of the training images; ood `[B]` in 0..100, the share of reference images
-            that are not farther away.
+            A dictionary: distance, `[B]`, the Mahalanobis distance from the training images' mean; ood, `[B]` in 0..100, the
+            percentage of reference images that are at most as far away.
         """
         distance = tf.norm(tf.matmul(features - self.mean, self.whitening), axis=-1)
         nearer = tf.searchsorted(self.distances, distance, side="right")
         return {"distance": distance, "ood": 100 * tf.cast(nearer / tf.size(self.distances), tf.float32)}
 
 
-def fit_strangeness(features: np.ndarray) -> Strangeness:
-    """Fits to `[n, F]` features of training images, n ≥ 2: mean and covariance to one half, distances to the other."""
+def fit_ood_score(features: np.ndarray) -> OodScore:
+    """Fits a score to `[n, F]` features of training images, n ≥ 2: one half gives mean and covariance, the other distances."""
     fitted, ranked = features[::2].astype(np.float64), features[1::2]
     variances, axes = np.linalg.eigh(LedoitWolf().fit(fitted).covariance_)
     whitening = axes / np.sqrt(np.maximum(variances, _FLOOR * variances.mean()))
     mean = fitted.mean(axis=0)
     distances = np.linalg.norm((ranked - mean) @ whitening, axis=1)
-    return Strangeness(mean, whitening, np.sort(distances))
+    return OodScore(mean, whitening, np.sort(distances))

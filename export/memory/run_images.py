@@ -1,4 +1,4 @@
-"""Reads what a run knows of its data set: the images that it may remember, and images to be judged by."""
+"""The images of a run's data set: labelled images to remember, held-out images to measure on."""
 
 import dataclasses
 from collections.abc import Callable
@@ -11,8 +11,10 @@ from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.images import NO_LABEL, Images
 from semppl.data.splits import load_data
 from semppl.data.views.recipes import find_recipe
-from semppl.export.memory.evidence import CalibrationSettings, EmbeddedImages, Evidence
-from semppl.export.memory.ood_score import Strangeness, fit_strangeness
+from semppl.export.memory.calibration import CalibrationSettings
+from semppl.export.memory.embedded_images import EmbeddedImages
+from semppl.export.memory.evidence import Evidence
+from semppl.export.memory.ood_score import OodScore, fit_ood_score
 
 _MAX_HELD_OUT = 10_000
 _MAX_REFERENCE = 4_000
@@ -21,15 +23,15 @@ _BATCH = 256
 
 
 class RunImages:
-    """The images of a run's data set, some of them embedded.
+    """Reads and embeds the images of a run's data set.
 
     Args:
-        hyperparameters: of the run.
-        prepare: maps images as they are to what `embed` takes.
-        fingerprints: maps images as they are to `[B]` int64, equal for copies.
+        hyperparameters: Hyper-parameters of the run.
+        prepare: Function from source images `[B, H, W, C]` to the model's input.
+        fingerprints: Function from source images `[B, H, W, C]` to int64 `[B]` hashes, equal for copies.
 
     Raises:
-        ValueError: if the data are not where the run found them.
+        ValueError: if the data set cannot be read.
     """
 
     def __init__(
@@ -46,58 +48,64 @@ class RunImages:
         self._held_out = source.test if source.validation is None else source.validation
         self._labels = data.labels
 
-    def evidence(self, embed: Callable[[tf.Tensor], tf.Tensor], trust: CalibrationSettings) -> Evidence:
-        """Embeds the labelled images of the run, and a sample of those that it held out.
+    def evidence(self, embed: Callable[[tf.Tensor], tf.Tensor], settings: CalibrationSettings) -> Evidence:
+        """Embeds the labelled images of the run, and a sample of its held-out images.
 
-        Held out are its validation images where it has some, else its test images, else none.
+        The held-out images are the run's validation images; its test images, if it has no validation images.
 
         Args:
-            embed: maps prepared images `[B, h, w, C]` to unit-norm `[B, D]`.
-            trust: how answers are to be trusted.
+            embed: Function from prepared images `[B, h, w, C]` to unit-norm embeddings `[B, D]`.
+            settings: Calibration settings.
         """
-        ids = np.flatnonzero(self._labels != NO_LABEL)
-        memory = self._embedded("train", self._train, ids, self._labels, embed)
-        unseen = memory.take(np.zeros(0, int))
+        labelled = np.flatnonzero(self._labels != NO_LABEL)
+        memory = self._embedded("train", self._train, labelled, self._labels, embed)
+        held_out = memory.take(np.zeros(0, int))
         if self._held_out is not None:
-            ids = _sample(np.flatnonzero(self._held_out.labels != NO_LABEL), _MAX_HELD_OUT)
-            unseen = self._embedded("held_out", self._held_out, ids, self._held_out.labels, embed)
-            unseen = dataclasses.replace(unseen, ids=np.full(len(ids), -1))
-        return Evidence(memory, unseen, self._class_names, self._temperature, trust)
+            sample = _sample(np.flatnonzero(self._held_out.labels != NO_LABEL), _MAX_HELD_OUT)
+            held_out = self._embedded("held_out", self._held_out, sample, self._held_out.labels, embed)
+            held_out = dataclasses.replace(held_out, ids=np.full(len(sample), -1))
+        return Evidence(memory, held_out, self._class_names, self._temperature, settings)
 
-    def strangeness(self, encode: Callable[[tf.Tensor], tf.Tensor]) -> tuple[Strangeness, dict[str, Any]]:
-        """Fits to a sample of the training images, those without labels where there are enough of them.
+    def ood_score(self, encode: Callable[[tf.Tensor], tf.Tensor]) -> tuple[OodScore, dict[str, Any]]:
+        """Fits an out-of-distribution score to a sample of the training images: unlabelled ones, if there are enough.
 
         Args:
-            encode: maps prepared images `[B, h, w, C]` to features `[B, F]`.
+            encode: Function from prepared images `[B, h, w, C]` to features `[B, F]`.
 
         Returns:
-            The ranking, and what is known of it: how many images it was fitted to, and, where images were held out, the share of
-            them above the 95th percentile.
+            The score, and a report of it: the number of images that it was fitted on and, if there are held-out images, the
+            share of these above the 95th percentile.
         """
         unlabelled = np.flatnonzero(self._labels == NO_LABEL)
         few = len(unlabelled) < min(_MIN_REFERENCE, len(self._labels))
-        ids = _sample(np.arange(len(self._labels)) if few else unlabelled, _MAX_REFERENCE)
-        strangeness = fit_strangeness(self._mapped(encode, self._train, ids))
-        report: dict[str, Any] = {"fitted_on": len(ids)}
+        positions = _sample(np.arange(len(self._labels)) if few else unlabelled, _MAX_REFERENCE)
+        score = fit_ood_score(self._mapped(encode, self._train, positions))
+        report: dict[str, Any] = {"fitted_on": len(positions)}
         if self._held_out is not None:
             checks = _sample(np.arange(len(self._held_out.labels)), _MAX_REFERENCE)
-            ood = strangeness.percentile(tf.constant(self._mapped(encode, self._held_out, checks)))["ood"]
+            ood = score.percentile(tf.constant(self._mapped(encode, self._held_out, checks)))["ood"]
             report |= {"checked_on": len(checks), "above_95": float(np.mean(ood.numpy() > 95))}
-        return strangeness, report
+        return score, report
 
-    def _mapped(self, function: Callable[[tf.Tensor], tf.Tensor], images: Images, ids: np.ndarray) -> np.ndarray:
+    def _mapped(self, function: Callable[[tf.Tensor], tf.Tensor], images: Images, positions: np.ndarray) -> np.ndarray:
         mapped = tf.function(function, reduce_retracing=True, autograph=False)
-        parts = images.batches(self._prepare, batch_size=_BATCH, positions=ids)
-        return np.concatenate([mapped(part).numpy() for part in parts])
+        batches = images.batches(self._prepare, batch_size=_BATCH, positions=positions)
+        return np.concatenate([mapped(batch).numpy() for batch in batches])
 
     def _embedded(
-        self, part: str, images: Images, ids: np.ndarray, labels: np.ndarray, embed: Callable[[tf.Tensor], tf.Tensor]
+        self,
+        part: str,
+        images: Images,
+        positions: np.ndarray,
+        labels: np.ndarray,
+        embed: Callable[[tf.Tensor], tf.Tensor],
     ) -> EmbeddedImages:
-        if part not in self._prints:  # the same whatever embeds them, and a pass over the pictures
-            prints = images.batches(self._fingerprints, batch_size=_BATCH, positions=ids)
-            self._prints[part] = np.concatenate([np.zeros(0, np.int64), *(some.numpy() for some in prints)])
-        groups = ids if images.groups is None else images.groups[ids]
-        return EmbeddedImages(self._mapped(embed, images, ids), labels[ids], ids, groups, self._prints[part])
+        if part not in self._prints:  # fingerprints do not depend on `embed`, and cost a pass over the pictures
+            batches = images.batches(self._fingerprints, batch_size=_BATCH, positions=positions)
+            self._prints[part] = np.concatenate([np.zeros(0, np.int64), *(batch.numpy() for batch in batches)])
+        groups = positions if images.groups is None else images.groups[positions]
+        embeddings = self._mapped(embed, images, positions)
+        return EmbeddedImages(embeddings, labels[positions], positions, groups, self._prints[part])
 
 
 def centre_crop_of(hyperparameters: Hyperparameters) -> float:
@@ -105,6 +113,6 @@ def centre_crop_of(hyperparameters: Hyperparameters) -> float:
     return find_recipe(hyperparameters.recipe).centre_crop
 
 
-def _sample(ids: np.ndarray, count: int) -> np.ndarray:
-    """At most `count` of `[n]` ids, the same every time, in order."""
-    return np.sort(np.random.default_rng(0).permutation(ids)[:count])
+def _sample(positions: np.ndarray, count: int) -> np.ndarray:
+    """Draws at most `count` of `[n]` positions with a fixed seed, and sorts them."""
+    return np.sort(np.random.default_rng(0).permutation(positions)[:count])

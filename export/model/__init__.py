@@ -1,1 +1,1 @@
-"""What a SavedModel is made of: decoding, inference network, signatures, assets, warm-up."""
+"""The parts of an exported model: decoding, inference network, signatures, assets, warm-up, other runtimes."""

@@ -1,4 +1,4 @@
-"""The files that travel with a served model, for people and for clients: class names, remembered labels, model card."""
+"""Assets of an exported model, for people and clients: class names, remembered labels, model card."""
 
 import csv
 import json
@@ -8,16 +8,23 @@ from typing import Any
 from semppl.export.memory.evidence import Evidence
 
 EVIDENCE = pathlib.Path("assets.extra", "evidence.npz")
-"""Where an exported folder keeps what its memory was built from; no server reads it."""
+"""Path, in an exported folder, of the evidence that its memory was built from; servers ignore it."""
 
 MODEL_CARD = "model_card.json"
 CLASS_NAMES = "class_names.txt"
 
 
 def write_assets(folder: pathlib.Path, card: dict[str, Any], evidence: Evidence | None) -> list[pathlib.Path]:
-    """Writes the assets into a folder; returns their paths.
+    """Writes the assets of a model.
 
-    `class_names.txt` has a class a line, in the order of the labels; `labels.csv` the remembered images, by id.
+    Args:
+        folder: Folder to write to.
+        card: Model card, written to `model_card.json`.
+        evidence: Evidence of the memory, or None. Class names are written to `class_names.txt`, one per line in the order of
+            the labels, and the identifiers and labels of remembered images to `labels.csv`.
+
+    Returns:
+        The paths of the files.
     """
     paths = [folder / MODEL_CARD]
     paths[0].write_text(json.dumps(card, indent=2) + "\n")
@@ -29,17 +36,17 @@ def write_assets(folder: pathlib.Path, card: dict[str, Any], evidence: Evidence 
             rows.writerow(["id", "label", "class_name"])
             memory = evidence.memory
             rows.writerows(
-                [number, label, evidence.class_names[label]]
-                for number, label in zip(memory.ids.tolist(), memory.labels.tolist(), strict=True)
+                [identifier, label, evidence.class_names[label]]
+                for identifier, label in zip(memory.ids.tolist(), memory.labels.tolist(), strict=True)
             )
     return paths
 
 
 def read_card(model: str | pathlib.Path) -> dict[str, Any]:
-    """Reads the card of an exported model.
+    """Reads the model card of an exported model.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if the folder has no model card.
     """
     path = pathlib.Path(model) / "assets" / MODEL_CARD
     if not path.is_file():

@@ -1,21 +1,19 @@
-"""Decodes pictures from anywhere in the graph: turned upright, and refused rather than let do harm."""
+"""Decoding of untrusted picture files inside the graph, with EXIF orientation and limits on size."""
 
 from collections.abc import Callable
 
 import tensorflow as tf
 
 MAX_PIXELS = 2**26
-"""Of a picture; one with more is refused before anything is allocated for it. Phones of "50 MP" write 8192×6144."""
+"""Largest number of pixels; a larger picture is refused before allocation. "50 MP" phones write 8192×6144."""
 
-_AT_A_TIME = 4  # pictures of one batch
-_HEAD = 2**17  # bytes: a JPEG's orientation stands in a segment of at most 2**16, near the front
+_AT_A_TIME = 4  # pictures of a batch that are decoded concurrently
+_HEAD = 2**17  # bytes: a JPEG's orientation is in a segment of at most 2**16, near the front
 _JPEG_HAS_EXIF, _PNG_HAS_EXIF = r"(?s)\C*Exif\x00\x00\C*", r"(?s)\C*eXIf\C*"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MAX_SEGMENTS = 32
-_MAX_SCANS = 100  # of a JPEG; encoders write about ten, and each costs a pass over the whole picture
-_SCAN = (
-    b"\xff\xda\x00"  # how each begins; the third byte, of its length, keeps apart what follows the picture, like a film
-)
+_MAX_SCANS = 100  # of a JPEG: encoders write about ten, and each costs a pass over the whole picture
+_SCAN = b"\xff\xda\x00"  # marker and first byte of the length, so that a film appended to the picture does not match
 _MAX_TAGS = 512
 _PNG_GREY, _PNG_RGB = 0, 2
 
@@ -28,17 +26,17 @@ def decode_rows(
     channels: int,
     max_pixels: int = MAX_PIXELS,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decodes and prepares a batch of which any picture may be broken.
+    """Decodes and prepares a batch of picture files, any of which may be broken.
 
     Args:
-        encoded: `[B]` strings: JPEG, PNG or BMP files.
-        prepare: maps `[1, H, W, C]` uint8 to `[1, size, size, C]` in 0..1.
-        size: side of a prepared picture.
-        channels: C.
-        max_pixels: height times width above which a picture is refused.
+        encoded: string `[B]`: JPEG, PNG or BMP files.
+        prepare: Function from uint8 `[1, H, W, C]` to `[1, size, size, C]` in 0..1.
+        size: Side of a prepared picture, in pixels.
+        channels: Number of channels, C.
+        max_pixels: Height times width above which a picture is refused.
 
     Returns:
-        images `[B, size, size, C]` float32, black where a picture could not be decoded, and valid `[B]` bool.
+        Images `[B, size, size, C]`, black where decoding failed; and bool `[B]`, true where it succeeded.
     """
     count = tf.size(encoded)
     nothing = tf.zeros([size, size, channels])
@@ -67,19 +65,19 @@ def decode_rows(
 def decode_upright(encoded: tf.Tensor, channels: int, *, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
     """Decodes a picture and turns it upright, as the EXIF tag of a JPEG or PNG file says.
 
-    What is transparent shows white, as in training. GIF is not taken: its decoder unpacks every frame, of any number and
-    size, to return the first.
+    Transparent pixels become white, as in training. GIF is not supported, because TensorFlow's decoder unpacks all frames to return
+    the first.
 
     Args:
-        encoded: `[]` string, a JPEG, PNG or BMP file.
-        channels: C.
-        max_pixels: height times width above which the picture is refused.
+        encoded: string `[]`, a JPEG, PNG or BMP file.
+        channels: Number of channels, C.
+        max_pixels: Height times width above which the picture is refused.
 
     Returns:
-        `[H, W, C]` uint8.
+        uint8 `[H, W, C]`.
 
     Raises:
-        tf.errors.InvalidArgumentError: when run, if it is no such picture, a broken or too large one.
+        tf.errors.InvalidArgumentError: at run time, if the file is of another format, broken or too large.
     """
     is_jpeg = tf.io.is_jpeg(encoded)
     front = tf.strings.substr(encoded, 0, _HEAD)
@@ -88,7 +86,7 @@ def decode_upright(encoded: tf.Tensor, channels: int, *, max_pixels: int = MAX_P
     allowed = tf.debugging.Assert((pixels > 0) & (pixels <= max_pixels), ["A picture of", pixels, "pixels"])
 
     def orientation(has_exif: str, walk: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
-        # The walk costs a small picture as much as its decoding.
+        # For a small picture, the walk takes as long as decoding.
         may_be_there = tf.strings.regex_full_match(front, has_exif)
         return tf.cond(may_be_there, lambda: walk(head), lambda: tf.constant(1))
 
@@ -108,7 +106,7 @@ def decode_upright(encoded: tf.Tensor, channels: int, *, max_pixels: int = MAX_P
 
 
 def _jpeg(encoded: tf.Tensor, channels: int, *, is_upright: tf.Tensor) -> tf.Tensor:
-    """Decodes a JPEG file: `[H, W, C]` uint8, to the bit as training does; Pillow makes the grey of what it turns."""
+    """Decodes a JPEG file to uint8 `[H, W, C]`, bit for bit as in training, where Pillow converts rotated files to grey."""
     scans = tf.size(tf.strings.split(encoded, _SCAN, maxsplit=_MAX_SCANS + 1)) - 1
     allowed = tf.debugging.Assert(scans <= _MAX_SCANS, ["A JPEG file of more scans than", _MAX_SCANS])
 
@@ -122,7 +120,7 @@ def _jpeg(encoded: tf.Tensor, channels: int, *, is_upright: tf.Tensor) -> tf.Ten
 
 
 def _png(encoded: tf.Tensor, head: tf.Tensor, channels: int, *, is_upright: tf.Tensor) -> tf.Tensor:
-    """Decodes a PNG file, on white paper: `[H, W, C]` uint8, to the bit as training does; Pillow decodes what it turns."""
+    """Decodes a PNG file on white to uint8 `[H, W, C]`, bit for bit as in training, where Pillow decodes rotated files."""
     depth, kind = tf.unstack(_bytes(head, tf.constant(24), 2), num=2)
 
     def deep_grey() -> tf.Tensor:
@@ -133,7 +131,7 @@ def _png(encoded: tf.Tensor, head: tf.Tensor, channels: int, *, is_upright: tf.T
     def shallow() -> tf.Tensor:
         decoded = tf.io.decode_png(encoded, channels=4)
         colours, opacity = decoded[..., :3], decoded[..., 3:]
-        # Where a file of 1, 2 or 4 bits has no opacity, the decoder fills in the largest number of that many bits.
+        # For a file of 1, 2 or 4 bits without opacity, the decoder fills in the largest value of that many bits.
         filler = 2 ** tf.minimum(depth, 8) - 1
         opacity = tf.where(tf.reduce_all(tf.cast(opacity, tf.int32) == filler), tf.constant(255, tf.uint8), opacity)
         is_plain = ((kind == _PNG_GREY) | (kind == _PNG_RGB)) & tf.reduce_all(opacity == 255) & is_upright
@@ -150,7 +148,7 @@ def _png(encoded: tf.Tensor, head: tf.Tensor, channels: int, *, is_upright: tf.T
 
 
 def _in_channels(colours: tf.Tensor, channels: int) -> tf.Tensor:
-    """Keeps `[H, W, 3]` uint8, or makes grey of it as Pillow does, which training leaves such files to: ITU-R BT.601 in 16 bits."""
+    """Converts uint8 `[H, W, 3]` to `channels` channels: grey as in Pillow, ITU-R BT.601 in 16 bits."""
     if channels == 3:
         return colours
     red, green, blue = tf.unstack(tf.cast(colours, tf.int32), num=3, axis=-1)
@@ -159,8 +157,10 @@ def _in_channels(colours: tf.Tensor, channels: int) -> tf.Tensor:
 
 
 def _bmp(encoded: tf.Tensor, head: tf.Tensor, channels: int) -> tf.Tensor:
-    """Decodes a BMP file, uncompressed, of colours or of 256 levels of grey: `[H, W, C]` uint8."""
-    compression = _number(_bytes(head, tf.constant(30), 4), little_endian=True)  # also: which bits are which colour
+    """Decodes an uncompressed BMP file, in colour or in 256 levels of grey, to uint8 `[H, W, C]`."""
+    compression = _number(
+        _bytes(head, tf.constant(30), 4), little_endian=True
+    )  # non-zero also for custom bit masks of colours
     with tf.control_dependencies([tf.debugging.Assert(compression == 0, ["A BMP file of compression", compression])]):
         image = tf.io.decode_bmp(encoded)
     is_grey = tf.shape(image)[2] == 1
@@ -172,16 +172,16 @@ def _bmp(encoded: tf.Tensor, head: tf.Tensor, channels: int) -> tf.Tensor:
 
 
 def turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """Undoes how a camera was held.
+    """Rotates and mirrors a picture as its EXIF orientation demands.
 
     Args:
         image: `[H, W, C]`.
-        orientation: `[]` int32, the EXIF tag; one outside of 1..8 turns nothing.
+        orientation: int32 `[]`, value of the EXIF tag; a value outside 1..8 has no effect.
 
     Returns:
-        `[H, W, C]`, or `[W, H, C]` in 5..8.
+        `[H, W, C]`, or `[W, H, C]` for the orientations 5..8.
 
-    Reference: EXIF 2.32, tag 274: where the first row and column of the file are in the scene.
+    Reference: EXIF 2.32, tag 274: the position of the file's first row and column in the scene.
     """
 
     def turned() -> tf.Tensor:
@@ -195,13 +195,13 @@ def turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
 
 def exif_orientation(head: tf.Tensor) -> tf.Tensor:
-    """Reads the orientation tag of a JPEG file, walking from segment to segment.
+    """Reads the orientation tag of a JPEG file, walking segment by segment.
 
     Args:
-        head: `[n]` int32 in 0..255, the first bytes of the file, n ≥ 1.
+        head: int32 `[n]` in 0..255, the first bytes of the file, n ≥ 1.
 
     Returns:
-        `[]` int32, the tag as it stands, with or without sense; 1, upright, where there is none.
+        int32 `[]`, the value of the tag, unchecked; 1 (upright) if there is no tag.
     """
 
     def is_exif(place: tf.Tensor) -> tf.Tensor:
@@ -223,13 +223,13 @@ def exif_orientation(head: tf.Tensor) -> tf.Tensor:
 
 
 def png_orientation(head: tf.Tensor) -> tf.Tensor:
-    """Reads the orientation tag of a PNG file, walking from chunk to chunk.
+    """Reads the orientation tag of a PNG file, walking chunk by chunk.
 
     Args:
-        head: `[n]` int32 in 0..255, the first bytes of the file, n ≥ 1.
+        head: int32 `[n]` in 0..255, the first bytes of the file, n ≥ 1.
 
     Returns:
-        `[]` int32, the tag as it stands, with or without sense; 1, upright, where there is none.
+        int32 `[]`, the value of the tag, unchecked; 1 (upright) if there is no tag.
 
     Reference: PNG, third edition, 11.3.3.5: the chunk `eXIf`.
     """
@@ -251,7 +251,7 @@ def png_orientation(head: tf.Tensor) -> tf.Tensor:
 
 
 def _tiff_orientation(head: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
-    """Reads tag 274 from the first directory of the TIFF structure that begins at `start`."""
+    """Reads tag 274 in the first directory of the TIFF structure at `start`."""
     little_endian = tf.reduce_all(_bytes(head, start, 2) == list(b"II"))
 
     def number(place: tf.Tensor, size: int) -> tf.Tensor:
@@ -265,14 +265,14 @@ def _tiff_orientation(head: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
 
 
 def _bytes(head: tf.Tensor, place: tf.Tensor, count: int) -> tf.Tensor:
-    """`[..., count]` bytes from each place on; 0 beyond the end."""
+    """Returns `count` bytes from each place, `[..., count]`; 0 beyond the end."""
     places = tf.expand_dims(place, -1) + tf.range(count)
     inside = (places >= 0) & (places < tf.size(head))
     return tf.where(inside, tf.gather(head, tf.where(inside, places, 0)), 0)
 
 
 def _number(digits: tf.Tensor, little_endian: tf.Tensor | bool) -> tf.Tensor:
-    """Reads `[..., n]` bytes as whole numbers."""
+    """Converts `[..., n]` bytes to integers `[...]`."""
     powers = 256 ** tf.range(digits.shape[-1])
     return tf.reduce_sum(digits * tf.where(little_endian, powers, powers[::-1]), -1)
 
@@ -282,20 +282,22 @@ def _is_png(head: tf.Tensor) -> tf.Tensor:
 
 
 def _declared(head: tf.Tensor) -> tf.Tensor:
-    """How many pixels a PNG or BMP file says that it has; 0 for any other."""
+    """Returns the number of pixels that a PNG or BMP file declares; 0 for another format."""
     is_bmp = tf.reduce_all(_bytes(head, tf.constant(0), 2) == list(b"BM"))
     png = _number(_bytes(head, tf.constant([16, 20]), 4), little_endian=False)
-    bmp = tf.abs(_number(_bytes(head, tf.constant([18, 22]), 4), little_endian=True))  # below zero: from top to bottom
+    bmp = tf.abs(
+        _number(_bytes(head, tf.constant([18, 22]), 4), little_endian=True)
+    )  # negative: rows from top to bottom
     return tf.where(_is_png(head), _product(png), tf.where(is_bmp, _product(bmp), 0))
 
 
 def _declared_by_jpeg(encoded: tf.Tensor) -> tf.Tensor:
-    """How many pixels a JPEG file says that it has; 0 for CMYK, whose colours TensorFlow takes for others."""
+    """Returns the number of pixels that a JPEG file declares; 0 for CMYK, which TensorFlow decodes wrongly."""
     shape = tf.image.extract_jpeg_shape(encoded)
     return tf.where(shape[2] == 4, tf.constant(0, tf.int64), _product(shape[:2]))
 
 
 def _product(sides: tf.Tensor) -> tf.Tensor:
-    """Multiplies two sides, with a negative number for one that no picture has."""
+    """Multiplies height and width; returns -1 if one is negative."""
     height, width = tf.unstack(tf.cast(sides, tf.int64))
     return tf.where((height < 0) | (width < 0), tf.constant(-1, tf.int64), height * width)

@@ -1,11 +1,11 @@
-"""From pictures to embeddings, prepared as evaluation prepares them, with nothing but TensorFlow inside."""
+"""The embedder of a served model: pictures to embeddings, prepared as in evaluation, in pure TensorFlow."""
 
 import contextlib
 import functools
 from collections.abc import Callable
 
 import tensorflow as tf
-from tensorflow.python.framework import convert_to_constants  # it has no public name
+from tensorflow.python.framework import convert_to_constants  # no public name exists
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export.model.decoding import decode_rows
@@ -20,27 +20,31 @@ _Function = Callable[[tf.Tensor], tf.Tensor]
 
 
 def is_finite(values: tf.Tensor) -> tf.Tensor:
-    """Tells which numbers are neither infinite nor none; in ONNX and TFLite other tests, even `<=`, let some of them pass."""
+    """Returns true where a value is neither NaN nor Inf.
+
+    Other tests, even `<=`, are not reliable once converted to ONNX or TFLite.
+    """
     return tf.abs(values) < values.dtype.max
 
 
 class Embedder(tf.Module):
     """Prepares pictures and embeds them.
 
-    Keras objects are not saved: a reader needs no class of ours.
+    No Keras object is part of a saved embedder: loading one needs no class of this project.
 
     Args:
-        network: the trained online network; it cannot be trained afterwards, if it is folded.
-        hyperparameters: of its run.
-        embedding: projections (g∘f, D wide: what the labels shaped) or features (f: wider, more general).
-        centre_crop: Side of the central square that is taken of an image, as a share of the shorter side, in (0, 1].
-        dims: how many numbers of an embedding are kept, from the first on; 0 keeps all.
-        fold: whether batch norms become part of the layers before them.
-        dtype: bfloat16 or float16: kernels and arithmetic in 16 bits; int8: kernels in 8, made float32 again before use.
+        network: Trained online network; stays as it is.
+        hyperparameters: Hyper-parameters of its run.
+        embedding: "projections" (g∘f, D wide, shaped by the labels) or "features" (f, wider and more general).
+        centre_crop: Side of the central square of an image that is used, as a share of the shorter side, in (0, 1].
+        dims: Number of leading dimensions of the embedding to use; 0 for all.
+        dtype: One of `DTYPES`. With bfloat16 and float16, kernels and arithmetic have 16 bits; with int8, kernels have 8 bits and
+            are converted to float32 before use.
+        fold: Whether batch norms are folded into the layers before them, in a copy of the network.
 
     Raises:
-        ValueError: if the embedding is unknown, or narrower than `dims`, or the type is unknown; if the images are none that
-            picture files hold.
+        ValueError: if `embedding` or `dtype` is unknown, `dims` is larger than the embedding, or the images have neither 1 nor 3
+            channels.
     """
 
     def __init__(
@@ -63,7 +67,7 @@ class Embedder(tf.Module):
         if dtype not in DTYPES:
             raise ValueError(f"--dtype must be one of {', '.join(DTYPES)}. Received: {dtype}")
         if fold:
-            fold_batch_norms(network)
+            network = fold_batch_norms(network, hyperparameters)
         if dtype in ("bfloat16", "float16"):
             network = in_half(network, hyperparameters, dtype)
         self._int8 = Int8Kernels(network) if dtype == "int8" else None
@@ -74,7 +78,7 @@ class Embedder(tf.Module):
         self.fingerprints = functools.partial(fingerprints, shrink=hyperparameters.shrink)
         self.size = hyperparameters.large_size
         self.channels = hyperparameters.channels
-        # Methods, for a network would be saved with this module.
+        # Bound methods: tf.Module would save a network that is an attribute.
         self._encode: _Function = network.features
         self._project: _Function = network.projector.__call__ if embedding == "projections" else tf.identity
         whole = int(self._project(self.features(tf.zeros([1, self.size, self.size, self.channels]))).shape[-1])
@@ -83,37 +87,44 @@ class Embedder(tf.Module):
         self.width = dims or whole
 
     def features(self, prepared: tf.Tensor) -> tf.Tensor:
-        """Encodes `[B, size, size, C]` in 0..1: `[B, F]`, of any length."""
-        # Has a static shape for other runtimes too, and unlike `tf.ensure_shape` is there in TFLite.
+        """Encodes prepared images `[B, size, size, C]` in 0..1 as features `[B, F]`."""
+        # Sets a static shape for other runtimes; `tf.ensure_shape` does not exist in TFLite.
         filled = tf.reshape(_filled(prepared), [-1, self.size, self.size, self.channels])
         with self._kernels():
             return self._encode(filled)[: tf.shape(prepared)[0]]
 
     def embed_features(self, features: tf.Tensor) -> tf.Tensor:
-        """Embeds `[B, F]`: `[B, width]`, unit-norm."""
+        """Maps features `[B, F]` to unit-norm embeddings `[B, width]`."""
         with self._kernels():
             return unit_norm(self._project(features)[:, : self.width])
 
     def embed(self, prepared: tf.Tensor) -> tf.Tensor:
-        """Embeds `[B, size, size, C]` in 0..1: `[B, width]`, unit-norm."""
+        """Maps prepared images `[B, size, size, C]` in 0..1 to unit-norm embeddings `[B, width]`."""
         return self.embed_features(self.features(prepared))
 
     def read_images(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Prepares `[B, H, W, C]` float32 in 0..1: `[B, size, size, C]`, and whether each has pixels, all of them finite `[B]`."""
+        """Prepares images.
+
+        Args:
+            images: `[B, H, W, C]` in 0..1.
+
+        Returns:
+            Prepared images `[B, size, size, C]`; and bool `[B]`, true where an image has pixels, none of them NaN or Inf.
+        """
         prepared = self.prepare(_filled(images))[: tf.shape(images)[0]]
-        # Of the sum, for ONNX Runtime: a test of every number has a layout of its own there, in which cubic resizing fails.
-        # And of the pixels as they come: in TFLite what is none may be a number again when it has been clipped.
+        # Tests the sum: testing each pixel makes ONNX Runtime choose a layout in which cubic resizing fails.
+        # Tests the unprepared pixels: in TFLite, clipping may turn NaN into a finite value.
         return prepared, is_finite(tf.reduce_sum(images, axis=[1, 2, 3])) & (tf.size(images) > 0)
 
     def read_bytes(self, encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Prepares `[B]` files: `[B, size, size, C]`, and whether each could be decoded `[B]`."""
+        """Decodes and prepares `[B]` files: images `[B, size, size, C]`; and bool `[B]`, true where decoding succeeded."""
         return decode_rows(encoded, self.prepare, size=self.size, channels=self.channels)
 
     def freeze(self) -> None:
-        """Makes constants of the weights: what cannot change, oneDNN lays out once, and not for every request.
+        """Turns the weights into constants, which oneDNN lays out once and not for every request.
 
-        Large weights stay variables: constants are held in a dozen copies while a model is saved or loaded, and in a message of at
-        most two gigabytes.
+        Large weights stay variables: saving or loading a model holds a dozen copies of each constant, and a graph is limited to
+        two gigabytes.
         """
         if sum(weight.dtype.size * weight.shape.num_elements() for weight in self.weights) > _MOST_FROZEN_BYTES:
             return
@@ -143,6 +154,6 @@ class Embedder(tf.Module):
 
 
 def _filled(images: tf.Tensor) -> tf.Tensor:
-    """Adds a black row, line or column to `[B, H, W, C]` where there is none: convolution and resizing fail on nothing."""
+    """Pads empty axes of `[B, H, W, C]` to length 1 with black: convolution and resizing fail on empty tensors."""
     missing = tf.maximum(1 - tf.shape(images)[:3], 0)
     return tf.pad(images, [[0, missing[0]], [0, missing[1]], [0, missing[2]], [0, 0]])

@@ -1,4 +1,4 @@
-"""An exported model as a layer of somebody else's network: what tensorflow-hub asks of a SavedModel."""
+"""The interface of a reusable SavedModel, so that tensorflow-hub can use an exported model as a layer."""
 
 from collections.abc import Sequence
 
@@ -8,20 +8,20 @@ from semppl.export.model.embedder import Embedder
 
 
 class Reusable(tf.Module):
-    """Embeds images when it is called, and says which of its variables may be trained: a reusable SavedModel.
+    """Embeds images when called, and lists the variables that fine-tuning may train.
 
-    Batch norm uses its running averages, in fine-tuning too, and keeps them; its scales and offsets are trained.
+    Batch norm uses its moving averages in fine-tuning too, and never updates them; its scales and offsets are trained.
 
     Args:
-        embedder: from pictures to embeddings.
-        name: of the module.
+        embedder: Embedder to call.
+        name: Name of the module.
 
     Attributes:
-        trainable_variables: those that the embedding depends on; none of an embedder whose weights are frozen.
-        variables: these, and what is never trained.
+        trainable_variables: Variables that the embedding depends on; empty if the embedder's weights are frozen.
+        variables: The trainable variables and the moving averages.
     """
 
-    trainable_variables: Sequence[tf.Variable] = ()  # in place of tf.Module's properties, which are not saved
+    trainable_variables: Sequence[tf.Variable] = ()  # tf.Module's own properties would not be saved
     variables: Sequence[tf.Variable] = ()
 
     def __init__(self, embedder: Embedder, name: str) -> None:
@@ -35,5 +35,5 @@ class Reusable(tf.Module):
 
     @tf.function(autograph=False)
     def __call__(self, images: tf.Tensor) -> tf.Tensor:
-        """Embeds `[B, H, W, C]` float32 in 0..1: `[B, D]`, unit-norm."""
+        """Maps images `[B, H, W, C]` in 0..1 to unit-norm embeddings `[B, D]`."""
         return self._layer.embed(self._layer.prepare(images))

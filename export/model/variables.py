@@ -1,4 +1,4 @@
-"""Exchanges variables of a SavedModel: its graph is not touched, nor the value of any other variable."""
+"""Exchange of variables in a SavedModel; the graph and all other variables stay byte for byte."""
 
 import pathlib
 
@@ -8,18 +8,18 @@ from semppl.export.memory.labelled_memory import LabelledMemory
 
 
 def memory_values(memory: LabelledMemory) -> dict[str, tf.Tensor]:
-    """Returns the values of a memory by the names that its variables have in an exported model."""
+    """Returns a memory's values by the names of its variables in an exported model."""
     parts = ((name, value) for name, value in vars(memory).items() if isinstance(value, tf.Variable))
     return {f"memory/{name}/.ATTRIBUTES/VARIABLE_VALUE": value.read_value() for name, value in parts}
 
 
 def exchange_variables(model: pathlib.Path, folder: pathlib.Path, values: dict[str, tf.Tensor]) -> None:
-    """Writes the variables of a model into another folder, some of them with other values.
+    """Copies the variables of a SavedModel, with new values for some of these.
 
     Args:
-        model: folder of a SavedModel.
-        folder: of the copy.
-        values: by name in the checkpoint; each of the old type, and of a shape that the variable may have.
+        model: Folder of the SavedModel.
+        folder: Folder of the copy, to which `variables/` is written.
+        values: New values by name in the checkpoint; of the old type, and of a shape that the variable allows.
 
     Raises:
         ValueError: if the model has no variable of a name.

@@ -9,17 +9,17 @@ from semppl.runs.files import folder_written_aside
 
 @contextlib.contextmanager
 def new_version(export_dir: str | pathlib.Path, *, flag: str) -> Iterator[pathlib.Path]:
-    """Makes a folder to write a version in, and renames it when it is whole: a server never sees half of one.
+    """Creates a version of a served model atomically: a server never sees an incomplete one.
 
     Args:
-        export_dir: folder to write; its last part is the version.
-        flag: what asked for it, for the error.
+        export_dir: Folder of the version, which must not exist; its name is the version number.
+        flag: Flag that names the folder, for error messages.
 
     Yields:
-        The folder to write in; it vanishes if something goes wrong, and so do folders around it that were not there before.
+        A temporary folder to write to, renamed at the end. After an error it is removed, with any parent that was created.
 
     Raises:
-        ValueError: if the folder is there already, or is no version number.
+        ValueError: if the folder exists, or its name is not a number.
     """
     target = pathlib.Path(export_dir)
     if not target.name.isdecimal():

@@ -1,4 +1,4 @@
-"""Warm-up requests: TensorFlow Serving runs them before it lets the first client in."""
+"""Warm-up requests, which TensorFlow Serving runs before it accepts clients."""
 
 import pathlib
 from collections.abc import Iterator
@@ -13,13 +13,13 @@ _BATCHES = (1, 32)
 
 
 def write_warmup(folder: pathlib.Path, *, name: str, signatures: list[str], embedder: Embedder) -> None:
-    """Writes two requests for each signature, with one row and with many.
+    """Writes two requests per signature: one row, and a batch.
 
     Args:
-        folder: of the SavedModel.
-        name: under which the model is served.
-        signatures: of the model.
-        embedder: says what fits it.
+        folder: Folder of the SavedModel.
+        name: Name under which the model is served.
+        signatures: Names of its signatures.
+        embedder: Its embedder, which determines the shapes of inputs.
     """
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
@@ -35,7 +35,7 @@ def write_warmup(folder: pathlib.Path, *, name: str, signatures: list[str], embe
 
 
 def read_warmup(folder: pathlib.Path) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-    """Yields the signature and the inputs of each request that was written."""
+    """Yields the signature and the inputs of each warm-up request of a SavedModel."""
     from tensorflow_serving.apis import prediction_log_pb2
 
     for record in tf.data.TFRecordDataset(str(folder / WARMUP)).as_numpy_iterator():
@@ -45,7 +45,7 @@ def read_warmup(folder: pathlib.Path) -> Iterator[tuple[str, dict[str, np.ndarra
 
 
 def _inputs(signature: str, embedder: Embedder) -> Iterator[tuple[str, np.ndarray]]:
-    """Yields the name and the value of the input of each request."""
+    """Yields the name and value of a signature's input, for each request."""
     grey = np.full([embedder.size, embedder.size, embedder.channels], 0.5, np.float32)
     picture = tf.io.encode_jpeg(tf.image.convert_image_dtype(grey, tf.uint8)).numpy()
     direction = np.full([embedder.width], embedder.width**-0.5, np.float32)

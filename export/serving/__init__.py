@@ -1,1 +1,1 @@
-"""A stand-in for TensorFlow Serving, to try out and to test with; and clients for both."""
+"""A stand-in for TensorFlow Serving, for trials and tests; and clients for both."""

@@ -1,4 +1,4 @@
-"""Asks a served model over gRPC; needs the extra `serving`."""
+"""Client of a served model over gRPC; needs the extra `serving`."""
 
 import grpc
 import numpy as np
@@ -8,17 +8,17 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from semppl.export.serving.retries import NoModelServer, Refused, Unavailable, with_retries
 
 _LATER = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED)
-_TOO_LARGE = "larger than max"  # what gRPC says of a message; too many requests at a time exhaust a server too
+_TOO_LARGE = "larger than max"  # in the message for too large a request; the same code reports too many requests
 
 
 class GrpcClient:
-    """Asks TensorFlow Serving, or the stand-in.
+    """A client of TensorFlow Serving, or of the stand-in.
 
     Args:
-        address: such as localhost:8500.
-        model: its name.
-        seconds: that an attempt may take.
-        attempts: at most.
+        address: Host and port, such as localhost:8500.
+        model: Name of the model.
+        seconds: Time limit of an attempt.
+        attempts: Maximum number of attempts.
     """
 
     def __init__(self, address: str, model: str, *, seconds: float = 10.0, attempts: int = 4) -> None:
@@ -29,12 +29,12 @@ class GrpcClient:
         self._attempts = attempts
 
     def predict(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Runs a signature; strings come back as texts.
+        """Runs a signature on named inputs; returns its outputs by name, strings as `str`.
 
         Raises:
             Refused: if the server refuses the request.
-            Unavailable: if it does not answer.
-            NoModelServer: if it answers something else.
+            Unavailable: if the server does not answer.
+            NoModelServer: if the answer is not that of a model server.
         """
         request = predict_pb2.PredictRequest()
         request.model_spec.name = self._model

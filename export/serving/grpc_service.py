@@ -23,26 +23,26 @@ from semppl.export.serving.model_versions import ModelVersions, Version
 from semppl.export.serving.predictor import DEFAULT_SIGNATURE, Busy, NotServed, Predictor
 
 _THREADS = 16
-_MESSAGE = 300  # characters of what NumPy says
+_MESSAGE = 300  # maximum length of a message of NumPy
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     """Answers Predict and GetModelMetadata.
 
     Args:
-        predictor: that runs the model.
+        predictor: Predictor of the model.
     """
 
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
 
-    def Predict(  # noqa: N802  (the interface's name)
+    def Predict(  # noqa: N802  (a name of the interface)
         self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
     ) -> predict_pb2.PredictResponse:
         """Runs a signature."""
         spec = request.model_spec
         signature = spec.signature_name or DEFAULT_SIGNATURE
-        with _told(context):
+        with _status_codes(context):
             most = self._predictor.limits.request_bytes
             with self._predictor.reading():
                 version = _find(self._predictor, spec)
@@ -59,8 +59,8 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     def GetModelMetadata(  # noqa: N802
         self, request: get_model_metadata_pb2.GetModelMetadataRequest, context: grpc.ServicerContext
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
-        """Tells the signatures."""
-        with _told(context):
+        """Returns the signatures."""
+        with _status_codes(context):
             if list(request.metadata_field) != ["signature_def"]:
                 raise BadRequest(f"metadata_field must be signature_def. Received: {list(request.metadata_field)}")
             _find(self._predictor, request.model_spec)
@@ -71,7 +71,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     """Answers GetModelStatus.
 
     Args:
-        predictor: that runs the model.
+        predictor: Predictor of the model.
     """
 
     def __init__(self, predictor: Predictor) -> None:
@@ -80,8 +80,8 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     def GetModelStatus(  # noqa: N802
         self, request: get_model_status_pb2.GetModelStatusRequest, context: grpc.ServicerContext
     ) -> get_model_status_pb2.GetModelStatusResponse:
-        """Tells the versions and their states."""
-        with _told(context):
+        """Returns the versions and their states."""
+        with _status_codes(context):
             _find(self._predictor, request.model_spec)
         return status(self._predictor.versions)
 
@@ -100,7 +100,7 @@ def metadata(versions: ModelVersions) -> get_model_metadata_pb2.GetModelMetadata
 
 
 def status(versions: ModelVersions) -> get_model_status_pb2.GetModelStatusResponse:
-    """Describes the state of each version, the newest first."""
+    """Describes the state of each version, newest first."""
     response = get_model_status_pb2.GetModelStatusResponse()
     for number, (state, message) in sorted(versions.states.items(), reverse=True):
         entry = response.model_version_status.add(
@@ -112,7 +112,7 @@ def status(versions: ModelVersions) -> get_model_status_pb2.GetModelStatusRespon
 
 
 def start(predictor: Predictor, port: int) -> tuple[grpc.Server, int]:
-    """Starts serving on the loopback interface; returns the server and its port, a free one for 0."""
+    """Starts a server on the loopback interface; returns it and its port, any free one for 0."""
     size = predictor.limits.request_bytes
     server = grpc.server(
         futures.ThreadPoolExecutor(_THREADS),
@@ -127,27 +127,27 @@ def start(predictor: Predictor, port: int) -> tuple[grpc.Server, int]:
 
 
 def _find(predictor: Predictor, spec: model_pb2.ModelSpec) -> Version:
-    """Finds the version that a request asks for; labels are not assigned here."""
+    """Finds the requested version; version labels are not supported."""
     if spec.HasField("version_label"):
         raise NotServed(f"Servable not found for request: {spec.name}, version label {spec.version_label[:_MESSAGE]}")
     return predictor.find(spec.name, spec.version.value if spec.HasField("version") else None)
 
 
 def _array(name: str, tensor: tensor_pb2.TensorProto, most: int) -> np.ndarray:
-    """Unpacks a tensor unless it would take more than `most` bytes: a message of one number may say that it is a million."""
+    """Unpacks a tensor of at most `most` bytes: a short message can declare a large shape."""
     sides = [side.size for side in tensor.tensor_shape.dim]
     try:
         size = math.prod(sides) * np.dtype(tf.as_dtype(tensor.dtype).as_numpy_dtype).itemsize
         if min(sides, default=0) < 0 or size > most:
             raise ValueError(f"shape {sides} is impossible, or takes more than {most} bytes")
         return tf.make_ndarray(tensor)
-    except (TypeError, ValueError, KeyError, OverflowError) as error:  # a KeyError: of a type that NumPy has not
+    except (TypeError, ValueError, KeyError, OverflowError) as error:  # KeyError: the type does not exist in NumPy
         raise BadRequest(f"{name} cannot be read: {str(error).splitlines()[0][:_MESSAGE]}") from error
 
 
 @contextlib.contextmanager
-def _told(context: grpc.ServicerContext) -> Iterator[None]:
-    """Turns what goes wrong into a status code."""
+def _status_codes(context: grpc.ServicerContext) -> Iterator[None]:
+    """Translates errors into status codes."""
     try:
         yield
     except NotServed as error:

@@ -1,4 +1,4 @@
-"""What comes from a connection, before a deadline: a byte now and then does not keep it open for ever."""
+"""Reading from a connection with a deadline, so that a slow client cannot keep it open for ever."""
 
 import io
 import socket
@@ -9,11 +9,11 @@ _LATE = "Not everything came in time"
 
 
 class Incoming(io.RawIOBase):
-    """Reads from a connection.
+    """A stream that reads from a connection until a deadline.
 
     Args:
-        connection: that is read.
-        silence: seconds after which one that says nothing is given up.
+        connection: Socket to read from.
+        silence: Time limit of a single read, in seconds.
     """
 
     def __init__(self, connection: socket.socket, silence: float) -> None:
@@ -22,18 +22,18 @@ class Incoming(io.RawIOBase):
         self.allow(silence)
 
     def allow(self, seconds: float) -> None:
-        """Sets the deadline of what is read from now on."""
+        """Sets the deadline of all reads to `seconds` from now."""
         self._end = time.monotonic() + seconds
 
     def readable(self) -> bool:
-        """Whether it can be read: always."""
+        """Returns true: the stream can be read."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Reads what is there, at most what the buffer holds; returns the number of bytes, 0 at the end.
+        """Reads available bytes into the buffer; returns their number, 0 at the end of the stream.
 
         Raises:
-            TimeoutError: if nothing comes in time; it says which time.
+            TimeoutError: if no byte arrives in time; the message names the limit.
         """
         left = self._end - time.monotonic()
         if left <= 0:
@@ -45,4 +45,4 @@ class Incoming(io.RawIOBase):
             why = _LATE if left < self._silence else f"Nothing came for {self._silence:g} seconds"
             raise TimeoutError(why) from error
         finally:
-            self._connection.settimeout(self._silence)  # which holds for what is sent, too
+            self._connection.settimeout(self._silence)  # applies to sending too

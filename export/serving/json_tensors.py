@@ -1,4 +1,4 @@
-"""Tensors as TensorFlow Serving's REST interface writes them in JSON, by rows or by columns."""
+"""Tensors in the JSON of TensorFlow Serving's REST interface, by rows or by columns."""
 
 import base64
 import binascii
@@ -9,22 +9,22 @@ import numpy as np
 
 
 class BadRequest(ValueError):
-    """A request that no repetition makes right; the message says why."""
+    """Raised for an invalid request; the message names the reason."""
 
 
 def decode_request(body: bytes, dtypes: dict[str, np.dtype]) -> tuple[dict[str, np.ndarray], bool]:
     """Reads the inputs of a request.
 
     Args:
-        body: `{"instances": [row, …]}`, where a row is an object, or the value itself of an only input; or `{"inputs": {…}}`, or
-            the value itself of an only input. Bytes are `{"b64": "…"}`.
-        dtypes: of each input; object for strings.
+        body: `{"instances": [row, …]}` or `{"inputs": {…}}`; if there is a single input, a row, or the object of inputs, may be
+            the bare value. Bytes are `{"b64": "…"}`.
+        dtypes: Type of each input, by name; object for strings.
 
     Returns:
-        The inputs by name, and whether they came by rows.
+        The inputs by name, and whether the request is by rows.
 
     Raises:
-        BadRequest: if it is something else.
+        BadRequest: if the body has another form.
     """
     request = read_object(body)
     by_rows = "instances" in request
@@ -34,8 +34,8 @@ def decode_request(body: bytes, dtypes: dict[str, np.dtype]) -> tuple[dict[str, 
     if not _has_names(columns, set(dtypes)) and len(dtypes) == 1:
         columns = {next(iter(dtypes)): columns}
     if not isinstance(columns, dict) or set(columns) != set(dtypes):
-        given = sorted(columns) if isinstance(columns, dict) else type(columns).__name__
-        raise BadRequest(f"Inputs must be {sorted(dtypes)}. Received: {given}")
+        received = sorted(columns) if isinstance(columns, dict) else type(columns).__name__
+        raise BadRequest(f"Inputs must be {sorted(dtypes)}. Received: {received}")
     return {name: _array(name, columns[name], dtype) for name, dtype in dtypes.items()}, by_rows
 
 
@@ -43,7 +43,7 @@ def read_object(body: bytes) -> dict[str, Any]:
     """Reads a JSON object.
 
     Raises:
-        BadRequest: if it is none.
+        BadRequest: if the body is not a JSON object.
     """
     try:
         value = json.loads(body)
@@ -55,7 +55,7 @@ def read_object(body: bytes) -> dict[str, Any]:
 
 
 def encode_response(outputs: dict[str, np.ndarray], *, by_rows: bool) -> bytes:
-    """Writes the outputs as they were asked for; of an only output the value itself."""
+    """Writes outputs by rows or by columns; a single output as the bare value."""
     columns = {name: _plain(name, values) for name, values in outputs.items()}
     only = next(iter(columns)) if len(columns) == 1 else None
     if not by_rows:
@@ -65,10 +65,10 @@ def encode_response(outputs: dict[str, np.ndarray], *, by_rows: bool) -> bytes:
 
 
 def decode_response(body: bytes) -> dict[str, np.ndarray]:
-    """Reads what `encode_response` wrote by columns, of several outputs.
+    """Reads several outputs that `encode_response` wrote by columns.
 
     Raises:
-        ValueError: if it is something else.
+        ValueError: if the body has another form.
     """
     outputs = read_object(body).get("outputs")
     if not isinstance(outputs, dict):
@@ -112,7 +112,7 @@ def _array(name: str, value: Any, dtype: np.dtype) -> np.ndarray:
         array = np.array(plain)
         if array.dtype.kind not in "biuf":
             raise BadRequest(f"{name} must be numbers in lists of equal length")
-        with np.errstate(over="ignore"):  # a number that is too large is infinite
+        with np.errstate(over="ignore"):  # too large a number becomes Inf
             return array.astype(dtype)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise BadRequest(f"{name} cannot be read: {str(error).splitlines()[0]}") from error
@@ -125,7 +125,7 @@ def _strings(value: Any) -> np.ndarray:
 
 
 def _with_bytes(value: Any) -> Any:
-    """Replaces every `{"b64": …}` by its bytes."""
+    """Replaces each `{"b64": …}` by its bytes."""
     if isinstance(value, list):
         return [_with_bytes(item) for item in value]
     if isinstance(value, dict):
@@ -139,7 +139,7 @@ def _with_bytes(value: Any) -> Any:
 
 
 def _plain(name: str, values: np.ndarray) -> Any:
-    """A list for JSON; strings as texts, or as base64 where the name ends in _bytes."""
+    """Converts values to a list for JSON; strings become base64 if the name ends in `_bytes`."""
     if values.dtype != object:
         return values.tolist()
     encode = (lambda item: {"b64": base64.b64encode(item).decode()}) if name.endswith("_bytes") else _text

@@ -1,4 +1,4 @@
-"""Keeps the newest version of a model in memory, and looks for newer ones."""
+"""Versions of a served model: loads the newest one, and watches for newer ones."""
 
 import contextlib
 import dataclasses
@@ -23,9 +23,9 @@ class Version:
     """A loaded SavedModel.
 
     Attributes:
-        number: its folder's name.
-        functions: by signature; of arrays by name.
-        signatures: as they stand in the file: names, types and shapes of what goes in and comes out.
+        number: Version number, the name of the folder.
+        functions: Function per signature, from named input arrays to output arrays by name.
+        signatures: Definition of each signature: names, types and shapes of inputs and outputs.
     """
 
     number: int
@@ -34,12 +34,12 @@ class Version:
 
     @classmethod
     def load(cls, folder: pathlib.Path) -> "Version":
-        """Loads a version's folder, and runs its warm-up requests, so that no client waits for what is done once.
+        """Loads a version's folder, and runs its warm-up requests, so that no client waits for one-time work.
 
-        Into a session, as TensorFlow Serving does; and each eager call of a function leaves some bytes behind for ever.
+        The model runs in a session, as in TensorFlow Serving: each eager call of a function would leak a few bytes.
         """
         with tf.Graph().as_default() as graph:
-            session = tf.compat.v1.Session(graph=graph)  # the functions keep it; closed when nobody has them any more
+            session = tf.compat.v1.Session(graph=graph)  # held by the functions, and closed with the last of them
             file = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], str(folder))
             signatures = {name: value for name, value in file.signature_def.items() if name != _INTERNAL}
             functions = {name: _function(session, signature) for name, signature in signatures.items()}
@@ -50,14 +50,14 @@ class Version:
 
 
 class ModelVersions:
-    """Serves the version with the largest number; an older one goes when the newer one is there.
+    """Loads the version with the largest number; releases the older version once a newer one is loaded.
 
     Args:
-        name: of the model.
-        base: folder of the versions.
+        name: Name of the model.
+        base: Folder with the versions.
 
     Raises:
-        ValueError: if there is no version that can be loaded.
+        ValueError: if no version can be loaded.
     """
 
     def __init__(self, name: str, base: pathlib.Path) -> None:
@@ -65,7 +65,7 @@ class ModelVersions:
         self.base = base
         self.current: Version | None = None
         self.states: dict[int, tuple[str, str]] = {}
-        """By number: the state, and an error's message."""
+        """State and error message, by version number."""
         self._failed: dict[int, set[tuple[str, int, int]]] = {}
         self._stop = threading.Event()
         self.look()
@@ -75,7 +75,7 @@ class ModelVersions:
             )
 
     def look(self) -> None:
-        """Loads the newest version that can be, unless it is there; one that failed is tried again when its files have changed."""
+        """Loads the newest loadable version, unless loaded; retries a failed version after a change of its files."""
         folders = {int(path.name): path for path in self._folders()}
         for number in sorted(folders, reverse=True):
             if self.states.get(number) == (AVAILABLE, ""):
@@ -86,7 +86,7 @@ class ModelVersions:
             self.states[number] = (LOADING, "")
             try:
                 self.current = Version.load(folders[number])
-            except Exception as error:  # whatever is wrong with one version, the one before goes on
+            except Exception as error:  # any error of a version leaves the previous one in service
                 self._failed[number] = files
                 self.states[number] = (FAILED, (str(error).splitlines() or [type(error).__name__])[0])
                 print(f"version {number} of {self.name} cannot be loaded: {self.states[number][1]}", file=sys.stderr)
@@ -97,13 +97,13 @@ class ModelVersions:
             return
 
     def watch(self, seconds: float) -> threading.Thread:
-        """Looks for newer versions every so many seconds, until `stop`; never, if that is not positive."""
+        """Checks for newer versions at an interval in seconds, until `stop`; never, if the interval is not positive."""
 
         def look_on() -> None:
             while seconds > 0 and not self._stop.wait(seconds):
                 try:
                     self.look()
-                except OSError as error:  # of a file system that is away for a while
+                except OSError as error:  # of a temporarily unavailable file system
                     print(f"{self.base} cannot be looked at: {error}", file=sys.stderr, flush=True)
 
         thread = threading.Thread(target=look_on, name="versions", daemon=True)
@@ -124,10 +124,10 @@ class ModelVersions:
 
 
 def _files(folder: pathlib.Path) -> set[tuple[str, int, int]]:
-    """What a folder holds: paths, sizes, and when they were written."""
+    """Lists the files of a folder: path, size and time of the last change."""
     found = set()
     for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):  # it may go meanwhile
+        with contextlib.suppress(OSError):  # a file may be deleted in the meantime
             stat = path.stat()
             found.add((str(path), stat.st_size, stat.st_mtime_ns))
     return found
@@ -136,7 +136,7 @@ def _files(folder: pathlib.Path) -> set[tuple[str, int, int]]:
 def _function(
     session: tf.compat.v1.Session, signature: meta_graph_pb2.SignatureDef
 ) -> Callable[..., dict[str, np.ndarray]]:
-    """Makes a function of a signature's inputs, by name."""
+    """Returns a function from a signature's named inputs to its outputs by name."""
     outputs = list(signature.outputs)
     run = session.make_callable(
         [signature.outputs[name].name for name in outputs], [spec.name for spec in signature.inputs.values()]
@@ -145,5 +145,5 @@ def _function(
 
 
 def input_dtypes(signature: meta_graph_pb2.SignatureDef) -> dict[str, np.dtype]:
-    """Returns the type of each input; object for strings."""
+    """Returns the type of each input by name; object for strings."""
     return {name: np.dtype(tf.as_dtype(spec.dtype).as_numpy_dtype) for name, spec in signature.inputs.items()}

@@ -1,4 +1,4 @@
-"""Answers requests, few at a time, and refuses those that it should not even begin."""
+"""Admission and execution of requests: limits, a queue, and counters."""
 
 import contextlib
 import dataclasses
@@ -13,26 +13,26 @@ from semppl.export.serving.json_tensors import BadRequest
 from semppl.export.serving.model_versions import ModelVersions, Version
 
 DEFAULT_SIGNATURE = "serving_default"
-_MESSAGE = 300  # characters of what TensorFlow says
+_MESSAGE = 300  # maximum length of a message of TensorFlow
 
 
 class NotServed(LookupError):
-    """There is no such model, version or signature here."""
+    """Raised if the model, version or signature is not served."""
 
 
 class Busy(RuntimeError):
-    """Too many requests wait already; later it may work."""
+    """Raised if too many requests are waiting; a retry may succeed."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What one request may ask, and all together.
+    """Limits of each request, and of all requests together.
 
     Attributes:
-        rows: of a batch.
-        request_bytes: of a message.
-        at_once: requests that are computed at a time.
-        seconds: that a request waits for its turn.
+        rows: Maximum batch size.
+        request_bytes: Maximum size of a request, in bytes.
+        at_once: Maximum number of requests that are computed concurrently.
+        seconds: Time limit of a request in the queue.
     """
 
     rows: int = 256
@@ -51,8 +51,8 @@ class Predictor:
     """Runs signatures of a model's current version.
 
     Args:
-        versions: of the model.
-        limits: of a request, and of all together.
+        versions: Versions of the model.
+        limits: Limits of each request, and of all requests together.
     """
 
     def __init__(self, versions: ModelVersions, limits: Limits) -> None:
@@ -65,7 +65,7 @@ class Predictor:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
-        """Counts a request as refused, if what it asks for cannot be made out or is not here."""
+        """Counts a request as refused if it cannot be read, or its model is not served."""
         try:
             yield
         except (NotServed, BadRequest):
@@ -77,7 +77,7 @@ class Predictor:
         """Finds a version, by default the current one.
 
         Raises:
-            NotServed: if it is not here.
+            NotServed: if the model or version is not served.
         """
         current = self.versions.current
         if name != self.versions.name or current is None or version not in (None, current.number):
@@ -90,15 +90,18 @@ class Predictor:
         """Runs a signature.
 
         Args:
-            version: from `find`.
-            signature: by name.
-            inputs: by name.
-            outputs: those wanted; none means all.
+            version: Version to run, from `find`.
+            signature: Name of the signature.
+            inputs: Input arrays, by name.
+            outputs: Names of the outputs to return; empty for all.
+
+        Returns:
+            The outputs, by name.
 
         Raises:
-            NotServed: if there is no such signature.
-            BadRequest: if the inputs do not fit, or are too many.
-            Busy: if it did not get its turn in time.
+            NotServed: if the version has no such signature.
+            BadRequest: if the inputs do not match the signature, or the batch is too large.
+            Busy: if the request waits too long.
         """
         start = time.monotonic()
         outcome = "refused"

@@ -1,4 +1,4 @@
-"""Asks a served model over REST; needs nothing but the standard library and NumPy."""
+"""Client of a served model over REST; needs only the standard library and NumPy."""
 
 import http.client
 import json
@@ -15,13 +15,13 @@ _LATER = (429, 500, 502, 503, 504)
 
 
 class RestClient:
-    """Asks TensorFlow Serving, or the stand-in.
+    """A client of TensorFlow Serving, or of the stand-in.
 
     Args:
-        address: such as http://localhost:8501.
-        model: its name.
-        seconds: that an attempt may take.
-        attempts: at most.
+        address: URL of the server, such as http://localhost:8501.
+        model: Name of the model.
+        seconds: Time limit of an attempt.
+        attempts: Maximum number of attempts.
     """
 
     def __init__(self, address: str, model: str, *, seconds: float = 10.0, attempts: int = 4) -> None:
@@ -30,12 +30,12 @@ class RestClient:
         self._attempts = attempts
 
     def predict(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Runs a signature of several outputs; strings come back as texts.
+        """Runs a signature with several outputs on named inputs; returns its outputs by name, strings as `str`.
 
         Raises:
             Refused: if the server refuses the request.
-            Unavailable: if it does not answer.
-            NoModelServer: if it answers something else.
+            Unavailable: if the server does not answer.
+            NoModelServer: if the answer is not that of a model server.
         """
         body = encode_request(inputs, signature)
         answer = with_retries(lambda: self._post(body), attempts=self._attempts)

@@ -21,42 +21,42 @@ from semppl.export.serving.model_versions import Version, input_dtypes
 from semppl.export.serving.predictor import DEFAULT_SIGNATURE, Busy, NotServed, Predictor
 
 _ROUTE = re.compile(r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d{1,18}))?(?P<what>:predict|/metadata)?")
-_SILENCE_SECONDS = 30.0  # a client that says nothing for so long is cut off
-_LINGER_SECONDS = 30.0  # for which a refused request may go on being sent
-_LARGE_BYTES = 2**24  # a body may take the time of two silences, and of one more for so many bytes
+_SILENCE_SECONDS = 30.0  # after which a silent client is disconnected
+_LINGER_SECONDS = 30.0  # during which the body of a refused request is still read
+_LARGE_BYTES = 2**24  # a body may take 2 × _SILENCE_SECONDS, and _SILENCE_SECONDS more per _LARGE_BYTES
 _CONNECTIONS = 64
-_DIGITS = 18  # of a number; Python refuses to read very long ones
+_DIGITS = 18  # maximum length of a number; Python refuses to parse very long ones
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers one connection's requests."""
+    """Answers the requests of one connection."""
 
     protocol_version = "HTTP/1.1"
     timeout = _SILENCE_SECONDS
     predictor: Predictor
-    _unread = False  # of a request whose body is refused
+    _unread = False  # true while the body of a refused request is not read
 
     def setup(self) -> None:
-        """Gives all that is read a deadline."""
+        """Sets a deadline for everything that is read."""
         super().setup()
         self._incoming = Incoming(self.connection, self.timeout)
         self.rfile = io.BufferedReader(self._incoming)
 
     def handle_one_request(self) -> None:
-        """Waits for a request, and answers it."""
+        """Waits for a request and answers it."""
         self._incoming.allow(self.timeout)
         super().handle_one_request()
 
     def do_GET(self) -> None:
-        """Tells status, metadata, health or metrics."""
+        """Answers with status, metadata, health or metrics."""
         self._answer(self._get)
 
     def do_POST(self) -> None:
-        """Predicts."""
+        """Runs a signature."""
         self._answer(self._predict)
 
     def log_message(self, *_: Any) -> None:
-        """Says nothing: metrics count the requests."""
+        """Logs nothing: metrics count the requests."""
 
     def _answer(self, route: Any) -> None:
         try:
@@ -67,10 +67,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             code, kind, body = 400, "application/json", _error(error)
         except Busy as error:
             code, kind, body = 503, "application/json", _error(error)
-        except TimeoutError as error:  # its body does not come
+        except TimeoutError as error:  # the body does not arrive
             self.close_connection = True
             code, kind, body = 408, "application/json", _error(error)
-        except Exception as error:  # whatever it is, the client hears of it
+        except Exception as error:  # any error is reported to the client
             code, kind, body = 500, "application/json", _error(f"Internal error: {type(error).__name__}")
         if self.path == "/monitoring/prometheus/metrics":
             kind = "text/plain; version=0.0.4"
@@ -85,7 +85,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self._linger()
 
     def _linger(self) -> None:
-        """Throws away what still comes of a request: closing at once would reset the connection, and with it the answer."""
+        """Discards the rest of a request: closing at once would reset the connection and lose the answer."""
         self.connection.shutdown(socket.SHUT_WR)
         self._incoming.allow(_LINGER_SECONDS)
         while self.rfile.read1(1 << 16):
@@ -111,7 +111,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return encode_response(self.predictor.predict(version, signature, inputs), by_rows=by_rows)
 
     def _request(self) -> tuple[Version, str, dict[str, np.ndarray], bool]:
-        """Reads what is to be predicted: the version, the signature, its inputs, and whether they came by rows."""
+        """Reads a request: the version, the signature, its inputs, and whether these are by rows."""
         body = self._body()
         route = self._route()
         if route["what"] != ":predict":
@@ -144,11 +144,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 class Server(http.server.HTTPServer):
-    """A thread per connection, and not too many of them: always the same ones, since each that runs a model leaves some bytes.
+    """A server with a fixed pool of threads, one per connection: each new thread that runs a model would leak a few bytes.
 
     Args:
-        predictor: that runs the model.
-        port: on the loopback interface; 0 takes a free one.
+        predictor: Predictor of the model.
+        port: Port on the loopback interface; 0 for any free port.
     """
 
     request_queue_size = 128
@@ -161,14 +161,14 @@ class Server(http.server.HTTPServer):
             threading.Thread(target=self._serve_connections, name=f"rest-{number}", daemon=True).start()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Hands a connection on, or closes it where there are too many."""
+        """Passes a connection to a thread, or closes it if all threads are busy."""
         if self._free.acquire(blocking=False):
             self._accepted.put((request, client_address))
         else:
             self.shutdown_request(request)
 
     def server_close(self) -> None:
-        """Ends the threads too; each when its connection ends."""
+        """Closes the server, and ends each thread when its connection ends."""
         super().server_close()
         for _ in range(_CONNECTIONS):
             self._accepted.put(None)
@@ -178,14 +178,14 @@ class Server(http.server.HTTPServer):
             request, client_address = connection
             try:
                 self.finish_request(request, client_address)
-            except Exception:  # a connection's error ends the connection
+            except Exception:  # an error ends only its connection
                 self.handle_error(request, client_address)
             finally:
                 self.shutdown_request(request)
                 self._free.release()
 
     def handle_error(self, request: socket.socket | tuple[bytes, socket.socket], client_address: Any) -> None:
-        """Says nothing: a client that hangs up is no news."""
+        """Logs nothing: a client may disconnect at any time."""
 
 
 def start(predictor: Predictor, port: int) -> Server:
@@ -200,7 +200,7 @@ def _number(text: str | None) -> int | None:
 
 
 def _with_width(values: np.ndarray, expected: meta_graph_pb2.TensorInfo) -> np.ndarray:
-    """Gives an empty list the shape that is expected of it: it does not say how wide its rows would be."""
+    """Reshapes an empty list to the expected width, which the list itself cannot express."""
     sides = [max(side.size, 0) for side in expected.tensor_shape.dim]
     return values.reshape(0, *sides[1:]) if values.shape == (0,) else values
 
@@ -215,7 +215,7 @@ def _json(message: Any) -> bytes:
 
 
 def _metadata(message: Any) -> bytes:
-    """As TensorFlow Serving lays it out: what is packed, unpacked."""
+    """Formats metadata as TensorFlow Serving does, with packed messages unpacked."""
     options = {"including_default_value_fields": True, "preserving_proto_field_name": True}
     signatures = json_format.MessageToDict(message.metadata["signature_def"], **options)
     spec = json_format.MessageToDict(message.model_spec, **options)

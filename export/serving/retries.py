@@ -1,4 +1,4 @@
-"""Asks again where that may help, after a pause that grows."""
+"""Retries with exponential backoff, and the errors of clients."""
 
 import random
 import time
@@ -10,33 +10,33 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 
 
 class Unavailable(ConnectionError):
-    """The server did not answer, or said that it might later."""
+    """Raised if the server does not answer, or is temporarily unavailable."""
 
 
 class Refused(ValueError):
-    """The server said that it will not answer such a request."""
+    """Raised if the server refuses a request."""
 
 
 class NoModelServer(ValueError):
-    """What answered is no model server."""
+    """Raised if the answer is not that of a model server."""
 
 
 def with_retries(ask: Callable[[], _T], *, attempts: int, sleep: Callable[[float], None] = time.sleep) -> _T:
-    """Calls `ask` until it answers.
+    """Calls `ask` until it succeeds.
 
     Args:
-        ask: raises Unavailable where asking again may help.
-        attempts: at most, 1 or more.
-        sleep: takes seconds.
+        ask: Function that raises `Unavailable` if a retry may succeed.
+        attempts: Maximum number of attempts; at least 1.
+        sleep: Function that waits for a number of seconds.
 
     Raises:
-        Unavailable: if the last attempt failed too.
+        Unavailable: if the last attempt fails.
     """
     pause = _FIRST_PAUSE
     for _ in range(attempts - 1):
         try:
             return ask()
         except Unavailable:
-            sleep(pause * random.uniform(0.5, 1))  # not all clients at the same instant
+            sleep(pause * random.uniform(0.5, 1))  # keeps clients from retrying simultaneously
             pause = min(2 * pause, _LONGEST_PAUSE)
     return ask()

@@ -1,4 +1,4 @@
-"""Runs a server of exported models as a process of its own: the stand-in, or TensorFlow Serving's binary; Linux only."""
+"""A server of exported models as a separate process: the stand-in, or TensorFlow Serving's binary; Linux only."""
 
 import json
 import os
@@ -22,9 +22,9 @@ class ServerProcess:
     """Serves a model until `stop`.
 
     Args:
-        base: folder of its versions; its name is the model's.
-        log: file for what the server says.
-        binary: path of `tensorflow_model_server`; empty: the stand-in.
+        base: Folder with the versions; its name is that of the model.
+        log: File for the output of the server.
+        binary: Path of `tensorflow_model_server`; empty for the stand-in.
     """
 
     def __init__(self, base: pathlib.Path, log: pathlib.Path, *, binary: str = "") -> None:
@@ -44,14 +44,14 @@ class ServerProcess:
         self._process.wait(_STARTUP_SECONDS)
 
     def is_running(self) -> bool:
-        """Whether the process is there."""
+        """Returns whether the process is running."""
         return self._process.poll() is None
 
     def wait_until(self, holds: Callable[[], bool]) -> None:
-        """Waits for what the server is to reach.
+        """Waits until a condition holds.
 
         Raises:
-            RuntimeError: with what the server said, if it ends before, or takes minutes.
+            RuntimeError: with the output of the server, if the process ends first, or the condition does not hold in time.
         """
         deadline = time.monotonic() + _STARTUP_SECONDS
         while not holds():
@@ -64,7 +64,7 @@ class ServerProcess:
         self.wait_until(lambda: self._versions().get(str(number)) == "AVAILABLE")
 
     def ask(self, path: str, body: Any = None) -> tuple[int, Any]:
-        """Returns the status and the answer of a REST request; a body that is no bytes is written as JSON."""
+        """Sends a REST request, with bytes or any JSON value as body; returns the status code and the answer."""
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         try:
             with urllib.request.urlopen(urllib.request.Request(self.rest + path, data), timeout=60) as response:
@@ -73,12 +73,12 @@ class ServerProcess:
             return error.code, json.loads(error.read())
 
     def memory(self) -> tuple[float, float]:
-        """Returns the MiB of memory that the process has now, and that it had at most."""
+        """Returns the current and the largest memory of the process, in MiB."""
         status = pathlib.Path(f"/proc/{self._process.pid}/status").read_text()
-        now, most = (
+        current, largest = (
             int(re.findall(rf"^{name}:\s*(\d+) kB$", status, re.MULTILINE)[0]) / 1024 for name in ("VmRSS", "VmHWM")
         )
-        return now, most
+        return current, largest
 
     def _versions(self) -> dict[str, str]:
         """Returns the state of each version."""

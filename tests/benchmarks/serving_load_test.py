@@ -8,12 +8,12 @@ import tensorflow as tf
 
 from semppl.benchmarks import serving_load
 from semppl.export import export_model
-from semppl.export.serving.extra import has_serving
+from semppl.programs.extras import has_extra
 from semppl.tests import testing
 from semppl.tests.export.random_runs import write_run
 
 
-@unittest.skipUnless(has_serving(), 'the extra "serving" is not installed')
+@unittest.skipUnless(has_extra("serving"), 'the extra "serving" is not installed')
 class ServingLoadTest(tf.test.TestCase):
     @testing.slow
     def test_every_request_is_answered_right_and_timed(self):

@@ -15,6 +15,7 @@ import semppl
 from semppl.export import client
 from semppl.export.serving.rest_client import RestClient
 from semppl.export.serving.retries import Refused, Unavailable
+from semppl.programs import hyperparameter_flags  # noqa: F401  (defines --batch_size)
 from semppl.tests import testing  # noqa: F401  (marks the flags as parsed)
 
 

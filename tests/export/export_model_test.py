@@ -19,11 +19,12 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from semppl.data.sources import load_source
 from semppl.export import export_model
-from semppl.export.memory.evidence import CalibrationSettings, Evidence
+from semppl.export.memory.calibration import CalibrationSettings
+from semppl.export.memory.evidence import Evidence
 from semppl.export.memory.run_images import RunImages
 from semppl.export.model import embedder, warmup
-from semppl.export.serving.extra import has_serving
 from semppl.layers.inputs.preparation import fingerprints, inference_preparation
+from semppl.programs.extras import has_extra
 from semppl.runs import checkpoints
 from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
 from semppl.tests.export.random_runs import write_run
@@ -89,7 +90,7 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         return images, [str(path) for path in paths]
 
     def test_every_signature_answers_in_a_process_without_this_project(self):
-        served = self._export(trust=CalibrationSettings(target_risk=0.0, target_coverage=0.5))
+        served = self._export(calibration_settings=CalibrationSettings(target_risk=0.0, target_coverage=0.5))
         images, paths = self._pictures()
         out = self.folder / "out.npz"
         command = [sys.executable, "-P", "-c", ASK, str(served), str(out), *paths]
@@ -109,16 +110,16 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllEqual(answer["serving_default/label"][~valid], [-1])
         self.assertAllEqual(answer["serving_default/abstain"][~valid], [True])
         self.assertAllEqual(answer["serving_default/class_name"][valid], classified["class_name"][valid])
-        self._assert_strange_as_training_images_are(answer, valid, self.network.features(prepared).numpy())
+        self._assert_out_of_distribution_score(answer, valid, self.network.features(prepared).numpy())
         for name in ("probabilities", "prediction_set", "probability", "label"):
             self.assertAllClose(answer[f"classify_embeddings/{name}"][valid], classified[name][valid], atol=1e-5)
         self.assertAllEqual(answer["neighbours/ids"][valid], nearest["ids"][valid])
         self.assertAllClose(answer["neighbours/similarities"][valid], nearest["similarities"][valid], atol=1e-5)
         self.assertEqual(report, self.card["memory"])
 
-    def _assert_strange_as_training_images_are(self, answer, valid, features):
+    def _assert_out_of_distribution_score(self, answer, valid, features):
         images = RunImages(self.settings, inference_preparation(8, centre_crop=1.0), fingerprints)
-        expected = images.strangeness(self.network.features)[0].percentile(features)
+        expected = images.ood_score(self.network.features)[0].percentile(features)
         self.assertAllClose(answer["ood/distance"][valid], expected["distance"][valid], rtol=1e-3)
         for signature in ("ood", "serving_default"):
             self.assertAllClose(answer[f"{signature}/ood"][valid], expected["ood"][valid], atol=0.3)
@@ -308,7 +309,7 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         checkpoint = checkpoints.latest_checkpoint(run)
         self.assertEqual(card["weights_sha256"], checkpoints.weights_sha256(checkpoint))
 
-    @unittest.skipUnless(has_serving(), 'the extra "serving" is not installed')
+    @unittest.skipUnless(has_extra("serving"), 'the extra "serving" is not installed')
     def test_every_warm_up_request_is_one_that_the_model_answers(self):
         served = self._export()
         signatures = tf.saved_model.load(str(served)).signatures
@@ -351,8 +352,8 @@ class MainTest(tf.test.TestCase, parameterized.TestCase):
     def test_risk_is_what_is_aimed_at_unless_a_share_is_given(self, values, expected):
         code, card = self._main(**values)
         self.assertEqual(code, 0)
-        trust = card["memory"]["trust"]
-        self.assertEqual((trust["target_risk"], trust["target_coverage"]), expected)
+        settings = card["memory"]["trust"]
+        self.assertEqual((settings["target_risk"], settings["target_coverage"]), expected)
 
     @parameterized.parameters(
         (

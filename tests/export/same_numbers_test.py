@@ -16,10 +16,10 @@ from semppl.data.files.decoding import Decoding, decode_file
 from semppl.data.sources import load_source
 from semppl.export import client, convert, embed_beam, export_model
 from semppl.export.model import runtimes
-from semppl.export.serving.extra import has_serving
 from semppl.export.serving.model_versions import ModelVersions
 from semppl.export.serving.predictor import Limits, Predictor
 from semppl.layers.inputs.preparation import inference_preparation
+from semppl.programs.extras import has_extra
 from semppl.runs import checkpoints
 from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
 from semppl.tests.export.random_runs import write_run
@@ -72,7 +72,7 @@ class SameNumbersTest(tf.test.TestCase):
         self._assert_expected(np.load(out))
 
     def test_a_server_over_rest_and_grpc(self):
-        if not has_serving():
+        if not has_extra("serving"):
             self.skipTest('the extra "serving" is not installed')
         from semppl.export.serving import grpc_service, rest_service
 

@@ -83,7 +83,7 @@ class UpdateMemoryTest(tf.test.TestCase, parameterized.TestCase):
         before = {path: path.read_bytes() for path in self.model.rglob("*") if path.is_file()}
         out, _, _ = self._update("7", "stripes")
         self.assertEqual(_digests(out), _digests(self.model))
-        self.assertContainsSubset({"graph", "strangeness/mean/.ATTRIBUTES/VARIABLE_VALUE"}, _digests(out))
+        self.assertContainsSubset({"graph", "ood_score/mean/.ATTRIBUTES/VARIABLE_VALUE"}, _digests(out))
         self.assertEqual(before, {path: path.read_bytes() for path in self.model.rglob("*") if path.is_file()})
 
     def test_what_travels_with_the_model_is_of_the_new_memory(self):

@@ -9,8 +9,6 @@ from semppl.export.foreign import haiku_names
 from semppl.layers.encoders.resnet import ResNet
 from semppl.layers.heads import MLP
 
-Checkpoint = dict[str, dict[str, np.ndarray]]
-
 
 def images() -> np.ndarray:
     """Makes the four images `[4, 64, 64, 3]` that the networks were shown."""
@@ -31,17 +29,8 @@ def array(name: str, shape: tuple[int, ...]) -> np.ndarray:
     return generator.standard_normal(shape) * 0.1
 
 
-def checkpoint(layer: ResNet | MLP, module: str) -> tuple[Checkpoint, Checkpoint]:
-    """Draws params and state for every variable of a built layer."""
-    params: Checkpoint = {}
-    state: Checkpoint = {}
-    for (path, name), variable in haiku_names.haiku_names(layer, module).items():
-        group = state if path.endswith("_ema") else params
-        group.setdefault(path, {})[name] = array(f"{path}/{name}", tuple(variable.shape))
-    return params, state
-
-
 def restore(layer: ResNet | MLP, module: str, inputs: np.ndarray) -> None:
     """Builds the layer on `inputs` and gives it the recorded network's parameters."""
     layer(tf.constant(inputs[:1]))
-    haiku_names.assign_from_haiku(layer, module, *checkpoint(layer, module))
+    for (path, name), variable in haiku_names.haiku_names(layer, module).items():
+        variable.assign(array(f"{path}/{name}", tuple(variable.shape)))

@@ -8,7 +8,9 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from semppl.export.memory import calibration
-from semppl.export.memory.evidence import FIRST_ADDED_ID, CalibrationSettings, EmbeddedImages, Evidence
+from semppl.export.memory.calibration import CalibrationSettings
+from semppl.export.memory.embedded_images import FIRST_ADDED_ID, EmbeddedImages
+from semppl.export.memory.evidence import Evidence
 from semppl.export.memory.labelled_memory import class_probabilities
 from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
 
@@ -31,7 +33,7 @@ def _evidence(**changes):
         "held_out": _embedded(400, seed=2),
         "class_names": ("a", "b", "ç", "d, e"),
         "temperature": 0.3,
-        "trust": CalibrationSettings(target_risk=0.1),
+        "settings": CalibrationSettings(target_risk=0.1),
     }
     return Evidence(**parts | changes)
 
@@ -41,7 +43,7 @@ def _probabilities(evidence, images, temperature):
     return class_probabilities(similarities, evidence.memory.labels, _CLASSES, temperature=temperature).numpy()
 
 
-class TrustTest(parameterized.TestCase):
+class CalibrationSettingsTest(parameterized.TestCase):
     @parameterized.parameters(
         ({"calibrate_on": "test"}, "--calibrate_on must be one of held_out, memory, nothing. Received: test"),
         ({"target_risk": 1.0}, "--target_risk must be in 0..1, below 1. Received: 1.0"),
@@ -74,7 +76,7 @@ class CopiesTest(tf.test.TestCase):
 
 class EvidenceTest(tf.test.TestCase, parameterized.TestCase):
     def test_what_is_saved_is_read_again(self):
-        evidence = _evidence(trust=CalibrationSettings("memory", 0.0, 0.7, 0.8))
+        evidence = _evidence(settings=CalibrationSettings("memory", 0.0, 0.7, 0.8))
         path = pathlib.Path(self.create_tempdir().full_path) / "evidence.npz"
         evidence.save(path)
         read = Evidence.load(path)
@@ -83,7 +85,9 @@ class EvidenceTest(tf.test.TestCase, parameterized.TestCase):
                 here, there = getattr(getattr(evidence, part), field.name), getattr(getattr(read, part), field.name)
                 self.assertAllEqual(here, there)
                 self.assertEqual(here.dtype, there.dtype)
-        self.assertEqual((read.class_names, read.temperature, read.trust), (evidence.class_names, 0.3, evidence.trust))
+        self.assertEqual(
+            (read.class_names, read.temperature, read.settings), (evidence.class_names, 0.3, evidence.settings)
+        )
 
     def test_one_half_of_the_held_out_images_fits_and_the_other_checks(self):
         evidence = _evidence()
@@ -116,11 +120,11 @@ class EvidenceTest(tf.test.TestCase, parameterized.TestCase):
 
     @parameterized.parameters(0.3, 0.8)
     def test_a_share_of_the_images_can_be_asked_for_instead(self, coverage):
-        _, report = _evidence(trust=CalibrationSettings(target_risk=0.0, target_coverage=coverage)).build()
+        _, report = _evidence(settings=CalibrationSettings(target_risk=0.0, target_coverage=coverage)).build()
         self.assertBetween(report["measured"]["coverage"], coverage - 0.12, coverage + 0.12)
 
     def test_labelled_images_can_be_judged_by_each_other(self):
-        evidence = _evidence(trust=CalibrationSettings("memory", 0.1))
+        evidence = _evidence(settings=CalibrationSettings("memory", 0.1))
         memory, report = evidence.build()
         self.assertEqual((report["fitted_on"], report["checked_on"]), (60, 400))
         similarities = evidence.memory.embeddings @ evidence.memory.embeddings.T
@@ -132,14 +136,14 @@ class EvidenceTest(tf.test.TestCase, parameterized.TestCase):
     def test_the_only_image_of_its_class_is_not_judged(self):
         few = _embedded(60, first_id=0, seed=1)
         once = few.take(np.sort([*np.flatnonzero(few.labels != 2), np.flatnonzero(few.labels == 2)[0]]))
-        _, report = _evidence(memory=once, trust=CalibrationSettings("memory", 0.1)).build()
+        _, report = _evidence(memory=once, settings=CalibrationSettings("memory", 0.1)).build()
         self.assertEqual(report["fitted_on"], len(once) - 1)
 
     @parameterized.parameters("nothing", "memory")
     def test_where_there_is_nothing_to_fit_on_nothing_is_abstained_from(self, calibrate_on):
         few = _embedded(60, first_id=0, seed=1)
         one_each = few.take(np.unique(few.labels, return_index=True)[1])
-        memory, report = _evidence(memory=one_each, trust=CalibrationSettings(calibrate_on, 0.1)).build()
+        memory, report = _evidence(memory=one_each, settings=CalibrationSettings(calibrate_on, 0.1)).build()
         self.assertEqual(report["fitted_on"], 0)
         self.assertAllClose(memory.temperature, 0.3)
         answer = memory.classify(_embedded(20).embeddings)
@@ -150,17 +154,17 @@ class EvidenceTest(tf.test.TestCase, parameterized.TestCase):
         evidence = _evidence(held_out=dataclasses.replace(_embedded(400, seed=2), ids=np.full(400, -1)))
         path = pathlib.Path(self.create_tempdir().full_path) / "evidence.npz"
         evidence.save(path)
-        with np.load(path) as kept:
-            np.savez(path, **{name: kept[name] for name in kept if not name.endswith("groups")})
+        with np.load(path) as arrays:
+            np.savez(path, **{name: arrays[name] for name in arrays if not name.endswith("groups")})
         self.assertEqual(Evidence.load(path).build()[1], evidence.build()[1])
 
     def test_pictures_of_the_same_thing_do_not_vote_for_each_other(self):
         memory = _embedded(60, first_id=0, seed=1)
         twice = dataclasses.replace(memory.join(memory), ids=np.arange(120))
         self.assertAllEqual(np.sort(twice.groups), np.repeat(np.arange(60), 2))
-        trust = CalibrationSettings("memory", 0.1)
-        alone, doubled = (_evidence(memory=part, trust=trust).build()[1] for part in (memory, twice))
-        apart = _evidence(memory=dataclasses.replace(twice, groups=np.arange(120)), trust=trust).build()[1]
+        settings = CalibrationSettings("memory", 0.1)
+        alone, doubled = (_evidence(memory=part, settings=settings).build()[1] for part in (memory, twice))
+        apart = _evidence(memory=dataclasses.replace(twice, groups=np.arange(120)), settings=settings).build()[1]
         self.assertAllClose(doubled["temperature"], alone["temperature"], rtol=0.05)
         self.assertLess(apart["temperature"], alone["temperature"] / 2)
 
@@ -179,7 +183,7 @@ class EvidenceTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(np.count_nonzero(np.isinf(similarities)), 200)
 
     def test_a_held_out_class_that_nothing_votes_for_counts_as_wrong(self):
-        evidence = _evidence(held_out=_embedded(4000, seed=2), trust=CalibrationSettings(target_risk=0.3))
+        evidence = _evidence(held_out=_embedded(4000, seed=2), settings=CalibrationSettings(target_risk=0.3))
         few = evidence.memory.take(evidence.memory.labels != 3)
         _, report = dataclasses.replace(evidence, memory=few).build()
         self.assertEqual(report["fitted_on"], 2000)

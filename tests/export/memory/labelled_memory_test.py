@@ -6,7 +6,8 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from semppl.export.memory.labelled_memory import Calibration, LabelledMemory, class_probabilities, mask_invalid
+from semppl.export.memory.calibration import Calibration
+from semppl.export.memory.labelled_memory import LabelledMemory, class_probabilities, mask_invalid
 from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
 
 
@@ -15,13 +16,13 @@ def _unit(*shape, seed=0):
     return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
 
 
-_ANSWERS = Calibration(0.5, 0.6, 0.2)
+_CALIBRATION = Calibration(0.5, 0.6, 0.2)
 
 
-def _memory(count=9, *, answers=_ANSWERS):
+def _memory(count=9, *, calibration=_CALIBRATION):
     labels = np.arange(count) % 3
     ids = 100 + np.arange(count)
-    return LabelledMemory(_unit(count, 5), labels, ids, ("a", "b", "ç"), answers)
+    return LabelledMemory(_unit(count, 5), labels, ids, ("a", "b", "ç"), calibration)
 
 
 def _votes(similarities, labels, num_classes, temperature):
@@ -73,7 +74,7 @@ class LabelledMemoryTest(tf.test.TestCase, parameterized.TestCase):
     def test_a_prediction_set_holds_what_is_probable_and_never_nothing(self):
         queries = _unit(20, 5, seed=3)
         for threshold in (0.2, 0.35, 1.0):
-            answer = _memory(answers=Calibration(0.5, 0.0, threshold)).classify(queries)
+            answer = _memory(calibration=Calibration(0.5, 0.0, threshold)).classify(queries)
             probabilities = answer["probabilities"].numpy()
             expected = (probabilities >= threshold) | (probabilities == probabilities.max(1, keepdims=True))
             self.assertAllEqual(answer["prediction_set"], expected)
@@ -82,7 +83,7 @@ class LabelledMemoryTest(tf.test.TestCase, parameterized.TestCase):
         queries = _unit(1, 5, seed=3)
         exactly = _memory().classify(queries)["probability"].numpy()[0]
         for threshold, abstains in ((exactly, False), (np.nextafter(exactly, np.float32(2)), True)):
-            answer = _memory(answers=Calibration(0.5, threshold, 0.0)).classify(queries)
+            answer = _memory(calibration=Calibration(0.5, threshold, 0.0)).classify(queries)
             self.assertEqual(bool(answer["abstain"][0]), abstains)
 
     @parameterized.parameters((4, 4), (9, 9), (30, 9))
@@ -109,9 +110,9 @@ class LabelledMemoryTest(tf.test.TestCase, parameterized.TestCase):
 
 class MaskInvalidTest(tf.test.TestCase):
     def test_a_picture_that_cannot_be_read_gets_no_class_and_no_trust(self):
-        memory, queries = _memory(answers=Calibration(0.5, 0.0, 0.0)), _unit(2, 5, seed=3)
-        strange = {"distance": tf.ones(2), "ood": tf.ones(2)}
-        answer = memory.classify(queries) | strange | {"embedding": tf.constant(queries)}
+        memory, queries = _memory(calibration=Calibration(0.5, 0.0, 0.0)), _unit(2, 5, seed=3)
+        score = {"distance": tf.ones(2), "ood": tf.ones(2)}
+        answer = memory.classify(queries) | score | {"embedding": tf.constant(queries)}
         del answer["probabilities"], answer["prediction_set"]
         masked = mask_invalid(answer, tf.constant([True, False]))
         self.assertEqual(set(masked), set(answer))

@@ -8,7 +8,7 @@ import tensorflow as tf
 from semppl.data.label_split import visible_labels
 from semppl.data.sources import NO_LABEL, load_source
 from semppl.export.memory import run_images
-from semppl.export.memory.evidence import CalibrationSettings
+from semppl.export.memory.calibration import CalibrationSettings
 from semppl.layers.inputs.preparation import fingerprints, inference_preparation
 from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
 from semppl.tests.export.random_runs import write_run
@@ -21,12 +21,12 @@ class RunImagesTest(tf.test.TestCase):
         images = run_images.RunImages(settings, prepare, fingerprints)
         return images.evidence(network.project, CalibrationSettings()), settings, network
 
-    def _strangeness(self, **changes):
+    def _ood_score(self, **changes):
         settings, network = write_run(pathlib.Path(self.create_tempdir().full_path), **changes)
         images = run_images.RunImages(
             settings, inference_preparation(settings.large_size, centre_crop=1.0), fingerprints
         )
-        return *images.strangeness(network.features), network
+        return *images.ood_score(network.features), network
 
     def test_the_memory_is_the_labelled_images_and_no_other(self):
         evidence, settings, network = self._read(labels_per_class=3)
@@ -46,22 +46,22 @@ class RunImagesTest(tf.test.TestCase):
         self.assertAllEqual(evidence.held_out.labels, test.labels)
         self.assertAllEqual(np.unique(evidence.held_out.ids), [-1])
 
-    def test_strangeness_is_fitted_to_unlabelled_images_where_there_are_any(self):
-        strangeness, report, network = self._strangeness()
+    def test_the_score_is_fitted_to_unlabelled_images_where_there_are_any(self):
+        score, report, network = self._ood_score()
         self.assertEqual((report["fitted_on"], report["checked_on"]), (1480, 297))
         visible = visible_labels(load_source("digits").train, labels_per_class=2, seed=0)
         unlabelled = load_source("digits").train.images[visible == NO_LABEL]
-        self.assertAllClose(strangeness.mean, network.features(unlabelled[::2]).numpy().mean(0), atol=1e-4)
-        distances = strangeness.percentile(network.features(unlabelled[1::2]))["distance"]
-        self.assertAllClose(strangeness.distances, np.sort(distances), rtol=1e-3)
+        self.assertAllClose(score.mean, network.features(unlabelled[::2]).numpy().mean(0), atol=1e-4)
+        distances = score.percentile(network.features(unlabelled[1::2]))["distance"]
+        self.assertAllClose(score.distances, np.sort(distances), rtol=1e-3)
 
-    def test_what_is_told_of_strangeness_is_the_share_of_held_out_images_above_the_95th_percentile(self):
-        strangeness, report, network = self._strangeness()
-        ood = strangeness.percentile(network.features(load_source("digits").test.images))["ood"].numpy()
+    def test_the_report_of_the_score_is_the_share_of_held_out_images_above_the_95th_percentile(self):
+        score, report, network = self._ood_score()
+        ood = score.percentile(network.features(load_source("digits").test.images))["ood"].numpy()
         self.assertAlmostEqual(report["above_95"], np.mean(ood > 95), delta=0.01)
 
-    def test_where_every_image_has_a_label_strangeness_is_fitted_to_them(self):
-        _, report, _ = self._strangeness(labels_per_class=0, label_fraction=1.0)
+    def test_where_every_image_has_a_label_the_score_is_fitted_to_them(self):
+        _, report, _ = self._ood_score(labels_per_class=0, label_fraction=1.0)
         self.assertEqual(report["fitted_on"], 1500)
 
     def test_samples_are_as_large_as_they_may_be_and_the_same_every_time(self):
@@ -70,10 +70,10 @@ class RunImagesTest(tf.test.TestCase):
             tf.compat.v1.test.mock.patch.object(run_images, "_MAX_REFERENCE", 20),
         ):
             first, second = self._read()[0], self._read()[0]
-            strangeness, report, _ = self._strangeness()
+            score, report, _ = self._ood_score()
         self.assertLen(first.held_out, 30)
         self.assertAllEqual(first.held_out.embeddings, second.held_out.embeddings)
-        self.assertEqual((report["fitted_on"], report["checked_on"], strangeness.distances.shape[0]), (20, 20, 10))
+        self.assertEqual((report["fitted_on"], report["checked_on"], score.distances.shape[0]), (20, 20, 10))
 
 
 if __name__ == "__main__":

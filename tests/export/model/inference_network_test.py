@@ -47,32 +47,41 @@ class FoldTest(tf.test.TestCase, parameterized.TestCase):
         ("sk_resnet50_cifar_simclr", "batch"),
     )
     def test_a_folded_network_says_the_same(self, encoder, norm):
-        _, network = _trained(encoder=encoder, norm=norm)
+        settings, network = _trained(encoder=encoder, norm=norm)
         expected = [network.features(_images()), network.project(_images()), network(_images())]
-        fold_batch_norms(network)
-        answer = [network.features(_images()), network.project(_images()), network(_images())]
+        folded = fold_batch_norms(network, settings)
+        answer = [folded.features(_images()), folded.project(_images()), folded(_images())]
         for mine, theirs in zip(answer, expected, strict=True):
             self.assertAllClose(mine, theirs, rtol=1e-3, atol=2e-5 * np.abs(theirs).max())
 
     @parameterized.parameters(("convnet", 0), ("resnet18_cifar", 0), ("resnet50", 0), ("resnet18_v2_cifar", 9))
     def test_only_norms_that_follow_a_sum_are_left(self, encoder, left):
-        _, network = _trained(encoder=encoder)
-        fold_batch_norms(network)
-        norms = [layer for layer in network._flatten_layers() if isinstance(layer, BatchNorm)]
+        settings, network = _trained(encoder=encoder)
+        folded = fold_batch_norms(network, settings)
+        norms = [layer for layer in folded._flatten_layers() if isinstance(layer, BatchNorm)]
         self.assertLen([norm for norm in norms if not norm.folded], left)
 
     def test_nothing_is_folded_twice(self):
-        _, network = _trained()
-        fold_batch_norms(network)
+        settings, network = _trained()
+        folded = fold_batch_norms(network, settings)
         with self.assertRaisesRegex(ValueError, "Received: folded=True, center=True"):
-            fold_batch_norms(network)
+            fold_batch_norms(folded, settings)
+
+    def test_the_network_itself_is_not_changed(self):
+        settings, network = _trained()
+        before = [weight.numpy() for weight in network.weights]
+        folded = fold_batch_norms(network, settings)
+        for weight, value in zip(network.weights, before, strict=True):
+            self.assertAllEqual(weight, value)
+        self.assertEmpty({id(weight) for weight in network.weights} & {id(weight) for weight in folded.weights})
+        self.assertFalse(any(getattr(layer, "folded", False) for layer in network._flatten_layers()))
 
 
 class FewerBitsTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(("bfloat16", 2**-6), ("float16", 2**-9))
     def test_half_a_network_says_nearly_the_same(self, dtype, apart):
         settings, network = _trained()
-        fold_batch_norms(network)
+        network = fold_batch_norms(network, settings)
         half = in_half(network, settings, dtype)
         self.assertEqual({w.dtype.name for w in half.weights if "kernel" in w.name}, {dtype})
         self.assertAllClose(half.project(_images()), network.project(_images()), atol=apart)
@@ -80,8 +89,7 @@ class FewerBitsTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(tf.keras.mixed_precision.global_policy().name, "float32")
 
     def test_int8_kernels_are_within_half_a_step_of_each_channel(self):
-        _, network = _trained()
-        fold_batch_norms(network)
+        network = fold_batch_norms(*reversed(_trained()))
         kernel = network.encoder.convolutions[1].kernel
         exact, expected = kernel.numpy(), network.project(_images())
         int8 = Int8Kernels(network)

@@ -16,13 +16,13 @@ import tensorflow as tf
 
 from semppl.data.sources import load_source
 from semppl.export import client, export_model, update_memory
-from semppl.export.serving.extra import has_serving
 from semppl.export.serving.rest_client import RestClient
 from semppl.export.serving.server_process import ServerProcess
+from semppl.programs.extras import has_extra
 from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
 from semppl.tests.export.random_runs import write_run
 
-if has_serving():
+if has_extra("serving"):
     import grpc
     from tensorflow_serving.apis import (
         get_model_metadata_pb2,
@@ -39,7 +39,7 @@ def _picture(number):
     return tf.io.encode_png(pixels).numpy()
 
 
-@unittest.skipUnless(has_serving(), 'the extra "serving" is not installed')
+@unittest.skipUnless(has_extra("serving"), 'the extra "serving" is not installed')
 class ContractTest(tf.test.TestCase):
     @classmethod
     def setUpClass(cls):

@@ -16,12 +16,12 @@ import tensorflow as tf
 
 from semppl.data.sources import load_source
 from semppl.export import client, export_model
-from semppl.export.serving.extra import has_serving
 from semppl.export.serving.server_process import ServerProcess
+from semppl.programs.extras import has_extra
 from semppl.tests import testing
 from semppl.tests.export.random_runs import write_run
 
-if has_serving():
+if has_extra("serving"):
     from tensorflow_serving.apis import predict_pb2
 
     from semppl.tests.export.serving import mutations
@@ -34,7 +34,7 @@ _GROWTH, _PEAK = 150, 1500  # MiB: over all further requests; at most at any tim
 _REFUSED = {"INVALID_ARGUMENT", "NOT_FOUND", "RESOURCE_EXHAUSTED"}
 
 
-@unittest.skipUnless(has_serving(), 'the extra "serving" is not installed')
+@unittest.skipUnless(has_extra("serving"), 'the extra "serving" is not installed')
 class FuzzTest(tf.test.TestCase):
     @classmethod
     def setUpClass(cls):

@@ -10,17 +10,17 @@ import tensorflow as tf
 from absl.testing import flagsaver
 
 from semppl.export import client
-from semppl.export.serving.extra import has_serving
 from semppl.export.serving.retries import NoModelServer, Refused, Unavailable
 from semppl.programs import hyperparameter_flags  # noqa: F401  (defines --batch_size)
+from semppl.programs.extras import has_extra
 from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
 
-if has_serving():
+if has_extra("serving"):
     import grpc
     from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 
-@unittest.skipUnless(has_serving(), 'the extra "serving" is not installed')
+@unittest.skipUnless(has_extra("serving"), 'the extra "serving" is not installed')
 class GrpcClientTest(tf.test.TestCase):
     def _server(self, answer=None, **options):
         """Starts a server, of models if it has an answer; returns its address."""

@@ -6,11 +6,11 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from semppl.export.serving.extra import has_serving
 from semppl.export.serving.json_tensors import BadRequest
+from semppl.programs.extras import has_extra
 from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
 
-if has_serving():
+if has_extra("serving"):
     from semppl.export.serving import grpc_service
 
 
@@ -24,7 +24,7 @@ def _tensor(sides, dtype=tf.float32.as_datatype_enum):
     return tensor
 
 
-@unittest.skipUnless(has_serving(), 'the extra "serving" is not installed')
+@unittest.skipUnless(has_extra("serving"), 'the extra "serving" is not installed')
 class OddTensorsTest(parameterized.TestCase):
     @parameterized.parameters(
         ([2**31],), ([2**20, 2**20],), ([2**62, 4],), ([-1],), ([-1, -(2**31)],), ([1], 0), ([1], 20), ([1], 99)
