@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from semppl.benchmarks.rates import rates
+from semppl.benchmarks.instruments.rates import rates
 from semppl.configs.views import ViewSettings
 from semppl.data.views import recipes
 from semppl.data.views.making import make_views

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from semppl.benchmarks.rates import rates
+from semppl.benchmarks.instruments.rates import rates
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.images import NO_LABEL
 from semppl.data.pipeline import Pipeline

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from semppl.benchmarks import hlo
+from semppl.benchmarks.instruments import hlo
 from semppl.benchmarks.step_share import ROUNDS, machinery, medians
 from semppl.benchmarks.tpu_compile import JAX_PYTHON, REPLICAS, TOPOLOGIES
 from semppl.configs.hyperparameters import Hyperparameters

@@ -15,7 +15,7 @@ from semppl.programs import quiet  # before TensorFlow
 import tensorflow as tf
 from absl import app, flags
 
-from semppl.benchmarks import hlo
+from semppl.benchmarks.instruments import hlo
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.programs import command_line
 from semppl.programs.hyperparameter_flags import hyperparameters_from_flags

@@ -5,13 +5,14 @@ and on small bad examples: a rule that nothing can break would be worth nothing.
 """
 
 import ast
+import collections
 import dataclasses
 import os
 import pathlib
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from absl.testing import absltest, parameterized
 
@@ -52,6 +53,7 @@ MAY_IMPORT = {  # a folder, or a room of one; never a single file
 MAY_IMPORT_PROGRAMS = {"benchmarks", "experiments", "semppl", "tests"}
 DOOR = ("doctor", "evaluate", "export", "load", "pretrain")
 MAX_MODULES = 12
+MAX_LINES_OF_A_BODY = 50
 COLLECTIVES = "layers/collectives.py"
 # What several entry points define, once.
 SHARED_FLAGS = (
@@ -242,6 +244,27 @@ def files_are_named_after_their_idea(source: Source) -> Iterator[str]:
         yield "0: name a file after its one idea"
 
 
+def bodies_are_short(source: Source) -> Iterator[str]:
+    """The docstring is no part of a body; comments and blank lines are."""
+    if source.folder == "tests":
+        return
+    for node in source.nodes():
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        body = node.body[ast.get_docstring(node) is not None :]
+        lines = (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
+        if lines > MAX_LINES_OF_A_BODY:
+            yield f"{node.lineno}: the body of {node.name} has {lines} lines, more than {MAX_LINES_OF_A_BODY}"
+
+
+def crowded_folders(paths: Iterable[str]) -> Iterator[str]:
+    """Yields every folder with more modules than one look takes in; what would be more gets rooms."""
+    modules = (path.rpartition("/")[0] for path in paths if path.endswith(".py") and not path.endswith("__init__.py"))
+    for folder, count in sorted(collections.Counter(modules).items()):
+        if count > MAX_MODULES:
+            yield f"{folder}: {count} modules, more than {MAX_MODULES}"
+
+
 def no_machine_is_named(source: Source) -> Iterator[str]:
     for line, text in enumerate(source.text.splitlines(), start=1):
         for match in MACHINE.finditer(text.replace("--no-emit-", "")):
@@ -304,6 +327,7 @@ RULES_FOR_CODE: tuple[Callable[[Source], Iterator[str]], ...] = (
     errors_are_raised_not_asserted,
     flags_of_tests_are_parsed,
     files_are_named_after_their_idea,
+    bodies_are_short,
 )
 
 
@@ -311,6 +335,9 @@ class ArchitectureTest(parameterized.TestCase):
     @parameterized.named_parameters((rule.__name__, rule) for rule in RULES_FOR_CODE)
     def test_every_source_keeps_the_rule(self, rule):
         self.assertEmpty([f"{source.path}:{problem}" for source in python_sources() for problem in rule(source)])
+
+    def test_no_folder_is_crowded(self):
+        self.assertEmpty(list(crowded_folders(source.path for source in python_sources())))
 
     def test_no_text_file_names_a_machine(self):
         self.assertEmpty(
@@ -348,6 +375,11 @@ class ArchitectureTest(parameterized.TestCase):
 
 
 _HUSHED = "@quiet.program\ndef main(argv):\n    pass"
+
+
+def _function(lines: int) -> str:
+    """Writes a function with a docstring and a body of so many lines."""
+    return "\n    ".join(["def f():", '"""Does."""', *["x = 1"] * lines])
 
 
 class RulesCanBeBrokenTest(parameterized.TestCase):
@@ -397,6 +429,8 @@ class RulesCanBeBrokenTest(parameterized.TestCase):
         (errors_are_raised_not_asserted, "benchmarks/a.py", "def f(x):\n    assert x"),
         (files_are_named_after_their_idea, "data/utils.py", ""),
         (files_are_named_after_their_idea, "data/deep/helper.py", ""),
+        (bodies_are_short, "export/a.py", _function(51)),
+        (bodies_are_short, "export/a.py", "class A:\n    async " + _function(51).replace("\n", "\n    ")),
         (no_machine_is_named, "docs/a.md", "cd " + "/".join(["", "home", "me", "semppl"])),
         (no_machine_is_named, "docs/a.md", "see " + "/".join(["", "work", "runs"])),
         (no_machine_is_named, "requirements.lock", "https://files.python" + "hosted.org/packages"),
@@ -431,11 +465,18 @@ class RulesCanBeBrokenTest(parameterized.TestCase):
         (programs_are_quiet, "export/a.py", "from semppl.programs import quiet\nimport tensorflow\n" + _HUSHED),
         (programs_are_quiet, "export/a.py", "import tensorflow"),
         (errors_are_raised_not_asserted, "tests/a_test.py", "assert True"),
+        (bodies_are_short, "export/a.py", _function(50)),
+        (bodies_are_short, "tests/a_test.py", _function(51)),
         (no_machine_is_named, "docs/a.md", "--workdir=outputs/home/ or ~/work/ or https://example.com/work/"),
         (no_machine_is_named, "Makefile", "uv pip compile --no-emit-index-url --no-emit-find-links"),
     )
     def test_a_good_example_passes(self, rule, path, text):
         self.assertEmpty(list(rule(Source(path, text))))
+
+    def test_a_crowded_folder_is_found(self):
+        dozen = ["layers/__init__.py", "layers/deep/a.py", *(f"layers/{number}.py" for number in range(12))]
+        self.assertEmpty(list(crowded_folders(dozen)))
+        self.assertEqual(list(crowded_folders([*dozen, "layers/b.py"])), ["layers: 13 modules, more than 12"])
 
     def test_a_wrong_link_is_found(self):
         root = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))

@@ -3,7 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from semppl.benchmarks import hlo, machinery_cost, step_share
+from semppl.benchmarks import machinery_cost, step_share
+from semppl.benchmarks.instruments import hlo
 from semppl.tests import testing
 
 

@@ -11,7 +11,8 @@ from absl import flags
 from absl.testing import flagsaver
 
 from semppl import configs
-from semppl.benchmarks import aot_compiler, hlo, tpu_compile
+from semppl.benchmarks import tpu_compile
+from semppl.benchmarks.instruments import aot_compiler, hlo
 from semppl.programs.hyperparameter_flags import hyperparameters_from_flags
 from semppl.tests import testing
 

@@ -1,4 +1,4 @@
-"""Workers wait for each other before TensorFlow does, which waits for an hour and cannot be interrupted meanwhile."""
+"""Rendezvous of workers before TensorFlow's own, which waits for an hour and cannot be interrupted."""
 
 import os
 import socket
@@ -12,15 +12,15 @@ _SECONDS_TO_GREET = 5.0
 
 
 def meet(addresses: Sequence[str], place: int, patience: float) -> None:
-    """Returns when all workers have started.
+    """Waits until all workers have started.
 
     Args:
         addresses: `host:port` of each worker, the chief's first.
-        place: of this one among them.
-        patience: seconds that the others have.
+        place: Position of this worker in `addresses`.
+        patience: Seconds that the other workers have to start.
 
     Raises:
-        ValueError: if one of them has not come by then, naming it, or this one's port is taken.
+        ValueError: if a worker has not started in time, naming the worker, or this worker's port is taken.
     """
     deadline = time.monotonic() + patience
     others = ", ".join(addresses[1:]) if place == 0 else f"the chief, {addresses[0]}"
@@ -78,7 +78,7 @@ def _greeted(caller: socket.socket) -> int:
 
 
 def _still_calls(caller: socket.socket) -> bool:
-    """Tells whether a worker still waits, or was stopped meanwhile."""
+    """Returns whether a worker still waits; one that was stopped has closed its connection."""
     caller.setblocking(False)
     try:
         return caller.recv(1) != b""

@@ -109,7 +109,7 @@ def compiles(jit_compile: str, strategy: tf.distribute.Strategy) -> bool:
 
     Args:
         jit_compile: auto (on for TPU and GPU, off on a CPU, where it halves the speed), true or false.
-        strategy: where the step runs.
+        strategy: Strategy that runs the step.
 
     Raises:
         ValueError: if the value is unknown, or XLA is asked for over several CPU replicas, where it does not work.
@@ -163,10 +163,10 @@ def _multiworker(cluster: Cluster, patience: float) -> tf.distribute.Strategy:
 
 @contextlib.contextmanager
 def _not_for_ever(seconds: float) -> Iterator[None]:
-    """Ends the process where TensorFlow waits for a worker that met the others and was lost.
+    """Ends the process if TensorFlow waits too long for a worker that was lost after the rendezvous.
 
-    It waits in C++ and keeps Python's lock: no thread or handler of Python's runs meanwhile. So another process keeps the time,
-    and SIGINT is left to its default.
+    TensorFlow waits in C++ and holds Python's lock: no thread or handler of Python's runs meanwhile. So another process keeps
+    the time, and SIGINT is left to its default.
     """
     lost = f"a worker was lost before training began: not all have joined within {seconds:g} s (--worker_patience)"
     line = f"error: {lost}. Start all again, each with its own command"

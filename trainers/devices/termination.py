@@ -17,11 +17,11 @@ class Termination:
     thread listens, and ends the process if the main thread has not done so in time: as safe as SIGKILL, and polite.
 
     Args:
-        grace: seconds that the main thread has to save and end.
+        grace: Seconds that the main thread has to save and end.
 
     Attributes:
-        asked: whether SIGTERM has come.
-        underway: whether a step has ended, so that there is something to save; the run sets it.
+        asked: Whether SIGTERM has come.
+        underway: Whether a step has ended, so that there is something to save; set by the run.
     """
 
     def __init__(self, *, grace: float = 8.0) -> None:
@@ -42,7 +42,7 @@ class Termination:
         return self
 
     def listen_again(self) -> None:
-        """Takes the signal back: TensorFlow takes it for itself where several workers meet, and tells nobody."""
+        """Takes the signal back from TensorFlow, which silently installs its own handler where several workers meet."""
         if self._listening:
             signal.signal(signal.SIGTERM, lambda *_: None)
 

@@ -34,8 +34,8 @@ class Cluster:
     """The processes that train together.
 
     Attributes:
-        addresses: `host:port` of each, the chief's first.
-        place: of this process among them.
+        addresses: `host:port` of each process, the chief's first.
+        place: Position of this process in `addresses`.
     """
 
     addresses: tuple[str, ...]
@@ -129,12 +129,12 @@ def require_agreement(
 
 
 class Following(tf.keras.callbacks.Callback):
-    """What a worker does between steps that is not the chief: it goes on, for only the chief saves.
+    """Keeps a worker that is not the chief training until the chief has saved.
 
-    SIGTERM comes to all of them. The chief needs the others to end its step and save; then they miss it, and end too.
+    SIGTERM comes to all workers. The chief needs the others to end its step and save; then they lose the chief, and end too.
 
     Args:
-        termination: tells when the run is asked to stop.
+        termination: Source of requests to stop early.
     """
 
     def __init__(self, termination: Termination) -> None:

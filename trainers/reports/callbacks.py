@@ -13,13 +13,13 @@ from semppl.runs.checkpoints import RunCheckpoints
 from semppl.runs.files import write_atomically
 from semppl.runs.folder import writing_to
 from semppl.trainers.devices.termination import Termination
-from semppl.trainers.reports.monitors import known_numbers
+from semppl.trainers.reports.monitors import meaningful
 
 COLLAPSED_SPREAD = 0.01
 
 
 class NotFinite(Exception):
-    """A loss term or a weight is NaN or infinite; the message names it."""
+    """A loss term or a weight is NaN or Inf; the message names the first one."""
 
 
 class Terminated(Exception):
@@ -27,10 +27,10 @@ class Terminated(Exception):
 
 
 class StopOnNotFinite(tf.keras.callbacks.Callback):
-    """Stops the run at the first NaN or infinity, before anything is saved, and names the term."""
+    """Stops the run at the first NaN or Inf in a report, before anything is saved, and names the term."""
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any]) -> None:
-        """Looks at every reported number."""
+        """Checks every number of the report."""
         broken = [name for name, value in logs.items() if not np.all(np.isfinite(value))]
         if broken:
             terms = ", ".join(f"{name} = {float(logs[name])}" for name in broken)
@@ -41,12 +41,12 @@ class Summaries(tf.keras.callbacks.Callback):
     """Writes TensorBoard summaries and `metrics.jsonl`.
 
     Args:
-        workdir: of the run.
-        first_step: where this process starts; later lines of an earlier process are dropped.
-        last_step: where the run ends; reported in any case.
-        every: steps between reports.
-        class_names: for the queue's fill per class.
-        warn: shows a line to whoever watches.
+        workdir: Folder of the run.
+        first_step: Step at which this process starts; later lines of an earlier process are dropped.
+        last_step: Last step of the run, always reported.
+        every: Steps between reports.
+        class_names: Name of each class, for the number of queue entries per class.
+        warn: Function that prints a line of warning.
     """
 
     _MAX_CLASSES_BY_NAME = 20
@@ -74,7 +74,7 @@ class Summaries(tf.keras.callbacks.Callback):
             self._writer = tf.summary.create_file_writer(str(workdir / "tensorboard"))
 
     def views(self, batch: dict[str, np.ndarray], step: int) -> None:
-        """Shows a grid of views: an image a row, large views and then small ones."""
+        """Writes a grid of views: one row per image, large views and then small views."""
         with writing_to(self._workdir), self._writer.as_default():
             for name in ("large", "small"):
                 if len(batch[name]):
@@ -85,7 +85,7 @@ class Summaries(tf.keras.callbacks.Callback):
         step = _step(self.model)
         if not self._turn.comes_at(step) and step != self._last_step:
             return
-        numbers = known_numbers(logs)
+        numbers = meaningful(logs)
         numbers["learning_rate"] = float(self.model.optimizer.learning_rate.numpy())
         numbers |= self._queue_fill()
         rounded = {name: float(f"{value:.7g}") for name, value in numbers.items()}
@@ -132,10 +132,10 @@ class Checkpointing(tf.keras.callbacks.Callback):
     """Saves every few steps and at the end; on SIGTERM saves and ends the run.
 
     Args:
-        checkpoints: of the run.
-        every: steps between checkpoints.
-        last_step: where the run ends.
-        termination: tells when the run is asked to stop.
+        checkpoints: Checkpoints of the run.
+        every: Steps between checkpoints.
+        last_step: Last step of the run, always saved.
+        termination: Source of requests to stop early.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class Checkpointing(tf.keras.callbacks.Callback):
         self._termination = termination or Termination()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any]) -> None:
-        """Saves where it is time to."""
+        """Saves at the end of an interval, at the last step and on SIGTERM."""
         step, asked = _step(self.model), self._termination.asked
         if self._turn.comes_at(step) or step == self._last_step or asked:
             with self._termination.saving():
@@ -160,7 +160,7 @@ class Checkpointing(tf.keras.callbacks.Callback):
 
 
 class _Turn:
-    """Comes every few steps: at the first step seen that reaches or passes a multiple, for some are taken several at once."""
+    """Interval of steps that ends at the first step at or after a multiple, since several steps can be taken at once."""
 
     def __init__(self, every: int, step: int) -> None:
         self._every = every
@@ -172,10 +172,10 @@ class _Turn:
 
 
 def require_finite(variables: Iterable[tf.Variable]) -> None:
-    """Looks at every number that would be saved: a step whose terms are finite can still leave weights that are not.
+    """Checks every variable that would be saved: a step whose terms are finite can still leave weights that are not.
 
     Raises:
-        NotFinite: naming the first variable that holds a NaN or infinity.
+        NotFinite: naming the first variable that contains NaN or Inf.
     """
     for variable in variables:
         if variable.dtype.is_floating and not tf.reduce_all(tf.math.is_finite(variable)):
@@ -190,21 +190,21 @@ def _step(model: tf.keras.Model) -> int:
 
 
 def grid(views: np.ndarray) -> np.ndarray:
-    """Lays views out: `[V, B, H, W, C]` gives one picture `[B·H, V·W, 1 or 3]`; of other channels those that can be shown."""
+    """Lays views `[V, B, H, W, C]` out as one image `[B·H, V·W, 1 or 3]`; of more channels, the first three or one."""
     views = views[..., : 3 if views.shape[-1] >= 3 else 1]
     count, batch, height, width, channels = views.shape
     return views.transpose(1, 2, 0, 3, 4).reshape(batch * height, count * width, channels)
 
 
 def _drop_later_lines(path: pathlib.Path, step: int) -> None:
-    """Drops what a killed run wrote after its last checkpoint; those steps come again."""
+    """Drops the lines that a killed run wrote after its last checkpoint; those steps are taken again."""
     if not path.exists():
         return
-    kept = []
+    lines = []
     for line in path.read_text().splitlines():
         try:
             if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
+                lines.append(line + "\n")
         except (ValueError, KeyError, TypeError):  # the line that the kill cut short
             continue
-    write_atomically(path, "".join(kept))
+    write_atomically(path, "".join(lines))

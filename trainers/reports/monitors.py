@@ -1,4 +1,4 @@
-"""What a step reports about itself: small numbers over the global batch."""
+"""Statistics that a training step reports, over the global batch."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,16 +14,16 @@ def vote_report(votes: Votes, labels: tf.Tensor, truth: tf.Tensor, *, num_classe
     """Reports on the pseudo-labels of the unlabelled images of the global batch.
 
     Args:
-        votes: of this replica's images, `[B]`.
-        labels: `[B]` int32, NO_LABEL where hidden.
-        truth: `[B]` int32, NO_LABEL where nobody knows.
-        num_classes: C.
+        votes: `[B]` votes for this replica's images.
+        labels: `[B]` int32 visible labels; NO_LABEL where hidden.
+        truth: `[B]` int32 ground truth; NO_LABEL where unknown.
+        num_classes: Number of classes, C.
 
     Returns:
         pseudo_label_coverage: share of unlabelled images that got a class; pseudo_label_accuracy: share of those, of known
         truth, whose class is right; pseudo_label_balanced_accuracy: the mean of that share over true classes;
         vote_confidence: mean share of votes that their class got. All in 0..1, and 0 where there is no such image.
-        pseudo_labels_judged: the images that the accuracies are of; see `known_numbers`.
+        pseudo_labels_judged: number of images that the accuracies are computed from; see `meaningful`.
     """
     unlabelled = labels == NO_LABEL
     voted = unlabelled & (votes.classes != NO_LABEL)
@@ -42,8 +42,8 @@ def vote_report(votes: Votes, labels: tf.Tensor, truth: tf.Tensor, *, num_classe
     }
 
 
-def known_numbers(report: Mapping[str, Any]) -> dict[str, float]:
-    """Returns the numbers of a step's report that mean something: an accuracy of no image at all does not."""
+def meaningful(report: Mapping[str, Any]) -> dict[str, float]:
+    """Converts a step's report to floats, without accuracies that were computed from no image."""
     numbers = {name: float(value) for name, value in report.items()}
     if numbers.get("pseudo_labels_judged") == 0:
         return {name: number for name, number in numbers.items() if not name.endswith("accuracy")}
@@ -51,7 +51,7 @@ def known_numbers(report: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _balanced_accuracy(known: tf.Tensor, classes: tf.Tensor, truth: tf.Tensor, num_classes: int) -> tf.Tensor:
-    """Means the share of right classes over the true classes that occur among known images of the global batch; else 0."""
+    """Averages the share of correct classes over the true classes in the global batch; 0 if there are none."""
     of_class = known[:, tf.newaxis] & (truth[:, tf.newaxis] == tf.range(num_classes))  # [B,C]
     right = of_class & (classes == truth)[:, tf.newaxis]
     counts = tf.reduce_sum(tf.cast(tf.stack([of_class, right]), tf.float32), axis=1)  # [2,C]
@@ -61,7 +61,7 @@ def _balanced_accuracy(known: tf.Tensor, classes: tf.Tensor, truth: tf.Tensor, n
 
 
 def share(chosen: tf.Tensor) -> tf.Tensor:
-    """Returns the share of the global batch that is chosen, from `[B]` bool."""
+    """Returns the share of the global batch for which `chosen`, `[B]` bool, is true."""
     number, total = tf.unstack(collectives.all_reduce_sum(tf.stack(_count(chosen, tf.ones_like(chosen)))))
     return number / total
 
@@ -70,7 +70,7 @@ def spread(embeddings: tf.Tensor) -> tf.Tensor:
     """Measures how far unit-norm embeddings are from having collapsed into one point.
 
     Args:
-        embeddings: `[V, B, D]` unit-norm.
+        embeddings: `[V, B, D]` unit-norm embeddings.
 
     Returns:
         1 − ‖mean‖² over views and the global batch: 0 when all are equal, towards 1 when they point everywhere.

@@ -11,10 +11,13 @@ def parse_steps(text: str, last_step: int) -> tuple[int, int] | None:
 
     Args:
         text: `FIRST,LAST`, both included, the run's first step being 1; empty for no profile.
-        last_step: of the run.
+        last_step: Last step of the run.
+
+    Returns:
+        The first and the last step, or None for no profile.
 
     Raises:
-        ValueError: if it is anything else.
+        ValueError: if the text is malformed or names steps that the run does not have.
     """
     if not text:
         return None
@@ -28,13 +31,13 @@ def parse_steps(text: str, last_step: int) -> tuple[int, int] | None:
 
 
 class Profile(tf.keras.callbacks.Callback):
-    """Records what the devices and the input pipeline do; nothing where a run goes on behind those steps.
+    """Profiles the devices and the input pipeline; a run resumed after the profiled steps records nothing.
 
     Args:
-        workdir: of the run; the profile goes into its TensorBoard folder.
-        first: step at which it starts.
-        last: step after which it ends; where several are taken at once, after those.
-        steps_at_once: how many are taken at once; those that `first` is among are recorded whole.
+        workdir: Folder of the run; the profile is written to its TensorBoard folder.
+        first: First step of the profile.
+        last: Last step of the profile; a group of steps is profiled whole.
+        steps_at_once: Steps per call of the training function.
     """
 
     def __init__(self, workdir: pathlib.Path, first: int, last: int, *, steps_at_once: int = 1) -> None:
@@ -46,19 +49,19 @@ class Profile(tf.keras.callbacks.Callback):
         self._running = False
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Starts where it is time to."""
+        """Starts the profile before its first step."""
         taken = self._steps_taken()
         if not self._running and self._first <= taken + self._steps_at_once and taken < self._last:
             tf.profiler.experimental.start(str(self._folder))
             self._running = True
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Ends, and writes, after the last step."""
+        """Ends and writes the profile after its last step."""
         if self._steps_taken() >= self._last:
             self.end()
 
     def end(self) -> None:
-        """Ends and writes what there is, if it has started."""
+        """Ends and writes the profile, if one has started."""
         if self._running:
             self._running = False
             tf.profiler.experimental.stop()

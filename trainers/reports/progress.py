@@ -1,4 +1,4 @@
-"""What a run shows of itself while it trains: a bar on a terminal, a line now and then in a file."""
+"""Progress of a run: a bar on a terminal, a line every ten seconds in a file."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 import tensorflow as tf
 
-from semppl.trainers.reports.monitors import known_numbers
+from semppl.trainers.reports.monitors import meaningful
 
 _NAMES = types.MappingProxyType(
     {
@@ -32,12 +32,12 @@ class Progress(tf.keras.callbacks.Callback):
     A terminal gets two rows that are redrawn in place, anything else a line at a time.
 
     Args:
-        first_step: where this process starts.
-        last_step: where the run ends.
-        batch_size: N.
-        waited: tells the seconds that were spent waiting for data so far; by default nobody knows.
-        stream: where to write; standard output by default.
-        clock: tells the seconds.
+        first_step: Step at which this process starts.
+        last_step: Last step of the run.
+        batch_size: Images per step, over all replicas.
+        waited: Function that returns the seconds spent waiting for data so far; None if they are not measured.
+        stream: Stream to write to; standard output by default.
+        clock: Function that returns the time in seconds.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Progress(tf.keras.callbacks.Callback):
         self._started_step = self._shown_step = first_step
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any]) -> None:
-        """Shows the step, now and then, and the last one always."""
+        """Shows the step at intervals of time, and always the last one."""
         now, step = self._clock(), self._first_step + batch + 1
         first = self._started_step == self._first_step
         if first:  # mostly compilation
@@ -83,18 +83,18 @@ class Progress(tf.keras.callbacks.Callback):
             self._show(step, 0.0, "", logs)
 
     def say(self, text: str) -> None:
-        """Writes a line of its own, above what comes next."""
+        """Prints a line above the bar."""
         self.leave()
         print(text, file=self._stream, flush=True)
 
     def leave(self) -> None:
-        """Leaves the bar as it is; what comes next begins a row of its own."""
+        """Leaves the bar as it is, so that the next output starts on a new row."""
         if self._drawn:
             print(file=self._stream, flush=True)
         self._drawn = False
 
     def _share_waiting(self, elapsed: float) -> str:
-        """Says which share of the seconds since the last call was spent waiting for data, if anybody knows."""
+        """Formats the share of the time since the last call that was spent waiting for data; empty if not measured."""
         if self._waited is None:
             return ""
         before, self._waited_before = self._waited_before, self._waited()
@@ -103,7 +103,7 @@ class Progress(tf.keras.callbacks.Callback):
     def _show(self, step: int, remaining: float, rate: str, logs: Mapping[str, Any]) -> None:
         where = f"step {step}/{self._last_step}"
         left = f"{duration(remaining)} left"
-        numbers = known_numbers(logs)
+        numbers = meaningful(logs)
         terms = [f"{shown} {numbers[name]:.4g}" for name, shown in _NAMES.items() if name in numbers]
         if not self._on_terminal:
             print("  ".join(part for part in (where, left, rate, *terms) if part), file=self._stream, flush=True)

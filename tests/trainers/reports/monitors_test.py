@@ -78,13 +78,13 @@ class VoteReportTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllEqual([report["pseudo_label_accuracy"], report["pseudo_label_coverage"]], [0.0, 0.5])
         self.assertAllEqual(report["vote_confidence"], 0.5)
         self.assertEqual(
-            monitors.known_numbers(report),
+            monitors.meaningful(report),
             {"pseudo_labels_judged": 0.0, "pseudo_label_coverage": 0.5, "vote_confidence": 0.5},
         )
 
     def test_an_accuracy_of_zero_is_told_where_an_image_was_judged(self):
         numbers = {"pseudo_labels_judged": tf.constant(1.0), "pseudo_label_accuracy": tf.constant(0.0)}
-        self.assertEqual(monitors.known_numbers(numbers), {"pseudo_labels_judged": 1.0, "pseudo_label_accuracy": 0.0})
+        self.assertEqual(monitors.meaningful(numbers), {"pseudo_labels_judged": 1.0, "pseudo_label_accuracy": 0.0})
 
 
 class ShareTest(tf.test.TestCase, parameterized.TestCase):

@@ -1,9 +1,9 @@
-"""Tests of semppl.benchmarks.hlo."""
+"""Tests of semppl.benchmarks.instruments.hlo."""
 
 import tensorflow as tf
 from tensorflow.compiler.xla.service import hlo_pb2
 
-from semppl.benchmarks import hlo
+from semppl.benchmarks.instruments import hlo
 from semppl.layers import collectives
 from semppl.tests import testing
 

@@ -1,7 +1,7 @@
 """A TensorFlow function as XLA sees it: lowered to HLO, examined, and compiled for TPUs of which none is there.
 
 The compiler for TPUs comes with jax, which needs another numpy than TensorFlow 2.15 does: it runs in an environment of its own,
-`semppl.benchmarks.aot_compiler` in a process of its own.
+`semppl.benchmarks.instruments.aot_compiler` in a process of its own.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from unittest import mock
 import tensorflow as tf
 from tensorflow.compiler.xla.service import hlo_pb2
 
-from semppl.benchmarks import aot_compiler
+from semppl.benchmarks.instruments import aot_compiler
 from semppl.layers import collectives
 
 HOW_TO = (

@@ -1,0 +1,1 @@
+"""Tests of whole runs: from flags to weights, evaluation and export."""
