@@ -233,12 +233,12 @@ class _Fit:
         self._fit = protocols.ClassifierTraining.fit
 
     def __call__(self, training, batches, *, steps, learning_rate):
-        given = list(batches)
-        images = np.concatenate([batch["images"].numpy() for batch in given])
+        listed = list(batches)
+        images = np.concatenate([batch["images"].numpy() for batch in listed])
         self.orders.append([image.tobytes() for image in images])
         self.ids.append({image.tobytes() for image in images})
-        self.labels.append({int(label) for batch in given for label in batch["labels"]})
-        return self._fit(training, given, steps=steps, learning_rate=learning_rate)
+        self.labels.append({int(label) for batch in listed for label in batch["labels"]})
+        return self._fit(training, listed, steps=steps, learning_rate=learning_rate)
 
 
 if __name__ == "__main__":
