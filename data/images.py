@@ -14,7 +14,7 @@ NO_LABEL = -1
 
 @dataclasses.dataclass(frozen=True)
 class ImageSet:
-    """Images of one split; an image's id is its position.
+    """Images of one split, identified by position.
 
     Attributes:
         images: `[n, H, W, C]` uint8 or uint16, their whole range, or float32 in 0..1.
@@ -99,5 +99,5 @@ class Source:
         """
         images: Images | None = getattr(self, split)
         if images is None:
-            raise ValueError(f"--{split} must give images to judge by: a source, or a share in (0, 1). Received: none")
+            raise ValueError(f"--{split} must give held-out images: a source, or a share in (0, 1). Received: none")
         return images

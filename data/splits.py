@@ -170,7 +170,7 @@ def _of_classes(judged: Source, names: tuple[str, ...], flag: str) -> Images:
     images = judged.train
     if len(images) and (images.labels == NO_LABEL).all():
         raise ValueError(
-            f"--{flag} must have labels to judge by, say ?labels=folders. Received: {len(images)} images without"
+            f"--{flag} must have labels, for example from ?labels=folders. Received: {len(images)} images without a label"
         )
     used = {judged.class_names[label] for label in set(images.labels.tolist()) - {NO_LABEL}}
     if used - set(names):

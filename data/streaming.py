@@ -89,7 +89,7 @@ class StreamedImageSet:
         whole = tf.ones(tf.shape(image)[:2], tf.uint8)
         mask = tf.cond(row["mask"] == "", lambda: whole, lambda: decode_picture(row["mask"], 1)[..., 0])
         expected, received = tf.shape(image)[:2], tf.shape(mask)
-        message = "A mask must be as large as its image, {} for id {}. Received: {}"
+        message = "A mask must be as large as its image, {} at position {}. Received: {}"
         problem = tf.strings.format(message, (expected, row["positions"], received))
         with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(expected == received), [problem])]):
             return row | {"image": image, "mask": tf.identity(mask)}

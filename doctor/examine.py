@@ -116,7 +116,7 @@ def _folders(hyperparameters: Hyperparameters) -> list[Report]:
                 continue
             try:
                 folder = list_folder(argument, flag=flag)
-            except ValueError:  # load_data says so too
+            except ValueError:  # load_data reports the same error
                 continue
             inspection = inspect_pictures(
                 folder, decoding_of(hyperparameters.reading), cache_dir=hyperparameters.cache_dir
@@ -212,7 +212,7 @@ def _duplicates(report: Report, parts: dict[str, Images]) -> Report:
         if leaks:
             _warn(
                 report,
-                f"{leaks} {kind} duplicate(s) between training and the images to judge by: figures will flatter",
+                f"{leaks} {kind} duplicate(s) between training and held-out images: scores will be too high",
             )
         if len(pairs) > leaks:
             _warn(report, f"{len(pairs) - leaks} {kind} duplicate(s) within training or within a test set")

@@ -1,4 +1,4 @@
-"""A few steps of training in a process of their own, to measure time and memory."""
+"""A trial of training in a subprocess, to measure time and memory."""
 
 import dataclasses
 import json
@@ -18,7 +18,7 @@ _POLL = 0.01
 
 
 class TrialFailed(Exception):
-    """A trial that ended too early; the message is the last line of its errors."""
+    """A trial that failed, with the last line of its stderr as the message."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,11 +35,11 @@ class Trial:
 
 
 def train_briefly(hyperparameters: Hyperparameters, steps: int) -> Trial:
-    """Trains a few steps, and takes the time between the lines that the run adds to its `metrics.jsonl`.
+    """Trains for `steps`, and measures the time between the lines that the run adds to its `metrics.jsonl`.
 
     Args:
         hyperparameters: Settings of the run.
-        steps: Number of steps; at least 2 are taken.
+        steps: Number of steps; raised to 2 if smaller.
 
     Raises:
         TrialFailed: If the trial fails.
@@ -61,7 +61,7 @@ def _command(hyperparameters: Hyperparameters, workdir: pathlib.Path) -> list[st
 
 
 def _follow(command: list[str], metrics: pathlib.Path, errors: IO[str]) -> float:
-    """Runs a trial and returns steps per second, from the first line of its metrics to the last."""
+    """Runs a trial, and returns the steps per second between the first and the last line of its metrics."""
     lines: list[int] = []
     started = ended = time.monotonic()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors) as trial:
@@ -83,7 +83,7 @@ def _follow(command: list[str], metrics: pathlib.Path, errors: IO[str]) -> float
 
 
 def _steps(metrics: pathlib.Path) -> list[int]:
-    """Returns the steps in a run's metrics, of whole lines; none before the first report."""
+    """Returns the steps of the complete lines of a run's metrics; empty before the first report."""
     try:
         lines = metrics.read_text(encoding="utf-8").split("\n")[:-1]
     except FileNotFoundError:

@@ -140,7 +140,7 @@ def summary(pictures: PictureList, inspection: Inspection) -> list[str]:
             f"{inspection.truncated.sum()} used as far as they go, truncated: {shown(pictures.paths[first], 2)}"
         )
     for problem, what in (
-        ("in the CSV, and not there", pictures.rows_without_file),
+        ("in the CSV without a file", pictures.rows_without_file),
         ("that cannot be opened", pictures.unreadable),
     ):
         if what:

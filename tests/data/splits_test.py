@@ -148,7 +148,7 @@ class LoadDataTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_a_folder_has_no_test_images_until_some_are_named(self):
         source = self.load()
-        with self.assertRaisesRegex(ValueError, "^--test must give images to judge by: .* Received: none$"):
+        with self.assertRaisesRegex(ValueError, "^--test must give held-out images: .* Received: none$"):
             source.held_out("test")
         source = self.load(test=f"folder:{self.folder}/test?labels=folders")
         self.assertEqual(source.class_names, ("cat", "owl"))
@@ -166,7 +166,7 @@ class LoadDataTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(names[:-5], [str(label) for label in digits.labels.tolist()])
 
     def test_images_without_labels_are_none_to_judge_by(self):
-        with self.assertRaisesRegex(ValueError, r"^--test must have labels to judge by.* Received: 5 images without$"):
+        with self.assertRaisesRegex(ValueError, r"^--test must have labels, .* Received: 5 images without a label$"):
             self.load(test=f"folder:{self.folder}/test")
 
     def test_a_share_that_cannot_be_held_out_is_refused(self):

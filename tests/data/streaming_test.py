@@ -77,7 +77,7 @@ class StreamedImageSetTest(tf.test.TestCase, parameterized.TestCase):
         images = _streamed([_picture(6, 9)] * 2, masks=[np.ones(size, np.uint8) for size in ((6, 9), (9, 6))])
         with self.assertRaisesRegex(
             tf.errors.InvalidArgumentError,
-            r"A mask must be as large as its image, \[6 9\] for id 1\. Received: \[9 6\]",
+            r"A mask must be as large as its image, \[6 9\] at position 1\. Received: \[9 6\]",
         ):
             list(images.batches(lambda picture: picture, batch_size=1))
 

@@ -117,7 +117,7 @@ class DoctorTest(tf.test.TestCase):
         code, printed, report, page = self.call()
         self.assertEqual(code, 1)
         self.assertIn("stops the run: ", printed)
-        self.assertIn(f"{self.folder}/train: 1 in the CSV, and not there: gone.png", self.texts(report))
+        self.assertIn(f"{self.folder}/train: 1 in the CSV without a file: gone.png", self.texts(report))
         self.assertEqual(report["folders"][0]["bad_files"], {"bad.jpg": "of no known format"})
         self.assertIn("bad.jpg", page)
         self.assertEqual(self.call("--max_bad_fraction=0.1")[0], 0)
@@ -136,8 +136,8 @@ class DoctorTest(tf.test.TestCase):
         self.assertEqual(names, [["07.png", "cat/leak.png"], ["00.png", "04.png"]])
         self.assertContainsSubset(
             [
-                "1 exact duplicate(s) between training and the images to judge by: figures will flatter",
-                "1 near duplicate(s) between training and the images to judge by: figures will flatter",
+                "1 exact duplicate(s) between training and held-out images: scores will be too high",
+                "1 near duplicate(s) between training and held-out images: scores will be too high",
                 "1 exact duplicate(s) within training or within a test set",
                 "1 pair(s) of equal images have different labels",
             ],

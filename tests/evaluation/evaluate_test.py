@@ -140,7 +140,7 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_without_images_or_labels_there_is_nothing_to_judge_by(self):
         source, (workdir, _, _) = _few_digits(), self._run()
-        with self.assertRaisesRegex(ValueError, "^--validation must give images to judge by"):
+        with self.assertRaisesRegex(ValueError, "^--validation must give held-out images"):
             _accuracy(workdir, split="validation")
         unknown = dataclasses.replace(source.test, labels=np.full(60, NO_LABEL, np.int32))
         with (

@@ -75,7 +75,7 @@ class FolderSourceTest(_FolderTest):
         self.assertIsNone(source.test)
         for picture, number in zip(_pictures(source), (3, 1, 0, 2), strict=True):
             self.assertAllEqual(picture, _pixels(number, (20 + number, 30)))
-        self.assertIn("1 in the CSV, and not there: gone.png\n", self.errors.getvalue())
+        self.assertIn("1 in the CSV without a file: gone.png\n", self.errors.getvalue())
 
     def test_subfolders_name_the_classes_and_one_picture_makes_a_class(self):
         for name in ("dog/1.png", "cat/1.png", "cat/2.png"):
