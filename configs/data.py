@@ -32,7 +32,7 @@ class DataSettings(Settings):
         "data", 0.0, "Share of the training images whose labels are used, stratified by class, in (0, 1]."
     )
     label_list: str = setting(
-        "data", "", "Path of a text file that lists the labelled images, one index or file name per line.", is_path=True
+        "data", "", "Path of a text file that lists the labelled images, one index or file name per line."
     )
     label_seed: int = setting("data", 0, "Seed that decides which images are labelled.")
     class_balance: bool = setting(

@@ -1,4 +1,4 @@
-"""Finds pictures that are similar to given ones; prints the results, and writes a page with thumbnails.
+"""Finds pictures that are similar to other pictures; prints the results, and writes a page with thumbnails.
 
 python -m semppl.export.search --index=index --picture=a.jpg --out=page.html
 """

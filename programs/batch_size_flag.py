@@ -4,6 +4,8 @@ import dataclasses
 
 from absl import flags
 
+flags.disclaim_key_flags()  # --help lists the flag under the program that defines it
+
 
 @dataclasses.dataclass(frozen=True)
 class BatchSize:

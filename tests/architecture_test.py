@@ -55,18 +55,7 @@ DOOR = ("doctor", "evaluate", "export", "load", "pretrain")
 MAX_MODULES = 12
 MAX_LINES_OF_A_BODY = 50
 COLLECTIVES = "layers/collectives.py"
-# What several entry points define, once.
-SHARED_FLAGS = (
-    "programs/quiet.py",
-    "programs/batch_size_flag.py",
-    "programs/command_line.py",
-    "programs/data_flags.py",
-    "programs/run_flags.py",
-    "programs/setting_flags.py",
-    "programs/hyperparameter_flags.py",
-    "programs/model_flags.py",
-    "programs/presets.py",
-)
+SHARED_FLAGS = "programs"  # the folder of what several entry points define, once
 MAX_ADDONS_FILES = 4
 MACHINE = re.compile(
     r"(?<![\w.~$}/-])/(home|root|work|Users)/"
@@ -198,7 +187,7 @@ def collectives_stand_in_one_module(source: Source) -> Iterator[str]:
 
 def flags_stop_at_entry_points(source: Source) -> Iterator[str]:
     nodes = list(source.nodes())
-    if source.folder == "tests" or source.path in SHARED_FLAGS:
+    if source.folder in ("tests", SHARED_FLAGS):
         return
     if any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in nodes):
         return

@@ -169,6 +169,7 @@ class DoctorTest(tf.test.TestCase):
 
     def test_a_wrong_flag_is_one_line(self):
         self.assertEqual(self.call("--truncated=mend")[0], 2)
+        self.assertEqual(self.call("--recipe=nonesuch")[0], 2)
 
     def test_a_trial_tells_time_and_memory(self):
         with mock.patch.object(trial, "subprocess") as processes, mock.patch.object(trial, "time") as clock:

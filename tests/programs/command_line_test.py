@@ -81,6 +81,12 @@ class ConsoleScriptsTest(absltest.TestCase):
             self.assertStartsWith(text, f"error: --{flag} must be {allowed}")
             self.assertEndsWith(text, ". Received: many\n")
 
+    def test_help_lists_the_batch_size_under_the_program(self):
+        entries = [f"semppl.{name}:run" for name in ("evaluation.finetune", "export.embed", "export.client")]
+        for entry, _, _, text in _run(entries, [["--help"]]):
+            with self.subTest(entry):
+                self.assertIn("--batch_size", text)
+
 
 if __name__ == "__main__":
     absltest.main()

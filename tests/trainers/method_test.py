@@ -47,7 +47,7 @@ class _Watch(tf.keras.callbacks.Callback):
         self.seen.append((batch, float(logs["number"])))
 
 
-class ClockedModelTest(tf.test.TestCase, parameterized.TestCase):
+class MethodTest(tf.test.TestCase, parameterized.TestCase):
     def _fit(self, dataset, count, strategy=None, **options):
         with (strategy or tf.distribute.get_strategy()).scope():
             model = _Adder()
