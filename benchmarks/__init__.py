@@ -1,1 +1,1 @@
-"""Programs that measure; every figure in RESULTS.md names the one that made it."""
+"""Programs that measure; every figure in RESULTS.md names its program."""

@@ -1,9 +1,9 @@
-"""How many source images a second become two augmented 32×32 views, beside a plain per-image map of tf.image operations.
+"""Measures source images per second turned into two augmented 32×32 views, against a per-image map of tf.image operations.
 
     python -m semppl.benchmarks.augmentation
 
 Both crop, flip, jitter and drop colours, from bytes in memory, in tf.data with a parallel map; ours also solarises. They
-are timed in turns. The second rate, per second of processor time, is the one to read on a machine that is not idle.
+are timed in turns. On a busy machine, read the second rate, per second of processor time.
 """
 
 import os
@@ -19,8 +19,8 @@ from semppl.data.views.making import make_views
 from semppl.programs.batch_size_flag import BatchSize
 
 _BATCH_SIZE = BatchSize(256, "Images per batch.")
-_BATCHES = flags.DEFINE_integer("batches", 40, "Batches in a round.", lower_bound=1)
-_ROUNDS = flags.DEFINE_integer("passes", 7, "How often each is timed.", lower_bound=1)
+_BATCHES = flags.DEFINE_integer("batches", 40, "Batches per round.", lower_bound=1)
+_ROUNDS = flags.DEFINE_integer("passes", 7, "Rounds per pipeline.", lower_bound=1)
 
 _SIZE = 32
 _SETTINGS = recipes.CIFAR

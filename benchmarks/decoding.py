@@ -1,10 +1,10 @@
-"""How many picture files a second become 4 views of 224 pixels and 2 of 96, beside reading and decoding them alone.
+"""Measures picture files per second turned into 4 views of 224 pixels and 2 of 96, against reading and decoding alone.
 
     python -m semppl.benchmarks.decoding --picture_folder=PICTURES
 
-Both go through the code that feeds a run, in turns, from a warm page cache; with --picture_cache they come decoded and
-shrunk from there. What a run waits for data, its progress bar says. The second rate, per second of processor
-time, is the one to read on a machine that is not idle.
+Both use the input pipeline of training, in turns, from a warm page cache; with --picture_cache, pictures are read decoded and
+shrunk from the cache. The progress bar of a run shows its own input wait time. On a busy machine, read the second rate,
+per second of processor time.
 """
 
 import os
@@ -22,11 +22,13 @@ from semppl.data.splits import load_splits
 from semppl.data.streaming import StreamedImageSet
 
 _FOLDER = flags.DEFINE_string("picture_folder", None, "Folder of JPEG files.")
-_CACHE_DIR = flags.DEFINE_string("picture_cache", "", "As --cache_dir of a run; empty: pictures are decoded each time.")
-_SHRINK = flags.DEFINE_integer("picture_shrink", 0, "As --shrink of a run.")
-_BATCH_SIZE = flags.DEFINE_integer("picture_batch", 32, "Pictures in a batch.", lower_bound=1)
-_BATCHES = flags.DEFINE_integer("picture_batches", 8, "Batches in a round.", lower_bound=1)
-_ROUNDS = flags.DEFINE_integer("picture_rounds", 5, "How often each is timed.", lower_bound=1)
+_CACHE_DIR = flags.DEFINE_string(
+    "picture_cache", "", "Cache folder, like --cache_dir of a run; empty: pictures are decoded each time."
+)
+_SHRINK = flags.DEFINE_integer("picture_shrink", 0, "Shrinking of pictures, like --shrink of a run.")
+_BATCH_SIZE = flags.DEFINE_integer("picture_batch", 32, "Batch size.", lower_bound=1)
+_BATCHES = flags.DEFINE_integer("picture_batches", 8, "Batches per round.", lower_bound=1)
+_ROUNDS = flags.DEFINE_integer("picture_rounds", 5, "Rounds per pipeline.", lower_bound=1)
 _LONG = 500  # steps: views are compiled, as in any but the shortest runs
 
 
@@ -37,13 +39,13 @@ def settings(**changes: Any) -> Hyperparameters:
 
 
 def views(pictures: StreamedImageSet, hyperparameters: Hyperparameters, batches: int) -> tf.data.Dataset:
-    """Returns the batches that a run without labels would be fed."""
+    """Returns the batches of a run without labels."""
     labels = np.full(len(pictures), NO_LABEL, np.int32)
     return Pipeline(pictures, labels, hyperparameters).batches(first_step=0).take(batches)
 
 
 def decoded(pictures: StreamedImageSet, count: int) -> tf.data.Dataset:
-    """Returns the sizes of `count` pictures, which are read and decoded for it as for a run."""
+    """Returns the sizes of `count` pictures, read and decoded as for a run."""
     ids = tf.data.Dataset.range(len(pictures)).repeat().take(count).map(lambda number: {"positions": number})
     return pictures.map_pictures(ids, lambda row: tf.shape(row["image"])).batch(32).prefetch(2)
 

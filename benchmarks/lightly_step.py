@@ -1,8 +1,8 @@
-"""SimCLR's step as lightly 1.6 does it, on the same shapes: a process with torch and lightly, and without TensorFlow.
+"""Runs SimCLR's training step with lightly 1.6: a process with torch and lightly, and without TensorFlow.
 
     python lightly_step.py resnet18 64 float32
 
-Takes a step for each line on standard input, and answers with its seconds.
+Takes one step per line on standard input, and prints its seconds.
 """
 
 import sys
@@ -19,8 +19,8 @@ def make_step(encoder: str, batch_size: int, precision: str) -> Callable[[], obj
     """Returns a step of SimCLR: two views, in-batch negatives, LARS.
 
     Args:
-        encoder: of torchvision, a ResNet; it gets the CIFAR stem.
-        batch_size: images.
+        encoder: Name of a ResNet of torchvision, which gets the CIFAR stem.
+        batch_size: Images per step.
         precision: float32 or bfloat16.
     """
     import torch
@@ -58,7 +58,7 @@ def make_step(encoder: str, batch_size: int, precision: str) -> Callable[[], obj
 
 
 def main() -> None:
-    """Answers on standard output."""
+    """Times steps on request, over standard input and output."""
     encoder, batch_size, precision = sys.argv[1:]
     step = make_step(encoder, int(batch_size), precision)
     print("ready", flush=True)

@@ -1,4 +1,4 @@
-"""What the method itself costs, beside the networks, as the queue and the batch grow: it should be linear in both.
+"""Measures the cost of the method beyond the networks as queue and batch grow; it should be linear in both.
 
     python -m semppl.benchmarks.machinery_cost --workdir=unused --batch_sizes=64,256,1024
     python -m semppl.benchmarks.machinery_cost --workdir=unused --jax_python=.venv-tpu/bin/python --topologies=v5e:2x2
@@ -26,10 +26,12 @@ from semppl.layers.labels import NO_LABEL
 from semppl.layers.networks import unit_norm
 from semppl.trainers import pretrain, semppl
 
-_QUEUE_SIZES = flags.DEFINE_list("queue_sizes", ["1000", "10000", "100000", "1000000"], "Q, with commas between.")
-_BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["64", "256", "1024", "4096"], "N, with commas between.")
+_QUEUE_SIZES = flags.DEFINE_list(
+    "queue_sizes", ["1000", "10000", "100000", "1000000"], "Queue capacities Q, comma-separated."
+)
+_BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["64", "256", "1024", "4096"], "Global batch sizes N, comma-separated.")
 _GIGABYTES = flags.DEFINE_float("gigabytes", 8.0, "Memory for the similarities of a replica's images to one queue.")
-_AVERAGED = flags.DEFINE_string("averaged", "", "Encoder whose moving average is counted too; empty: none.")
+_AVERAGED = flags.DEFINE_string("averaged", "", "Encoder whose moving average is included; empty: none.")
 
 _NUM_CLASSES = 100
 _SETTINGS: dict[str, Any] = {
@@ -50,12 +52,12 @@ def similarities_in_gigabytes(settings: Hyperparameters, replicas: int = 1) -> f
 
 
 def settings_of(queue_size: int, batch_size: int, averaged: str = "") -> Hyperparameters:
-    """Returns those of a step at ImageNet's number of views and width, one image in eight labelled.
+    """Returns hyper-parameters with the views and widths of the ImageNet presets, one image in eight labelled.
 
     Args:
-        queue_size: Q.
-        batch_size: N.
-        averaged: encoder of networks of real size, or nothing: networks too small to count.
+        queue_size: Capacity Q of each queue.
+        batch_size: Global batch size N.
+        averaged: Encoder whose moving average is included; empty: networks of negligible size.
     """
     sizes: dict[str, Any] = {"batch_size": batch_size, "labelled_batch_size": batch_size // 8, "queue_size": queue_size}
     networks = {"encoder": averaged, "width": 1.0, "head_width": 4096} if averaged else {}
@@ -84,7 +86,7 @@ def model_and_inputs(
 
 
 def program(settings: Hyperparameters, replicas: int) -> hlo.hlo_pb2.HloModuleProto:
-    """Lowers what the method does in a step of one of several replicas; with the moving average, of networks of real size."""
+    """Lowers the method's part of a step of one of several replicas, with the moving average if its networks are of real size."""
     rows, width = settings.batch_size // replicas, settings.embedding_width
     with hlo.one_of(replicas):
         model = pretrain.build_model(settings, _NUM_CLASSES, jit_compile=True)
@@ -105,13 +107,13 @@ def program(settings: Hyperparameters, replicas: int) -> hlo.hlo_pb2.HloModulePr
 
 
 def milliseconds(settings: Hyperparameters, rounds: int) -> float:
-    """Returns the median time of what the method does in a step."""
+    """Returns the median milliseconds of the method's part of a step."""
     inputs = model_and_inputs(settings)
     return 1e3 * medians({"machinery": tf.function(lambda: machinery(*inputs))}, rounds)["machinery"]
 
 
 def _cell(settings: Hyperparameters) -> str:
-    """Measures one size: a time, or a TPU's counts."""
+    """Formats the measurement of one size: milliseconds, or a TPU compiler's counts."""
     if similarities_in_gigabytes(settings, REPLICAS.value) > _GIGABYTES.value:
         return "–"
     if not JAX_PYTHON.value:

@@ -1,4 +1,4 @@
-"""How much SimCLR's work costs with our layers, losses and optimiser, beside the bare network's forward and backward.
+"""Measures SimCLR's training step with our layers, losses and optimiser, against the network's forward and backward alone.
 
     python -m semppl.benchmarks.peer_step --torch_python=.venv-torch/bin/python --workdir=unused
 
@@ -27,11 +27,11 @@ from semppl.losses.info_nce import cross_entropy_of_positives
 from semppl.losses.two_level_softmax import two_level_softmax
 from semppl.trainers.optimisers.registry import make_optimiser
 
-_BATCH_SIZE = flags.DEFINE_integer("images", 64, "Images in a batch; each has two views.", lower_bound=2)
+_BATCH_SIZE = flags.DEFINE_integer("images", 64, "Batch size; each image has two views.", lower_bound=2)
 _ENCODER = flags.DEFINE_string("network", "resnet18_cifar", "Name of the encoder.")
 
 _TORCH_PYTHON = flags.DEFINE_string(
-    "torch_python", "", "The Python of an environment with torch and lightly; empty: without."
+    "torch_python", "", "Python interpreter with torch and lightly; empty: lightly is not measured."
 )
 
 _SIZE = 32
@@ -54,7 +54,7 @@ def nt_xent(embeddings: tf.Tensor, *, temperature: float) -> tf.Tensor:
 
     Args:
         embeddings: `[2, B, D]` unit-norm, two views of each image.
-        temperature: divides every similarity; positive.
+        temperature: Divisor of every similarity; positive.
 
     Returns:
         `[2·B]`, unreduced.
@@ -105,13 +105,13 @@ class Peer:
     """lightly's step, in a process of its own that waits between steps.
 
     Args:
-        python: of an environment with torch and lightly.
-        encoder: of ours; its depth is what counts.
-        batch_size: images.
+        python: Interpreter with torch and lightly.
+        encoder: Name of our encoder; lightly's has the same depth.
+        batch_size: Images per step.
         precision: float32 or bfloat16.
 
     Raises:
-        ValueError: if the process does not come up.
+        ValueError: if the process does not start.
     """
 
     def __init__(self, python: str, encoder: str, batch_size: int, precision: str) -> None:

@@ -1,10 +1,9 @@
-r"""How a step would scale over TPU v4 slices: on paper, from what the compiler counted for one chip. Nothing is measured.
+r"""Estimates how a step scales over TPU v4 slices, from the compiler's counts for one chip; nothing is measured.
 
     python -m semppl.benchmarks.scaling --flagfile=configs/imagenet_1_percent_resnet50.flags \
       --images_a_chip=32 --tflop=… --gigabytes_accessed=…
 
---tflop and --gigabytes_accessed are those of tpu_compile's row for a step of --images_a_chip.
-The assumptions are `Chip`'s attributes.
+--tflop and --gigabytes_accessed come from tpu_compile's row for a step of --images_a_chip. `Chip` lists the assumptions.
 """
 
 import dataclasses
@@ -17,12 +16,10 @@ from semppl.configs.hyperparameters import Hyperparameters
 from semppl.programs import command_line, quiet
 from semppl.programs.hyperparameter_flags import hyperparameters_from_flags
 
-_IMAGES = flags.DEFINE_integer(
-    "images_a_chip", 32, "Images a chip of the step that was compiled: as many as fit.", lower_bound=1
-)
-_TFLOP = flags.DEFINE_float("tflop", None, "Its floating-point operations, in 10¹².")
-_GIGABYTES = flags.DEFINE_float("gigabytes_accessed", None, "What it accesses, in GB.")
-_PARAMETERS = flags.DEFINE_integer("parameters", 35_066_944, "Trainable ones; ResNet-50 with projector and predictor.")
+_IMAGES = flags.DEFINE_integer("images_a_chip", 32, "Images per chip in the compiled step.", lower_bound=1)
+_TFLOP = flags.DEFINE_float("tflop", None, "Floating-point operations of the compiled step, in 10¹².")
+_GIGABYTES = flags.DEFINE_float("gigabytes_accessed", None, "Memory traffic of the compiled step, in GB.")
+_PARAMETERS = flags.DEFINE_integer("parameters", 35_066_944, "Trainable parameters; default: ResNet-50 with its heads.")
 _NORM_LAYERS = flags.DEFINE_integer("norm_layers", 54, "Batch norms of encoder and projector.")
 
 CORES = (8, 16, 32, 64, 128, 256, 512)
@@ -33,7 +30,7 @@ _COLUMNS = ("slice", "chips", "images a chip", "micro-batches", *_TIMES, "images
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-    """A TPU v4 chip, whose two cores work as one replica, and what is assumed of it.
+    """Assumptions about a TPU v4 chip, whose two cores work as one replica.
 
     Attributes:
         flops: peak operations a second, bfloat16.
@@ -53,7 +50,7 @@ class Chip:
 
 
 class Step(NamedTuple):
-    """Seconds of a step's parts, which are assumed not to overlap, and the micro-batches it takes."""
+    """Seconds of a step's parts, which are assumed not to overlap, and the number of micro-batches."""
 
     parts: int
     networks: float
@@ -63,7 +60,7 @@ class Step(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """All of them."""
+        """Sum over the parts."""
         return self.networks + self.gather + self.gradient + self.batch_norm
 
 
@@ -78,7 +75,7 @@ def step(
     norm_layers: int,
     chip: Chip,
 ) -> Step:
-    """Adds a step up.
+    """Estimates the parts of a step.
 
     Args:
         settings: N, the views and D.

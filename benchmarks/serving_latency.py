@@ -1,4 +1,4 @@
-"""From picture files to embeddings: the exported model beside ONNX Runtime and OpenVINO on the same weights.
+"""Measures latency from picture files to embeddings: the exported model, ONNX Runtime and OpenVINO on the same weights.
 
     python -m semppl.benchmarks.serving_latency --workdir=unused
 
@@ -32,9 +32,11 @@ from semppl.export.model.embedder import Embedder
 from semppl.export.model.servable import Servable
 from semppl.layers.networks import OnlineNetwork
 
-_MODELS = flags.DEFINE_list("encoders", ["resnet18_cifar:32", "resnet50:224"], "ENCODER:PIXELS each.")
-_BATCHES = flags.DEFINE_list("request_sizes", ["1", "32"], "Pictures of a request.")
-_DTYPE = flags.DEFINE_enum("served_dtype", "float32", ("float32", "bfloat16"), "What ours is exported in.")
+_MODELS = flags.DEFINE_list(
+    "encoders", ["resnet18_cifar:32", "resnet50:224"], "Networks as ENCODER:PIXELS, comma-separated."
+)
+_BATCHES = flags.DEFINE_list("request_sizes", ["1", "32"], "Batch sizes of a request, comma-separated.")
+_DTYPE = flags.DEFINE_enum("served_dtype", "float32", ("float32", "bfloat16"), "Arithmetic of the exported model.")
 
 _OURS, _OTHERS = "SavedModel", ("ONNX Runtime", "OpenVINO")
 _TOLERANCES = {"float32": 1e-3, "bfloat16": 3e-2}
@@ -78,7 +80,7 @@ def networks(plain: Embedder, served: Embedder, folder: pathlib.Path) -> tuple[N
     """Loads the same network into each runtime, by way of files in a folder; OpenVINO may use 16 bits if ours does.
 
     Returns:
-        Ours from files, a function of `[B]` bytes; and by runtime what takes prepared pictures.
+        The exported model as a function of `[B]` encoded pictures, and by runtime a function of prepared pictures.
     """
     import onnxruntime
     import openvino
@@ -122,7 +124,7 @@ def picture_files(count: int, size: int) -> list[bytes]:
 def contenders(
     encoder: str, size: int, files: list[bytes], folder: pathlib.Path, dtype: str = "float32"
 ) -> dict[str, Callable[[], object]]:
-    """Returns what is timed on a batch of files: each runtime by its name, and its network alone as "NAME, network".
+    """Returns the contenders for a batch of files: each runtime by its name, and its network alone as "NAME, network".
 
     Raises:
         ValueError: if they do not agree.

@@ -1,4 +1,4 @@
-"""A server of an exported model under more load than it can take: answers a second, latency, failures, growth of memory.
+"""Measures a server of an exported model under overload: responses per second, latency, failures, memory growth.
 
     python -m semppl.benchmarks.serving_load --model=served/digits/1 --picture_file=digit.png --seconds=600
 
@@ -24,22 +24,22 @@ from semppl.programs import model_flags
 
 _PICTURE = flags.DEFINE_string("picture_file", None, "JPEG, PNG or BMP file that every request sends.")
 _BINARY = flags.DEFINE_string("binary", "", "Path of tensorflow_model_server; empty: the stand-in.")
-_SECONDS = flags.DEFINE_float("seconds", 60.0, "How long to ask.")
-_CLIENTS = flags.DEFINE_integer("clients", 8, "Threads that ask.")
-_ROWS = flags.DEFINE_integer("rows", 1, "Pictures of a request.")
+_SECONDS = flags.DEFINE_float("seconds", 60.0, "Duration in seconds.")
+_CLIENTS = flags.DEFINE_integer("clients", 8, "Client threads.")
+_ROWS = flags.DEFINE_integer("rows", 1, "Batch size of a request.")
 
 _PATIENCE_SECONDS = 60.0
 _PERCENTILES = (50, 90, 99, 99.9)
 
 
 class Load(NamedTuple):
-    """What was measured.
+    """Measurements of one run under load.
 
     Attributes:
-        seconds: that each request took.
-        failures: what went wrong, a text each.
-        memory: MiB of the server: after a tenth of the time, at the end, and at most.
-        duration: in seconds.
+        seconds: Latency of each request.
+        failures: Message of each failure.
+        memory: Memory of the server in MiB: after a tenth of the time, at the end, and at the peak.
+        duration: Duration of the run in seconds.
     """
 
     seconds: list[float]

@@ -1,4 +1,4 @@
-"""How much of a step is the method itself: queue, vote, draws and losses, beside the networks.
+"""Measures the share of the method itself in a training step: queue, vote, draws and losses.
 
     python -m semppl.benchmarks.step_share --flagfile=configs/digits.flags --workdir=unused
 
@@ -16,11 +16,11 @@ from semppl.data.pipeline import Pipeline
 from semppl.layers.labels import NO_LABEL
 from semppl.trainers import pretrain, semppl
 
-ROUNDS = flags.DEFINE_integer("rounds", 30, "How often each part is timed.", lower_bound=1)
+ROUNDS = flags.DEFINE_integer("rounds", 30, "Rounds per part.", lower_bound=1)
 
 
 def parts(model: semppl.SemPPL, batch: dict[str, tf.Tensor]) -> dict[str, Callable[[], object]]:
-    """Returns the whole step, and every part of it on embeddings that are there already."""
+    """Returns the whole step, and every part on embeddings computed beforehand."""
     anchors = model.predict_views(batch)
     targets = model.project_views(batch)
     labels, groups = batch["labels"], batch["groups"]
@@ -48,7 +48,7 @@ def parts(model: semppl.SemPPL, batch: dict[str, tf.Tensor]) -> dict[str, Callab
 
 
 def machinery(model: semppl.SemPPL, anchors: tf.Tensor, targets: tf.Tensor, batch: semppl.Batch) -> tf.Tensor:
-    """Does all of a step but the networks and the moving average; returns the gradient by the anchors."""
+    """Runs a step without networks and moving average; returns the gradient with respect to the anchors."""
     step = tf.convert_to_tensor(model.optimizer.iterations)
     targets, labels, groups = model.gather(targets, batch["labels"], batch["groups"])
     model.enqueue(targets, labels, groups)

@@ -1,4 +1,4 @@
-"""Where the time of a step goes: input, forward, target, search, loss, backward and update.
+"""Measures the parts of a training step: input, forward, target, search, loss, backward and update.
 
     python -m semppl.benchmarks.step_time --flagfile=configs/digits.flags --workdir=unused
 
@@ -29,10 +29,10 @@ def parts(
     """Returns the whole step and every part of it.
 
     Args:
-        model: built and compiled; its weights move meanwhile.
-        batch: on which all but the input work.
-        batches: the input, without end.
-        jit_compile: whether XLA compiles the parts.
+        model: Built and compiled model; timing trains it.
+        batch: Batch for every part but the input.
+        batches: Infinite dataset, the input.
+        jit_compile: Whether XLA compiles the parts.
     """
     variables = model.online.trainable_variables
     anchors, targets = model.predict_views(batch), model.project_views(batch)

@@ -1,4 +1,4 @@
-"""Whether a real TPU's compiler takes the train step of a run, and what it then needs; no TPU is there.
+"""Compiles the train step of a run with the TPU compiler and reports its cost, without a TPU.
 
     python -m semppl.benchmarks.tpu_compile --flagfile=configs/digits.flags --workdir=unused --jax_python=.venv-tpu/bin/python
 
@@ -21,9 +21,9 @@ from semppl.programs import command_line
 from semppl.programs.hyperparameter_flags import hyperparameters_from_flags
 from semppl.trainers import pretrain
 
-JAX_PYTHON = flags.DEFINE_string("jax_python", "", "The Python of an environment with jax and libtpu.")
-TOPOLOGIES = flags.DEFINE_list("topologies", ["v4:2x2x1", "v5e:2x2"], "TPUs to compile for, with commas between.")
-REPLICAS = flags.DEFINE_integer("replicas", 1, "Cores that share --batch_size.", lower_bound=1)
+JAX_PYTHON = flags.DEFINE_string("jax_python", "", "Python interpreter with jax and libtpu.")
+TOPOLOGIES = flags.DEFINE_list("topologies", ["v4:2x2x1", "v5e:2x2"], "TPU slices to compile for, comma-separated.")
+REPLICAS = flags.DEFINE_integer("replicas", 1, "Number of cores that share --batch_size.", lower_bound=1)
 
 _NUM_CLASSES = 1000
 _NUM_IMAGES = 1_281_167  # for the length of the run, which the program holds as a number only
@@ -34,8 +34,8 @@ def step_program(settings: Hyperparameters, replicas: int = 1) -> hlo.hlo_pb2.Hl
     """Lowers the train step of a replica.
 
     Args:
-        settings: resolved.
-        replicas: how many share a batch.
+        settings: Resolved hyper-parameters.
+        replicas: Number of replicas that share a batch.
     """
     inputs = batch_spec(settings, replicas)
     with hlo.one_of(replicas):
@@ -44,7 +44,7 @@ def step_program(settings: Hyperparameters, replicas: int = 1) -> hlo.hlo_pb2.Hl
 
 
 def batch_spec(settings: Hyperparameters, replicas: int) -> dict[str, tf.TensorSpec]:
-    """Returns what a TPU's input pipeline makes for a replica: crops that the device finishes."""
+    """Returns the specification of a replica's input on a TPU: crops that the device finishes."""
     rows = settings.batch_size // replicas
     large, small = settings.large_size, settings.small_size
     return {

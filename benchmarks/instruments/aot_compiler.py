@@ -1,9 +1,9 @@
-"""Compiles a program for a TPU that is not there: a process with jax and libtpu, and without TensorFlow.
+"""Compiles a program for a TPU without having one: a process with jax and libtpu, and without TensorFlow.
 
     python aot_compiler.py PROGRAM.hlo v5e:2x2
 
-Prints one line of JSON: what the compiler counted, or why it rejected the program. jax has this for its own programs only; the
-entry points for others are private, hence the exact versions.
+Prints one line of JSON: the compiler's counts, or its reason for rejecting the program. jax compiles ahead of time through public
+functions for its own programs only; the functions used here are private, hence the exact versions.
 """
 
 import json
@@ -26,11 +26,11 @@ def compile_for(hlo: bytes, topology: str) -> dict[str, Any]:
     """Compiles a program for one core of a TPU.
 
     Args:
-        hlo: a serialised HloModuleProto, without copies.
-        topology: as in `v5e:2x2`.
+        hlo: Serialised HloModuleProto, without copies.
+        topology: Name of a TPU slice, as in `v5e:2x2`.
 
     Returns:
-        flops, and in bytes: accessed, arguments, temporaries, code.
+        Counts by name: flops; and in bytes, accessed, arguments, temporaries and code.
     """
     import numpy as np
     from jax._src import compiler
@@ -59,7 +59,7 @@ def compile_for(hlo: bytes, topology: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Compiles what the command line names."""
+    """Compiles the program of the command line and prints the counts."""
     os.environ.update(_ENVIRONMENT)
     path, topology = sys.argv[1:]
     from jax.errors import JaxRuntimeError

@@ -1,7 +1,7 @@
-"""A TensorFlow function as XLA sees it: lowered to HLO, examined, and compiled for TPUs of which none is there.
+"""Lowers TensorFlow functions to HLO, examines them, and compiles them for TPUs without having one.
 
-The compiler for TPUs comes with jax, which needs another numpy than TensorFlow 2.15 does: it runs in an environment of its own,
-`semppl.benchmarks.instruments.aot_compiler` in a process of its own.
+The compiler for TPUs comes with jax, which needs another NumPy than TensorFlow 2.15:
+`semppl.benchmarks.instruments.aot_compiler` runs in a process and an environment of its own.
 """
 
 import contextlib
@@ -27,15 +27,15 @@ _ON_THE_HOST = ("infeed", "outfeed", "send", "recv", "send-done", "recv-done")
 
 
 class Cost(NamedTuple):
-    """What the compiler counts of a program; all but `flops` in bytes.
+    """Compiler's counts for one program; all but `flops` in bytes.
 
     Attributes:
-        topology: the TPU it is for.
-        flops: floating-point operations of a call.
-        accessed: read and written by its operations.
-        arguments: variables and inputs; the variables' new values take their place.
-        temporaries: beside them, at the peak.
-        code: of the program.
+        topology: TPU slice of the compilation.
+        flops: Floating-point operations per call.
+        accessed: Memory traffic of all operations.
+        arguments: Variables and inputs; updated variables reuse their memory.
+        temporaries: Peak memory beyond the arguments.
+        code: Size of the program.
     """
 
     topology: str
@@ -47,12 +47,12 @@ class Cost(NamedTuple):
 
 
 class CompilationError(ValueError):
-    """A program that is not for TPUs, or no compiler for them."""
+    """Raised if a program cannot run on TPUs, or if the compiler is missing."""
 
 
 @contextlib.contextmanager
 def one_of(replicas: int) -> Iterator[None]:
-    """Lets what is traced in the block be the program of one of several replicas, which hears nothing from the others."""
+    """Traces functions in the block as the program of one of several replicas, without communication."""
     with mock.patch.object(collectives, "num_replicas", return_value=replicas):
         yield
 
@@ -65,7 +65,7 @@ def lower(function: Callable[..., Any], *inputs: tf.TensorSpec) -> hlo_pb2.HloMo
 
 
 def problems(module: hlo_pb2.HloModuleProto) -> list[str]:
-    """Returns what would keep a program from running on a TPU by itself: calls to the host, and dynamic shapes."""
+    """Returns the obstacles to running a program on a TPU alone: calls to the host, and dynamic shapes."""
     found = []
     for instruction in _instructions(module):
         where = f"{instruction.metadata.op_type} {instruction.metadata.op_name}".strip() or instruction.name
@@ -97,7 +97,7 @@ def elide_copies(module: hlo_pb2.HloModuleProto) -> None:
 
 
 def check_compiler(python: str) -> None:
-    """Raises CompilationError if a Python has no jax and libtpu: to be called before minutes of lowering."""
+    """Raises CompilationError if a Python has no jax and libtpu; call this first, since lowering takes minutes."""
     imports = [python or "none", "-c", "import jax, libtpu"]
     try:
         failed = subprocess.run(imports, capture_output=True, check=False).returncode != 0
@@ -114,12 +114,12 @@ def compile_ahead(module: hlo_pb2.HloModuleProto, topologies: Sequence[str], pyt
     """Compiles a program for each TPU, in another process.
 
     Args:
-        module: the program.
-        topologies: as in `v5e:2x2`; the program is that of one core.
-        python: that passes `check_compiler`.
+        module: Program to compile.
+        topologies: Names of TPU slices, as in `v5e:2x2`; the program is that of one core.
+        python: Interpreter that passes `check_compiler`.
 
     Yields:
-        What the compiler counted, for each TPU.
+        The compiler's counts, for each TPU.
 
     Raises:
         CompilationError: if the program has problems, or the compiler rejects it.

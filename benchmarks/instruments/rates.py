@@ -1,4 +1,4 @@
-"""How fast data sets are, timed in turns, so that a machine that is not idle is unfair to all of them alike."""
+"""Times data sets in turns, so that other load on the machine affects all of them alike."""
 
 import statistics
 import time

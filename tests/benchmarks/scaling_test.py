@@ -25,7 +25,7 @@ def _step(chips, **changes):
 
 def _run(*arguments):
     program = [sys.executable, "-m", "semppl.benchmarks.scaling"]
-    command = [*program, "--workdir=unused", "--labels_per_class=1", *arguments]
+    command = [*program, "--labels_per_class=1", *arguments]
     root = str(pathlib.Path(semppl.__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": root, "PYTHONSAFEPATH": "1"}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -26,7 +26,7 @@ from semppl.export.model import embedder, warmup
 from semppl.layers.inputs.preparation import fingerprints, inference_preparation
 from semppl.programs.extras import has_extra
 from semppl.runs import checkpoints
-from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
+from semppl.tests import testing
 from semppl.tests.export.random_runs import write_run
 
 EMBEDDING = {"serving_default", "embed_bytes", "embed_images"}
@@ -251,8 +251,14 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         sizes = [_constant_bytes(served) for served in (exact, coarse)]
         self.assertGreater(sizes[0] / sizes[1], smaller - 0.2)
 
-    @parameterized.parameters("batch", "group")
-    def test_a_residual_network_is_exported_in_bfloat16(self, norm):
+    def test_a_residual_network_is_exported_in_bfloat16(self):
+        self._assert_a_residual_network_is_exported_in_bfloat16("batch")
+
+    @testing.slow
+    def test_a_residual_network_with_group_norm_is_exported_in_bfloat16(self):
+        self._assert_a_residual_network_is_exported_in_bfloat16("group")
+
+    def _assert_a_residual_network_is_exported_in_bfloat16(self, norm):
         run = {"encoder": "resnet18_cifar", "norm": norm, "queue": False}
         exact = self._export(run=run)
         coarse = self._export(run=run, version="2", dtype="bfloat16")
@@ -264,8 +270,15 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         # Of random weights; group norm magnifies the rounding of single pictures.
         self.assertGreater(np.median(np.einsum("nd,nd->n", *embedded)), 0.98)
 
-    @parameterized.parameters("float32", "bfloat16", "int8")
-    def test_large_weights_stay_variables_and_change_no_answer(self, dtype):
+    def test_large_weights_stay_variables_and_change_no_answer(self):
+        self._assert_large_weights_change_no_answer("float32")
+
+    @parameterized.parameters("bfloat16", "int8")
+    @testing.slow
+    def test_large_weights_in_fewer_bits_stay_variables_and_change_no_answer(self, dtype):
+        self._assert_large_weights_change_no_answer(dtype)
+
+    def _assert_large_weights_change_no_answer(self, dtype):
         run = {"width": 1.0, "head_width": 128}
         frozen = self._export(run=run, dtype=dtype)
         large = self.folder / "served" / "digits" / "2"

@@ -1,6 +1,6 @@
-"""How many pictures of other data sets an exported model calls strange.
+"""Measures how well an exported model's out-of-distribution score separates other data sets from its own.
 
-    python -m semppl.benchmarks.strange_pictures --model=served/digits/1 --own=digits \
+    python -m semppl.benchmarks.out_of_distribution --model=served/digits/1 --own=digits \
         --others=tfds:cifar10,tfds:fashion_mnist,noise --source_dir=…
 
 Asks the signature `ood` about test images of each data set, as PNG files, or about uniform noise; the first line is of the model's
@@ -17,10 +17,10 @@ from semppl.configs.reading import ReadingSettings
 from semppl.data.sources import load_source
 from semppl.programs import model_flags
 
-_OWN = flags.DEFINE_string("own", None, "Data set that the model was trained on.")
-_OTHERS = flags.DEFINE_list("others", None, "Data sets that it was not trained on; noise: none.")
+_OWN = flags.DEFINE_string("own", None, "Training data set of the model.")
+_OTHERS = flags.DEFINE_list("others", None, "Other data sets, comma-separated; noise: uniform noise.")
 _SOURCE_DIR = flags.DEFINE_string("source_dir", "", "Folder of prepared data sets.")
-_COUNT = flags.DEFINE_integer("pictures", 1000, "Of each data set, at most.", lower_bound=1)
+_COUNT = flags.DEFINE_integer("pictures", 1000, "Maximum number of pictures per data set.", lower_bound=1)
 
 _BATCH = 100
 _NOISE = "noise"
