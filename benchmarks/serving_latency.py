@@ -28,6 +28,7 @@ from PIL import Image
 
 from semppl.benchmarks.step_share import ROUNDS, medians
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.data.views.recipes import find_recipe
 from semppl.export.model.embedder import Embedder
 from semppl.export.model.servable import Servable
 from semppl.layers.networks import OnlineNetwork
@@ -55,10 +56,11 @@ def random_embedders(encoder: str, size: int, dtype: str = "float32") -> tuple[E
 
     Biases too are random: TensorFlow drops additions of zero, and with them what it fuses a convolution with.
     """
+    recipe = "imagenet" if size > _LARGEST_ICON else "cifar"
     settings = Hyperparameters(
         encoder=encoder,
         labels_per_class=1,  # some split there must be
-        recipe="imagenet" if size > _LARGEST_ICON else "cifar",
+        recipe=recipe,
         large_size=size,
         pixel_mean=(0.49, 0.48, 0.45),
         pixel_stddev=(0.25, 0.24, 0.26),
@@ -69,7 +71,9 @@ def random_embedders(encoder: str, size: int, dtype: str = "float32") -> tuple[E
     for weight in network.weights:
         if weight.name.endswith(_BIASES):
             weight.assign(rng.normal(0, 0.05, weight.shape))
-    embedder = functools.partial(Embedder, network, settings, embedding="projections", centre_crop=1.0)
+    embedder = functools.partial(
+        Embedder, network, settings, embedding="projections", centre_crop=find_recipe(recipe).centre_crop
+    )
     plain = embedder()
     if dtype == "float32":
         return plain, plain

@@ -1,1 +1,1 @@
-"""What a run is told: hyper-parameters that validate themselves, and the presets (flag files)."""
+"""The settings of a run: hyper-parameters that validate themselves, and the presets (flag files)."""

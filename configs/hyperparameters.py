@@ -23,7 +23,7 @@ class Hyperparameters(
 ):
     """The hyper-parameters of one pre-training run; each is a flag, and a key of `hyperparameters.json`, of the same name.
 
-    Names of methods, optimisers, encoders and the like are validated where they are registered: see
+    Names of methods, optimisers, encoders, recipes and precisions are validated where they are registered: see
     `trainers.pretrain.check_names`.
     """
 

@@ -12,7 +12,9 @@ class ObjectiveSettings(Settings):
     Reference: SemPPL, arXiv 2301.05158; docs/reference/method.md has the source of every default.
     """
 
-    method: str = setting("objective", "semppl", "Name of the training method; an unknown name lists all.")
+    method: str = setting(
+        "objective", "semppl", "Name of the training method; the error for an unknown name lists all."
+    )
     temperature: float = setting("objective", 0.2, "τ, softmax temperature: divides every similarity.")
     negatives: int = setting(
         "objective", 10, "M, negatives per image and target view: other images of the global batch."

@@ -9,7 +9,9 @@ from semppl.configs.setting import Settings, require, setting
 class ViewSettings(Settings):
     """The views that are made of every image."""
 
-    recipe: str = setting("views", "imagenet", "Name of the augmentation recipe; an unknown name lists all.")
+    recipe: str = setting(
+        "views", "imagenet", "Name of the augmentation recipe; the error for an unknown name lists all."
+    )
     large_views: int = setting(
         "views", 4, "L, large views per image, which pass through the online and the target network."
     )

@@ -1,18 +1,18 @@
-"""The order of a class-balanced epoch: every class comes equally often, however many images it has."""
+"""Class-balanced epochs, in which every class occurs equally often."""
 
 import numpy as np
 import tensorflow as tf
 
 
 class BalancedOrder:
-    """Orders the images of an epoch in rounds: each round has one image of every class, in an order of its own.
+    """Orders the images of an epoch in rounds: each round has one image of every class, in random order.
 
-    There are as many rounds as the largest class has images. A smaller class goes through its images again and again, each time in
-    a new order; where an epoch ends within such a pass, the pass' first images are a uniform draw.
+    There are as many rounds as the largest class has images. The images of a smaller class are repeated, in a new order on every
+    pass. If an epoch ends within a pass, the images of that pass are a uniform sample.
 
     Args:
-        members: `[m]` int64, m ≥ 1.
-        labels: `[m]` their classes.
+        members: `[m]` int64, positions of the images, m ≥ 1.
+        labels: Integers `[m]`, classes of the images.
     """
 
     def __init__(self, members: np.ndarray, labels: np.ndarray) -> None:
@@ -30,14 +30,14 @@ class BalancedOrder:
         return self.num_classes * self.rounds
 
     def order(self, image_keys: tf.Tensor, class_keys: tf.Tensor) -> tf.Tensor:
-        """Returns an epoch's order, by given random numbers.
+        """Returns the order of an epoch as a function of random sort keys.
 
         Args:
-            image_keys: `[classes, slots]` float64 in [0, 1): images of a pass come in the order of theirs.
-            class_keys: `[rounds, classes]` float64 in [0, 1): classes of a round come in the order of theirs.
+            image_keys: `[classes, slots]` float64 in [0, 1), by which the images of a pass are sorted.
+            class_keys: `[rounds, classes]` float64 in [0, 1), by which the classes of a round are sorted.
 
         Returns:
-            `[rounds · classes]` int64 of the members.
+            `[rounds · classes]` int64, entries of `members`.
         """
         turns = tf.argsort(tf.constant(self._passes) + image_keys, axis=1, stable=True)[:, : self.rounds]
         by_class = tf.gather(tf.constant(self._images), turns, batch_dims=1)  # [classes,rounds]

@@ -1,4 +1,4 @@
-"""Several sets of images as one, and their classes, by name."""
+"""Combination of several sets of images, whose classes are matched by name."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from semppl.data.streaming import Encoded, StreamedImageSet
 
 
 def renumbered(labels: np.ndarray, names: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
-    """Gives labels `[n]`, numbers of `names`, the numbers of the same names in `wanted`."""
+    """Maps labels `[n]`, indices into `names`, to the indices of the same names in `wanted`; NO_LABEL stays."""
     number = {name: index for index, name in enumerate(wanted)}
     table = np.array([*(number[name] for name in names), NO_LABEL], np.int32)
     return table[labels]  # NO_LABEL, -1, is the last
@@ -25,10 +25,10 @@ def with_labels(images: Images, labels: np.ndarray) -> Images:
 
 
 def joined(parts: Sequence[Images]) -> Images:
-    """Puts sets of images one after the other: in memory if all are, and of one kind, else as pictures to be read.
+    """Concatenates sets of images: in memory if all are in memory and of one shape and type, otherwise as a streamed set.
 
     Args:
-        parts: one or more, of the same number of channels and with the same classes.
+        parts: One or more sets with the same number of channels and the same classes.
     """
     if len(parts) == 1:
         return parts[0]
@@ -53,7 +53,7 @@ def _joined_groups(parts: Sequence[Images]) -> np.ndarray | None:
 
 
 def _encoder(images: ImageSet) -> Encoded:
-    """Reads images in memory as if they stood in files."""
+    """Returns a function that encodes images in memory as PNG files; see `StreamedImageSet.encoded`."""
 
     def read(positions: np.ndarray) -> np.ndarray:
         bytes_ = tf.image.convert_image_dtype(images.images[positions], tf.uint8, saturate=True).numpy()
@@ -74,7 +74,7 @@ def _encoder(images: ImageSet) -> Encoded:
 
 
 def _in_turn(readers: Sequence[Encoded], counts: Sequence[int]) -> Encoded:
-    """Reads from the first for as many positions as it has, then from the second, and so on; a part without masks hides nothing."""
+    """Concatenates readers of `counts` pictures each; pictures of a reader without masks are all foreground."""
     firsts = np.cumsum([0, *counts])[:-1].astype(np.int64)
 
     def encoded(positions: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -19,9 +19,9 @@ class ImageSet:
     Attributes:
         images: `[n, H, W, C]` uint8 or uint16, their whole range, or float32 in 0..1.
         labels: `[n]` int32, NO_LABEL where unknown.
-        names: `[n]` strings to find images by in a label list; empty where the source has none.
+        names: `[n]` strings by which a label list names images; empty if the source has none.
         masks: `[n, H, W]` uint8, 0 for background, or None.
-        groups: `[n]` int64, equal where images show the same thing; None where each shows its own.
+        groups: `[n]` int64, equal for images that show the same thing; None if every image is its own group.
     """
 
     images: np.ndarray
@@ -40,7 +40,7 @@ class ImageSet:
 
     @property
     def channels(self) -> int:
-        """C."""
+        """Number of channels, C."""
         return int(self.images.shape[-1])
 
     def batches(
@@ -49,16 +49,16 @@ class ImageSet:
         """Yields prepared images in order, a batch at a time.
 
         Args:
-            prepare: maps `[B, H, W, C]` to `[B, h, w, C]`.
-            batch_size: images at a time.
-            positions: `[k]` of those wanted; None means all.
+            prepare: Maps `[B, H, W, C]` to `[B, h, w, C]`.
+            batch_size: Maximum batch size.
+            positions: Integers `[k]`, positions of the images to yield; None: all.
         """
         for first in range(0, len(self) if positions is None else len(positions), batch_size):
             rows = slice(first, first + batch_size)
             yield prepare(tf.constant(self.images[rows if positions is None else positions[rows]]))
 
     def select(self, positions: np.ndarray) -> "ImageSet":
-        """Returns some of the images, in the order of `positions`."""
+        """Returns the images at `positions`, in that order."""
         return ImageSet(
             self.images[positions],
             self.labels[positions],
@@ -69,18 +69,18 @@ class ImageSet:
 
 
 Images = ImageSet | StreamedImageSet
-"""Images in memory or on disk: both know their labels, names and channels, and give prepared batches."""
+"""Images in memory or on disk, with labels, names and batches of prepared images."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A data set: its splits, and what its classes are called.
+    """A data set: its splits and class names.
 
     Attributes:
-        train: the training images.
-        test: those to judge by at the end, or None.
-        class_names: by label.
-        validation: those to choose settings by, or None.
+        train: Training images.
+        test: Test images, or None.
+        class_names: Names of the classes, by label.
+        validation: Validation images, or None.
     """
 
     train: Images
@@ -89,13 +89,13 @@ class Source:
     validation: Images | None = None
 
     def held_out(self, split: str) -> Images:
-        """Returns the images of a split that is not trained on.
+        """Returns the images of a held-out split.
 
         Args:
-            split: test or validation.
+            split: "test" or "validation".
 
         Raises:
-            ValueError: if there are none, naming the flag that gives them.
+            ValueError: If the source has no such split; the message names the flag that sets it.
         """
         images: Images | None = getattr(self, split)
         if images is None:

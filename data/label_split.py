@@ -1,4 +1,4 @@
-"""Which images keep their label: drawn per class, from a seed, the same on every machine."""
+"""The choice of the images whose labels training sees: a stratified draw that is the same on every machine."""
 
 import collections
 import hashlib
@@ -20,21 +20,21 @@ def visible_labels(
     seed: int = 0,
     class_names: Sequence[str] = (),
 ) -> np.ndarray:
-    """Hides all labels but a few; asked for nothing, none.
+    """Hides the labels that training must not see; without any of the three choices, no label is hidden.
 
     Args:
-        images: the training images, with their true labels.
-        labels_per_class: how many to keep of every class.
-        label_fraction: share to keep of every class, in (0, 1]; at least one.
-        label_list: file that lists the images to keep, one position or name a line.
-        seed: of the draw.
-        class_names: by label, for errors; where there are none, a class is called by its number.
+        images: Training images, with their true labels.
+        labels_per_class: Number of visible labels per class; 0: no such choice.
+        label_fraction: Share of visible labels of every class, in (0, 1], at least one label; 0: no such choice.
+        label_list: File with the position or the name of an image with a visible label per line; empty: no such choice.
+        seed: Seed of the draw.
+        class_names: Names of the classes, for errors; empty: classes are named by their numbers.
 
     Returns:
-        `[n]` int32: the label, or NO_LABEL where it is hidden.
+        `[n]` int32, the label, or NO_LABEL where hidden.
 
     Raises:
-        ValueError: if more are asked than exist, or the list names an image that is not there.
+        ValueError: If a class has too few labels, or the list names an image that is not labelled or does not exist.
     """
     if not (labels_per_class or label_fraction or label_list):
         return images.labels.astype(np.int32)
@@ -69,7 +69,7 @@ def _stratified(
 
 
 def _rank(seed: int, index: int) -> bytes:
-    """A number that no library version or machine changes: images are drawn in its order."""
+    """Returns a hash by which images are sorted for the draw, equal for all library versions and machines."""
     return hashlib.blake2b(f"{seed}:{index}".encode(), digest_size=16).digest()
 
 
@@ -98,7 +98,7 @@ def _listed(images: Images, path: pathlib.Path) -> list[int]:
 
 
 def labels_of_run(source: Source, hyperparameters: Hyperparameters) -> np.ndarray:
-    """Returns the labels that a run sees of a source's training images: `visible_labels`, as its hyper-parameters ask."""
+    """Returns the labels of the training images that a run with these hyper-parameters sees: `[n]` int32."""
     return visible_labels(
         source.train,
         labels_per_class=hyperparameters.labels_per_class,

@@ -18,24 +18,24 @@ from semppl.data.views.making import finish_views
 LABELLED, UNLABELLED = 0, 1
 Row = dict[str, tf.Tensor]
 _LAST_EPOCH = 2**40
-_AT_A_TIME = 2  # batches being finished: a batch of large views takes gigabytes
+_AT_A_TIME = 2  # batches whose views are finished in parallel: a batch of large views takes gigabytes
 _WORTH_COMPILING = 500
-"""Steps; a run keeps to one of both ways, for they differ in the last bits."""
+"""Number of steps; a run is either compiled or not, because the results differ in the last bits."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Pipeline:
     """Makes the batches of a run.
 
-    A batch holds a fixed number of labelled images, first, and then unlabelled ones, from two streams. Each stream goes
-    through its images in a new order every epoch. The streams' positions follow from the step, so a run that was stopped
-    goes on anywhere at once, and rows are dealt to replicas so that the global batch is the same for any number of them.
+    A batch has a fixed number of labelled images, followed by unlabelled images, from two streams. Each stream shuffles its
+    images anew every epoch. The positions of the streams are functions of the step, so that a run can resume at any step. Rows
+    are distributed over replicas so that the global batch does not depend on the number of replicas.
 
     Attributes:
-        images: the training images, with their true labels.
+        images: Training images, with their true labels.
         labels: `[n]` int32, NO_LABEL where hidden.
-        hyperparameters: resolved (see `Hyperparameters.resolved`).
-        finish_on_device: whether to leave the second stage of the views to the train step.
+        hyperparameters: Resolved hyper-parameters; see `Hyperparameters.resolved`.
+        finish_on_device: Whether the train step, not the pipeline, computes the second stage of the views.
     """
 
     images: Images
@@ -47,14 +47,14 @@ class Pipeline:
         """Returns the batches from `first_step` to the end of the run, one element per step and replica.
 
         Args:
-            first_step: the step to start at.
-            num_replicas: replicas that share a global batch.
-            replicas: the ones to feed from here.
+            first_step: Step of the first batch.
+            num_replicas: Number of replicas that share a global batch.
+            replicas: Indices of the replicas for which batches are returned.
 
         Returns:
             Dataset of dicts: large `[L, B, H, W, C]` and small `[S, B, h, w, C]` in 0..1; labels `[B]` int32, NO_LABEL where
-            hidden; truth `[B]` int32, the true labels, for reports only; groups `[B]` int64. Labelled rows come first. Where views
-            are left to be finished there are crops in their place, and seeds `[B, 2]` int64, for `making.finish_views`.
+            hidden; truth `[B]` int32, the true labels, for reports only; groups `[B]` int64. Labelled rows come first. With
+            `finish_on_device`, large and small are crops, and seeds `[B, 2]` int64 are added, for `making.finish_views`.
         """
         settings = self.hyperparameters
         num_labelled = settings.labelled_batch_size
@@ -74,7 +74,7 @@ class Pipeline:
     def _stream(
         self, members: np.ndarray, stream: int, rows: int, first_step: int, num_replicas: int, replicas: Sequence[int]
     ) -> tf.data.Dataset:
-        """Deals positions and images of one stream: `rows` a step, `rows / num_replicas` a replica."""
+        """Returns the positions and seeds of one stream: `rows` per step, `rows / num_replicas` per replica."""
         first = first_step * rows
         seed = self.hyperparameters.seed * 2 + stream
         if stream == LABELLED and self.hyperparameters.class_balance:
@@ -88,14 +88,14 @@ class Pipeline:
         return ours.map(lambda _, row: {"positions": row[0], "seeds": self._seeds(stream, row[1])})
 
     def _seeds(self, stream: int, positions: tf.Tensor) -> tf.Tensor:
-        """Returns one seed per row: an image that comes twice is not augmented twice alike."""
+        """Returns one seed `[2]` per row, different every time an image occurs: `[B, 2]`."""
         return tf.stack(
             [tf.fill(tf.shape(positions), tf.constant(self.hyperparameters.seed * 2 + stream, tf.int64)), positions], 1
         )
 
     @functools.cached_property
     def _gathered(self) -> Callable[[Row], Row]:
-        """Makes views out of rows, from images in memory: crops them, and finishes them unless that is left to the device."""
+        """Function from rows to views of images in memory; crops only, if the device finishes the views."""
         images, views = cast(ImageSet, self.images), self.hyperparameters.views
         pixels = tf.constant(images.images)
         masks = None if images.masks is None else tf.constant(images.masks)
@@ -113,7 +113,7 @@ class Pipeline:
         return gather
 
     def _streamed(self, images: StreamedImageSet, rows: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
-        """Makes views out of rows, from pictures on disk: crops one by one, then batches that are finished."""
+        """Maps rows to views of pictures on disk: crops are made one by one, and finished in batches."""
         views = self.hyperparameters.views
 
         def crop(row: Row) -> Row:
@@ -125,7 +125,7 @@ class Pipeline:
 
     @functools.cached_property
     def _finish_crops(self) -> Callable[[Row], Row]:
-        """Finishes a batch of pictures' crops, `[B, L, H, W, C]` and `[B, S, h, w, C]`, unless that is left to the device."""
+        """Function that finishes a batch of crops, `[B, L, H, W, C]` and `[B, S, h, w, C]`, unless the device finishes them."""
 
         @self._compiled
         def finish(batch: Row) -> Row:
@@ -138,7 +138,7 @@ class Pipeline:
         return batch if self.finish_on_device else finish_views(batch, recipe=self.hyperparameters.recipe)
 
     def _compiled(self, function: Callable[..., Row]) -> Callable[..., Row]:
-        """Compiles for any but the shortest runs, where it would not pay: three times as fast as the plain graph."""
+        """Compiles a function with XLA, three times as fast as the plain graph, unless the run is too short to gain from that."""
         compiled = self.hyperparameters.steps >= _WORTH_COMPILING
         return tf.function(function, jit_compile=compiled, autograph=False)
 
@@ -153,15 +153,15 @@ class Pipeline:
 
 
 def epochs_of(members: np.ndarray, *, first: int, seed: int) -> tf.data.Dataset:
-    """Goes through `members` again and again, in a new order every epoch.
+    """Repeats `members` for ever, in a new order every epoch.
 
     Args:
         members: `[n]` int64, n ≥ 1.
-        first: where to start: epoch `first // n`, position `first % n` in it.
-        seed: of the orders.
+        first: Index of the first element: position `first % n` of epoch `first // n`.
+        seed: Seed of the orders.
 
     Returns:
-        Endless dataset of scalars, int64.
+        Infinite dataset of int64 scalars.
     """
 
     def order_of(epoch: tf.Tensor) -> tf.Tensor:
@@ -173,13 +173,23 @@ def epochs_of(members: np.ndarray, *, first: int, seed: int) -> tf.data.Dataset:
 
 
 def balanced_epochs_of(members: np.ndarray, labels: np.ndarray, *, first: int, seed: int) -> tf.data.Dataset:
-    """Does what `epochs_of` does, but every class comes equally often: see `BalancedOrder`; `labels` are `[n]`."""
+    """Repeats `members` like `epochs_of`, with every class equally often; see `BalancedOrder`.
+
+    Args:
+        members: `[n]` int64, n ≥ 1.
+        labels: Integers `[n]`, classes of the members.
+        first: Index of the first element.
+        seed: Seed of the orders.
+
+    Returns:
+        Infinite dataset of int64 scalars.
+    """
     balanced = BalancedOrder(members, labels)
     return _epochs(functools.partial(balanced.of_epoch, seed=seed), len(balanced), first)
 
 
 def _epochs(order_of: Callable[[tf.Tensor], tf.Tensor], length: int, first: int) -> tf.data.Dataset:
-    """Strings the orders of epochs together, from position `first` on."""
+    """Concatenates the orders of all epochs, from position `first` on."""
     first_epoch, skipped = divmod(first, length)
 
     def rest(epoch: tf.Tensor) -> tf.data.Dataset:

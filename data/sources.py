@@ -1,4 +1,4 @@
-"""Where images come from: a name gives training and test images, as arrays, or as pictures to be read from disk."""
+"""Sources of images, by name: training and test images in memory or on disk."""
 
 import dataclasses
 import functools
@@ -31,7 +31,7 @@ class Request:
     Attributes:
         argument: Text after the source's key.
         flag: Name of the flag that asks for the data set, for errors.
-        reading: Where prepared data lie, and how files are read.
+        reading: Settings with which the data are read.
     """
 
     argument: str
@@ -45,7 +45,7 @@ def load_source(spec: str, *, flag: str = "data", reading: ReadingSettings | Non
     Args:
         spec: Key of SOURCES, or `KEY:ARGUMENT`, such as `tfds:cifar10`.
         flag: Name of the flag that asks for the data set, for errors.
-        reading: Where prepared data lie, and how files are read; by default, as a run with default settings on RGB pictures.
+        reading: Settings with which the data are read; by default, the default settings for RGB pictures.
 
     Returns:
         The data, in the same order every time; in memory, unless the images are of many sizes.
@@ -61,7 +61,7 @@ def load_source(spec: str, *, flag: str = "data", reading: ReadingSettings | Non
 
 
 def decoding_of(reading: ReadingSettings) -> Decoding:
-    """Returns how picture files are decoded."""
+    """Returns the settings with which picture files are decoded."""
     return Decoding(
         channels=reading.channels,
         max_pixels=reading.max_pixels,
@@ -71,7 +71,7 @@ def decoding_of(reading: ReadingSettings) -> Decoding:
 
 
 def _digits(request: Request) -> Source:
-    """Loads 1,797 scans of handwritten digits, 8×8 grey: 1,500 to train on, 297 to test (scikit-learn, UCI)."""
+    """Loads 1,797 grey 8×8 scans of handwritten digits, 1,500 for training and 297 for testing (scikit-learn, UCI)."""
     from sklearn import datasets, model_selection
 
     del request
@@ -86,12 +86,12 @@ def _digits(request: Request) -> Source:
 
 
 def _folder(request: Request) -> Source:
-    """Finds the pictures of a folder, with what a CSV file or the sub-folders say of them; nothing is held out."""
+    """Loads the pictures of a folder, with labels from a CSV file or from the sub-folders; all are training images."""
     return _examined(list_folder(request.argument, flag=request.flag), request)
 
 
 def _tfrecord(request: Request) -> Source:
-    """Finds the pictures in the user's own TFRecord files; nothing is held out."""
+    """Loads the pictures in the user's own TFRecord files; all are training images."""
     reading = request.reading
     records = list_records(
         request.argument,
@@ -105,7 +105,7 @@ def _tfrecord(request: Request) -> Source:
 
 
 def _examined(pictures: PictureList, request: Request) -> Source:
-    """Leaves pictures where they are, but for those that cannot be used."""
+    """Inspects pictures, caches them if `cache_dir` is set, and returns the usable ones as training images."""
     reading, decoding = request.reading, decoding_of(request.reading)
     if decoding.channels not in (1, 3):
         raise ValueError(f"--channels must be 1 or 3 to decode picture files. Received: {decoding.channels}")
@@ -121,7 +121,7 @@ def _examined(pictures: PictureList, request: Request) -> Source:
 
 
 def _tfds(request: Request) -> Source:
-    """Loads a classification set that tensorflow-datasets has prepared in the request's folder."""
+    """Loads a classification data set that tensorflow-datasets has prepared in `data_dir`."""
     import tensorflow_datasets as tfds
 
     name, split = _name_and_split(request.argument)
@@ -163,7 +163,7 @@ def _tfds(request: Request) -> Source:
 
 
 def _check_mask(builder: Any, image: str, mask: str, received: str) -> None:
-    """Looks whether a feature can be the mask of another."""
+    """Checks that a feature can be the mask of the image feature."""
     features = builder.info.features
     able = [key for key, feature in features.items() if key != image and type(feature).__name__ in _MASK_KINDS]
     if mask not in able:
@@ -177,7 +177,7 @@ def _check_mask(builder: Any, image: str, mask: str, received: str) -> None:
 
 
 def _name_and_split(argument: str) -> tuple[str, str]:
-    """Takes `NAME[:VERSION][:SPLIT]` apart; versions are numbers with dots, splits are not."""
+    """Splits `NAME[:VERSION][:SPLIT]` into name, with the version, and split; only a version consists of digits and dots."""
     name, _, last = argument.rpartition(":")
     return (name, last) if name and not re.fullmatch(r"[\d.*]+", last) else (argument, "")
 
@@ -191,7 +191,7 @@ def _feature(builder: Any, kind: str, other_than: str = "") -> str:
 
 
 def _is_labelled(builder: Any, split: str, label: str) -> bool:
-    """Looks at the first image of a split: some test images, ImageNet's too, come without their labels."""
+    """Returns whether the first image of a split has a label: the test images of ImageNet, for one, have none."""
     if split not in builder.info.splits:
         return False
     first = builder.as_dataset(split=f"{split}[:1]", shuffle_files=False).map(lambda row: row[label])
@@ -213,7 +213,7 @@ def _read_split(builder: Any, image: str, label: str, text: str, split: str, mas
 
 
 def _stream_split(builder: Any, image: str, label: str, text: str, split: str, mask: str = "") -> StreamedImageSet:
-    """Leaves the pictures of a split in their TFRecord files."""
+    """Opens a split whose pictures are read from their TFRecord files when needed."""
     paths = [str(path) for path in builder.info.splits[split].filepaths]
     catalogue = read_catalogue(paths, label=label, name=text, masked=(image, mask) if mask else ())
     names = tuple(name.decode() for name in catalogue.names.tolist())

@@ -22,7 +22,7 @@ class RunData:
     """The data of a run.
 
     Attributes:
-        source: Images of the splits, with every known label, and the names of the classes.
+        source: Images of the splits with all labels, hidden ones too, and the names of the classes.
         labels: `[n]` int32, the labels of the training images that the run sees; NO_LABEL where hidden.
     """
 
@@ -34,19 +34,20 @@ def load_data(hyperparameters: Hyperparameters) -> RunData:
     """Loads the images of a run, and hides the labels that it must not see.
 
     Raises:
-        ValueError: If something that is asked for is not there, naming the flag.
+        ValueError: If a source or a label is missing; the message names the flag.
     """
     source = load_splits(hyperparameters)
     return RunData(source, labels_of_run(source, hyperparameters))
 
 
 def load_splits(hyperparameters: Hyperparameters) -> Source:
-    """Loads the images of a run with every known label.
+    """Loads the images of a run with all labels, hidden ones too.
 
-    Classes are equal where their names are. What is held out has no image in training, nor one that shows the same thing.
+    Classes with the same name in several sources are one class. Held-out images, and images of the same group, are not in the
+    training set.
 
     Raises:
-        ValueError: if something that is asked for is not there, naming the flag.
+        ValueError: If a source or a label is missing; the message names the flag.
     """
     source = _load(hyperparameters, "data")
     for split in ("test", "validation"):
@@ -75,21 +76,21 @@ def load_splits(hyperparameters: Hyperparameters) -> Source:
 
 
 def hold_out(images: Images, share: float, *, seed: int, flag: str = "test") -> tuple[np.ndarray, np.ndarray]:
-    """Draws images to judge by, a share of each class; images that show the same thing stay together.
+    """Draws a stratified set of held-out images; images of the same group stay together.
 
-    An image's chance depends on its name, where it has one: pictures that are added later do not move the others.
+    The draw depends on the images' names, if they have any, so that adding pictures does not change the draw of the others.
 
     Args:
-        images: of which some have a label.
-        share: of each class' labelled images, in (0, 1); one at least, and never the last.
-        seed: of the draw.
-        flag: that asks for it: test and validation are drawn independently.
+        images: Training images, at least one with a label.
+        share: Share of each class's labelled images that is held out, in (0, 1); at least one image, and never all.
+        seed: Seed of the draw.
+        flag: Name of the flag that sets the share, on which the draw depends: test and validation are drawn independently.
 
     Returns:
-        Positions of the images that stay, and of those held out, sorted.
+        Sorted positions of the remaining images, and of the held-out images.
 
     Raises:
-        ValueError: if no image has a label.
+        ValueError: If no image has a label.
     """
     if not (images.labels != NO_LABEL).any():
         raise ValueError(f"--{flag} must be a source, where no training image has a label. Received: {share}")
@@ -112,15 +113,15 @@ def hold_out(images: Images, share: float, *, seed: int, flag: str = "test") -> 
 
 
 def split_specs(specs: str) -> list[str]:
-    """Takes `a,b` apart; a comma within a path stays."""
+    """Splits a list of sources, `a,b`, at the commas that precede the key of a source."""
     return re.split(rf",(?=(?:{'|'.join(SOURCES)})(?:[:,]|$))", specs)
 
 
 def require_shrinkable(hyperparameters: Hyperparameters) -> None:
-    """Refuses to shrink what is not: images that are no picture files, which a served model would shrink none the less.
+    """Refuses `shrink` for sources other than picture files: training would not downscale, but a served model would.
 
     Raises:
-        ValueError: if `shrink` is asked for and no source shrinks.
+        ValueError: If `shrink` is set and no source consists of picture files.
     """
     if hyperparameters.shrink and not any(spec.startswith(_SHRUNK) for spec in split_specs(hyperparameters.data)):
         raise ValueError(
@@ -129,13 +130,13 @@ def require_shrinkable(hyperparameters: Hyperparameters) -> None:
 
 
 def _rank(images: Images, position: int, draw: str) -> bytes:
-    """A number that no library version or machine changes."""
+    """Returns a hash by which images are sorted for the draw, equal for all library versions and machines."""
     key = images.names[position] if images.names and images.names[position] else str(position)
     return hashlib.blake2b(f"{draw}:{key}".encode("utf-8", "surrogateescape"), digest_size=16).digest()
 
 
 def _load(hyperparameters: Hyperparameters, flag: str) -> Source:
-    """Loads what a flag names, as one source."""
+    """Loads the sources that a flag names, and combines them into one."""
     reading = hyperparameters.reading
     if flag != "data":  # masks are used in training only
         reading = dataclasses.replace(reading, mask_feature="")
@@ -161,10 +162,10 @@ def _renumbered(images: Images, source: Source, names: Sequence[str]) -> Images:
 
 
 def _of_classes(judged: Source, names: tuple[str, ...], flag: str) -> Images:
-    """Returns images to judge by, their classes numbered as in training.
+    """Returns held-out images with their classes numbered as in training.
 
     Raises:
-        ValueError: if there is a class that training knows nothing of.
+        ValueError: If no image has a label, or an image's class does not occur in training.
     """
     images = judged.train
     if len(images) and (images.labels == NO_LABEL).all():

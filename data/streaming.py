@@ -1,4 +1,4 @@
-"""Pictures of many sizes that stay on disk: read and decoded one by one, on the host."""
+"""Pictures of different sizes on disk, read and decoded one by one on the host."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -12,20 +12,20 @@ from semppl.data.files.lost_pictures import naming_lost_pictures
 _READ_AT_ONCE = 8
 Row = dict[str, tf.Tensor]
 Encoded = Callable[[tf.Tensor], dict[str, tf.Tensor]]
-"""Reads pictures: positions `[k]` int64 give `{"image": [k]}`, and `"mask": [k]` where there are masks: strings."""
+"""Function from positions `[k]` int64 to `{"image": [k], "mask": [k]}`, strings; without "mask" if there are no masks."""
 
 
 @dataclasses.dataclass(frozen=True)
 class StreamedImageSet:
-    """Pictures of one split, as an `ImageSet`, but encoded and read when they are needed; a picture's id is its position.
+    """Pictures of one split that are read and decoded when needed; the interface is that of `ImageSet`.
 
     Attributes:
-        encoded: reads: positions `[k]` int64 give `{"image": [k]}`, and `"mask": [k]` where there are masks: strings, the bytes of
-            JPEG, PNG, BMP or GIF files. Runs on the host.
-        channels: C to decode pictures to; a mask has one, 0 for background.
+        encoded: Function that reads pictures on the host: positions `[k]` int64 to `{"image": [k], "mask": [k]}`, strings with the
+            bytes of JPEG, PNG, BMP or GIF files; without "mask" if there are no masks.
+        channels: Number of channels to which pictures are decoded, C. Masks have one channel, 0 on the background.
         labels: `[n]` int32, NO_LABEL where unknown.
-        names: `[n]` strings to find pictures by in a label list; empty where the source has none.
-        groups: `[n]` int64, equal where pictures show the same thing; None where each shows its own.
+        names: `[n]` strings by which a label list names pictures; empty if the source has none.
+        groups: `[n]` int64, equal for pictures that show the same thing; None if every picture is its own group.
     """
 
     encoded: Encoded
@@ -38,13 +38,13 @@ class StreamedImageSet:
         return len(self.labels)
 
     def map_pictures(self, rows: tf.data.Dataset, function: Callable[[Row], Any]) -> tf.data.Dataset:
-        """Gives a function each picture, in order; many at a time are read and decoded.
+        """Maps a function over decoded pictures, in order; several pictures are read and decoded in parallel.
 
         Args:
-            rows: dataset of dicts with a scalar id, and anything more.
-            function: takes a row with its image `[H, W, C]` uint8, and its mask `[H, W]` uint8 where there are masks.
+            rows: Dataset of dicts with an int64 scalar "positions", and any other entries.
+            function: Function of a row with the entries "image", `[H, W, C]` uint8, and "mask", `[H, W]` uint8, if there are masks.
         """
-        # There is no Python in it to convert; looking for some takes a second.
+        # The functions contain nothing for AutoGraph to convert, and its analysis takes a second.
         as_it_is = tf.autograph.experimental.do_not_convert
         read = as_it_is(lambda row: row | self.encoded(row["positions"]))
         made = as_it_is(lambda row: function(self._decoded(row)))
@@ -57,12 +57,12 @@ class StreamedImageSet:
         """Yields prepared pictures in order, a batch at a time.
 
         Args:
-            prepare: maps `[1, H, W, C]` uint8 to `[1, h, w, C]`, of one size.
-            batch_size: pictures at a time.
-            positions: `[k]` of those wanted; None means all.
+            prepare: Maps `[1, H, W, C]` uint8 to `[1, h, w, C]`, of the same h and w for all pictures.
+            batch_size: Maximum batch size.
+            positions: Integers `[k]`, positions of the pictures to yield; None: all.
 
         Raises:
-            PictureLost: if one is gone or damaged, naming it.
+            PictureLost: If a picture is deleted, changed or damaged; the message names the picture.
         """
         rows = tf.data.Dataset.from_tensor_slices(
             {"positions": np.arange(len(self)) if positions is None else positions}
@@ -72,7 +72,7 @@ class StreamedImageSet:
             yield from prepared.batch(batch_size).prefetch(1)
 
     def select(self, positions: np.ndarray) -> "StreamedImageSet":
-        """Returns some of the pictures, in the order of `positions`."""
+        """Returns the pictures at `positions`, in that order."""
         chosen = tf.constant(positions, tf.int64)
         return StreamedImageSet(
             lambda positions: self.encoded(tf.gather(chosen, positions)),
@@ -96,9 +96,9 @@ class StreamedImageSet:
 
 
 def decode_picture(encoded: tf.Tensor, channels: int) -> tf.Tensor:
-    """Decodes the bytes of a JPEG, PNG, BMP or GIF file, of this its first frame: `[H, W, channels]` uint8."""
+    """Decodes a JPEG, PNG, BMP or GIF file (its first frame) to `[H, W, channels]` uint8."""
 
-    def decode_jpeg() -> tf.Tensor:  # by default it is wrong by several levels of 255, and no faster
+    def decode_jpeg() -> tf.Tensor:  # the default method errs by several levels of 255, and is no faster
         return tf.io.decode_jpeg(encoded, channels=channels, dct_method="INTEGER_ACCURATE")
 
     def decode_other() -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""Pictures that come twice: the same to the last bit, or the same to the eye."""
+"""Exact and near duplicates among pictures."""
 
 import dataclasses
 import hashlib
@@ -14,18 +14,18 @@ _HEIGHT, _WIDTH = 8, 9  # eight differences a row
 _DIGEST = 16
 _BANDS = 4  # of 16 bits: hashes that differ in at most three bits are equal in one of them
 _MAX_BITS = 3
-_MAX_LEVELS = 6.0  # of 255, between thumbnails, on average
-_PLAIN = 3.0  # standard deviation of a thumbnail below which it says nothing
+_MAX_LEVELS = 6.0  # largest mean difference between thumbnails, in levels of 255
+_PLAIN = 3.0  # standard deviation below which a thumbnail is too plain to compare
 _BATCH = 64
 
 
 @dataclasses.dataclass(frozen=True)
 class Prints:
-    """What pictures are compared by.
+    """Fingerprints of n images, by which duplicates are found.
 
     Attributes:
-        digests: `[n, 16]` uint8, of the size and the pixels.
-        thumbnails: `[n, 8, 9]` uint8, grey.
+        digests: `[n, 16]` uint8, digests of size and pixels.
+        thumbnails: `[n, 8, 9]` uint8, grey thumbnails.
     """
 
     digests: np.ndarray
@@ -33,18 +33,18 @@ class Prints:
 
     @classmethod
     def of(cls, images: Images) -> "Prints":
-        """Reads every image once."""
+        """Computes the fingerprints of all images."""
         rows = np.concatenate([batch.numpy() for batch in images.batches(_prints, batch_size=_BATCH)])
         return cls(rows[:, :_DIGEST], rows[:, _DIGEST:].reshape(-1, _HEIGHT, _WIDTH))
 
     @classmethod
     def joined(cls, parts: Sequence["Prints"]) -> "Prints":
-        """Puts prints one after the other."""
+        """Concatenates fingerprints."""
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("digests", "thumbnails")))
 
 
 def exact_duplicates(prints: Prints) -> list[tuple[int, ...]]:
-    """Returns groups of images of equal pixels, of two or more, by position."""
+    """Returns the groups of two or more images with equal pixels, as positions."""
     members: dict[bytes, list[int]] = defaultdict(list)
     for position, digest in enumerate(prints.digests):
         members[digest.tobytes()].append(position)
@@ -52,13 +52,13 @@ def exact_duplicates(prints: Prints) -> list[tuple[int, ...]]:
 
 
 def near_duplicates(prints: Prints) -> list[tuple[int, int]]:
-    """Returns pairs of images that look alike without being equal: recompressed, resized, slightly retouched; not mirrored.
+    """Returns pairs of similar, unequal images: recompressed, resized or slightly retouched, but not mirrored.
 
-    Two images are alike if the signs of the differences between neighbouring pixels of their thumbnails are, but for three
-    of 64, and the thumbnails themselves are close. Images without contrast are left out: all of them are alike.
+    Two images are similar if the signs of the differences between neighbouring pixels of their thumbnails agree in at least 61
+    of 64, and the thumbnails differ little on average. Images without contrast, which are all similar, are left out.
 
     Args:
-        prints: of the images.
+        prints: Fingerprints of the images.
 
     Returns:
         Pairs of positions, the smaller one first, sorted.
@@ -76,7 +76,7 @@ def near_duplicates(prints: Prints) -> list[tuple[int, int]]:
 
 
 def _candidates(bits: np.ndarray, chosen: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Yields images, each with later ones that have a band of bits in common with it."""
+    """Yields each chosen image with the later images that share a band of 16 bits."""
     bands = np.packbits(bits, axis=1).view(np.uint16)  # [n,4]
     for band in range(_BANDS):
         members: dict[int, list[int]] = defaultdict(list)
@@ -88,7 +88,7 @@ def _candidates(bits: np.ndarray, chosen: np.ndarray) -> Iterator[tuple[int, np.
 
 
 def _prints(images: tf.Tensor) -> tf.Tensor:
-    """`[B, H, W, C]` images of one size give `[B, 16 + 72]` uint8."""
+    """Computes digest and thumbnail of images `[B, H, W, C]` of one size: `[B, 16 + 72]` uint8."""
     bytes_ = tf.image.convert_image_dtype(images, tf.uint8, saturate=True)
     grey = tf.image.rgb_to_grayscale(bytes_) if images.shape[-1] == 3 else bytes_[..., :1]
     small = tf.image.resize(tf.cast(grey, tf.float32), [_HEIGHT, _WIDTH], tf.image.ResizeMethod.AREA)

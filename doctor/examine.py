@@ -1,6 +1,6 @@
-r"""Examines the data of a run before an hour is wasted on them: writes `doctor.json` and one page to look at, `doctor.html`.
+r"""Examines the data of a run before training, and writes the report as `doctor.json` and `doctor.html`.
 
-python -m semppl.doctor.examine --flagfile=configs/own_pictures_cpu.flags \\
+python -m semppl.doctor.examine --flagfile=configs/own_pictures_cpu.flags \
   --data='folder:PICTURES?labels=labels.csv' --workdir=outputs/own
 """
 
@@ -37,30 +37,30 @@ flags.adopt_module_key_flags(run_flags)
 flags.adopt_module_key_flags(hyperparameter_flags)
 
 _TRIAL_STEPS = flags.DEFINE_integer(
-    "trial_steps", 20, "Steps to train to measure time and memory; 0: none.", lower_bound=0
+    "trial_steps", 20, "Number of training steps to measure time and memory with; 0: no measurement.", lower_bound=0
 )
 
 Report = dict[str, Any]
 _FEW_LABELS = 3
-_RARE = 0.1  # a class this small, beside the largest, makes the classes uneven
+_RARE = 0.1  # smallest class as a share of the largest, below which classes are called uneven
 _PAIRS = 200  # listed; all are counted
 _SIZES = (32, 48, 64, 96, 128, 224)
-_NEGATIVES = 40  # and half of a batch labelled: what did best, docs/results.md
+_NEGATIVES = 40  # with half of the batch labelled, the best in docs/results.md
 
 
 def examine(hyperparameters: Hyperparameters, *, trial_steps: int = 0) -> tuple[Report, RunData | None]:
-    """Looks at everything that a run would read.
+    """Examines the data that a run with these hyper-parameters would read.
 
     Args:
-        hyperparameters: of the run.
-        trial_steps: steps to train to measure time and memory; 0: none.
+        hyperparameters: Hyper-parameters of the run.
+        trial_steps: Number of training steps to measure time and memory with; 0: no measurement.
 
     Returns:
-        The report, ready for JSON, and the images, or None where they cannot be loaded. `problems` lists what stops a run, and
-        what should be looked at.
+        The report, which can be written as JSON, and the data, or None if they cannot be loaded. The report's `problems` lists
+        what would stop the run, and warnings.
 
     Raises:
-        ValueError: if there is no recipe of that name.
+        ValueError: If there is no such recipe.
     """
     if hyperparameters.recipe not in RECIPES:
         allowed = ", ".join(sorted(RECIPES))
@@ -95,7 +95,7 @@ def examine(hyperparameters: Hyperparameters, *, trial_steps: int = 0) -> tuple[
 def examine_into(
     folder: pathlib.Path, hyperparameters: Hyperparameters, *, trial_steps: int = 0
 ) -> tuple[Report, RunData | None]:
-    """Examines the data of a run, and writes `doctor.json` and `doctor.html` into a folder; otherwise as `examine`."""
+    """Examines the data of a run, and writes `doctor.json` and `doctor.html` into a folder; see `examine`."""
     folder.mkdir(parents=True, exist_ok=True)
     report, data = examine(hyperparameters, trial_steps=trial_steps)
     (folder / "doctor.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
@@ -113,7 +113,7 @@ def _warn(report: Report, text: str) -> None:
 
 
 def _folders(hyperparameters: Hyperparameters) -> list[Report]:
-    """Looks at the files of every folder that is named."""
+    """Inspects the files of every `folder:` source."""
     found = []
     for flag in ("data", "validation", "test"):
         spec = getattr(hyperparameters, flag)
@@ -154,7 +154,7 @@ def _quantiles(values: np.ndarray) -> list[int]:
 
 
 def _parts(data: RunData) -> dict[str, Images]:
-    """Splits the images by what they are for."""
+    """Splits the images into labelled, unlabelled, validation and test images, as far as there are any."""
     parts: dict[str, Images] = {}
     source = data.source
     for name, chosen in (("labelled", data.labels != NO_LABEL), ("unlabelled", data.labels == NO_LABEL)):
@@ -168,7 +168,7 @@ def _parts(data: RunData) -> dict[str, Images]:
 
 
 def _classes(source: Source, visible: np.ndarray) -> dict[str, dict[str, int]]:
-    """Counts by class, of the labels that training sees and of those to judge by."""
+    """Counts, per class, the visible training labels, validation labels and test labels."""
     labels = {"labelled": visible}
     for name in ("validation", "test"):
         images = getattr(source, name)
@@ -200,7 +200,7 @@ def _judge_classes(report: Report) -> None:
 
 
 def _duplicates(report: Report, parts: dict[str, Images]) -> Report:
-    """Looks for images that come twice, within and across parts."""
+    """Finds exact and near duplicates, within and across parts."""
     _say(f"comparing {sum(map(len, parts.values()))} images with each other")
     prints = Prints.joined([Prints.of(images) for images in parts.values()])
     where = [(name, position) for name, images in parts.items() for position in range(len(images))]
@@ -238,14 +238,14 @@ def _label(parts: dict[str, Images], where: tuple[str, int]) -> int:
 
 
 def _named(parts: dict[str, Images], where: tuple[str, int]) -> list[str | int]:
-    """Part, position in it, and name."""
+    """Returns part, position and name of an image."""
     part, position = where
     names = parts[part].names
     return [part, position, _plain(names[position]) if names else str(position)]
 
 
 def _suggestions(report: Report, source: Source) -> dict[str, str]:
-    """Suggests flags: what fits the pictures, the labels and the machine."""
+    """Suggests flags for the pictures, the labels and the machine."""
     accelerated = bool(tf.config.list_physical_devices("GPU"))
     median = min(
         (folder["shorter_side"]["median"] for folder in report["folders"] if folder["flag"] == "data"), default=0
@@ -269,7 +269,7 @@ def _suggestions(report: Report, source: Source) -> dict[str, str]:
 
 
 def _trial(report: Report, hyperparameters: Hyperparameters, steps: int, num_images: int) -> Report | None:
-    """Measures time and memory of a few steps; None if the run cannot start."""
+    """Measures time and memory of a few training steps; None if the trial fails."""
     _say(f"training {steps} steps to see how long an epoch takes")
     try:
         trial = train_briefly(hyperparameters, steps)
@@ -281,7 +281,7 @@ def _trial(report: Report, hyperparameters: Hyperparameters, steps: int, num_ima
 
 
 def _plain(name: str) -> str:
-    """Makes a file name that is no Unicode fit to be written."""
+    """Escapes the bytes of a file name that are not Unicode."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
@@ -294,7 +294,7 @@ def main(argv: list[str]) -> int:
     """Runs from flags.
 
     Returns:
-        The exit code: 0 a run can start; 1 something stops it; 2 wrong flags.
+        The exit code: 0 if a run can start, 1 if a problem would stop it, 2 for wrong flags.
     """
     del argv
     folder = pathlib.Path(run_flags.WORKDIR.value)
@@ -311,7 +311,7 @@ def main(argv: list[str]) -> int:
 
 
 def run() -> None:
-    """Runs the console script."""
+    """Runs the program from the console."""
     quiet.run(main)
 
 

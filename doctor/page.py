@@ -1,4 +1,4 @@
-"""The examination of a data set as one page that needs no other file."""
+"""The report on a data set as a self-contained HTML page."""
 
 import base64
 import io
@@ -33,12 +33,12 @@ code { background: #f3f3f3; padding: .1em .3em; overflow-wrap: anywhere; }
 
 
 def page(report: Mapping[str, Any], parts: Mapping[str, Images], class_names: Sequence[str]) -> str:
-    """Writes the page.
+    """Returns the page as HTML.
 
     Args:
-        report: as `doctor.examine` gives it.
-        parts: the images by what they are for; empty where they could not be loaded.
-        class_names: by label.
+        report: Report that `examine.examine` returns.
+        parts: Images by part: "labelled", "unlabelled", "validation", "test"; empty if the images could not be loaded.
+        class_names: Names of the classes, by label.
     """
     sections = [_problems(report), _counts(report), _folders(report), _classes(report)]
     if parts:
@@ -86,7 +86,7 @@ def _classes(report: Mapping[str, Any]) -> str:
 
 
 def _samples(parts: Mapping[str, Images], class_names: Sequence[str]) -> str:
-    """Shows some pictures of each class, and some without a label."""
+    """Shows examples of each class and of unlabelled pictures."""
     text = "<h2>Pictures</h2>"
     if "labelled" in parts:
         labels = parts["labelled"].labels
@@ -118,7 +118,7 @@ def _suggestions(report: Mapping[str, Any]) -> str:
 
 
 def _figures(images: Images, positions: np.ndarray, caption: str = "") -> str:
-    """Shows images, shrunk, inside the page itself."""
+    """Embeds thumbnails of the images into the page."""
     if not len(positions):
         return "<p>None.</p>"
     text = ""
@@ -132,7 +132,7 @@ def _figures(images: Images, positions: np.ndarray, caption: str = "") -> str:
 
 
 def _small(images: tf.Tensor) -> tf.Tensor:
-    """`[1, H, W, C]` images become uint8 of at most the page's size."""
+    """Resizes images `[1, H, W, C]` to a longer side of 96 pixels, as uint8."""
     floats = tf.image.convert_image_dtype(images, tf.float32)
     sides = tf.cast(tf.shape(images)[1:3], tf.float32)
     size = tf.maximum(tf.cast(tf.round(sides * _SIDE / tf.reduce_max(sides)), tf.int32), 1)
@@ -148,12 +148,12 @@ def _data_url(pixels: np.ndarray) -> str:
 
 
 def _spread(count: int, wanted: int) -> np.ndarray:
-    """`[wanted]` positions, evenly over all; fewer where there are fewer."""
+    """Returns at most `wanted` evenly spaced positions below `count`."""
     return np.unique(np.linspace(0, count - 1, min(count, wanted)).astype(int))
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Lays rows out; numbers, and what stands above those of the first row, stand on the right."""
+    """Formats rows as a table; columns of numbers are aligned to the right."""
     kinds = [*rows[0], *header[len(rows[0]) :]] if rows else header
     head = f"<tr>{_cells('th', header, kinds)}</tr>" if header else ""
     body = "".join(f"<tr>{_cells('td', row, row)}</tr>" for row in rows)

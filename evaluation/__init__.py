@@ -1,1 +1,1 @@
-"""How good an encoder is: evaluators behind one small contract."""
+"""Evaluation of encoders: evaluators of frozen embeddings, and the papers' fine-tuning protocols."""

@@ -1,4 +1,4 @@
-"""A linear classifier on an encoder, frozen or trained along; as often as one likes from the same start."""
+"""Training of a linear classifier on an encoder that is frozen or trained too, repeatedly from the same initial weights."""
 
 from collections.abc import Iterable
 
@@ -9,13 +9,14 @@ from semppl.layers.networks import TargetNetwork
 
 
 class ClassifierTraining:
-    """Trains a classifier that starts at zero, by cross-entropy, without weight decay.
+    """Trains a zero-initialised linear classifier by cross-entropy, without weight decay.
 
     Args:
-        network: whose encoder is used, in inference mode where it is frozen; left with what the latest `fit` made of it.
-        features: F, the encoder's width.
-        num_classes: C.
-        frozen: whether the encoder stays as it is.
+        network: Network whose encoder is used, in inference mode if frozen. `fit` changes the weights of an encoder that is not
+            frozen.
+        features: Width of the encoder's features, F.
+        num_classes: Number of classes, C.
+        frozen: Whether the encoder's weights stay fixed.
     """
 
     def __init__(self, network: TargetNetwork, *, features: int, num_classes: int, frozen: bool) -> None:
@@ -30,12 +31,12 @@ class ClassifierTraining:
         self._velocities = [tf.Variable(tf.zeros_like(variable), trainable=False) for variable in self._trained]
 
     def fit(self, batches: Iterable[dict[str, tf.Tensor]], *, steps: int, learning_rate: float) -> float:
-        """Trains from the start.
+        """Resets the weights to their initial values, and trains.
 
         Args:
-            batches: a dict a step, of images `[B, H, W, C]` in 0..1 and labels `[B]`.
-            steps: how many batches there are.
-            learning_rate: in the first step.
+            batches: One dict per step: "images" `[B, H, W, C]` in 0..1 and "labels" integers `[B]`.
+            steps: Number of batches.
+            learning_rate: Initial learning rate, which decays by a cosine.
 
         Returns:
             The loss of the last step.
@@ -51,7 +52,7 @@ class ClassifierTraining:
         return float(loss)
 
     def logits(self, images: tf.Tensor) -> tf.Tensor:
-        """Maps images `[B, H, W, C]` in 0..1 to `[B, C]`, in inference mode."""
+        """Maps images `[B, H, W, C]` in 0..1 to logits `[B, num_classes]`, in inference mode."""
         return self.classifier(self.network.features(images))
 
     @tf.function(reduce_retracing=True, autograph=False)

@@ -152,7 +152,7 @@ def _check(k: int, evaluators: Sequence[str], split: str) -> None:
 
 
 def _load(hyperparameters: Hyperparameters, workdir: str | pathlib.Path) -> RunData:
-    """Loads the data of a run; an error says where their names come from."""
+    """Loads the data of a run; an error names the file that holds the settings."""
     try:
         return load_data(hyperparameters)
     except ValueError as error:
@@ -186,7 +186,7 @@ def _representations(
 
 
 def _measured(classes: dict[str, dict[str, np.ndarray]], truth: np.ndarray) -> dict[str, Measured]:
-    """Compares predicted classes with the ground truth `[t]` by every measure."""
+    """Computes every measure of the predicted classes against the ground truth `[t]`."""
     return {
         measure: {
             name: {evaluator: function(predictions, truth) for evaluator, predictions in row.items()}

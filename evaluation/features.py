@@ -1,4 +1,4 @@
-"""Runs a frozen network over images."""
+"""Features of images by a frozen network."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from semppl.layers.inputs.preparation import inference_preparation
 
 
 def preparation_of(hyperparameters: Hyperparameters) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Returns the preparation of images on which a run's encoder is evaluated."""
+    """Returns the function that crops and resizes images for the evaluation of a run's encoder."""
     centre_crop = find_recipe(hyperparameters.recipe).centre_crop
     return inference_preparation(hyperparameters.large_size, centre_crop=centre_crop)
 
@@ -28,14 +28,14 @@ def embed(
     """Maps images through a network, a batch at a time.
 
     Args:
-        function: maps `[B, h, w, C]` to `[B, D]`, in inference mode.
-        images: in memory or on disk.
-        prepare: maps `[B, H, W, C]` uint8, or float32 in 0..1, to what `function` takes.
-        batch_size: images at a time.
-        positions: `[k]` of those wanted; None means all.
+        function: Maps `[B, h, w, C]` to `[B, D]`, in inference mode.
+        images: Images in memory or on disk.
+        prepare: Maps `[B, H, W, C]` uint8, or float32 in 0..1, to the input of `function`.
+        batch_size: Maximum batch size.
+        positions: Integers `[k]`, positions of the images to map; None: all.
 
     Returns:
-        `[k, D]` float32.
+        `[k, D]` float32 outputs of `function`.
     """
     compiled = tf.function(function, reduce_retracing=True, autograph=False)
     return np.concatenate(

@@ -35,16 +35,26 @@ _PROTOCOL = flags.DEFINE_enum(
     "linear: a classifier on the frozen encoder, from all labels. semi_supervised: all weights, on the labelled images of the "
     "run. transfer: logistic regression on frozen features, from all labels.",
 )
-_LEARNING_RATES = flags.DEFINE_list("learning_rates", [], "To try, in place of the protocol's.")
-_EPOCH_COUNTS = flags.DEFINE_list("epoch_counts", [], "Lengths of training to try, in place of the protocol's.")
+_LEARNING_RATES = flags.DEFINE_list(
+    "learning_rates", [], "Comma-separated learning rates to try; empty: the protocol's."
+)
+_EPOCH_COUNTS = flags.DEFINE_list(
+    "epoch_counts", [], "Comma-separated numbers of epochs to try; empty: the protocol's."
+)
 BATCH_SIZE = BatchSize(1024, "Maximum batch size; a smaller training set is one batch.")
 _HELD_OUT_SHARE = flags.DEFINE_float(
-    "held_out_share", 0.2, "Share of the training images that settings are chosen on, in (0, 1)."
+    "held_out_share",
+    0.2,
+    "Share of the training images, in (0, 1), that is held out to choose the protocol's settings on.",
 )
-_DRAW_SEED = flags.DEFINE_integer("draw_seed", 0, "Of the images held out, of batches and of crops.")
-_TARGET_DATA = flags.DEFINE_string("target_data", "", "Other images than the run's, as --data of the pre-training.")
-_TARGET_TEST = flags.DEFINE_string("target_test", "", "Images to judge by, with --target_data: as --test there.")
-_TARGET_DATA_DIR = flags.DEFINE_string("target_data_dir", "", "Folder of prepared data; empty: the run's.")
+_DRAW_SEED = flags.DEFINE_integer("draw_seed", 0, "Seed of the held-out images, the batches and the crops.")
+_TARGET_DATA = flags.DEFINE_string(
+    "target_data", "", "Source of training images, in the form of --data; empty: the run's."
+)
+_TARGET_TEST = flags.DEFINE_string("target_test", "", "Source of test images for --target_data, in the form of --test.")
+_TARGET_DATA_DIR = flags.DEFINE_string(
+    "target_data_dir", "", "Folder of the data sets that tensorflow-datasets prepared; empty: the run's."
+)
 
 
 def finetune(
@@ -60,26 +70,26 @@ def finetune(
     target_test: str = "",
     target_data_dir: str = "",
 ) -> Report:
-    """Judges the latest checkpoint of a run by a protocol, and writes `finetune_PROTOCOL.json` beside it.
+    """Evaluates the latest checkpoint of a run by a protocol, and writes `finetune_PROTOCOL.json` into the run's folder.
 
     Args:
-        workdir: of the run.
-        protocol: a key of PROTOCOLS, or transfer.
-        learning_rates: to try, in place of the protocol's.
-        epochs: lengths to try, in place of the protocol's.
-        batch_size: images a step, at most.
-        held_out_share: of the training images, to choose settings on, in (0, 1).
-        seed: of what is held out, of batches and of crops.
-        target_data: other images than the run's, for protocols that use all labels.
-        target_test: images to judge by, with them.
-        target_data_dir: folder of prepared data; empty: the run's.
+        workdir: Folder of the run.
+        protocol: Key of PROTOCOLS, or TRANSFER.
+        learning_rates: Learning rates to try; empty: the protocol's.
+        epochs: Numbers of epochs to try; empty: the protocol's.
+        batch_size: Maximum batch size.
+        held_out_share: Share of the training images, in (0, 1), that is held out to choose the protocol's settings on.
+        seed: Seed of the held-out images, the batches and the crops.
+        target_data: Source of training images, for protocols that use all labels; empty: the run's.
+        target_test: Source of test images for `target_data`.
+        target_data_dir: Folder of the data sets that tensorflow-datasets prepared; empty: the run's.
 
     Returns:
-        The report: the accuracy in 0..1 on the test images, the settings that were chosen, and how each did on held-out training
-        images.
+        The report: the accuracy in 0..1 on the test images, the chosen settings, and the accuracy of every setting on the held-out
+        training images.
 
     Raises:
-        ValueError: if there is no run, or something that is asked for is not there.
+        ValueError: If there is no run, no checkpoint or no labelled test image, or an argument is not allowed.
     """
     if not 0 < held_out_share < 1:
         raise ValueError(f"--held_out_share must be in (0, 1). Received: {held_out_share}")
@@ -100,15 +110,15 @@ def finetune(
         papers = PROTOCOLS[protocol]
         rates, lengths = tuple(learning_rates) or papers.learning_rates, tuple(epochs) or papers.epochs
         result = train_classifier(task, dataclasses.replace(papers, learning_rates=rates, epochs=lengths))
-    told = {"protocol": protocol, "data": target_data or hyperparameters.data, "step": step, "seed": seed}
-    report = told | {"train_images": len(images), "test_images": len(judged)} | result
+    header = {"protocol": protocol, "data": target_data or hyperparameters.data, "step": step, "seed": seed}
+    report = header | {"train_images": len(images), "test_images": len(judged)} | result
     path = pathlib.Path(workdir) / f"finetune_{protocol}.json"
     write_atomically(path, json.dumps(report, indent=2) + "\n")
     return report
 
 
 def _load(hyperparameters: Hyperparameters, protocol: str, data: str, test: str, data_dir: str) -> RunData:
-    """Loads the images and the labels that a protocol may use."""
+    """Loads the images of a protocol, with the run's visible labels (semi_supervised) or with all labels."""
     if protocol == "semi_supervised":
         if data:
             raise ValueError(
@@ -145,7 +155,7 @@ def main(argv: list[str]) -> int:
     """Runs from flags; returns the exit code."""
     del argv
     tf.config.experimental.enable_op_determinism()
-    warnings.filterwarnings("ignore", "lbfgs failed to converge")  # where hardly anything is held back
+    warnings.filterwarnings("ignore", "lbfgs failed to converge")  # with very weak regularisation
     if BATCH_SIZE.value < 2:
         raise ValueError(f"--batch_size must be 2 or more. Received: {BATCH_SIZE.value}")
     report = finetune(
@@ -167,7 +177,7 @@ def main(argv: list[str]) -> int:
 
 
 def run() -> None:
-    """Is the console script."""
+    """Runs the program from the console."""
     flags.mark_flag_as_required("protocol")
     BATCH_SIZE.define()
     quiet.run(main)

@@ -6,26 +6,26 @@ from sklearn import linear_model, model_selection, pipeline, preprocessing
 
 _STRENGTHS = np.logspace(-2, 2, 5)  # inverse L2 strengths; the losses are summed over images
 _FOLDS = 5
-_MANY = 5000  # labelled images from which one held-out part tells as much as five
+_MANY = 5000  # labelled images from which one held-out fold suffices
 _ITERATIONS = 500
 
 
 def logistic_regression_classes(
     features: np.ndarray, labels: np.ndarray, queries: np.ndarray, *, seed: int = 0
 ) -> np.ndarray:
-    """Fits a multinomial logistic regression by L-BFGS and classifies.
+    """Fits a multinomial logistic regression by L-BFGS, and classifies the queries.
 
-    The L2 strength is chosen on held-out labelled images: by cross-validation, or on one fifth of them where there are many. Where
-    a class has fewer than two images there is nothing to hold out, and the strength is 1.
+    The L2 strength is chosen on held-out labelled images: by cross-validation, or, from 5,000 labelled images, on one fifth of
+    them. If a class has a single image, no image is held out, and the strength is 1.
 
     Args:
-        features: `[m, D]` of the labelled images.
-        labels: `[m]` integers.
-        queries: `[n, D]`.
-        seed: of the parts held out.
+        features: `[m, D]` features of the labelled images.
+        labels: Integers `[m]`, classes of the labelled images.
+        queries: `[n, D]` features of the images to classify.
+        seed: Seed of the folds.
 
     Returns:
-        `[n]` labels.
+        `[n]` predicted classes.
     """
     rarest = int(np.min(np.unique(labels, return_counts=True)[1]))
     if rarest < 2:

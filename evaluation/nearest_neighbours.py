@@ -6,20 +6,20 @@ import numpy as np
 def nearest_neighbour_classes(
     queries: np.ndarray, memory: np.ndarray, labels: np.ndarray, *, k: int, chunk: int = 1024
 ) -> np.ndarray:
-    """Classifies by the `k` most similar entries of a labelled memory; ties go as in training.
+    """Classifies by the `k` most similar entries of a labelled memory; ties are broken as in training.
 
     Args:
-        queries: `[n, D]`, of any length.
-        memory: `[m, D]`, of any length.
-        labels: `[m]` integers, 0 or more.
-        k: votes, in 1..m.
-        chunk: queries at a time.
+        queries: `[n, D]` embeddings, of any norm.
+        memory: `[m, D]` embeddings, of any norm.
+        labels: Integers `[m]`, 0 or more: classes of the memory.
+        k: Number of nearest neighbours that vote, in 1..m.
+        chunk: Number of queries that are compared at a time.
 
     Returns:
-        `[n]` the commonest label; ties go to the larger summed similarity, then to the smaller label.
+        `[n]` most frequent label among the neighbours; ties go to the larger summed similarity, then to the smaller label.
 
     Raises:
-        ValueError: if `k` is out of range.
+        ValueError: If `k` is out of range.
     """
     if not 1 <= k <= len(memory):
         raise ValueError(f"`k` must be in 1..{len(memory)}, the size of the memory. Received: {k}")

@@ -1,4 +1,4 @@
-"""The papers' ways to compare encoders: what is trained on top of one, and how its settings are chosen."""
+"""The papers' protocols to compare encoders: a classifier on top of the encoder, with settings chosen on held-out images."""
 
 import dataclasses
 import itertools
@@ -24,13 +24,13 @@ Report = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-    """What a protocol trains, and how; lists are tried in every combination.
+    """The training of a protocol; every combination of a learning rate and a number of epochs is tried.
 
     Attributes:
-        frozen: whether the encoder stays as it is.
-        learning_rates: of the first step.
-        epochs: passes over the images.
-        scaled: whether the learning rates are for a batch of 256, and scaled by batch / 256.
+        frozen: Whether the encoder's weights stay fixed.
+        learning_rates: Initial learning rates.
+        epochs: Numbers of passes over the training images.
+        scaled: Whether the learning rates are multiplied by the batch size / 256.
     """
 
     frozen: bool
@@ -39,7 +39,7 @@ class Protocol:
     scaled: bool
 
 
-# Of method.md's references, the official evaluation (linear) and appendix C.2 of BYOL, arXiv 2006.07733 (semi_supervised).
+# References: SemPPL's official evaluation code (linear); BYOL, arXiv 2006.07733, appendix C.2 (semi_supervised).
 PROTOCOLS = {
     "linear": Protocol(frozen=True, learning_rates=(0.3,), epochs=(100,), scaled=True),
     "semi_supervised": Protocol(
@@ -51,17 +51,17 @@ TRANSFER = "transfer"
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What a protocol is given.
+    """The input of a protocol.
 
     Attributes:
-        hyperparameters: of the run.
-        network: its encoder.
-        images: to train on, all with a label.
-        test: to judge by, all with a label; settings are never chosen on them.
-        num_classes: C.
-        batch_size: images a step, at most.
-        held_out_share: of `images`, to choose settings on.
-        seed: of what is held out, of batches and of crops.
+        hyperparameters: Hyper-parameters of the run.
+        network: Online network of the run, whose encoder is evaluated.
+        images: Training images, all with a label.
+        test: Test images, all with a label; settings are never chosen on them.
+        num_classes: Number of classes, C.
+        batch_size: Maximum batch size.
+        held_out_share: Share of `images`, in (0, 1), that is held out to choose settings on.
+        seed: Seed of the held-out images, the batches and the crops.
     """
 
     hyperparameters: Hyperparameters
@@ -74,30 +74,32 @@ class Task:
     seed: int = 0
 
     def parts(self) -> tuple[Images, Images]:
-        """Returns the training images in two: to train on, and to choose settings on, some of every class that has two.
+        """Splits the training images into a part to train on and a held-out part to choose settings on.
+
+        Every class with at least two images is in both parts.
 
         Raises:
-            ValueError: if no class has two.
+            ValueError: If every class has a single image.
         """
-        kept, held_out = hold_out(self.images, self.held_out_share, seed=self.seed, flag="held_out_share")
+        training, held_out = hold_out(self.images, self.held_out_share, seed=self.seed, flag="held_out_share")
         if not len(held_out):
             raise ValueError(
                 "--held_out_share must leave images to choose settings by, and no class has two labelled ones (with one value "
                 "each of --learning_rates and --epoch_counts there is nothing to choose). Received: "
                 f"{self.held_out_share} of {len(self.images)} images"
             )
-        return self.images.select(kept), self.images.select(held_out)
+        return self.images.select(training), self.images.select(held_out)
 
     def mapped(self, function: Callable[[tf.Tensor], tf.Tensor], images: Images) -> np.ndarray:
-        """Runs a network over images as they are tested: `[n, …]`."""
+        """Maps n images, prepared as in evaluation, through a network: `[n, …]`."""
         return embed(function, images, prepare=preparation_of(self.hyperparameters))
 
 
 def train_classifier(task: Task, protocol: Protocol) -> Report:
-    """Trains with every combination of settings on a part of the images, with the best on all of them, and tests that.
+    """Chooses learning rate and epochs on held-out images, trains with these on all images, and evaluates on the test images.
 
     Raises:
-        ValueError: if there is nothing to choose settings by, or the loss is no longer a number.
+        ValueError: If no class has an image to hold out, or the loss becomes NaN or Inf.
     """
     cells = list(itertools.product(protocol.learning_rates, protocol.epochs))
     size, channels = task.hyperparameters.large_size, task.hyperparameters.channels
@@ -105,12 +107,12 @@ def train_classifier(task: Task, protocol: Protocol) -> Report:
     training = ClassifierTraining(task.network, features=features, num_classes=task.num_classes, frozen=protocol.frozen)
     scores: dict[tuple[float, float], float] = {}
     if len(cells) > 1:
-        kept, held_out = task.parts()
+        part, held_out = task.parts()
         for cell in cells:
-            loss = _fit(training, task, kept, *cell, scaled=protocol.scaled)
+            loss = _fit(training, task, part, *cell, scaled=protocol.scaled)
             scores[cell] = _accuracy(training, task, held_out) if math.isfinite(loss) else 0.0
             _say(f"learning rate {cell[0]:g}, {cell[1]:g} epochs: {scores[cell]:.4f} on {len(held_out)} held out")
-    rate, epochs = max(cells, key=lambda cell: scores.get(cell, 0.0))  # of equals the first
+    rate, epochs = max(cells, key=lambda cell: scores.get(cell, 0.0))  # the first of the best
     loss = _fit(training, task, task.images, rate, epochs, scaled=protocol.scaled)
     if not math.isfinite(loss):
         raise ValueError(f"--learning_rates must be low enough for a loss that is a number. Received: {rate:g}")
@@ -124,13 +126,13 @@ def train_classifier(task: Task, protocol: Protocol) -> Report:
 
 
 def transfer_features(task: Task) -> Report:
-    """Fits logistic regressions on frozen features of a part of the images, the best strength on all, and tests that."""
-    kept, held_out = task.parts()
-    chosen_on, judged_by = (task.mapped(task.network.features, images) for images in (held_out, task.test))
-    features = task.mapped(task.network.features, kept)
-    strength, scores = transfer.choose_strength(features, kept.labels, chosen_on, held_out.labels)
-    everything, labels = np.concatenate([features, chosen_on]), np.concatenate([kept.labels, held_out.labels])
-    classes = transfer.classes_of(everything, labels, judged_by, strength=strength)
+    """Chooses the L2 strength of logistic regression on held-out images, fits it on all images, and evaluates on the test set."""
+    part, held_out = task.parts()
+    held_out_features, test_features = (task.mapped(task.network.features, images) for images in (held_out, task.test))
+    features = task.mapped(task.network.features, part)
+    strength, scores = transfer.choose_strength(features, part.labels, held_out_features, held_out.labels)
+    everything, labels = np.concatenate([features, held_out_features]), np.concatenate([part.labels, held_out.labels])
+    classes = transfer.classes_of(everything, labels, test_features, strength=strength)
     return {
         "accuracy": float(np.mean(classes == task.test.labels)),
         "chosen": {"l2_strength": strength},
@@ -144,7 +146,7 @@ def transfer_features(task: Task) -> Report:
 def _fit(
     training: ClassifierTraining, task: Task, images: Images, rate: float, epochs: float, *, scaled: bool
 ) -> float:
-    """Trains from the start, on random crops of the images, mirrored or not; returns the last loss."""
+    """Trains from the initial weights on random crops, which are mirrored with probability ½; returns the last loss."""
     size = min(task.batch_size, len(images))
     steps = max(1, round(epochs * len(images) / size))
     settings = dataclasses.replace(

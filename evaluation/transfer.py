@@ -1,4 +1,4 @@
-"""Transfer to another data set: L-BFGS logistic regression on frozen features, its L2 strength chosen on training images."""
+"""Transfer to another data set: logistic regression on frozen features, with the L2 strength chosen on held-out images."""
 
 import numpy as np
 import threadpoolctl
@@ -13,16 +13,16 @@ _ITERATIONS = 1000
 def choose_strength(
     features: np.ndarray, labels: np.ndarray, held_out: np.ndarray, held_out_labels: np.ndarray
 ) -> tuple[float, list[float]]:
-    """Fits every strength of `L2_STRENGTHS` and judges it by images that it did not see.
+    """Fits a logistic regression per strength of `L2_STRENGTHS`, and evaluates each on held-out images.
 
     Args:
-        features: `[n, D]`.
-        labels: `[n]` integers, of two classes at least.
-        held_out: `[m, D]`.
-        held_out_labels: `[m]`.
+        features: `[n, D]` features of the training images.
+        labels: Integers `[n]`, of at least two classes.
+        held_out: `[m, D]` features of the held-out images.
+        held_out_labels: Integers `[m]`.
 
     Returns:
-        The strength that is right most often, of equals the strongest, and the accuracy in 0..1 of each.
+        The strength with the highest accuracy (the largest such strength in a tie), and the accuracy in 0..1 of every strength.
     """
     accuracies: dict[float, float] = {}
     with threadpoolctl.threadpool_limits(1):
@@ -34,16 +34,16 @@ def choose_strength(
 
 
 def classes_of(features: np.ndarray, labels: np.ndarray, queries: np.ndarray, *, strength: float) -> np.ndarray:
-    """Fits one strength and classifies.
+    """Fits a logistic regression, and classifies the queries.
 
     Args:
-        features: `[n, D]`.
-        labels: `[n]` integers, of two classes at least.
-        queries: `[q, D]`.
-        strength: λ.
+        features: `[n, D]` features of the training images.
+        labels: Integers `[n]`, of at least two classes.
+        queries: `[q, D]` features of the images to classify.
+        strength: λ, positive.
 
     Returns:
-        `[q]` labels.
+        `[q]` predicted classes.
     """
     with threadpoolctl.threadpool_limits(1):
         classes: np.ndarray = _fitted(features, labels, strength).predict(queries)

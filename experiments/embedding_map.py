@@ -34,13 +34,13 @@ def embed_test_images(workdir: str | pathlib.Path) -> tuple[np.ndarray, np.ndarr
     """Embeds the labelled test images of a run with freshly initialised weights, and with trained ones.
 
     Args:
-        workdir: folder of the run.
+        workdir: Folder of the run.
 
     Returns:
         Projections `[N, D]` before training, projections `[N, D]` after training, and true labels `[N]`.
 
     Raises:
-        ValueError: if there is no run, no checkpoint, or no test image with a label.
+        ValueError: If there is no run, no checkpoint, or no test image with a label.
     """
     settings, trained, _ = checkpoints.load_online(workdir)
     tf.keras.utils.set_random_seed(settings.seed)

@@ -30,7 +30,7 @@ class EmbeddingQueue(tf.keras.layers.Layer):
             0 (the default) shares all slots.
 
     Raises:
-        ValueError: if `capacity` is less than `num_quotas`.
+        ValueError: If `capacity` is less than `num_quotas`.
     """
 
     def __init__(self, num_queues: int, capacity: int, width: int, num_quotas: int = 0, **kwargs: Any) -> None:
@@ -71,7 +71,7 @@ class EmbeddingQueue(tf.keras.layers.Layer):
             groups: `[n]` int64 groups, equal where two images show the same thing.
 
         Raises:
-            ValueError: if the batch is larger than the queue.
+            ValueError: If the batch is larger than the queue.
         """
         count = labels.shape[0]
         if count > self.capacity:

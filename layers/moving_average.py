@@ -37,7 +37,7 @@ def update_moving_average(
         decay: Scalar in 0..1, see `moving_average`.
 
     Raises:
-        ValueError: if the two differ in number, or a pair differs in its role (the last part of its
+        ValueError: If the two differ in number, or a pair differs in its role (the last part of its
             name) or shape.
     """
     _check_pairs(target_variables, online_variables)

@@ -87,7 +87,7 @@ def _largest(similarities: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def abstain(votes: Votes, *, min_share: float) -> Votes:
-    """Withholds the class of images whose vote was not clear, such as images of no known class.
+    """Withholds the class of images whose vote was not clear, such as images of none of the classes.
 
     Args:
         votes: Votes on the images.

@@ -12,7 +12,7 @@ def info_nce(anchors: tf.Tensor, positives: tf.Tensor, negatives: tf.Tensor, *, 
         anchors: `[..., D]` unit-norm online predictions.
         positives: `[..., D]` unit-norm target projections, one per anchor.
         negatives: `[..., M, D]` unit-norm target projections.
-        temperature: divides every similarity; positive.
+        temperature: Divisor of every similarity; positive.
 
     Returns:
         `[...]` negative log-probability of the positive, unreduced.

@@ -48,7 +48,7 @@ def terms(
         negatives: `[B, L, M]` int32 positions of each image's negatives in the global batch.
         slots: `[B, L, R]` int32 queue slots of each image's semantic positives.
         present: `[B]` bool, False where an image has no semantic positive.
-        temperature: divides every similarity; positive.
+        temperature: Divisor of every similarity; positive.
 
     Returns:
         `[B]` values per term, unreduced; semantic terms are 0 where `present` is False, the

@@ -1,4 +1,4 @@
-"""The flag --batch_size of the programs that do not train; in training it is a hyper-parameter."""
+"""The flag --batch_size of programs that do not pre-train; in pre-training, --batch_size is a hyper-parameter."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ flags.disclaim_key_flags()  # --help lists the flag under the program that defin
 
 @dataclasses.dataclass(frozen=True)
 class BatchSize:
-    """The flag, which a program defines when it runs: two modules that define the same flag cannot be imported together.
+    """The flag --batch_size, defined when a program runs: two modules that define the same flag cannot be imported together.
 
     Attributes:
         default: Default value.

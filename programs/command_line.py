@@ -1,4 +1,4 @@
-"""Parses the command line of every program: what is wrong with a flag is one line on stderr, and exit code 2."""
+"""The parser of every program's command line: an error in a flag is one line on stderr, with exit code 2."""
 
 import re
 import sys
@@ -22,7 +22,7 @@ def parse(argv: list[str]) -> list[str]:
 
 
 def parse_known(argv: list[str]) -> list[str]:
-    """Parses the flags that are defined and leaves the others among the arguments, for a library that parses them."""
+    """Parses the defined flags, and returns all others as arguments, for a library that parses them."""
     return _parse(argv, known_only=True)
 
 
@@ -36,7 +36,7 @@ def _parse(argv: list[str], *, known_only: bool) -> list[str]:
 
 
 def _explain(error: flags.Error) -> str:
-    """Words absl's error as the other errors: what must be, and what was received."""
+    """Rewrites absl's error in the form of the other errors: the requirement, and what was received."""
     message = " ".join(str(error).split())
     if isinstance(error, flags.UnrecognizedFlagError):
         hint = re.search(r"Did you mean: (.*?) ?\?", message)
@@ -53,7 +53,7 @@ def _explain(error: flags.Error) -> str:
 
 
 def _requirement(name: str, problem: str) -> str:
-    """Says what a flag's value must be: as the flag's own validator says, or as the type of the flag requires."""
+    """Returns the requirement on a flag's value, from the flag's own validator or from the flag's type."""
     if problem.startswith("must "):
         return problem
     if problem.endswith("must have a value other than None."):

@@ -1,4 +1,4 @@
-"""The hyper-parameters that are flags wherever pictures are read, in programs on exported models too."""
+"""Flags of the data settings that training and the programs on exported models share."""
 
 import dataclasses
 from typing import Any
@@ -17,7 +17,7 @@ setting_flags.define_flags(
 
 
 def data_from_flags() -> dict[str, Any]:
-    """Returns the settings on the command line that say which pictures are read, and how.
+    """Returns the data settings that are set on the command line, by name.
 
     Raises:
         ValueError: If --data is not set.

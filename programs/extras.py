@@ -17,7 +17,7 @@ def has_extra(extra: str) -> bool:
 
 
 def needs_extra(extra: str) -> str:
-    """Returns the predicate of an error message: which extra is needed, and how to install it."""
+    """Returns the end of an error message that names the extra and the command that installs it."""
     return f'needs the extra "{extra}": pip install "semppl[{extra}]"'
 
 
@@ -25,7 +25,7 @@ def require_extra(extra: str) -> None:
     """Checks that an extra is installed.
 
     Raises:
-        ValueError: if a package is missing; the message contains the command that installs it.
+        ValueError: If a package is missing; the message contains the command that installs the extra.
     """
     if not has_extra(extra):
         raise ValueError(f"This {needs_extra(extra)}")

@@ -1,4 +1,4 @@
-"""One flag per hyper-parameter, for the programs that start from settings."""
+"""One flag per hyper-parameter, for programs that take the settings of a run."""
 
 from absl import flags
 
@@ -12,7 +12,7 @@ flags.adopt_module_key_flags(data_flags)
 
 
 def hyperparameters_from_flags() -> Hyperparameters:
-    """Freezes the flags.
+    """Returns the values of the flags as frozen `Hyperparameters`.
 
     Raises:
         ValueError: If a value is not allowed, in one line that names the flag.

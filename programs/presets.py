@@ -1,4 +1,4 @@
-"""Settings for callers in Python: from a file of flags and by name, checked as those of a command line are."""
+"""Settings for callers in Python, from a preset and by name, with the checks of the command line."""
 
 import dataclasses
 import difflib
@@ -19,7 +19,7 @@ _SUFFIX = ".flags"
 def settings_by_name(
     preset: str | os.PathLike[str], settings: Mapping[str, Any], *records: type
 ) -> tuple[dict[str, Any], ...]:
-    """Sorts settings by the record that holds them.
+    """Reads a preset, overrides its values, and groups the result by dataclass.
 
     Args:
         preset: Name of a flag file in `configs`, or path of another one; empty: none.
@@ -30,7 +30,8 @@ def settings_by_name(
         Values by name for each of `records`, without the fields left at their defaults.
 
     Raises:
-        ValueError: if there is no such preset, it holds a flag that is unknown or not allowed, or a setting is unknown.
+        ValueError: If there is no such preset, the preset contains an unknown flag or a value that is not allowed, or a setting
+            is unknown.
     """
     fields = {field.name: field for record in records for field in dataclasses.fields(record) if field.init}
     for name in settings:
@@ -57,7 +58,7 @@ def read_preset(preset: str | os.PathLike[str], *records: type) -> dict[str, Any
         The values in the file, by name.
 
     Raises:
-        ValueError: if there is no such file, or it holds a flag that is unknown or not allowed.
+        ValueError: If there is no such file, or the file contains an unknown flag or a value that is not allowed.
     """
     named = _FOLDER / f"{os.fspath(preset)}{_SUFFIX}"
     path = named if named.is_file() else pathlib.Path(preset)
@@ -82,7 +83,7 @@ def read_preset(preset: str | os.PathLike[str], *records: type) -> dict[str, Any
 
 
 def _plain(default: Any, value: Any) -> Any:
-    """Converts a value to the type of a setting where nothing is lost: a path to a text, 1 to 1.0, a list to a tuple."""
+    """Converts a value to the type of a setting: a path to a string, 1 to 1.0, a list to a tuple."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Keeps programs quiet: each imports this before TensorFlow; what its user can mend is told in a line."""
+"""Quiet command-line programs: no log lines of libraries, and one-line errors. Programs import this before TensorFlow."""
 
 import contextlib
 import functools
@@ -13,18 +13,18 @@ from absl import logging as absl_logging
 from semppl.programs import command_line
 from semppl.runs.files import error_text, write_problem
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # else TensorFlow greets with a dozen lines
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # otherwise TensorFlow logs a dozen lines at import
 
 
 def hush() -> None:
-    """Lets libraries log warnings at least, TensorFlow's Python only errors."""
-    absl_logging.set_verbosity(absl_logging.WARNING)  # tensorflow-datasets, for one, tells where it looked in vain
-    logging.getLogger("tensorflow").setLevel("ERROR")  # of slow callbacks, assets, variables that nobody asked for
+    """Sets the log level of absl to warnings, and of TensorFlow's Python code to errors."""
+    absl_logging.set_verbosity(absl_logging.WARNING)  # tensorflow-datasets logs every folder that it searches
+    logging.getLogger("tensorflow").setLevel("ERROR")  # no warnings of slow callbacks, assets and unused variables
 
 
 @contextlib.contextmanager
 def hushed() -> Iterator[None]:
-    """Hushes libraries for a while, and leaves the log levels as they were."""
+    """Applies `hush` within a `with` block, and restores the log levels."""
     former = absl_logging.get_verbosity(), logging.getLogger("tensorflow").level
     hush()
     try:
@@ -35,14 +35,14 @@ def hushed() -> Iterator[None]:
 
 
 def program(main: Callable[[list[str]], int]) -> Callable[[list[str]], int]:
-    """Decorates a program's `main`: hushes libraries, and turns an error that its user can mend into one line on stderr.
+    """Decorates a program's `main`: hushes libraries, and turns an error that the user can correct into one line on stderr.
 
     Args:
-        main: takes the arguments that are left when flags are parsed, the program's name first; returns the exit code.
+        main: Function of the program's name and the arguments that are not flags; returns the exit code.
 
     Returns:
-        The same, but ValueError, OSError and what says that a disk is full are exit code 2, an interruption is 130, and arguments
-        that are no flags are refused, unless it is decorated with `takes_arguments`.
+        A function that returns exit code 2 for ValueError, OSError and any error about a full disk, and 130 for an interruption.
+        Arguments that are not flags are errors, unless the function is decorated with `takes_arguments`.
     """
 
     @functools.wraps(main)
@@ -68,7 +68,7 @@ def program(main: Callable[[list[str]], int]) -> Callable[[list[str]], int]:
 
 
 def run(main: Callable[[list[str]], int], parser: Callable[[list[str]], list[str]] = command_line.parse) -> None:
-    """Runs a program as `app.run` does, with one-line errors; `--help` of a console script lists the flags of main's module."""
+    """Runs a program with `app.run` and one-line errors; `--help` of a console script lists the flags of main's module."""
     if main.__module__ != "__main__":
         for flag in flags.FLAGS.get_key_flags_for_module(main.__module__):
             flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
@@ -76,7 +76,7 @@ def run(main: Callable[[list[str]], int], parser: Callable[[list[str]], list[str
 
 
 def takes_arguments(main: Callable[[list[str]], int]) -> Callable[[list[str]], int]:
-    """Decorates, after `program`, a `main` that takes arguments that are no flags."""
+    """Decorates a `main` that takes arguments that are not flags; applied after `program`."""
     _TAKE_ARGUMENTS.add(main)
     return main
 
@@ -86,7 +86,7 @@ _WRITTEN = ("out", "export_dir", "workdir")
 
 
 def _message(error: Exception) -> str:
-    """Returns what is wrong, and, where something cannot be written, the flag that names the place."""
+    """Returns the error's message; if a file cannot be written, with the flag that names the file or its folder."""
     if str(error).startswith("--"):
         return str(error)
     problem = write_problem(error)
@@ -94,7 +94,7 @@ def _message(error: Exception) -> str:
         return error_text(error)
     values = {name: flags.FLAGS[name].value for name in _WRITTEN if name in flags.FLAGS}
     places = {f"--{name}={path}": os.path.abspath(path) for name, path in values.items() if path}
-    if problem.path:  # else a library wrote, to the path of one of these flags
+    if problem.path:  # without a path, a library wrote to the path of one of these flags
         written = os.path.abspath(problem.path)
         places = {flag: path for flag, path in places.items() if _is_near(written, path)}
     if len(places) != 1:

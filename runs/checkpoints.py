@@ -46,7 +46,7 @@ class RunCheckpoints:
         """Restores the latest checkpoint, if any; returns its step, or 0.
 
         Raises:
-            ValueError: if the checkpoint cannot be read.
+            ValueError: If the checkpoint cannot be read.
         """
         latest = self.manager.latest_checkpoint
         if latest:
@@ -94,7 +94,7 @@ def latest_checkpoint(workdir: str | pathlib.Path) -> str:
     """Returns the path of the latest checkpoint.
 
     Raises:
-        ValueError: if the run has no checkpoint.
+        ValueError: If the run has no checkpoint.
     """
     latest = tf.train.latest_checkpoint(str(pathlib.Path(workdir) / "checkpoints"))
     if latest is None:
@@ -109,7 +109,7 @@ def load_online(workdir: str | pathlib.Path) -> tuple[Hyperparameters, OnlineNet
         The run's hyper-parameters, the network at its latest checkpoint, and the step.
 
     Raises:
-        ValueError: if there is no run, or no checkpoint that can be read.
+        ValueError: If there is no run, or no checkpoint that can be read.
     """
     hyperparameters = Hyperparameters.load(workdir)
     path = latest_checkpoint(workdir)

@@ -88,7 +88,7 @@ def locked(path: pathlib.Path, *, wait: bool) -> Iterator[None]:
         wait: Whether to wait for a process that holds the lock.
 
     Raises:
-        BlockingIOError: if another process holds the lock and `wait` is false.
+        BlockingIOError: If another process holds the lock and `wait` is false.
     """
     with path.open("a") as file:
         try:

@@ -28,7 +28,7 @@ def writing_to(workdir: pathlib.Path) -> contextlib.AbstractContextManager[None]
         workdir: Folder of the run.
 
     Raises:
-        NotWritten: if something could not be written.
+        NotWritten: If a file cannot be written.
     """
     return disk_errors_as(
         lambda reason: NotWritten(
@@ -47,9 +47,9 @@ def open_run(workdir: pathlib.Path, hyperparameters: Hyperparameters) -> Iterato
         hyperparameters: Settings of the run.
 
     Raises:
-        ValueError: if the folder cannot be written, is in use, or holds a run with other hyper-parameters, naming the flags
+        ValueError: If the folder cannot be written, is in use, or holds a run with other hyper-parameters, naming the flags
             that differ.
-        NotWritten: if the disk is full.
+        NotWritten: If the disk is full.
     """
     if workdir.parts and workdir.parts[0].endswith(":"):  # of gs://bucket/run, for which a local folder would be made
         raise ValueError(f"--workdir must be a folder of this machine's, mounted or its own. Received: {workdir}")
@@ -102,7 +102,7 @@ def record_paths(workdir: pathlib.Path, hyperparameters: Hyperparameters) -> Non
         hyperparameters: Settings that differ from the run's in paths at most.
 
     Raises:
-        NotWritten: if the disk is full.
+        NotWritten: If the disk is full.
     """
     if Hyperparameters.load(workdir) != hyperparameters:
         _write_settings(workdir, hyperparameters)
@@ -136,8 +136,8 @@ def require_same_data(workdir: pathlib.Path, data: dict[str, int | str], *, begu
         begun: Whether the run has a checkpoint.
 
     Raises:
-        ValueError: if the run began with other images or labels.
-        NotWritten: if the disk is full.
+        ValueError: If the run began with other images or labels.
+        NotWritten: If the disk is full.
     """
     path = workdir / "data.json"
     if begun and path.exists():
@@ -164,7 +164,7 @@ def write_done(workdir: pathlib.Path, step: int, weights_sha256: str) -> None:
         weights_sha256: Digest of the weights after it.
 
     Raises:
-        NotWritten: if the disk is full.
+        NotWritten: If the disk is full.
     """
     done = {"step": step, "weights_sha256": weights_sha256}
     with writing_to(workdir):

@@ -50,7 +50,7 @@ def doctor(workdir: _Path = "", *, preset: _Path = "", trial_steps: int = 20, **
         "suggestions" maps names of settings to values that suit the data and this machine.
 
     Raises:
-        ValueError: if a setting is unknown or not allowed. Data that cannot be read are a problem in the report.
+        ValueError: If a setting is unknown or not allowed. Data that cannot be read are a problem in the report.
     """
     from semppl.programs import presets, quiet  # before TensorFlow
 
@@ -84,7 +84,7 @@ def pretrain(workdir: _Path, *, preset: _Path = "", **settings: Any) -> dict[str
         The contents of `done.json`: "step", the number of steps, and "weights_sha256", the digest of the weights.
 
     Raises:
-        ValueError: if a setting is unknown or not allowed, the data cannot be read, or `workdir` holds a run with other
+        ValueError: If a setting is unknown or not allowed, the data cannot be read, or `workdir` holds a run with other
             settings or other data.
         semppl.trainers.reports.callbacks.NotFinite: if a loss term or a weight is NaN or Inf.
         semppl.data.files.lost_pictures.PictureLost: if a picture is deleted or damaged during the run.
@@ -125,7 +125,7 @@ def evaluate(
         "projections"; "classifier" for a supervised run) and evaluator.
 
     Raises:
-        ValueError: if `workdir` holds no run with a checkpoint, an evaluator or split is unknown, or no image of the
+        ValueError: If `workdir` holds no run with a checkpoint, an evaluator or split is unknown, or no image of the
             split has a label.
     """
     from semppl.programs import quiet  # before TensorFlow
@@ -177,7 +177,7 @@ def export(
         The model card: origin, settings, evaluation and calibration of the model.
 
     Raises:
-        ValueError: if `workdir` holds no run with a checkpoint, `export_dir` exists or does not end in a number, a
+        ValueError: If `workdir` holds no run with a checkpoint, `export_dir` exists or does not end in a number, a
             setting is not allowed or would have no effect, or the labelled images cannot be read.
     """
     settings = {name: value for name, value in locals().items() if name not in ("workdir", "export_dir")}
@@ -203,7 +203,7 @@ def load(path: _Path) -> "Model":
         files, `embed(paths)` the embeddings alone.
 
     Raises:
-        ValueError: if `path` is not the folder of an exported model.
+        ValueError: If `path` is not the folder of an exported model.
     """
     from semppl.programs import quiet  # before TensorFlow
 

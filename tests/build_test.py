@@ -1,6 +1,6 @@
 """Compares BUILD with the tree, MODULE.bazel with the project, and builds the wheel.
 
-BUILD is Starlark, close enough to Python to be evaluated here with rules that only write down what they are given.
+BUILD is Starlark, close enough to Python to be evaluated here with rules that record their arguments.
 Where Bazel itself is installed, it is asked as well.
 """
 
@@ -26,7 +26,7 @@ UNDER_BAZEL = "TEST_SRCDIR" in os.environ
 
 
 class Targets:
-    """What BUILD declares: `rules[name]` is the rule, `attributes[name]` what it was given."""
+    """What BUILD declares: `rules[name]` is the rule, `attributes[name]` its arguments."""
 
     def __init__(self, text: str, root: pathlib.Path = ROOT):
         self.root = root

@@ -15,7 +15,7 @@ def check_initial_run(hyperparameters: Hyperparameters) -> None:
         hyperparameters: Hyper-parameters of the run that starts.
 
     Raises:
-        ValueError: if there is no such run, or its encoder differs; the message names the flag.
+        ValueError: If there is no such run, or its encoder differs; the message names the flag.
     """
     if not hyperparameters.initial_run:
         return

@@ -100,10 +100,10 @@ def pretrain(
         termination: Source of requests to stop early; by default there are none.
 
     Raises:
-        ValueError: before the first step, if a setting or an option cannot be used.
+        ValueError: Before the first step, if a setting or an option cannot be used.
         NotFinite: if a loss term or a weight is NaN or Inf.
-        WorkerLost: if another worker does not answer.
-        PictureLost: if a picture is gone or damaged when it is needed.
+        WorkerLost: If another worker does not answer.
+        PictureLost: If a picture is gone or damaged when it is needed.
         NotWritten: if the disk is full.
         Terminated: after a request to stop, when the state is saved.
     """
@@ -187,7 +187,7 @@ def check_names(hyperparameters: Hyperparameters) -> None:
     """Looks up every name that the hyper-parameters give to code.
 
     Raises:
-        ValueError: for an unknown name, with the flag and the allowed names.
+        ValueError: For an unknown name, with the flag and the allowed names.
     """
     check_encoder(hyperparameters.encoder, called="--encoder")
     if hyperparameters.gradient_checkpointing:

@@ -20,7 +20,7 @@ class RunOptions:
         profile_steps: `FIRST,LAST` steps to profile; empty for no profile.
 
     Raises:
-        ValueError: if a number of steps or seconds is below 1.
+        ValueError: If a number of steps or seconds is below 1.
     """
 
     strategy: str = "auto"

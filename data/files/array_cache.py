@@ -1,4 +1,4 @@
-"""Arrays that took long to make, kept on disk between runs: written whole, and never trusted blindly."""
+"""Cache of arrays on disk, for results that take long to compute."""
 
 import os
 import pathlib
@@ -11,12 +11,12 @@ from semppl.runs.files import file_written_aside
 
 
 def user_folder() -> pathlib.Path:
-    """Returns the folder of what this project keeps for a user."""
+    """Returns this project's folder in the user's cache folder."""
     return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "semppl"
 
 
 def load(place: pathlib.Path, names: Sequence[str]) -> dict[str, np.ndarray] | None:
-    """Returns what was kept; None where there is nothing, or nothing that can be read."""
+    """Returns the cached arrays by name; None if the file is missing or damaged."""
     try:
         with np.load(place, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in names}
@@ -25,7 +25,7 @@ def load(place: pathlib.Path, names: Sequence[str]) -> dict[str, np.ndarray] | N
 
 
 def save(place: pathlib.Path, columns: Mapping[str, np.ndarray]) -> bool:
-    """Writes arrays so that no reader sees half of them; tells whether that could be done."""
+    """Writes arrays atomically; returns whether the file could be written."""
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with file_written_aside(place) as file:

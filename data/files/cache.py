@@ -1,4 +1,4 @@
-"""Decoded and shrunk pictures, kept as TFRecords: decoding photographs takes longer than training a small encoder on them."""
+"""Cache of decoded and downscaled pictures in TFRecord files, because decoding photographs can take longer than training."""
 
 import concurrent.futures
 import contextlib
@@ -24,7 +24,7 @@ from semppl.data.records.reader import read_records
 from semppl.data.streaming import Encoded, decode_picture
 from semppl.runs.files import disk_errors_as, folder_written_aside, locked, settle
 
-_VERSION = 1  # of what is kept
+_VERSION = 1  # version of the cache's format
 _PICTURES_A_FILE = 1000
 _REPORT_EVERY = 5000
 
@@ -34,11 +34,11 @@ class NotCached(OSError):
 
 
 class Spool:
-    """Pictures that are decoded for the inspection, written on the way, so that the cache need not decode them again.
+    """Pictures that the inspection has decoded, written to disk so that the cache need not decode them again.
 
     Args:
-        folder: to write in; it is made with the first picture.
-        decoding: how the pictures were decoded.
+        folder: Folder for the files, created with the first picture.
+        decoding: Decoding of the pictures.
     """
 
     def __init__(self, folder: pathlib.Path, decoding: Decoding) -> None:
@@ -48,12 +48,12 @@ class Spool:
         self._writer: tf.io.TFRecordWriter | None = None
 
     def prepare(self, path: str, pixels: np.ndarray, mask: np.ndarray | None) -> bytes:
-        """Shrinks and encodes: see `inspection.Sink`."""
+        """Shrinks and encodes a picture; see `inspection.Sink`."""
         side = self._decoding.shrink
         return _example(path, shrink(pixels, side), b"" if mask is None else encode(shrink_mask(mask, side)))
 
     def add(self, prepared: bytes) -> None:
-        """Writes: see `inspection.Sink`."""
+        """Writes a prepared picture; see `inspection.Sink`."""
         if self._count % _PICTURES_A_FILE == 0:
             self.close()
             self.folder.mkdir(exist_ok=True)
@@ -63,13 +63,13 @@ class Spool:
         self._count += 1
 
     def close(self) -> None:
-        """Ends the file that is being written."""
+        """Closes the file that is being written."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
 
     def become(self, folder: pathlib.Path, count: int) -> bool:
-        """Renames what was written to a cache of `count` pictures; tells whether these are it."""
+        """Renames the written files to the cache `folder` if they hold exactly `count` pictures; returns whether they do."""
         self.close()
         if not count or self._count != count:
             return False
@@ -85,15 +85,15 @@ def inspected_and_cached(
 
     Args:
         pictures: Picture files to decode.
-        decoding: How they are decoded.
+        decoding: Decoding of the pictures.
         cache_dir: Folder of caches.
         check: Function that raises if too many pictures are unusable; nothing is cached then.
 
     Returns:
-        The usable pictures, and what reads them from the cache: see `cached_encoded`.
+        The usable pictures, and the function that reads them from the cache; see `cached_encoded`.
 
     Raises:
-        NotCached: if it cannot be written, naming the flag.
+        NotCached: If the cache cannot be written; the message names the flag.
     """
     place = place_of(pictures, decoding, cache_dir)
     aside = place.with_name(f".{place.stem}-spool")
@@ -107,18 +107,18 @@ def inspected_and_cached(
 
 
 def cached_encoded(files: PictureFiles, cache_dir: str, spool: Spool | None = None) -> Encoded:
-    """Returns what reads the usable pictures, as `picture_files.read_encoded`, from a cache that is filled if need be.
+    """Returns a function that reads the usable pictures from a cache, like `picture_files.read_encoded`; fills the cache if needed.
 
-    The cache is a folder named after the pictures' contents and how they are decoded: other pictures, or other settings, make
-    another one. It is written aside and renamed, while other runs that want the same wait.
+    The cache is a folder named after a digest of the pictures' contents and their decoding: other pictures or settings have a
+    cache of their own. The folder is renamed when it is complete; other runs that need the same cache wait.
 
     Args:
-        files: which pictures.
-        cache_dir: folder of caches.
-        spool: pictures that were decoded already; if they are all, they are the cache.
+        files: Usable pictures.
+        cache_dir: Folder of caches.
+        spool: Pictures that are decoded already; if the spool is complete, it becomes the cache.
 
     Raises:
-        NotCached: if it cannot be written, or is damaged, naming the flag.
+        NotCached: If the cache cannot be written, or is damaged; the message names the flag.
     """
     folder = pathlib.Path(cache_dir) / f"pictures-{_key(files)}"
     if not folder.is_dir():
@@ -142,10 +142,10 @@ def _key(files: PictureFiles) -> str:
 
 
 def _fill(folder: pathlib.Path, files: PictureFiles) -> None:
-    """Decodes every picture once, in parallel, and writes them in order."""
+    """Decodes the pictures in parallel, and writes them in order."""
     positions = files.positions.tolist()
     print(f"caching {len(positions)} pictures in {folder}, once", file=sys.stderr, flush=True)
-    for left in folder.parent.glob(f".{folder.name}-*"):  # of a run that was killed; the lock says that none writes now
+    for left in folder.parent.glob(f".{folder.name}-*"):  # left by a killed run; the lock excludes other writers
         shutil.rmtree(left, ignore_errors=True)
     with folder_written_aside(folder) as aside, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         for first in range(0, len(positions), _PICTURES_A_FILE):
@@ -169,7 +169,7 @@ def _decoded_example(files: PictureFiles, position: int) -> bytes:
 
 
 def _example(path: str, pixels: np.ndarray, mask: bytes) -> bytes:
-    """A picture as a PNG file, whatever it was, with its mask and its path."""
+    """Serialises a picture, as a PNG file, with its mask and its path."""
     values = {"image": encode(pixels), "mask": mask, "path": os.fsencode(path)}
     features = {name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[v])) for name, v in values.items()}
     example: bytes = tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
@@ -178,7 +178,7 @@ def _example(path: str, pixels: np.ndarray, mask: bytes) -> bytes:
 
 @contextlib.contextmanager
 def _removed(aside: pathlib.Path) -> Iterator[None]:
-    """Removes what a killed run left, and in the end what is left of this one."""
+    """Removes the folder `aside`, which a killed run may have left, on entry and on exit."""
     shutil.rmtree(aside, ignore_errors=True)
     try:
         yield
@@ -188,10 +188,10 @@ def _removed(aside: pathlib.Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _written(cache_dir: pathlib.Path) -> Iterator[None]:
-    """Puts what goes wrong with the disk into one line.
+    """Turns disk errors into one-line errors.
 
     Raises:
-        NotCached: naming the flag, the folder and what to do.
+        NotCached: If the disk cannot be written; the message names the flag, the folder and the remedy.
     """
     translated = disk_errors_as(
         lambda reason: NotCached(

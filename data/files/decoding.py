@@ -1,4 +1,4 @@
-"""Picture files of every kind to pixels: TensorFlow decodes what it decodes right, Pillow the rest."""
+"""Decoding of picture files: TensorFlow decodes the files that it decodes correctly, Pillow the others."""
 
 import contextlib
 import dataclasses
@@ -24,7 +24,7 @@ _LENIENT = threading.Lock()  # Pillow has one switch for the whole process
 
 
 class Reason(enum.StrEnum):
-    """Why a file is not used."""
+    """The reason for which a file is skipped."""
 
     UNREADABLE = "cannot be read"
     EMPTY = "empty"
@@ -38,7 +38,7 @@ class Reason(enum.StrEnum):
 
 
 class Unusable(ValueError):
-    """A file that is not used; `reason` is why, `detail` more of it."""
+    """A picture file that cannot be used, with a reason and details."""
 
     def __init__(self, reason: Reason, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else str(reason))
@@ -48,14 +48,14 @@ class Unusable(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Decoding:
-    """How picture files become pixels.
+    """The settings with which picture files are decoded.
 
     Attributes:
-        channels: 1 or 3.
-        max_pixels: a file that says it holds more is refused before any memory is taken for it.
-        keep_truncated: whether a file that ends too early is decoded as far as it goes, the rest grey.
-        shrink: shorter side, in pixels, that larger pictures are shrunk to; 0 leaves them as they are.
-        paper: grey level that shows where a picture is transparent.
+        channels: Number of channels, 1 or 3.
+        max_pixels: Maximum number of pixels; larger files are refused before memory is allocated.
+        keep_truncated: Whether the readable part of a truncated file is used, with grey in place of the rest.
+        shrink: Shorter side, in pixels, to which larger pictures are downscaled; 0: no downscaling.
+        paper: Grey level, in 0..255, that replaces transparent pixels.
     """
 
     channels: int = 3
@@ -66,20 +66,21 @@ class Decoding:
 
 
 def decode_file(data: bytes, decoding: Decoding, *, truncated: bool = False) -> tuple[np.ndarray, bool]:
-    """Decodes a JPEG, PNG, BMP, GIF, WebP or TIFF file; of several frames the first.
+    """Decodes the first frame of a JPEG, PNG, BMP, GIF, WebP or TIFF file.
 
-    The picture is turned as its EXIF orientation says, transparency shows paper, 16 bits become the upper 8.
+    The picture is turned upright by its EXIF orientation, transparent pixels get the colour of `decoding.paper`, and the upper
+    8 of 16 bits are used.
 
     Args:
-        data: the file.
-        decoding: how.
-        truncated: whether to take what there is of a file that ends too early.
+        data: Content of the file.
+        decoding: Settings of the decoding.
+        truncated: Whether to decode the readable part of a truncated file.
 
     Returns:
-        `[H, W, channels]` uint8, and whether `streaming.decode_picture` gives the same from the file itself.
+        `[H, W, channels]` uint8, and whether `streaming.decode_picture` returns the same pixels for the file.
 
     Raises:
-        Unusable: saying why.
+        Unusable: If the file cannot be used; the message states the reason.
     """
     if not data:
         raise Unusable(Reason.EMPTY)
@@ -95,12 +96,13 @@ def decode_file(data: bytes, decoding: Decoding, *, truncated: bool = False) -> 
 
 
 def decodable(data: bytes, decoding: Decoding) -> bytes:
-    """Returns a file that TensorFlow decodes right, but for a JPEG's EXIF orientation: itself, unless Pillow must decode it.
+    """Returns a file that TensorFlow decodes correctly, except for the EXIF orientation of a JPEG file.
 
-    It is not shrunk: a served model does that, to its own rounding.
+    The result is `data` itself, or a PNG file of the pixels that Pillow decoded. The picture is not downscaled, because a served
+    model downscales with its own rounding.
 
     Raises:
-        Unusable: if it is no picture, or one that Pillow must decode and cannot.
+        Unusable: If the file is not a picture, or only Pillow can decode it and fails.
     """
     with _named_errors():
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
@@ -112,14 +114,14 @@ def decodable(data: bytes, decoding: Decoding) -> bytes:
 
 
 def encode(pixels: np.ndarray) -> bytes:
-    """Writes `[H, W, 1 or 3]` uint8 as a PNG file, quickly."""
+    """Encodes `[H, W, 1 or 3]` uint8 as a PNG file, with fast compression."""
     file = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(file, "PNG", compress_level=1)
     return file.getvalue()
 
 
 def shrink(pixels: np.ndarray, side: int) -> np.ndarray:
-    """Shrinks `[H, W, C]` uint8 so that the shorter side is `side`, bicubic, without aliasing; 0, or a smaller one: as it is."""
+    """Downscales `[H, W, C]` uint8 to a shorter side of `side` pixels, bicubic with antialiasing; never upscales. 0: unchanged."""
     height, width = pixels.shape[:2]
     shorter = min(height, width)
     if not side or shorter <= side:
@@ -130,10 +132,10 @@ def shrink(pixels: np.ndarray, side: int) -> np.ndarray:
 
 
 def decode_mask(data: bytes, decoding: Decoding) -> np.ndarray:
-    """Decodes a mask: `[H, W, 1]` uint8, 255 where the file is neither black nor transparent; shrunk like its picture.
+    """Decodes a mask: `[H, W, 1]` uint8, 255 where the file is neither black nor transparent; downscaled like its picture.
 
     Raises:
-        Unusable: saying why.
+        Unusable: If the file cannot be used; the message states the reason.
     """
     plain = dataclasses.replace(decoding, channels=1, shrink=0, paper=0)
     pixels, _ = decode_file(data, plain)
@@ -141,12 +143,12 @@ def decode_mask(data: bytes, decoding: Decoding) -> np.ndarray:
 
 
 def shrink_mask(mask: np.ndarray, side: int) -> np.ndarray:
-    """Shrinks `[H, W, 1]` uint8, 0 or 255, as `shrink` does its picture; what is half shown is shown."""
+    """Downscales a mask, `[H, W, 1]` uint8 of 0 or 255, like `shrink`; pixels that are half foreground are foreground."""
     return np.where(shrink(mask, side) >= 128, np.uint8(255), np.uint8(0))
 
 
 def size_of(data: bytes) -> tuple[int, int] | None:
-    """Reads height and width from the head of a picture file, as it is stored; None where it is none."""
+    """Reads height and width, before EXIF rotation, from the head of a picture file; None if the file is not a picture."""
     try:
         with _named_errors(), Image.open(io.BytesIO(data)) as image:
             return image.height, image.width
@@ -156,7 +158,7 @@ def size_of(data: bytes) -> tuple[int, int] | None:
 
 @contextlib.contextmanager
 def _named_errors() -> Iterator[None]:
-    """Gives what Pillow raises, for files made to break it too, one of our reasons."""
+    """Turns every exception of Pillow, also on maliciously crafted files, into `Unusable` with a reason."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about metadata, and about sizes that are checked here
@@ -176,7 +178,7 @@ def _named_errors() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _lenient() -> Iterator[None]:
-    """Lets Pillow decode truncated files, meanwhile for every thread."""
+    """Lets Pillow decode truncated files within the block, in every thread of the process."""
     with _LENIENT:
         before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, True
         try:
@@ -186,18 +188,18 @@ def _lenient() -> Iterator[None]:
 
 
 def _is_plain(image: Image.Image) -> bool:
-    """Tells whether TensorFlow decodes a file right."""
+    """Returns whether TensorFlow decodes a file correctly."""
     return _has_plain_pixels(image) and _orientation(image) == 1
 
 
 def _has_plain_pixels(image: Image.Image) -> bool:
-    """Tells whether TensorFlow decodes a file's pixels right: no palette, no CMYK, no 16-bit grey, no alpha."""
+    """Returns whether TensorFlow decodes a file's pixels correctly: no palette, no CMYK, no 16-bit grey, no alpha."""
     plain = image.format in ("JPEG", "MPO", "PNG") and image.mode in ("L", "RGB")
     return plain and "transparency" not in image.info
 
 
 def _orientation(image: Image.Image, *, exif_alone: bool = False) -> int:
-    """Reads the orientation tag; Pillow looks for it in XMP too, unless it is to look in EXIF alone."""
+    """Reads the orientation tag, from EXIF alone or, like Pillow, also from XMP."""
     try:
         exif = Image.Exif() if exif_alone else image.getexif()
         if exif_alone:
@@ -208,7 +210,7 @@ def _orientation(image: Image.Image, *, exif_alone: bool = False) -> int:
 
 
 def _by_tensorflow(data: bytes, channels: int) -> np.ndarray | None:
-    """Decodes as training will; None where TensorFlow is stricter than Pillow."""
+    """Decodes with TensorFlow, as training does; returns None for files that only Pillow accepts."""
     try:
         with tf.device("CPU"):
             pixels: np.ndarray = decode_picture(tf.constant(data), channels).numpy()
@@ -234,6 +236,6 @@ def _by_pillow(image: Image.Image, channels: int, paper: int) -> np.ndarray:
 
 
 def _upper_bits(values: np.ndarray, transparent: int | None, paper: int) -> np.ndarray:
-    """`[H, W]` 16-bit grey as 8-bit grey, with paper where it is transparent."""
+    """Converts `[H, W]` 16-bit grey to 8-bit grey, with `paper` for the transparent level."""
     grey = np.round(values / 257).astype(np.uint8)
     return grey if transparent is None else np.where(values == transparent, np.uint8(paper), grey)

@@ -1,4 +1,4 @@
-"""What a folder of pictures holds: the files at any depth, and what a CSV or the sub-folders say of them."""
+"""Listing of a folder of pictures: the files at any depth, with labels from a CSV file or from the sub-folders."""
 
 import dataclasses
 import os
@@ -9,7 +9,7 @@ from semppl.data.files.decoding import EXTENSIONS
 from semppl.data.files.label_file import Row, canonical, read_label_file
 
 BY_FOLDER = "folders"
-"""In place of a CSV file: the first sub-folder is the class."""
+"""Value of `?labels=` with which the first sub-folder is the class."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,13 +17,13 @@ class Folder:
     """The picture files of a folder, sorted by path.
 
     Attributes:
-        root: the folder.
-        paths: below it.
-        rows: what is known of each; without a word on it, a row of its path alone.
-        rows_without_file: paths that the CSV names, and that are not there.
-        files_without_row: how many pictures the CSV does not name.
-        unreadable: folders and links that cannot be followed, with the reason.
-        others: how many files are no pictures, by their names, or because the CSV names them as masks.
+        root: Path of the folder.
+        paths: Paths of the pictures, relative to `root`.
+        rows: Row of the CSV file for each picture; a row without a label for pictures that the CSV file does not name.
+        rows_without_file: Paths in the CSV file for which there is no picture.
+        files_without_row: Number of pictures that the CSV file does not name.
+        unreadable: Files, folders and links that cannot be opened, each with the reason.
+        others: Number of other files: without the extension of a picture, or masks of the CSV file.
     """
 
     root: pathlib.Path
@@ -44,26 +44,26 @@ class Folder:
         return (self.root / self.paths[number]).read_bytes()
 
     def mask(self, number: int) -> bytes:
-        """Returns the bytes of the mask of a picture; empty where there is none."""
+        """Returns the bytes of the mask of a picture; empty if there is none."""
         path = self.rows[number].mask
         return (self.root / path).read_bytes() if path else b""
 
     def state(self) -> str:
-        """Identifies the files, by name, size and time."""
+        """Returns the names, sizes and modification times of the files as one string."""
         parts = [part for path, row in zip(self.paths, self.rows, strict=True) for part in (path, row.mask)]
         return "\n".join(f"{part} {_size_and_time(self.root / part) if part else ''}" for part in parts)
 
 
 def list_folder(argument: str, *, flag: str = "data") -> Folder:
-    """Looks for pictures, by the ends of their names, at any depth.
+    """Lists the pictures in a folder, by file extension, at any depth.
 
     Args:
-        argument: `PATH`, `PATH?labels=FILE.csv` or `PATH?labels=folders`; a file is looked for in the folder, then where the
-            command was started.
-        flag: to name in errors.
+        argument: `PATH`, `PATH?labels=FILE.csv` or `PATH?labels=folders`; FILE.csv is relative to the folder or to the working
+            directory.
+        flag: Name of the flag, for errors.
 
     Raises:
-        ValueError: if there is no such folder, no picture in it, or no such label file.
+        ValueError: If the folder does not exist or contains no picture, or the label file does not exist.
     """
     before, marker, after = argument.rpartition("?labels=")
     path, labels = (before, after) if marker else (argument, "")
@@ -108,9 +108,9 @@ def _size_and_time(path: pathlib.Path) -> str:
 
 
 def _walk(root: pathlib.Path) -> tuple[tuple[str, ...], tuple[str, ...], int]:
-    """Returns the pictures' paths below the root, what cannot be followed, and how many other files there are.
+    """Returns the paths of the pictures relative to the root, the places that cannot be opened, and the number of other files.
 
-    Links are followed, and no folder is entered twice: a loop of links ends.
+    Links are followed; no folder is entered twice, so that a loop of links ends.
     """
     paths, unreadable, others, entered = [], [], 0, set()
 

@@ -1,4 +1,4 @@
-"""Looks at every picture file once, before training: which can be used, and how large they are."""
+"""Inspection of picture files before training: which files can be used, and their sizes. The result is cached."""
 
 import concurrent.futures
 import dataclasses
@@ -15,20 +15,20 @@ from semppl.data.files import array_cache
 from semppl.data.files.decoding import Decoding, Reason, Unusable, decode_file, decode_mask
 from semppl.data.files.picture_list import PictureList
 
-_VERSION = 2  # of what is kept
+_VERSION = 2  # version of the cached inspection
 _REPORT_EVERY = 5000
 
 
 @dataclasses.dataclass(frozen=True)
 class Inspection:
-    """What is known of every picture file of a folder.
+    """The result of an inspection, one row per picture file.
 
     Attributes:
-        reasons: `[n]` strings, why a file is not used; empty where it is.
-        sizes: `[n, 2]` int32, height and width in pixels, upright.
-        plain: `[n]` bool, whether TensorFlow decodes it right.
-        truncated: `[n]` bool, whether it is used although it ends too early.
-        digests: `[n, 16]` uint8, of the bytes of the file and its mask.
+        reasons: `[n]` strings, the reason for which a file is skipped; empty for usable files.
+        sizes: `[n, 2]` int32, height and width in pixels after EXIF rotation.
+        plain: `[n]` bool, whether TensorFlow decodes the file correctly.
+        truncated: `[n]` bool, whether the file is truncated and used nevertheless.
+        digests: `[n, 16]` uint8, digests of the bytes of the file and its mask.
     """
 
     reasons: np.ndarray
@@ -39,13 +39,13 @@ class Inspection:
 
     @property
     def usable(self) -> np.ndarray:
-        """`[n]` bool."""
+        """`[n]` bool, whether a file can be used."""
         return self.reasons == ""
 
 
 @dataclasses.dataclass
 class _Look:
-    """What one look at one file tells."""
+    """The result of the inspection of one file; fields as in `Inspection`."""
 
     reasons: str = ""
     sizes: tuple[int, int] = (0, 0)
@@ -56,30 +56,31 @@ class _Look:
 
 
 class Sink(Protocol):
-    """Takes the usable pictures of a folder while they are looked at."""
+    """Receiver of the usable pictures during an inspection."""
 
     def prepare(self, path: str, pixels: np.ndarray, mask: np.ndarray | None) -> bytes:
-        """Makes of a picture `[H, W, C]`, and its mask `[H, W, 1]`, what is to be added; many threads call it at once."""
+        """Serialises a picture `[H, W, C]` and its mask `[H, W, 1]`, both uint8; called from several threads."""
 
     def add(self, prepared: bytes) -> None:
-        """Adds a picture, in the order of the paths."""
+        """Adds a serialised picture; called in the order of the paths."""
 
 
 def place_of(pictures: PictureList, decoding: Decoding, cache_dir: str) -> pathlib.Path:
-    """Returns where the inspection of a folder is kept; without `cache_dir` in the user's cache folder."""
+    """Returns the path of the cached inspection: in `cache_dir`, or in the user's cache folder if that is empty."""
     return pathlib.Path(cache_dir or array_cache.user_folder()) / f"inspection-{_state(pictures, decoding)}.npz"
 
 
 def inspect_pictures(
     pictures: PictureList, decoding: Decoding, *, cache_dir: str = "", sink: Sink | None = None
 ) -> Inspection:
-    """Decodes every picture of a folder, in parallel; what comes out is kept for as long as files keep their sizes and times.
+    """Decodes every picture in parallel, and caches the result for as long as the files keep their sizes and modification times.
 
     Args:
         pictures: Picture files to decode.
-        decoding: how; the same file may be of use in one way and not in another.
-        cache_dir: where to keep it; empty: in the user's cache folder.
-        sink: takes the pictures too, if they are decoded now; not where truncated ones are kept, which come out of turn.
+        decoding: Settings of the decoding, on which it depends whether a file is usable.
+        cache_dir: Folder of the cached result; empty: the user's cache folder.
+        sink: Receiver of the decoded pictures; unused if the result is cached, or if `decoding.keep_truncated`, because truncated
+            pictures are decoded out of order.
     """
     place = place_of(pictures, decoding, cache_dir)
     names = [field.name for field in dataclasses.fields(Inspection)]
@@ -89,21 +90,21 @@ def inspect_pictures(
     looks = _look_at_all(pictures, decoding, None if decoding.keep_truncated else sink)
     inspection = Inspection(**_columns(looks))
     if not array_cache.save(place, {name: getattr(inspection, name) for name in names}):
-        _say(f"not kept for the next time: {place.parent} cannot be written")
+        _say(f"the inspection is not cached: {place.parent} cannot be written")
     return inspection
 
 
 def require_few_bad(pictures: PictureList, inspection: Inspection, limit: float, *, flag: str = "data") -> None:
-    """Prints every reason for which files are skipped to stderr.
+    """Prints the reasons for which files are skipped to stderr, and raises if too many are.
 
     Args:
-        pictures: Picture files to decode.
-        inspection: Result of their inspection.
-        limit: share of the pictures that may be skipped, in 0..1; a folder that cannot be opened counts as one.
-        flag: that names the folder.
+        pictures: Inspected picture files.
+        inspection: Result of the inspection.
+        limit: Largest share of the pictures that may be skipped, in 0..1; a folder that cannot be opened counts as one picture.
+        flag: Name of the flag that names the pictures, for errors.
 
     Raises:
-        ValueError: if more are skipped, or nothing is left.
+        ValueError: If more are skipped, or no picture is usable.
     """
     findings = summary(pictures, inspection)
     for line in findings:
@@ -121,13 +122,13 @@ def require_few_bad(pictures: PictureList, inspection: Inspection, limit: float,
 
 
 def count_lost(pictures: PictureList, inspection: Inspection) -> tuple[int, int]:
-    """Counts what a folder's pictures lose, and of how many; what cannot be opened, a folder too, counts as one of them."""
+    """Returns the numbers of unusable pictures and of all pictures; a folder that cannot be opened counts as one in both."""
     unreadable = len(pictures.unreadable)
     return int(np.count_nonzero(~inspection.usable)) + unreadable, len(pictures.paths) + unreadable
 
 
 def summary(pictures: PictureList, inspection: Inspection) -> list[str]:
-    """Returns a line per kind of problem: how many, and the first of them by name."""
+    """Returns a line per kind of problem: the number of files, and the name of the first."""
     lines = []
     kinds = np.array([reason.partition(" (")[0] for reason in inspection.reasons.tolist()], str)
     for kind, count in sorted(Counter(kinds[~inspection.usable].tolist()).items()):
@@ -148,13 +149,13 @@ def summary(pictures: PictureList, inspection: Inspection) -> list[str]:
 
 
 def shown(first: str, count: int = 1) -> str:
-    """Returns a path that any terminal can show, with an ellipsis where it stands for several."""
+    """Returns a path in characters that any terminal shows, with an ellipsis if the path is the first of several."""
     name = first.encode("utf-8", "backslashreplace").decode()
     return f"{name} …" if count > 1 else name
 
 
 def _state(pictures: PictureList, decoding: Decoding) -> str:
-    """Identifies what would be looked at: the files, by name, size and time, and how."""
+    """Returns a digest of the settings and of the files' names, sizes and modification times."""
     digest = hashlib.blake2b(digest_size=8)
     looked = dataclasses.replace(decoding, shrink=0)
     digest.update(f"{_VERSION} {os.path.abspath(pictures.place)} {looked}".encode("utf-8", "surrogateescape"))
@@ -163,8 +164,8 @@ def _state(pictures: PictureList, decoding: Decoding) -> str:
 
 
 def _look_at_all(pictures: PictureList, decoding: Decoding, sink: Sink | None) -> list[_Look]:
-    """Looks at files in parallel; then once more, one by one, at those that end too early: Pillow's leave is for all threads."""
-    _say(f"looking at {len(pictures.paths)} pictures in {pictures.place}, once")
+    """Inspects files in parallel, then truncated files again one by one: Pillow's switch for these holds for all threads."""
+    _say(f"inspecting {len(pictures.paths)} pictures in {pictures.place}, once")
     looks = []
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         for look in pool.map(lambda number: _look(pictures, number, decoding, sink=sink), range(len(pictures.paths))):
@@ -205,12 +206,12 @@ def _look(
 
 
 def digest(data: bytes, mask: bytes = b"") -> bytes:
-    """Returns 16 bytes that tell a picture file, and its mask, from others."""
+    """Returns a 16-byte digest of a picture file and its mask."""
     return hashlib.blake2b(data + mask, digest_size=16).digest()
 
 
 def _mask(pictures: PictureList, number: int, size: tuple[int, int], decoding: Decoding) -> tuple[bytes, np.ndarray]:
-    """Reads a mask, the file and `[H, W, 1]`, and makes sure that it is one, of its picture's size."""
+    """Reads a mask file, decodes it to `[H, W, 1]` uint8, and checks that it has its picture's size."""
     try:
         data = pictures.mask(number)
         mask = decode_mask(data, dataclasses.replace(decoding, shrink=0))

@@ -1,4 +1,4 @@
-"""Label files: CSV files with the labels of pictures, what they show, and where their masks are."""
+"""Label files: CSV files with the labels, identities and masks of pictures."""
 
 import csv
 import dataclasses
@@ -31,12 +31,12 @@ class Row:
 
 
 def canonical(path: str) -> str:
-    """Returns a path in the one form in which paths are compared: systems differ in how they compose an umlaut."""
+    """Returns a path in Unicode's composed form (NFC), in which paths are compared: file systems differ in their form."""
     return unicodedata.normalize("NFC", path)
 
 
 def read_label_file(file: pathlib.Path, folder: pathlib.Path) -> dict[str, Row]:
-    """Reads the label file of a folder of pictures; of further columns id and mask are used.
+    """Reads the label file of a folder of pictures: the columns path and label, and the optional columns id and mask.
 
     Args:
         file: CSV file, as `read_rows` takes it.
@@ -46,7 +46,7 @@ def read_label_file(file: pathlib.Path, folder: pathlib.Path) -> dict[str, Row]:
         Rows by path, in the order of the file. A path may come again if its rows do not contradict each other.
 
     Raises:
-        ValueError: If the file is something else, naming the file and the line.
+        ValueError: If the file is not a valid label file; the message names the file and the line.
     """
     rows: dict[str, Row] = {}
     for lines, cells in read_rows(file, called="?labels="):
@@ -58,10 +58,10 @@ def read_label_file(file: pathlib.Path, folder: pathlib.Path) -> dict[str, Row]:
 
 
 def read_rows(file: pathlib.Path, *, called: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """Reads a CSV file with a header and the columns path and label, in any order and capitals, among any others.
+    """Reads a CSV file with a header that contains path and label, in any order, upper or lower case.
 
     Args:
-        file: CSV file in UTF-8, with or without a byte-order mark, with any line ends.
+        file: CSV file in UTF-8, with or without a byte-order mark, with any line endings.
         called: Name of the option that gives the file, for errors.
 
     Yields:
@@ -69,7 +69,7 @@ def read_rows(file: pathlib.Path, *, called: str) -> Iterator[tuple[str, dict[st
         left out.
 
     Raises:
-        ValueError: If the file is something else, naming the file and the line.
+        ValueError: If the file is not a valid CSV file; the message names the file and the line.
     """
     reader = csv.reader(io.StringIO(_text(file, called), newline=""), strict=True)
     end = 0  # line of the end of the row before
@@ -89,7 +89,7 @@ def read_rows(file: pathlib.Path, *, called: str) -> Iterator[tuple[str, dict[st
 
 
 def open_quote(file: pathlib.Path, lines: str, problem: str) -> ValueError:
-    """Returns the error of rows that run into each other.
+    """Returns the error for rows that cannot be separated, usually because of an unclosed quote.
 
     Args:
         file: CSV file.
@@ -116,7 +116,7 @@ def _text(file: pathlib.Path, called: str) -> str:
 
 
 def _places(file: pathlib.Path, first_row: list[str]) -> dict[str, int]:
-    """Returns the place of each column by name."""
+    """Returns the index of each column by name."""
     header = [name.strip().lower() for name in first_row]
     if not set(_COLUMNS) <= set(header):
         received = ", ".join(header)[:80] or "no line"
@@ -129,7 +129,7 @@ def _lines(first: int, last: int) -> str:
 
 
 def _below(path: str, folder: pathlib.Path, column: str, where: str) -> str:
-    """Makes a path relative to the folder, and refuses one that leaves it."""
+    """Makes a path relative to the folder, and refuses a path outside the folder."""
     if os.path.isabs(path):
         path = os.path.relpath(path, os.path.abspath(folder))
     inside = canonical(plain_path(path)) if path else ""

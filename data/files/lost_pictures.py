@@ -1,4 +1,4 @@
-"""Pictures that are gone or damaged when they are needed: one line that names them, through all of TensorFlow."""
+"""The error for pictures that are deleted, changed or damaged during a run."""
 
 import contextlib
 import re
@@ -8,12 +8,12 @@ import tensorflow as tf
 
 
 class PictureLost(OSError):
-    """A picture that could be used when it was looked at, and is not there, or not the same, when it is needed."""
+    """A picture was deleted, changed or damaged after its inspection; the message names the picture."""
 
 
 @contextlib.contextmanager
 def naming_lost_pictures() -> Iterator[None]:
-    """Raises `PictureLost`, in one line, in place of what TensorFlow makes of it between the reader and the caller."""
+    """Raises the `PictureLost` that TensorFlow has wrapped into an error of its own."""
     try:
         yield
     except tf.errors.OpError as error:

@@ -1,4 +1,4 @@
-"""Picture files as images that stay on disk: whatever their format, training gets bytes that TensorFlow decodes right."""
+"""Picture files as images on disk, converted where needed to bytes that TensorFlow decodes correctly."""
 
 import dataclasses
 
@@ -19,8 +19,8 @@ class PictureFiles:
 
     Attributes:
         pictures: All pictures, usable or not.
-        inspection: Result of their inspection.
-        decoding: How they are decoded.
+        inspection: Result of the inspection of `pictures`.
+        decoding: Settings of the decoding.
     """
 
     pictures: PictureList
@@ -29,26 +29,26 @@ class PictureFiles:
 
     @property
     def positions(self) -> np.ndarray:
-        """`[m]` places of the usable pictures in the folder."""
+        """`[m]` int64, indices of the usable pictures in `pictures`."""
         return np.flatnonzero(self.inspection.usable)
 
     @property
     def have_masks(self) -> bool:
-        """Whether any of them has a mask."""
+        """Whether any usable picture has a mask."""
         return any(self.pictures.rows[position].mask for position in self.positions)
 
     def read(self, position: int) -> dict[str, bytes]:
         """Reads a picture; any number of threads may read at once.
 
         Args:
-            position: place in the folder.
+            position: Index in `pictures`.
 
         Returns:
-            image: the file itself, where TensorFlow decodes it right and it need not be shrunk; else a PNG file of its pixels.
-            mask: the same of its mask; empty where there is none.
+            image: The file itself if TensorFlow decodes it correctly and it need not be downscaled; else a PNG file of the pixels.
+            mask: PNG file of the mask; empty if there is none.
 
         Raises:
-            PictureLost: if the file is not what it was when it was looked at.
+            PictureLost: If the file has changed since its inspection.
         """
         data, mask = self._unchanged(position)
         small = not self.decoding.shrink or min(self.inspection.sizes[position]) <= self.decoding.shrink
@@ -58,7 +58,7 @@ class PictureFiles:
         return {"image": data, "mask": encode(decode_mask(mask, self.decoding)) if mask else b""}
 
     def _unchanged(self, position: int) -> tuple[bytes, bytes]:
-        """Reads the files of a picture and of its mask, and compares them with what was looked at."""
+        """Reads the files of a picture and of its mask, and checks that they have not changed since the inspection."""
         try:
             data, mask = self.pictures.read(position), self.pictures.mask(position)
         except (OSError, ValueError) as error:
@@ -78,7 +78,7 @@ class PictureFiles:
 
 
 def read_encoded(files: PictureFiles) -> Encoded:
-    """Returns what reads the usable pictures, numbered through, from their files: see `StreamedImageSet.encoded`."""
+    """Returns the function that reads the usable pictures from their files; see `StreamedImageSet.encoded`."""
     listed, columns = files.positions, ("image", "mask") if files.have_masks else ("image",)
 
     def read(positions: np.ndarray) -> list[np.ndarray]:
@@ -86,7 +86,7 @@ def read_encoded(files: PictureFiles) -> Encoded:
         return [np.array([picture[name] for picture in pictures], object) for name in columns]
 
     def encoded(positions: tf.Tensor) -> dict[str, tf.Tensor]:
-        # Not stateful: else tf.data would call it from one thread only.
+        # Not stateful: otherwise tf.data would call the function from one thread only.
         strings = tf.numpy_function(read, [positions], [tf.string] * len(columns), stateful=False)
         return {name: tf.ensure_shape(part, positions.shape) for name, part in zip(columns, strings, strict=True)}
 
@@ -94,14 +94,14 @@ def read_encoded(files: PictureFiles) -> Encoded:
 
 
 def open_pictures(files: PictureFiles, encoded: Encoded) -> tuple[StreamedImageSet, tuple[str, ...]]:
-    """Adds labels, names and groups to what reads the usable pictures.
+    """Makes an image set of the usable pictures, with labels, names and groups.
 
     Args:
-        files: which pictures.
-        encoded: reads them, numbered through.
+        files: Usable pictures.
+        encoded: Function that reads the usable pictures; see `StreamedImageSet.encoded`.
 
     Returns:
-        The pictures, and what their classes are called, sorted as texts: "10" before "2".
+        The image set, and the class names, sorted as strings: "10" before "2".
     """
     rows = [files.pictures.rows[position] for position in files.positions]
     class_names = tuple(sorted({row.label for row in rows} - {""}))
@@ -113,7 +113,7 @@ def open_pictures(files: PictureFiles, encoded: Encoded) -> tuple[StreamedImageS
 
 
 def _groups(ids: list[str]) -> np.ndarray | None:
-    """`[m]` int64: the place of the first picture with the same id; its own place where there is none."""
+    """Returns `[m]` int64: the index of the first picture with the same id; pictures without an id are groups of their own."""
     if not any(ids):
         return None
     first: dict[str, int] = {}

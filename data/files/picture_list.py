@@ -1,4 +1,4 @@
-"""What inspection, cache and decoding need to know of picture files, wherever they are stored."""
+"""The interface through which inspection, cache and decoding read picture files, wherever the files are stored."""
 
 from typing import Protocol
 
@@ -6,7 +6,7 @@ from semppl.data.files.label_file import Row
 
 
 class PictureList(Protocol):
-    """Picture files in a fixed order, with what is known of each: a folder's, or those in TFRecord files."""
+    """Picture files in a fixed order, with label, identity and mask: those in a folder or in TFRecord files."""
 
     @property
     def place(self) -> str:
@@ -26,7 +26,7 @@ class PictureList(Protocol):
 
     @property
     def unreadable(self) -> tuple[str, ...]:
-        """Places that cannot be opened, each with the reason."""
+        """Files and folders that cannot be opened, each with the reason."""
 
     def read(self, number: int) -> bytes:
         """Returns the bytes of a picture file."""
@@ -35,4 +35,4 @@ class PictureList(Protocol):
         """Returns the bytes of the file of a picture's mask; empty if there is none."""
 
     def state(self) -> str:
-        """Returns a text that changes when a file does."""
+        """Returns a string that changes when a file changes."""

@@ -1,4 +1,4 @@
-"""What is known of every record before training: where it stands, its label and its name; read once, and kept."""
+"""Catalogue of TFRecord files: position, label and name of every record, read once and cached."""
 
 import dataclasses
 import hashlib
@@ -22,12 +22,12 @@ _EVERYTHING = 2**40
 
 @dataclasses.dataclass(frozen=True)
 class Catalogue:
-    """The records of a data set, without their pictures.
+    """Positions, labels and names of the records of a data set.
 
     Attributes:
-        records: where they stand.
-        labels: `[n]` int32.
-        names: `[n]` UTF-8 bytes, empty where the records have none.
+        records: Index of the records in their files.
+        labels: `[n]` int32, labels of the records.
+        names: `[n]` UTF-8 bytes, names of the records; of length 0 if no feature holds the name.
     """
 
     records: RecordFiles
@@ -40,18 +40,18 @@ def read_catalogue(
 ) -> Catalogue:
     """Reads the catalogue of TFRecord files of `tf.train.Example`s.
 
-    The first time this reads every byte, and so finds every damaged record too; the result is kept beside the records, or in
-    the user's cache folder where that cannot be written, and used as long as the files keep their names, sizes and times.
+    The first call reads every byte, and thus finds every damaged record. The result is cached beside the files, or in the
+    user's cache folder if their folder cannot be written, for as long as the files keep their names, sizes and modification times.
 
     Args:
-        paths: of the files, on a disk of this machine.
-        label: the feature with the label, an integer.
-        name: the feature with the name, a text; may be empty.
-        unlabelled: the label of records without one; None: every record must have one.
-        masked: the features with a picture and its mask, to compare their sizes; nothing: there are no masks.
+        paths: Paths of the files, on a disk of this machine.
+        label: Name of the integer feature that holds the label.
+        name: Name of the string feature that holds the name; empty: records have no names.
+        unlabelled: Label of records without the feature; None: every record must have the feature.
+        masked: Names of the features of picture and mask, whose sizes are compared; empty: there are no masks.
 
     Raises:
-        ValueError: if a file is damaged, naming it and what to do, or a mask is missing or of another size.
+        ValueError: If a file is damaged, or a mask is missing or of another size; the message names the file and the remedy.
     """
     check_files(paths)
     digest = hashlib.blake2b(
@@ -73,14 +73,14 @@ def read_catalogue(
     if masked:
         _compare_sizes(catalogue, *masked)
     saved = next((place for place in places if _save(place, catalogue)), None)
-    _say(f"kept for the next time: {saved}" if saved else "not kept for the next time: no folder can be written")
+    _say(f"labels are cached in {saved}" if saved else "labels are not cached: no folder can be written")
     return catalogue
 
 
 def _read_columns(
     paths: Sequence[str], count: int, label: str, name: str, unlabelled: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`[n]` int32 and `[n]` bytes, from whole files, several at a time."""
+    """Reads labels `[n]` int32 and names `[n]` bytes, from several files at a time."""
     features = {label: tf.io.FixedLenFeature([], tf.int64, unlabelled)}
     if name:
         features[name] = tf.io.FixedLenFeature([], tf.string, "")
@@ -110,7 +110,7 @@ def _read_columns(
 
 
 def _compare_sizes(catalogue: Catalogue, image: str, mask: str) -> None:
-    """Reads, of every picture and its mask, how large they are."""
+    """Checks that every mask has the size of its picture."""
     _say(f"comparing the sizes of {len(catalogue.records)} masks and pictures, once")
     read = read_records(catalogue.records, image, mask, may_lack="mask")
     for first in range(0, len(catalogue.records), _SIZES_AT_A_TIME):
@@ -132,7 +132,7 @@ def _state(path: str) -> str:
 
 
 def _load(place: pathlib.Path, paths: Sequence[str]) -> Catalogue | None:
-    """Returns what was kept; None where there is nothing, or nothing that can be read."""
+    """Returns the cached catalogue; None if the file is missing or damaged."""
     columns = array_cache.load(place, ("lengths", "counts", "labels", "names"))
     if columns is None:
         return None
@@ -141,7 +141,7 @@ def _load(place: pathlib.Path, paths: Sequence[str]) -> Catalogue | None:
 
 
 def _save(place: pathlib.Path, catalogue: Catalogue) -> bool:
-    """Writes the catalogue; tells whether that could be done."""
+    """Writes the catalogue; returns whether the file could be written."""
     records = catalogue.records
     counts = np.bincount(records.files, minlength=len(records.paths))
     columns = {"lengths": records.lengths, "counts": counts, "labels": catalogue.labels, "names": catalogue.names}

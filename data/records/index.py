@@ -1,4 +1,4 @@
-"""Random access to TFRecord files: where every record stands, and the records at given positions.
+"""Random access to TFRecord files: an index of all records, and reading by position.
 
 A record is its length (8 bytes, little-endian), a checksum of the length (4), the data, and a checksum of the data (4).
 """
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 _HEADER, _FOOTER = 12, 4
-_THREADS = 16  # walk that many files at a time: walking waits for the disk
+_THREADS = 16  # indexing mostly waits for the disk
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,10 +20,10 @@ class RecordFiles:
     """The records of several files, numbered through in the order of the files.
 
     Attributes:
-        paths: of the files.
-        files: `[n]` int32, in which file a record is.
-        offsets: `[n]` int64, at which byte of it the data begin.
-        lengths: `[n]` int64, how many bytes they are.
+        paths: Paths of the files.
+        files: `[n]` int32, index in `paths` of each record's file.
+        offsets: `[n]` int64, offset of each record's data in its file, in bytes.
+        lengths: `[n]` int64, length of each record's data, in bytes.
     """
 
     paths: tuple[str, ...]
@@ -42,16 +42,16 @@ class RecordFiles:
         return len(self.files)
 
     def read(self, positions: np.ndarray) -> list[bytes]:
-        """Reads records from anywhere; any number of threads may read at once.
+        """Reads records by position; any number of threads may read at once.
 
         Args:
-            positions: `[k]` integers in 0..n-1.
+            positions: Integers `[k]` in 0..n-1.
 
         Returns:
-            The data of each record, without checking their checksum.
+            The data of each record, whose checksums are not checked.
 
         Raises:
-            ValueError: if a file is not what it was when it was indexed.
+            ValueError: If a file has changed since it was indexed.
         """
         return [self._read(int(position)) for position in positions]
 
@@ -69,13 +69,13 @@ class RecordFiles:
 
 
 def index_records(paths: Sequence[str]) -> RecordFiles:
-    """Finds all records, by going from length to length; the data are not read.
+    """Indexes all records from their stored lengths, without reading the data.
 
     Args:
-        paths: of TFRecord files on this machine, uncompressed.
+        paths: Paths of uncompressed TFRecord files on this machine.
 
     Raises:
-        ValueError: if there is no file, or one is not whole, naming it and what to do.
+        ValueError: If there is no file, or a file is incomplete; the message names the file and the remedy.
     """
     check_files(paths)
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
@@ -83,10 +83,10 @@ def index_records(paths: Sequence[str]) -> RecordFiles:
 
 
 def check_files(paths: Sequence[str]) -> None:
-    """Looks whether all files are there.
+    """Checks that all files exist.
 
     Raises:
-        ValueError: if one is not, naming it and what to do, or if there is none.
+        ValueError: If `paths` is empty, or a file does not exist; the message names the file and the remedy.
     """
     if not paths:
         raise ValueError("There must be a TFRecord file to read. Received: none")
@@ -96,7 +96,7 @@ def check_files(paths: Sequence[str]) -> None:
 
 
 def _lengths(path: str) -> np.ndarray:
-    """`[n]` int64: the lengths of the records of one file."""
+    """Returns the lengths of the records of one file: `[n]` int64."""
     lengths = []
     file = os.open(path, os.O_RDONLY)
     try:

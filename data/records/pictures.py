@@ -1,4 +1,4 @@
-"""Pictures in the user's own TFRecord files, examined and decoded as those of a folder are."""
+"""Pictures in the user's own TFRecord files, inspected and decoded like the pictures of a folder."""
 
 import dataclasses
 import glob
@@ -36,20 +36,20 @@ class RecordedPictures:
 
     @property
     def rows_without_file(self) -> tuple[str, ...]:
-        """Empty: a record has both."""
+        """Empty: every record holds its own picture and label."""
         return ()
 
     @property
     def unreadable(self) -> tuple[str, ...]:
-        """Empty: records in files that cannot be read are refused while they are listed."""
+        """Empty: `list_records` raises an error for files that cannot be read."""
         return ()
 
     def read(self, number: int) -> bytes:
-        """Returns a picture file; empty where the record has none."""
+        """Returns the bytes of a picture file; empty if the record has none."""
         return self._value(number, self.feature)
 
     def mask(self, number: int) -> bytes:
-        """Returns the file of a picture's mask; empty where there is none."""
+        """Returns the bytes of a picture's mask; empty if there is none."""
         return self._value(number, self.mask_feature) if self.mask_feature else b""
 
     def _value(self, number: int, feature: str) -> bytes:
@@ -58,7 +58,7 @@ class RecordedPictures:
         return bytes(values[0]) if values else b""
 
     def state(self) -> str:
-        """Identifies what is read: the files, by size and time, and the features."""
+        """Returns the features and the files' names, sizes and modification times as one string."""
         files = (f"{path} {os.stat(path).st_size} {os.stat(path).st_mtime_ns}" for path in self.records.paths)
         return "\n".join((self.feature, self.mask_feature, *files))
 
@@ -66,18 +66,18 @@ class RecordedPictures:
 def list_records(
     pattern: str, *, image: str, label: str, name: str, mask: str = "", flag: str = "data"
 ) -> RecordedPictures:
-    """Finds the pictures of TFRecord files of `tf.train.Example`s, in the order of the files' names.
+    """Lists the pictures of TFRecord files of `tf.train.Example`s, in the order of the files' names.
 
     Args:
-        pattern: of the files' paths, with `*`, `?` and `[…]`.
-        image: the feature with the picture file.
-        label: the feature with its class, an integer; records without it, or with a negative one, are unlabelled.
-        name: the feature with its name, a text; empty: pictures are named after their file and place.
-        mask: the feature with its mask, which all records then have; empty: there is none.
-        flag: to name in errors.
+        pattern: Pattern of the files' paths, with `*`, `?` and `[…]`.
+        image: Name of the feature that holds the picture file.
+        label: Name of the integer feature that holds the class; records without it or with a negative value are unlabelled.
+        name: Name of the string feature that holds the picture's name; empty: pictures are named by file and position.
+        mask: Name of the feature that holds the mask, which every record must have; empty: there are no masks.
+        flag: Name of the flag, for errors.
 
     Raises:
-        ValueError: if there is no such file, or one is damaged.
+        ValueError: If no file matches, or a file is damaged.
     """
     paths = sorted(glob.glob(os.path.expanduser(pattern), recursive=True))
     if not paths:

@@ -1,4 +1,4 @@
-"""Pictures inside TFRecords, read from anywhere in them."""
+"""Reading of encoded pictures from TFRecord files, by position."""
 
 import numpy as np
 import tensorflow as tf
@@ -9,13 +9,13 @@ from semppl.data.streaming import Encoded
 
 
 def read_records(records: RecordFiles, image: str, mask: str = "", *, may_lack: str = "") -> Encoded:
-    """Returns what reads the pictures of `tf.train.Example`s: see `StreamedImageSet.encoded`.
+    """Returns the function that reads the pictures of `tf.train.Example`s; see `StreamedImageSet.encoded`.
 
     Args:
-        records: where they stand.
-        image: the feature with the picture.
-        mask: the feature with its mask; empty: there is none.
-        may_lack: image or mask, if records may be without it; it is empty then.
+        records: Index of the records.
+        image: Name of the feature that holds the picture.
+        mask: Name of the feature that holds the mask; empty: there are no masks.
+        may_lack: "image" or "mask" if records may lack that feature, which then is an empty string.
     """
     columns = {"image": image} | ({"mask": mask} if mask else {})
     features = {
@@ -30,7 +30,7 @@ def read_records(records: RecordFiles, image: str, mask: str = "", *, may_lack: 
             raise PictureLost(str(error)) from error
 
     def encoded(positions: tf.Tensor) -> dict[str, tf.Tensor]:
-        # Not stateful: else tf.data would call it from one thread only.
+        # Not stateful: otherwise tf.data would call the function from one thread only.
         examples = tf.numpy_function(read, [positions], tf.string, stateful=False)
         parsed = tf.io.parse_example(tf.ensure_shape(examples, positions.shape), features)
         return {name: parsed[feature] for name, feature in columns.items()}

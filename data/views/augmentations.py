@@ -1,8 +1,8 @@
 """Photometric operations on batches of images, each image with its own strengths.
 
-They compute what the official code computes (tests/goldens/image_ops.md), as functions of given strengths: nothing here
-is random. Images are `[B, H, W, C]` float32; `C = 3` is red, green, blue; any other number has no hue, no saturation
-and no grey: there each channel is lit by itself.
+The operations are deterministic functions of their strengths, and equal those of the official code
+(tests/goldens/image_ops.md). Images are `[B, H, W, C]` float32. Three channels are red, green and blue; images with another
+number of channels have no hue and no saturation, and brightness and contrast change each channel separately.
 
 Reference: Grill et al. 2020, arXiv 2006.07733, appendix B; Mitrovic et al. 2021, arXiv 2010.07922, on which
 Bošnjak et al. 2023, arXiv 2301.05158, is built.
@@ -14,30 +14,30 @@ _LUMA = (0.2989, 0.5870, 0.1140)
 
 
 def adjust_brightness(images: tf.Tensor, delta: tf.Tensor) -> tf.Tensor:
-    """Adds `[B]` to each image, unclipped."""
+    """Adds `delta` `[B]` to the images, without clipping."""
     return images + _per_image(delta)
 
 
 def adjust_contrast(images: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Scales each image's distance from each channel's mean by `[B]`, unclipped."""
+    """Scales each channel's deviation from its mean by `factor` `[B]`, without clipping."""
     means = tf.reduce_mean(images, axis=[1, 2], keepdims=True)
     return means + _per_image(factor) * (images - means)
 
 
 def adjust_saturation(images: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Scales each image's HSV saturation by `[B]`, up to full saturation."""
+    """Scales the HSV saturation by `factor` `[B]`, up to full saturation."""
     planes = _adjust_colour(tf.transpose(images, [3, 0, 1, 2]), tf.zeros_like(factor), factor)
     return tf.transpose(planes, [1, 2, 3, 0])
 
 
 def adjust_hue(images: tf.Tensor, delta: tf.Tensor) -> tf.Tensor:
-    """Turns each image's hue by `[B]`, in turns of the colour wheel."""
+    """Shifts the hue by `delta` `[B]`, in turns of the colour wheel."""
     planes = _adjust_colour(tf.transpose(images, [3, 0, 1, 2]), delta, tf.ones_like(delta))
     return tf.transpose(planes, [1, 2, 3, 0])
 
 
 def to_grayscale(images: tf.Tensor) -> tf.Tensor:
-    """Replaces the colours by their luma (ITU-R BT.601), in as many equal channels; what has no colours stays as it is."""
+    """Replaces RGB by the luma (ITU-R BT.601) in three equal channels; other numbers of channels are returned unchanged."""
     if images.shape[-1] != 3:
         return images
     red, green, blue = tf.unstack(images, axis=-1)
@@ -46,19 +46,19 @@ def to_grayscale(images: tf.Tensor) -> tf.Tensor:
 
 
 def solarize(images: tf.Tensor, threshold: float = 0.5) -> tf.Tensor:
-    """Inverts the values from the threshold up."""
+    """Inverts the values at or above the threshold."""
     return tf.where(images < threshold, images, 1.0 - images)
 
 
 def gaussian_blur(images: tf.Tensor, sigma: tf.Tensor, *, kernel_size: int) -> tf.Tensor:
-    """Blurs each image by its own width, with black beyond the border.
+    """Blurs each image with its own standard deviation, with black outside the image.
 
     The two passes are matrix products with a banded matrix per image, since a convolution has one kernel for all.
 
     Args:
         images: `[B, H, W, C]`.
-        sigma: `[B]` in pixels; positive.
-        kernel_size: taps of the kernel; an even number gets one more, as in the official code.
+        sigma: `[B]` standard deviations in pixels; positive.
+        kernel_size: Number of taps of the kernel; an even number is increased by one, as in the official code.
 
     Returns:
         `[B, H, W, C]`.
@@ -80,18 +80,18 @@ def colour_jitter(
 ) -> tf.Tensor:
     """Applies four adjustments to each image, in the image's own order, and clips to [0, 1] after each.
 
-    Saturation and hue act on different coordinates, so their order does not matter while no other lies between them.
-    Any order is therefore a selection from five stages: colour, light, colour, light, colour, where a colour stage does
-    the saturation, the hue, both or neither, and a light stage the brightness or the contrast. Three conversions of
-    the colours serve for all 24 orders, at no branch.
+    Saturation and hue act on different coordinates, so their order does not matter unless another adjustment lies between them.
+    Any order is therefore a selection from five stages: colour, light, colour, light, colour. A colour stage adjusts the
+    saturation, the hue, both or neither; a light stage adjusts the brightness or the contrast. All 24 orders thus need three
+    conversions of the colours and no branches.
 
     Args:
         images: `[B, H, W, C]` in [0, 1].
-        brightness: `[B]` to add.
-        contrast: `[B]` to multiply.
-        saturation: `[B]` to multiply.
-        hue: `[B]` to add, in turns.
-        ranks: `[B, 4]` of brightness, contrast, saturation, hue; the smallest goes first.
+        brightness: `[B]` summands of the brightness.
+        contrast: `[B]` factors of the contrast.
+        saturation: `[B]` factors of the saturation.
+        hue: `[B]` summands of the hue, in turns.
+        ranks: `[B, 4]` sort keys of brightness, contrast, saturation and hue; the smallest is applied first.
 
     Returns:
         `[B, H, W, C]` in [0, 1].
@@ -129,7 +129,7 @@ def hue_chroma_value(planes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor
 
 
 def _adjust_colour(planes: tf.Tensor, hue_delta: tf.Tensor, saturation_factor: tf.Tensor) -> tf.Tensor:
-    """Turns hues and scales saturations at the same value: `[C, B, H, W]`; what has no colours stays as it is."""
+    """Shifts hues and scales saturations of `[C, B, H, W]`, at constant HSV value; unchanged unless C is 3."""
     if planes.shape[0] != 3:
         return planes
     hue, chroma, value = hue_chroma_value(planes)
@@ -142,7 +142,7 @@ def _adjust_colour(planes: tf.Tensor, hue_delta: tf.Tensor, saturation_factor: t
 
 
 def _adjust_light(planes: tf.Tensor, is_contrast: tf.Tensor, brightness: tf.Tensor, contrast: tf.Tensor) -> tf.Tensor:
-    """The contrast where chosen, else the brightness, as a scale and an offset per plane, clipped: `[C, B, H, W]`."""
+    """Adjusts the contrast of the chosen images and the brightness of the others, and clips: `[C, B, H, W]`."""
     means = tf.reduce_mean(planes, axis=[2, 3])  # [C,B]
     scale = tf.where(is_contrast, contrast, 1.0)
     offset = tf.where(is_contrast, means * (1.0 - contrast), brightness)
@@ -150,7 +150,7 @@ def _adjust_light(planes: tf.Tensor, is_contrast: tf.Tensor, brightness: tf.Tens
 
 
 def _blur_matrix(sigma: tf.Tensor, extent: int, radius: int) -> tf.Tensor:
-    """`[B, extent, extent]` symmetric bands, one row per output pixel."""
+    """Returns symmetric banded matrices `[B, extent, extent]`, one row per output pixel."""
     place = tf.range(extent, dtype=tf.float32)
     distance = tf.abs(place[:, tf.newaxis] - place)
     taps = tf.range(-radius, radius + 1, dtype=tf.float32)

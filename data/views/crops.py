@@ -1,6 +1,6 @@
-"""Crops of images, by a recipe: of a batch of images of one size, and of one picture of any size.
+"""The first stage of making views: crops of a batch of images of one size, or of one picture of any size.
 
-Both are the first stage of making views, which needs the image as it is, and give the same numbers.
+Both functions compute the same crops.
 """
 
 import tensorflow as tf
@@ -44,8 +44,8 @@ def crop_picture(
 ) -> dict[str, tf.Tensor]:
     """Crops the views of one picture of any size, with the numbers of `crop_views`.
 
-    For a large picture a matrix of weights per view is slow, and nothing here is compiled: the box is cut out, and TensorFlow's
-    kernel resizes the box.
+    The box of each view is cut out and resized by TensorFlow's kernel, because products with weight matrices, as in `crop_views`,
+    are slow for large pictures.
 
     Args:
         image: `[H, W, C]` uint8, or float32 in [0, 1].
@@ -71,7 +71,7 @@ def crop_picture(
             background = bare[number] & (mask[top : top + high, left : left + wide] == 0)
             cut = tf.image.convert_image_dtype(cut, tf.float32)
             cut = tf.where(background[..., tf.newaxis], BACKGROUND, cut)
-        # The kernel reads whole numbers as they are: what is large need not become floating-point.
+        # The kernel reads integers directly, so that large pictures need not be cast to floating-point.
         scale = 1.0 if cut.dtype.is_floating else 1.0 / cut.dtype.max
         resized = tf.clip_by_value(tf.image.resize(cut, [size, size], "bicubic") * scale, 0.0, 1.0)
         flipped = tf.cond(mirrored[number], lambda: tf.reverse(resized, [1]), lambda: resized)
@@ -93,7 +93,7 @@ def removes_background(seeds: tf.Tensor, probability: float) -> tf.Tensor:
 def _plan(
     seed: tf.Tensor, height: tf.Tensor, width: tf.Tensor, settings: ViewSettings
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Boxes `[V, 4]` int32, which views are mirrored `[V]`, and which lose their background `[V]`."""
+    """Draws boxes `[V, 4]` int32, which views are mirrored, `[V]` bool, and whose background is removed, `[V]` bool."""
     seeds = randomness.split(seed[tf.newaxis], settings.num_views)[:, 0]  # [V,2]
     chosen, mirrored = boxes_of(settings.recipe)(seeds, height, width)
     return tf.cast(chosen, tf.int32), mirrored, removes_background(seeds, settings.mask_probability)
@@ -106,7 +106,7 @@ def _remove_background(images: tf.Tensor, masks: tf.Tensor, seeds: tf.Tensor, pr
 
 
 def _repeat(batch: tf.Tensor, count: int) -> tf.Tensor:
-    """The whole batch `count` times, one after the other: `[count · B, ...]`."""
+    """Repeats the whole batch `count` times: `[count · B, ...]`."""
     return tf.tile(batch, [count, *[1] * (batch.shape.rank - 1)])
 
 

@@ -11,10 +11,10 @@ def affine_matrices(*, shift: tf.Tensor, zoom: tf.Tensor, rotation: tf.Tensor, s
     Points are measured from the image's centre in shares of its size, `(x, y)`, y downwards.
 
     Args:
-        shift: `[B, 2]` by how much the content moves right and down.
-        zoom: `[B]` by how much the content grows; positive.
-        rotation: `[B]` by how much it turns clockwise, in radians.
-        shear: `[B]` by how much it leans, in x per y.
+        shift: `[B, 2]` shift of the content to the right and downwards.
+        zoom: `[B]` magnification of the content; positive.
+        rotation: `[B]` clockwise rotation of the content, in radians.
+        shear: `[B]` horizontal shear of the content, in x per y.
 
     Returns:
         `[B, 2, 3]` matrices. The linear part has a positive determinant: nothing is mirrored.
@@ -28,15 +28,15 @@ def affine_matrices(*, shift: tf.Tensor, zoom: tf.Tensor, rotation: tf.Tensor, s
 
 
 def affine(images: tf.Tensor, matrices: tf.Tensor, size: int) -> tf.Tensor:
-    """Samples images bilinearly at transformed places, with black outside.
+    """Samples images bilinearly at transformed points, with black outside the image.
 
     `tfa.image.transform` and its successor `tf.raw_ops.ImageProjectiveTransformV3` do the same on the CPU (the tests
     compare with them), but have no XLA kernel, so they would bind the augmentation to the host.
 
     Args:
         images: `[B, H, W, C]`.
-        matrices: `[B, 2, 3]` as `affine_matrices` gives them.
-        size: height and width of the result.
+        matrices: `[B, 2, 3]` maps from output to input, as `affine_matrices` returns them.
+        size: Height and width of the result, in pixels.
 
     Returns:
         `[B, size, size, C]`.
@@ -55,7 +55,7 @@ def affine(images: tf.Tensor, matrices: tf.Tensor, size: int) -> tf.Tensor:
 def _weighted_corner(
     pixels: tf.Tensor, row: tf.Tensor, column: tf.Tensor, down: int, right: int, height: int, width: int
 ) -> tf.Tensor:
-    """One of the four neighbours of each place, times its bilinear weight: `[B, P, C]`."""
+    """Returns one of the four pixels around each point, times its bilinear weight: `[B, P, C]`."""
     near_row, near_column = tf.floor(row) + down, tf.floor(column) + right
     inside = (near_row >= 0) & (near_row < height) & (near_column >= 0) & (near_column < width)
     weight = (1.0 - tf.abs(row - near_row)) * (1.0 - tf.abs(column - near_column))
@@ -71,17 +71,17 @@ def crop_boxes(
     area: tuple[float, float],
     aspect: tuple[float, float],
 ) -> tf.Tensor:
-    """Chooses a box in each image: area and aspect at random, cut down to the image where it is longer or wider.
+    """Draws a box in each image, of random area and aspect ratio, clipped to the height and width of the image.
 
     Args:
         draws: `[B, 4]` uniform in [0, 1), for area, aspect, top and left.
-        height: of the images.
-        width: of the images.
-        area: range of the box's share of the image before it is cut down, uniform.
-        aspect: range of width over height, log-uniform; positive.
+        height: Height of the images, in pixels.
+        width: Width of the images, in pixels.
+        area: Range of the box's share of the image before clipping, drawn uniformly.
+        aspect: Range of width over height, positive, drawn log-uniformly.
 
     Returns:
-        `[B, 4]` float32 of whole numbers: top, left, height, width, in pixels.
+        `[B, 4]` float32 with integer values: top, left, height, width, in pixels.
 
     Reference: the official code of SemPPL and BYOL, `_decode_and_random_crop`.
     """
@@ -96,15 +96,15 @@ def crop_boxes(
 
 
 def crop_and_resize(images: tf.Tensor, boxes: tf.Tensor, size: int, *, mirrored: tf.Tensor | None = None) -> tf.Tensor:
-    """Cuts a box out of each image and resizes it bicubically, as `tf.image.resize(..., "bicubic")` does to the cut.
+    """Cuts a box out of each image and resizes it bicubically, as `tf.image.resize(..., "bicubic")` resizes the box.
 
-    Both directions are products with a matrix of weights per image: static shapes, no gather.
+    Rows and columns are multiplied by a matrix of weights per image, which needs only static shapes and no gather.
 
     Args:
         images: `[B, H, W, C]`.
-        boxes: `[B, 4]` top, left, height, width in whole pixels.
-        size: height and width of the result.
-        mirrored: `[B]` bool, which results to flip from left to right.
+        boxes: `[B, 4]` top, left, height, width, in whole pixels.
+        size: Height and width of the result, in pixels.
+        mirrored: `[B]` bool, whether a result is flipped from left to right; None: never.
 
     Returns:
         `[B, size, size, C]`, unclipped: bicubic weights overshoot.
@@ -123,7 +123,7 @@ def crop_and_resize(images: tf.Tensor, boxes: tf.Tensor, size: int, *, mirrored:
 
 
 def _cubic_weights(start: tf.Tensor, length: tf.Tensor, size: int, extent: int) -> tf.Tensor:
-    """`[B, size, extent]` weights of the input's pixels in each of the output's; 0 outside the box, rows sum to 1."""
+    """Returns the weights of input pixels for each output pixel, `[B, size, extent]`; 0 outside the box, rows sum to 1."""
     place = (tf.range(size, dtype=tf.float32) + 0.5) * (length / size)[:, tf.newaxis] - 0.5  # [B,size], inside the box
     whole = tf.floor(place)
     # TensorFlow's kernel looks the fraction up in a table of 1024 steps.

@@ -1,7 +1,7 @@
 """From a batch of images to large and small views, each view by its own stateless seed.
 
-Views are made in two stages, each of which can run where it is fastest: the crop, which needs the image as it is, on the host;
-the finish, which takes a batch of crops of one size, on the host or on the device.
+Views are made in two stages, each of which can run where it is fastest: the crop, which needs the whole image, on the host; the
+finish, which takes a batch of crops of one size, on the host or on the device.
 """
 
 import tensorflow as tf
@@ -41,8 +41,8 @@ def finish_views(batch: dict[str, tf.Tensor], *, recipe: str) -> dict[str, tf.Te
     """Finishes crops, the second stage of `make_views`: on the host, under XLA, or at the beginning of a train step.
 
     Args:
-        batch: Crops large `[L, B, h, w, C]` and small `[S, B, h, w, C]`, and the images' seeds `[B, 2]`; other entries are kept.
-            A batch without seeds has finished views, and is returned.
+        batch: Crops large `[L, B, h, w, C]` and small `[S, B, h, w, C]`, and the images' seeds `[B, 2]`; other entries are
+            copied. A batch without seeds has finished views, and is returned unchanged.
         recipe: Key of `RECIPES`.
 
     Returns:
@@ -60,7 +60,7 @@ def finish_views(batch: dict[str, tf.Tensor], *, recipe: str) -> dict[str, tf.Te
 
 
 def _finished(crops: tf.Tensor, seeds: tf.Tensor, first: int, recipe: Recipe) -> tf.Tensor:
-    """Finishes `[V, B, size, size, C]` crops, views `first` and on, as one batch."""
+    """Finishes crops `[V, B, size, size, C]` of the views numbered from `first`, as one batch."""
     if crops.shape[0] == 0:
         return crops
     numbers = tf.repeat(first + tf.range(crops.shape[0]), tf.shape(crops)[1])  # [V·B]

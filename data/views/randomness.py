@@ -41,8 +41,8 @@ def split(seeds: tf.Tensor, count: int) -> tf.Tensor:
     """Derives independent seeds from each seed.
 
     Args:
-        seeds: `[B, 2]` int32, int64, or uint32 as `split` gives them; equal int32 and int64 seeds give equal numbers.
-        count: how many to derive.
+        seeds: `[B, 2]` int32, int64, or uint32 as `split` returns them; equal int32 and int64 seeds give equal numbers.
+        count: Number of seeds to derive from each seed.
 
     Returns:
         `[count, B, 2]` uint32; entry `i` depends on the seed and on `i` only, not on `count`.
@@ -56,8 +56,8 @@ def uniform(seeds: tf.Tensor, purpose: str | int, shape: Sequence[int] = ()) -> 
 
     Args:
         seeds: `[B, 2]`, as for `split`.
-        purpose: separates streams of the same seed; a name, or a number below 2**32.
-        shape: static shape of the draw of one seed.
+        purpose: Name, or number below 2**32, that separates the streams of a seed.
+        shape: Static shape of the draw per seed.
 
     Returns:
         `[B, *shape]` float32 in [0, 1), multiples of 2**-24.
@@ -95,7 +95,7 @@ def _rotate_left(word: tf.Tensor, bits: int) -> tf.Tensor:
 
 
 def _key(seeds: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Two `[B, 1]` uint32 words that depend on every bit of a `[B, 2]` seed."""
+    """Returns two `[B, 1]` uint32 words that depend on every bit of the seeds `[B, 2]`."""
     if seeds.dtype not in (tf.int32, tf.int64, tf.uint32) or seeds.shape.rank != 2 or seeds.shape[1] != 2:
         raise ValueError(
             "`seeds` must be int32, int64 or uint32 of shape [B, 2]. "
@@ -112,12 +112,12 @@ def _key(seeds: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _counter(purpose: str | int, blocks: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """The block's number `[1, blocks]` and the purpose as one word."""
+    """Returns the numbers of the blocks, `[1, blocks]`, and the purpose as one word."""
     word = zlib.crc32(purpose.encode()) if isinstance(purpose, str) else purpose
     return tf.cast(tf.range(blocks), tf.uint32)[tf.newaxis], tf.constant(word, tf.uint32)
 
 
 def _unit_interval(bits: tf.Tensor) -> tf.Tensor:
-    """The upper 24 bits, which float32 holds exactly."""
+    """Maps the upper 24 bits of each word to float32 in [0, 1), exactly."""
     upper = tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32))
     return tf.cast(tf.bitcast(upper, tf.int32), tf.float32) * 2.0**-24

@@ -1,4 +1,4 @@
-"""Augmentation recipes: how one view is made of one image, by the view's own stateless seed."""
+"""Augmentation recipes: functions from an image and the stateless seed of a view to the view."""
 
 import functools
 import math
@@ -10,17 +10,17 @@ import tensorflow as tf
 from semppl.data.views import augmentations, geometry, randomness
 
 Boxes = Callable[[tf.Tensor, tf.Tensor | int, tf.Tensor | int], tuple[tf.Tensor, tf.Tensor]]
-"""`(seeds [N,2], height, width) -> (boxes [N,4] as crop_boxes gives them, mirrored [N] bool)`."""
+"""`(seeds [N,2], height, width) -> (boxes [N,4] as crop_boxes returns them, mirrored [N] bool)`."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How views are made, in two stages; both are pure, and see one seed per view.
+    """An augmentation in two stages, both pure functions of one seed per view.
 
     Attributes:
         crop: `(images [N,H,W,C], seeds [N,2], size) -> [N,size,size,C]`, all in [0, 1].
         finish: `(crops [N,size,size,C], seeds [N,2], view numbers [N] int32) -> [N,size,size,C]`, in [0, 1].
-        boxes: where `crop` looks, if it only cuts out, resizes and mirrors; else None.
+        boxes: Function that draws the boxes of `crop`, if `crop` only cuts out, resizes and mirrors; else None.
         centre_crop: Side of the central square that evaluation and serving take of an image, as a share of the shorter side,
             in (0, 1]; 1 takes the whole image.
     """
@@ -37,7 +37,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Digits:
-    """Ranges for small grey scans of hand-writing; nothing is mirrored."""
+    """Ranges of the augmentation of small grey scans of handwriting, which are never mirrored."""
 
     shift: float = 0.15  # of the image's size: about one pixel of eight
     zoom: float = 0.2
@@ -50,7 +50,7 @@ class Digits:
 
 @dataclass(frozen=True)
 class Natural:
-    """The official recipe for photographs; a pair holds one value for even and one for odd views.
+    """The official recipe for photographs. Pairs of probabilities are for even and odd views.
 
     Reference: Grill et al. 2020, arXiv 2006.07733, appendix B, table 6.
     """
@@ -72,18 +72,18 @@ class Natural:
 
 
 IMAGENET = Natural()
-# No blur on 32 pixels, as in Chen et al. 2020, arXiv 2002.05709, appendix B.9; it would take what detail there is.
+# No blur on 32 pixels, as in Chen et al. 2020, arXiv 2002.05709, appendix B.9; blur would remove the little detail.
 CIFAR = replace(IMAGENET, blur_probability=(0.0, 0.0))
-# For short runs of small encoders, which find the like of a twelfth of an image too late; measured, docs/results.md.
+# For short runs of small encoders, which learn too slowly from crops of a twelfth of an image; measured in docs/results.md.
 GENTLE = replace(CIFAR, crop_area=(0.3, 1.0), solarize_probability=(0.0, 0.0))
 GREY = replace(CIFAR, saturation=0.0, hue=0.0, grayscale_probability=0.0, solarize_probability=(0.0, 0.0))
 
 
 def find_recipe(name: str) -> Recipe:
-    """Looks a recipe up.
+    """Returns the recipe of a name.
 
     Raises:
-        ValueError: if there is none of that name.
+        ValueError: If there is no such recipe.
     """
     if name not in RECIPES:
         raise ValueError(f"`recipe` must be one of {sorted(RECIPES)}. Received: recipe={name!r}")
@@ -91,7 +91,7 @@ def find_recipe(name: str) -> Recipe:
 
 
 def boxes_of(recipe: str) -> Boxes:
-    """Returns how a recipe chooses boxes.
+    """Returns the function with which a recipe draws boxes.
 
     Raises:
         ValueError: If the recipe does more than crop boxes, and so needs images of one size.
@@ -104,7 +104,7 @@ def boxes_of(recipe: str) -> Boxes:
 
 
 def identity() -> Recipe:
-    """Resizes only."""
+    """Makes the recipe that only resizes."""
 
     def boxes(seeds: tf.Tensor, height: tf.Tensor | int, width: tf.Tensor | int) -> tuple[tf.Tensor, tf.Tensor]:
         whole = tf.stack([0.0, 0.0, tf.cast(height, tf.float32), tf.cast(width, tf.float32)])
@@ -115,7 +115,7 @@ def identity() -> Recipe:
 
 
 def digits(settings: Digits) -> Recipe:
-    """Moves, zooms, turns and leans; then scales, lifts and adds noise."""
+    """Makes the recipe for handwriting: a random affine map, then random contrast, brightness and noise."""
 
     def move(images: tf.Tensor, seeds: tf.Tensor, size: int) -> tf.Tensor:
         moves = 2.0 * randomness.uniform(seeds, "affine", [5]) - 1.0  # [N,5]
@@ -138,7 +138,7 @@ def digits(settings: Digits) -> Recipe:
 
 
 def natural(settings: Natural, *, centre_crop: float = 1.0) -> Recipe:
-    """Crops and flips; then jitters the colours, drops them, blurs and solarises, each by chance."""
+    """Makes a recipe for photographs: crop and flip; then, each with a probability, colour jitter, grey, blur and solarisation."""
 
     def draws(seeds: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """Returns chances `[N, 5]`, strengths and ranks `[N, 4]`, and a width `[N, 1]`, uniform."""
@@ -190,7 +190,7 @@ RECIPES: dict[str, Recipe] = {
 def _jitter(
     images: tf.Tensor, chosen: tf.Tensor, strengths: tf.Tensor, ranks: tf.Tensor, settings: Natural
 ) -> tf.Tensor:
-    """Jitters the chosen images by `[N, 4]` uniform strengths; the others get strengths that change nothing."""
+    """Applies colour jitter with `[N, 4]` uniform strengths to the chosen images, and the identity to the others."""
     moves = tf.where(chosen[:, tf.newaxis], 2.0 * strengths - 1.0, 0.0)
     return augmentations.colour_jitter(
         images,
@@ -208,5 +208,5 @@ def _where(chosen: tf.Tensor, operation: Callable[[tf.Tensor], tf.Tensor], image
 
 
 def _of_view(pair: tuple[float, float], views: tf.Tensor) -> tf.Tensor:
-    """The setting of even or of odd views: `[N]`."""
+    """Returns the setting of each view, by its parity: `[N]`."""
     return tf.where(views % 2 == 0, pair[0], pair[1])

@@ -138,7 +138,7 @@ class BatchNorm(_Affine):
             layer: Convolution or dense layer whose output is the input of this layer alone.
 
         Raises:
-            ValueError: if this layer has no offset or is folded already.
+            ValueError: If this layer has no offset or is folded already.
         """
         if self.folded or not self.center:
             received = f"folded={self.folded}, center={self.center}"
@@ -275,7 +275,7 @@ def normalisation(kind: str, name: str | None = None, **options: Any) -> tf.kera
         **options: Arguments of the layer.
 
     Raises:
-        ValueError: if `kind` is unknown.
+        ValueError: If `kind` is unknown.
     """
     if kind not in NORMALISATIONS:
         raise ValueError(f"`kind` must be one of {sorted(NORMALISATIONS)}. Received: kind={kind!r}")

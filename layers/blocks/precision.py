@@ -17,7 +17,7 @@ def computing_in(precision: str) -> Iterator[None]:
             float32 variables; "float32" for Keras' global policy, by default float32.
 
     Raises:
-        ValueError: if `precision` is not one of `PRECISIONS`.
+        ValueError: If `precision` is not one of `PRECISIONS`.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"`precision` must be one of {', '.join(PRECISIONS)}. Received: precision={precision!r}")

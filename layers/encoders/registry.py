@@ -50,7 +50,7 @@ def check_encoder(name: str, *, called: str = "`name`") -> None:
         called: Name of the flag or argument in the error message.
 
     Raises:
-        ValueError: if `name` is not a key of `ENCODERS`; the message lists the families and similar
+        ValueError: If `name` is not a key of `ENCODERS`; the message lists the families and similar
             names.
     """
     if name not in ENCODERS:
@@ -86,7 +86,7 @@ def build_encoder(
         layer_name: Name of the layer, the first part of its variables' names.
 
     Raises:
-        ValueError: if `name` or `norm` is unknown, or `width` is not positive.
+        ValueError: If `name` or `norm` is unknown, or `width` is not positive.
     """
     check_encoder(name)
     if width <= 0:

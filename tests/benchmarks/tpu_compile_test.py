@@ -46,13 +46,13 @@ class TpuCompileTest(tf.test.TestCase):
         self.assertCountEqual(extra["tpu-check"], [f"{name}=={version}" for name, version in aot_compiler.PINS.items()])
 
     def test_without_a_compiler_nothing_is_lowered(self):
-        told = io.StringIO()
+        printed = io.StringIO()
         with flagsaver.flagsaver(), mock.patch.object(tpu_compile, "step_program") as lowering:
             flags.FLAGS(["tpu_compile", f"--flagfile={_FOLDER / 'digits.flags'}"])
-            with contextlib.redirect_stderr(told):
+            with contextlib.redirect_stderr(printed):
                 self.assertEqual(tpu_compile.main(["tpu_compile"]), 2)
         lowering.assert_not_called()
-        self.assertRegex(told.getvalue(), "^error: --jax_python must be .*\n$")
+        self.assertRegex(printed.getvalue(), "^error: --jax_python must be .*\n$")
 
     def test_sizes_are_told_in_gibibytes(self):
         cost = hlo.Cost("v5e:2x2", 2.5e12, 3e9, 2**30, 2**31, 2**29)

@@ -311,10 +311,13 @@ class JsonTest(parameterized.TestCase):
             Hyperparameters.load(workdir)
 
     def test_paths_are_no_differences(self):
-        here = Hyperparameters(label_list="a.txt", data_dir="a", cache_dir="a")
-        there = Hyperparameters(label_list="b.txt", data_dir="b", cache_dir="b")
+        here, there = (_make(data_dir=folder, cache_dir=folder) for folder in ("a", "b"))
         self.assertEmpty(here.differences(there))
         self.assertNotEqual(here, there)
+
+    def test_the_list_of_labels_is_a_difference(self):
+        here, there = (Hyperparameters(label_list=file) for file in ("a.txt", "b.txt"))
+        self.assertEqual(here.differences(there), {"label_list": ("a.txt", "b.txt")})
 
     def test_differences_are_named_with_both_values(self):
         here, there = _make(seed=1, width=2.0), _make(seed=2, width=2)

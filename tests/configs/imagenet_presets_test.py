@@ -45,9 +45,9 @@ def _without_values():
         shape = tf.TensorShape(arguments["shape"] if callable(initial) else tf.convert_to_tensor(initial).shape)
         if shape.num_elements() == 1:
             return next_creator(**arguments)
-        kept = ("trainable", "dtype", "name", "aggregation", "synchronization")
+        passed = ("trainable", "dtype", "name", "aggregation", "synchronization")
         return resource_variable_ops.UninitializedVariable(
-            shape=shape, **{name: arguments[name] for name in kept if name in arguments}
+            shape=shape, **{name: arguments[name] for name in passed if name in arguments}
         )
 
     with tf.variable_creator_scope(make):

@@ -16,20 +16,20 @@ def _images(labels, names=()):
     return ImageSet(np.zeros((len(labels), 2, 2, 1), np.float32), labels, tuple(names))
 
 
-def _kept(images, **choice):
+def _visible(images, **choice):
     return np.flatnonzero(visible_labels(images, **choice) != NO_LABEL).tolist()
 
 
 def _oracle(labels, counts, seed):
     """Draws per class the images whose keyed hashes are the smallest."""
-    kept = []
+    chosen = []
     for label, count in counts.items():
         ranks = {}
         for index, its_label in enumerate(labels):
             if its_label == label:
                 ranks[hashlib.blake2b(f"{seed}:{index}".encode(), digest_size=16).hexdigest()] = index
-        kept += [ranks[rank] for rank in sorted(ranks)[:count]]
-    return sorted(kept)
+        chosen += [ranks[rank] for rank in sorted(ranks)[:count]]
+    return sorted(chosen)
 
 
 class DrawnLabelsTest(parameterized.TestCase):
@@ -44,15 +44,15 @@ class DrawnLabelsTest(parameterized.TestCase):
         ),
     )
     def test_the_same_digits_are_drawn_everywhere(self, count, seed, expected):
-        self.assertEqual(_kept(load_source("digits").train, labels_per_class=count, seed=seed), expected)
+        self.assertEqual(_visible(load_source("digits").train, labels_per_class=count, seed=seed), expected)
 
     @parameterized.product(count=(1, 3), seed=(0, 1, 12345))
     def test_the_draw_is_that_of_a_keyed_hash(self, count, seed):
         labels = np.random.default_rng(3).integers(0, 4, 60).tolist()
-        kept = _kept(_images(labels), labels_per_class=count, seed=seed)
-        self.assertEqual(kept, _oracle(labels, dict.fromkeys(range(4), count), seed))
+        visible = _visible(_images(labels), labels_per_class=count, seed=seed)
+        self.assertEqual(visible, _oracle(labels, dict.fromkeys(range(4), count), seed))
 
-    def test_kept_labels_are_the_true_ones_and_all_others_are_hidden(self):
+    def test_visible_labels_are_the_true_ones_and_all_others_are_hidden(self):
         images = _images(np.arange(50) % 5)
         labels = visible_labels(images, labels_per_class=2, seed=4)
         self.assertEqual(labels.dtype, np.int32)
@@ -71,17 +71,17 @@ class DrawnLabelsTest(parameterized.TestCase):
 
     def test_another_seed_draws_others(self):
         images = _images(np.arange(200) % 2)
-        draws = {tuple(_kept(images, labels_per_class=3, seed=seed)) for seed in range(20)}
+        draws = {tuple(_visible(images, labels_per_class=3, seed=seed)) for seed in range(20)}
         self.assertLen(draws, 20)
 
     def test_a_larger_draw_holds_the_smaller_one(self):
         images = _images(np.arange(200) % 4)
-        few, many = (_kept(images, labels_per_class=count, seed=5) for count in (3, 10))
+        few, many = (_visible(images, labels_per_class=count, seed=5) for count in (3, 10))
         self.assertContainsSubset(few, many)
 
     def test_every_image_has_the_same_chance(self):
         images = _images([0] * 8)
-        counts = np.bincount([_kept(images, labels_per_class=1, seed=seed)[0] for seed in range(800)], minlength=8)
+        counts = np.bincount([_visible(images, labels_per_class=1, seed=seed)[0] for seed in range(800)], minlength=8)
         # Binomial(800, 1/8): mean 100, standard deviation 9.4; five of those either side.
         self.assertBetween(counts.min(), 53, 147)
         self.assertBetween(counts.max(), 53, 147)
@@ -99,12 +99,12 @@ class DrawnLabelsTest(parameterized.TestCase):
 
     def test_images_without_a_label_are_never_drawn(self):
         images = _images([0, NO_LABEL, 1, 0, 1])  # one: too few, were they a class
-        self.assertEqual(_kept(images, label_fraction=1.0), [0, 2, 3, 4])
-        self.assertEqual(_kept(images, labels_per_class=2), [0, 2, 3, 4])
+        self.assertEqual(_visible(images, label_fraction=1.0), [0, 2, 3, 4])
+        self.assertEqual(_visible(images, labels_per_class=2), [0, 2, 3, 4])
 
     def test_more_than_there_are_names_the_class_that_is_short(self):
         images = _images([0] * 5 + [1] * 4 + [2] * 3)  # too few in class 1 too, but what is allowed is 3
-        self.assertLen(_kept(images, labels_per_class=3), 9)
+        self.assertLen(_visible(images, labels_per_class=3), 9)
         for names, name in (((), "2"), (("cat", "dog", "owl"), "owl")):
             with self.assertRaises(ValueError) as caught:
                 visible_labels(images, labels_per_class=5, class_names=names)
@@ -118,11 +118,11 @@ class ListedLabelsTest(parameterized.TestCase):
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
         return str(path)
 
-    def test_positions_are_kept(self):
+    def test_listed_positions_stay_visible(self):
         labels = visible_labels(_images([5, 6, 7, 8]), label_list=self._list("3\n\n  0 \n3\n"))
         np.testing.assert_array_equal(labels, [5, NO_LABEL, NO_LABEL, 8])
 
-    def test_names_are_kept(self):
+    def test_listed_names_stay_visible(self):
         images = _images([5, 6, 7], names=["a.png", "b c.png", "ü.png"])
         labels = visible_labels(images, label_list=self._list("b c.png\nü.png\r\n"))
         np.testing.assert_array_equal(labels, [NO_LABEL, 6, 7])

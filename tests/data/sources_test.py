@@ -137,10 +137,10 @@ class ImageSetTest(tf.test.TestCase):
         batches = list(ImageSet(images, np.zeros(7, np.int32)).batches(lambda batch: batch + 1, batch_size=3))
         self.assertEqual([len(batch) for batch in batches], [3, 3, 1])
         self.assertAllEqual(tf.concat(batches, 0), images + 1)
-        some = ImageSet(images, np.zeros(7, np.int32)).batches(
+        yielded = ImageSet(images, np.zeros(7, np.int32)).batches(
             lambda batch: batch, batch_size=2, positions=np.array([5, 1, 5])
         )
-        self.assertAllEqual(tf.concat(list(some), 0), images[[5, 1, 5]])
+        self.assertAllEqual(tf.concat(list(yielded), 0), images[[5, 1, 5]])
 
     def test_masks_have_the_images_size(self):
         images, labels = np.zeros((2, 4, 6, 3), np.uint8), np.zeros(2, np.int32)

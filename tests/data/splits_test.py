@@ -23,7 +23,7 @@ from semppl.tests import testing  # noqa: F401  (marks the flags as parsed)
 
 
 def _images(labels, first=0, names=(), groups=None, size=4):
-    """Images that are told apart by their level, the number of the image."""
+    """Images whose grey level is the number of the image."""
     levels = np.arange(first, first + len(labels), dtype=np.uint8)
     pixels = np.broadcast_to(levels[:, np.newaxis, np.newaxis, np.newaxis], (len(labels), size, size, 1)).copy()
     return ImageSet(pixels, np.array(labels, np.int32), names, groups=groups)
@@ -37,8 +37,8 @@ class HoldOutTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(0.1, 0.3, 0.5)
     def test_a_share_of_every_class_is_held_out_and_nothing_else(self, share):
         labels = [0] * 40 + [1] * 10 + [NO_LABEL] * 50
-        kept, held_out = hold_out(_images(labels), share, seed=0)
-        self.assertCountEqual([*kept, *held_out], range(100))
+        remaining, held_out = hold_out(_images(labels), share, seed=0)
+        self.assertCountEqual([*remaining, *held_out], range(100))
         self.assertEqual(np.bincount(np.array(labels)[held_out]).tolist(), [40 * share, 10 * share])
 
     def test_the_draw_is_the_seeds_and_does_not_hang_on_order(self):
@@ -62,15 +62,15 @@ class HoldOutTest(tf.test.TestCase, parameterized.TestCase):
         return sorted(sorted(range(count), key=rank)[:wanted])
 
     def test_a_class_never_loses_its_last_image(self):
-        kept, held_out = hold_out(_images([0, 1, 1]), 0.9, seed=0)
-        self.assertIn(0, kept)
+        remaining, held_out = hold_out(_images([0, 1, 1]), 0.9, seed=0)
+        self.assertIn(0, remaining)
         self.assertLen(held_out, 1)
 
     def test_images_of_the_same_thing_stay_together(self):
         groups = np.repeat(np.arange(20), 3)
         labels = np.where(np.arange(60) % 3 == 2, NO_LABEL, np.repeat(np.arange(2), 30))
-        kept, held_out = hold_out(_images(labels, groups=groups), 0.3, seed=0)
-        self.assertEmpty(set(groups[kept]) & set(groups[held_out]))
+        remaining, held_out = hold_out(_images(labels, groups=groups), 0.3, seed=0)
+        self.assertEmpty(set(groups[remaining]) & set(groups[held_out]))
         self.assertLen(held_out, 18)  # 3 groups of each class, 2 of 3 images labelled
 
     def test_without_labels_there_is_nothing_to_judge_by(self):
@@ -113,9 +113,9 @@ class JoinedTest(tf.test.TestCase):
 
     def test_selected_images_are_those(self):
         for images in (_images([3, 4, 5], names=("a", "b", "c")), joined([_images([3, 4]), _images([5], 2, size=9)])):
-            some = images.select(np.array([2, 0]))
-            self.assertEqual((_levels(some), some.labels.tolist()), ([2, 0], [5, 3]))
-            self.assertEqual(some.names, ("c", "a") if images.names else ())
+            selected = images.select(np.array([2, 0]))
+            self.assertEqual((_levels(selected), selected.labels.tolist()), ([2, 0], [5, 3]))
+            self.assertEqual(selected.names, ("c", "a") if images.names else ())
 
 
 class LoadDataTest(tf.test.TestCase, parameterized.TestCase):

@@ -130,10 +130,10 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
         labels = source.test.labels.copy()
         labels[10:] = NO_LABEL
         half_known = dataclasses.replace(source, validation=dataclasses.replace(source.test, labels=labels))
-        known = dataclasses.replace(source, test=source.test.select(np.arange(10)))
+        shortened = dataclasses.replace(source, test=source.test.select(np.arange(10)))
         with mock.patch.object(splits, "load_splits", return_value=half_known):
             metrics = _accuracy(workdir, split="validation")
-        with mock.patch.object(splits, "load_splits", return_value=known):
+        with mock.patch.object(splits, "load_splits", return_value=shortened):
             self.assertEqual(_accuracy(workdir), metrics)
         report = json.loads((workdir / "metrics_validation.json").read_text())
         self.assertEqual((report["validation_images"], report["accuracy"]), (10, metrics))
@@ -153,19 +153,19 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
         source, (workdir, _, _) = _few_digits(), self._run()
         train = dataclasses.replace(source.train, labels=np.where(np.arange(200) % 2, source.train.labels, NO_LABEL))
         with mock.patch.object(splits, "load_splits", return_value=dataclasses.replace(source, train=train)):
-            some = _accuracy(workdir)
+            first = _accuracy(workdir)
         half = dataclasses.replace(source, train=source.train.select(np.arange(1, 200, 2)))
         with mock.patch.object(splits, "load_splits", return_value=half):
             other = _accuracy(workdir)
         name = "logistic_regression_all_labels"
-        self.assertEqual(some["raw_pixels"][name], other["raw_pixels"][name])
+        self.assertEqual(first["raw_pixels"][name], other["raw_pixels"][name])
 
     def test_only_what_is_asked_for_is_measured(self):
         workdir, _, _ = self._run()
         everything = _accuracy(workdir)
         for name in ("nearest_neighbours", "logistic_regression"):  # neither needs the other images' features
-            some = _accuracy(workdir, evaluators=[name])
-            self.assertEqual(some, {representation: {name: row[name]} for representation, row in everything.items()})
+            first = _accuracy(workdir, evaluators=[name])
+            self.assertEqual(first, {representation: {name: row[name]} for representation, row in everything.items()})
 
     def test_more_neighbours_than_labelled_images_are_all_of_them(self):
         workdir, _, _ = self._run()

@@ -75,9 +75,9 @@ class FinetuneTest(tf.test.TestCase, parameterized.TestCase):
         with mock.patch.object(protocols.ClassifierTraining, "fit", autospec=True, side_effect=_Fit()) as fit:
             report = finetune(self.workdir, "linear", learning_rates=[20.0], epochs=[6], batch_size=30)
         self.assertGreater(report["accuracy"], 0.6)
-        told = {"protocol": "linear", "data": "digits", "step": 7, "seed": 0, "train_images": 120, "test_images": 40}
+        header = {"protocol": "linear", "data": "digits", "step": 7, "seed": 0, "train_images": 120, "test_images": 40}
         chosen = {"learning_rate": 20.0, "epochs": 6}
-        self.assertEqual(report, told | {"accuracy": report["accuracy"], "chosen": chosen, "held_out": []})
+        self.assertEqual(report, header | {"accuracy": report["accuracy"], "chosen": chosen, "held_out": []})
         self.assertEqual(json.loads((self.workdir / "finetune_linear.json").read_text()), report)
         (call,) = fit.call_args_list
         self.assertEqual(call.kwargs["steps"], 24)  # 6 epochs of 120 images, 30 at a time
@@ -226,19 +226,19 @@ class FinetuneTest(tf.test.TestCase, parameterized.TestCase):
 
 
 class _Fit:
-    """Fits as `fit` does, and keeps which images and labels it was given."""
+    """Calls `fit`, and records the images and labels of the batches."""
 
     def __init__(self):
         self.ids, self.labels, self.orders = [], [], []
         self._fit = protocols.ClassifierTraining.fit
 
     def __call__(self, training, batches, *, steps, learning_rate):
-        given = list(batches)
-        images = np.concatenate([batch["images"].numpy() for batch in given])
+        listed = list(batches)
+        images = np.concatenate([batch["images"].numpy() for batch in listed])
         self.orders.append([image.tobytes() for image in images])
         self.ids.append({image.tobytes() for image in images})
-        self.labels.append({int(label) for batch in given for label in batch["labels"]})
-        return self._fit(training, given, steps=steps, learning_rate=learning_rate)
+        self.labels.append({int(label) for batch in listed for label in batch["labels"]})
+        return self._fit(training, listed, steps=steps, learning_rate=learning_rate)
 
 
 if __name__ == "__main__":

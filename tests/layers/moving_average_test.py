@@ -53,14 +53,14 @@ class UpdateMovingAverageTest(tf.test.TestCase, parameterized.TestCase):
     def test_each_target_moves_to_its_own_partner(self, compiled):
         targets, onlines = _network(1, "target"), _network(2, "online")
         expected = [variable.numpy() for variable in targets]
-        kept = [variable.numpy() for variable in onlines]
+        former = [variable.numpy() for variable in onlines]
         step = compiled(lambda decay: moving_average.update_moving_average(targets, onlines, decay))
         for decay in (0.5, 0.9, 0.99):
             step(tf.constant(decay))
-            expected = [_oracle(t, o, decay) for t, o in zip(expected, kept, strict=True)]
+            expected = [_oracle(t, o, decay) for t, o in zip(expected, former, strict=True)]
         for target, value in zip(targets, expected, strict=True):
             self.assertAllClose(target, value, rtol=1e-5, atol=1e-6)
-        for online, value in zip(onlines, kept, strict=True):
+        for online, value in zip(onlines, former, strict=True):
             self.assertAllEqual(online, value)
 
     def test_replicas_agree_and_equal_one_replica(self):

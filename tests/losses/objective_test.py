@@ -85,8 +85,8 @@ class ImageTermsTest(tf.test.TestCase, parameterized.TestCase):
         rows = [3, 1]
         share = case._replace(anchors=case.anchors[:, rows])
         share = share._replace(**{name: getattr(case, name)[rows] for name in ("negatives", "slots", "present")})
-        for some, every in zip(image_terms(share, rows=tf.constant(rows)), image_terms(case), strict=True):
-            self.assertAllClose(some, tf.gather(every, rows), rtol=1e-12, atol=1e-12)
+        for chosen, every in zip(image_terms(share, rows=tf.constant(rows)), image_terms(case), strict=True):
+            self.assertAllClose(chosen, tf.gather(every, rows), rtol=1e-12, atol=1e-12)
 
 
 class TermsTest(tf.test.TestCase, parameterized.TestCase):

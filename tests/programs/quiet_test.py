@@ -46,26 +46,26 @@ class QuietTest(absltest.TestCase):
             def main(argv, raised=raised):
                 raise raised
 
-            told = io.StringIO()
-            with contextlib.redirect_stderr(told):
+            printed = io.StringIO()
+            with contextlib.redirect_stderr(printed):
                 self.assertEqual(main(["program"]), 2)
-            self.assertEqual(told.getvalue(), f"error: {raised}\n")
+            self.assertEqual(printed.getvalue(), f"error: {raised}\n")
 
-    def _told(self, raised, argv=("program",)):
+    def _run(self, raised, argv=("program",)):
         @quiet.program
         def main(argv):
             raise raised
 
-        told = io.StringIO()
-        with contextlib.redirect_stderr(told):
-            return main(list(argv)), told.getvalue()
+        printed = io.StringIO()
+        with contextlib.redirect_stderr(printed):
+            return main(list(argv)), printed.getvalue()
 
     def test_arguments_that_are_no_flags_are_refused(self):
         expected = (2, "error: Arguments must be flags, --name=value. Received: extra one\n")
-        self.assertEqual(self._told(TypeError("not reached"), ("program", "extra", "one")), expected)
+        self.assertEqual(self._run(TypeError("not reached"), ("program", "extra", "one")), expected)
 
     def test_an_interruption_is_a_word(self):
-        self.assertEqual(self._told(KeyboardInterrupt()), (130, "interrupted\n"))
+        self.assertEqual(self._run(KeyboardInterrupt()), (130, "interrupted\n"))
 
     def test_a_full_disk_names_the_flag_whatever_library_says_so(self):
         for raised in (
@@ -73,10 +73,10 @@ class QuietTest(absltest.TestCase):
             RuntimeError("Error in write_index: could not write: No space left on device"),
         ):
             with flagsaver.flagsaver(out="/full"):
-                code, told = self._told(raised)
+                code, printed = self._run(raised)
             self.assertEqual(code, 2)
-            self.assertStartsWith(told, "error: --out=/full cannot be written: No space left on device")
-            self.assertEndsWith(told, "; make room, or choose another place\n")
+            self.assertStartsWith(printed, "error: --out=/full cannot be written: No space left on device")
+            self.assertEndsWith(printed, "; make room, or choose another place\n")
 
     def test_what_may_not_be_written_names_the_flag_and_what_may_not_be_read_does_not(self):
         with flagsaver.flagsaver(out="/closed"):
@@ -84,8 +84,8 @@ class QuietTest(absltest.TestCase):
                 ("/closed/a", "error: --out=/closed cannot be written: "),
                 ("/other", "error: [Errno 13]"),
             ):
-                code, told = self._told(PermissionError(errno.EACCES, "Permission denied", path))
-                self.assertEqual((code, told[: len(start)]), (2, start))
+                code, printed = self._run(PermissionError(errno.EACCES, "Permission denied", path))
+                self.assertEqual((code, printed[: len(start)]), (2, start))
 
     def test_of_several_flags_the_one_that_holds_the_path_is_named(self):
         values = {"out": "/models/1", "workdir": "/runs/a"}
@@ -98,17 +98,17 @@ class QuietTest(absltest.TestCase):
             ("/tmp/scratch", "[Errno 28]"),
         ):
             with flagsaver.flagsaver(**values):
-                told = self._told(OSError(errno.ENOSPC, "No space left on device", path))[1]
-            self.assertStartsWith(told, f"error: {named}", path)
+                printed = self._run(OSError(errno.ENOSPC, "No space left on device", path))[1]
+            self.assertStartsWith(printed, f"error: {named}", path)
 
     def test_an_error_that_names_its_flag_is_left_alone(self):
         text = "--cache_dir must have room. Received: /cache (No space left on device)"
         with flagsaver.flagsaver(out="/models/1"):
-            self.assertEqual(self._told(OSError(text)), (2, f"error: {text}\n"))
+            self.assertEqual(self._run(OSError(text)), (2, f"error: {text}\n"))
 
     def test_many_errors_of_a_copy_are_the_first(self):
         error = shutil.Error([("a", "b", "[Errno 5] Input/output error: 'a'"), ("c", "d", "another")])
-        self.assertEqual(self._told(error), (2, "error: [Errno 5] Input/output error: 'a'\n"))
+        self.assertEqual(self._run(error), (2, "error: [Errno 5] Input/output error: 'a'\n"))
 
     def test_help_of_a_console_script_shows_the_flags(self):
         command = "import sys; sys.argv = ['semppl-serve', '--help']; from semppl.export import serve; serve.run()"

@@ -89,19 +89,19 @@ class RunCheckpointsTest(_Case):
         workdir, model = self.folder(), _Model()
         model.step()
         checkpoints.RunCheckpoints(model, workdir).save()
-        kept = sorted(path.name for path in (workdir / "checkpoints").iterdir())
+        before = sorted(path.name for path in (workdir / "checkpoints").iterdir())
         (workdir / "checkpoints" / "step-2_temp").mkdir()
         (workdir / "checkpoints" / "step-2_temp" / "part-00000-of-00001.index").touch()
         (workdir / "checkpoints" / "checkpoint.tmp12ab").touch()
         self.assertEqual(checkpoints.RunCheckpoints(_Model(), workdir).restore(), 1)
-        self.assertEqual(sorted(path.name for path in (workdir / "checkpoints").iterdir()), kept)
+        self.assertEqual(sorted(path.name for path in (workdir / "checkpoints").iterdir()), before)
 
     def test_a_full_disk_leaves_the_checkpoint_before(self):
         workdir, model = self.folder(), _Model()
         saved = checkpoints.RunCheckpoints(model, workdir)
         model.step()
         saved.save()
-        kept = sorted(path.name for path in (workdir / "checkpoints").iterdir())
+        before = sorted(path.name for path in (workdir / "checkpoints").iterdir())
         model.step()
 
         def fill(checkpoint_number):
@@ -110,7 +110,7 @@ class RunCheckpointsTest(_Case):
 
         with mock.patch.object(saved.manager, "save", fill), self.assertRaisesRegex(folder.NotWritten, "room"):
             saved.save()
-        self.assertEqual(sorted(path.name for path in (workdir / "checkpoints").iterdir()), kept)
+        self.assertEqual(sorted(path.name for path in (workdir / "checkpoints").iterdir()), before)
         self.assertEqual(checkpoints.RunCheckpoints(_Model(), workdir).restore(), 1)
 
     @parameterized.parameters("missing", "cut", "garbage", "another size", "another model")

@@ -12,7 +12,7 @@ from semppl.trainers.method import Method
 
 
 class _Adder(Method):
-    """Adds the numbers that it is given to its weight, and reports the last one."""
+    """Adds the numbers of a batch to its weight, and reports the last one."""
 
     def __init__(self):
         super().__init__()

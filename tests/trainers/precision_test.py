@@ -54,8 +54,8 @@ class StepTest(tf.test.TestCase, parameterized.TestCase):
     def test_all_that_lasts_is_float32(self, method):
         labelled = {"labelled_batch_size": 16, "queue_size": 16} if method == "supervised" else {}
         model = _model("bfloat16", method=method, **labelled)
-        kept = [*model.variables, *model.optimizer.variables]
-        self.assertEqual({variable.dtype for variable in kept if variable.dtype.is_floating}, {tf.float32})
+        variables = [*model.variables, *model.optimizer.variables]
+        self.assertEqual({variable.dtype for variable in variables if variable.dtype.is_floating}, {tf.float32})
         if method == "supervised":
             self.assertEqual(model.classifier.compute_dtype, "float32")
         else:

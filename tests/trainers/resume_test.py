@@ -144,13 +144,15 @@ class StartedAgainTest(_Case):
     def test_other_data_are_refused(self):
         workdir = self.folder() / "run"
         shutil.copytree(_undisturbed(), workdir)
-        told = json.loads((workdir / "data.json").read_text())
-        (workdir / "data.json").write_text(json.dumps(told | {"labelled": told["labelled"] + 1}))
+        description = json.loads((workdir / "data.json").read_text())
+        (workdir / "data.json").write_text(json.dumps(description | {"labelled": description["labelled"] + 1}))
         run = runs.Run(workdir, "--cache_dir=elsewhere")
         self.assertEqual(run.wait(), 2)
         self.assertEqual(json.loads((workdir / "hyperparameters.json").read_text())["cache_dir"], "")
         self.assertStartsWith(run.stderr, "error: --data must be the images and labels that the run began with: ")
-        self.assertIn(f"{told['labelled']} labelled, where there were {told['images']} images, ", run.stderr)
+        self.assertIn(
+            f"{description['labelled']} labelled, where there were {description['images']} images, ", run.stderr
+        )
 
     def test_one_process_at_a_time(self):
         workdir = self.folder() / "run"

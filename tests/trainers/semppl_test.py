@@ -450,7 +450,7 @@ class ReplicasTest(tf.test.TestCase, parameterized.TestCase):
         self.assertLen(classes, settings["batch_size"])
 
     def test_a_step_over_several_gpus_can_be_compiled_by_xla(self):
-        # There are none here; TensorFlow is told that two CPUs are GPUs. It then forbids all that XLA cannot compile there.
+        # There are none here; TensorFlow is made to take two CPUs for GPUs. It then forbids all that XLA cannot compile there.
         with (
             mock.patch.object(mirrored_strategy, "_is_gpu_device", return_value=True),
             mock.patch.object(mirrored_run, "_is_gpu_device", return_value=True),

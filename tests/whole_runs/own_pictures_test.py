@@ -122,10 +122,10 @@ class OwnPicturesTest(tf.test.TestCase):
         self.assertIn("classifier", evaluate(run)["accuracy"])
 
     def test_a_picture_that_is_deleted_under_way_ends_the_run_in_one_line_and_leaves_it_usable(self):
-        lost, kept = self.folder / "train" / "disc" / "3.jpg", self.folder / "3.jpg"
+        lost, elsewhere = self.folder / "train" / "disc" / "3.jpg", self.folder / "3.jpg"
 
         def losing(*arguments):
-            lost.rename(kept)
+            lost.rename(elsewhere)
             return pipeline.Pipeline(*arguments)
 
         with (
@@ -135,7 +135,7 @@ class OwnPicturesTest(tf.test.TestCase):
             ),
         ):
             pretrain(self.settings(), self.folder / "run", RunOptions(strategy="default"))
-        kept.rename(lost)
+        elsewhere.rename(lost)
         pretrain(self.settings(), self.folder / "run", RunOptions(strategy="default"))
         self.assertTrue((self.folder / "run" / "done.json").is_file())
 

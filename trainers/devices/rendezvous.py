@@ -20,7 +20,7 @@ def meet(addresses: Sequence[str], place: int, patience: float) -> None:
         patience: Seconds that the other workers have to start.
 
     Raises:
-        ValueError: if a worker has not started in time, naming the worker, or this worker's port is taken.
+        ValueError: If a worker has not started in time, naming the worker, or this worker's port is taken.
     """
     deadline = time.monotonic() + patience
     others = ", ".join(addresses[1:]) if place == 0 else f"the chief, {addresses[0]}"

@@ -59,7 +59,7 @@ def choose(name: str, tpu: str = "") -> Choice:
         The strategy, the reason, and the cluster of the workers if there are several.
 
     Raises:
-        ValueError: if the name is unknown, does not go with `tpu`, or TF_CONFIG is malformed.
+        ValueError: If the name is unknown, does not go with `tpu`, or TF_CONFIG is malformed.
     """
     if name not in STRATEGIES:
         raise ValueError(f"--strategy must be one of {', '.join(STRATEGIES)}. Received: {name}")
@@ -95,7 +95,7 @@ def make_strategy(
         The strategy; models must be built in its scope.
 
     Raises:
-        ValueError: if no TPU answers, TF_CONFIG names no workers, or one of them does not start in time.
+        ValueError: If no TPU answers, TF_CONFIG names no workers, or one of them does not start in time.
     """
     if name == "tpu":
         return _tpu(tpu or os.environ.get("TPU_NAME") or None)
@@ -112,7 +112,7 @@ def compiles(jit_compile: str, strategy: tf.distribute.Strategy) -> bool:
         strategy: Strategy that runs the step.
 
     Raises:
-        ValueError: if the value is unknown, or XLA is asked for over several CPU replicas, where it does not work.
+        ValueError: If the value is unknown, or XLA is asked for over several CPU replicas, where it does not work.
     """
     if jit_compile not in ("auto", "true", "false"):
         raise ValueError(f"--jit_compile must be auto, true or false. Received: {jit_compile}")

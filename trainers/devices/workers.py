@@ -46,7 +46,7 @@ class Cluster:
         """Reads TF_CONFIG; without one, the cluster has no addresses.
 
         Raises:
-            ValueError: if TF_CONFIG does not say who the workers are, and which one this is.
+            ValueError: If TF_CONFIG does not say who the workers are, and which one this is.
         """
         text = os.environ.get("TF_CONFIG", "").strip()
         if text in ("", "{}"):  # as TensorFlow sees it
@@ -88,7 +88,7 @@ def noticing_losses(cluster: Cluster) -> Iterator[None]:
         cluster: The processes that train together.
 
     Raises:
-        WorkerLost: if TensorFlow reports that another worker does not answer.
+        WorkerLost: If TensorFlow reports that another worker does not answer.
     """
     try:
         yield
@@ -115,7 +115,7 @@ def require_agreement(
         message: Beginning of the error message; the differing settings follow.
 
     Raises:
-        ValueError: if a setting differs; where only another worker notices, this one then loses that worker.
+        ValueError: If a setting differs; where only another worker notices, this one then loses that worker.
     """
     if cluster.size == 1:
         return

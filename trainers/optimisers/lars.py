@@ -80,7 +80,7 @@ class LARS(tf.keras.optimizers.Optimizer):
         **kwargs: Arguments of `tf.keras.optimizers.Optimizer`.
 
     Raises:
-        ValueError: if a setting is out of its range.
+        ValueError: If a setting is out of its range.
     """
 
     def __init__(

@@ -56,8 +56,8 @@ def make_optimiser(
         An optimiser whose variables are not built yet.
 
     Raises:
-        ValueError: if `name` is unknown or a setting is out of its range.
-        TypeError: if `learning_rate_schedule` is a `tf.Variable`.
+        ValueError: If `name` is unknown or a setting is out of its range.
+        TypeError: If `learning_rate_schedule` is a `tf.Variable`.
     """
     if name not in OPTIMISERS:
         raise ValueError(f"`name` must be one of {sorted(OPTIMISERS)}. Received: name={name!r}")

@@ -19,7 +19,7 @@ def target_decay(step: tf.Tensor | int | float, *, base: float, total_steps: int
         Weight of the old target in the moving average, in `base`..1, with the shape of `step`.
 
     Raises:
-        ValueError: if a setting is out of its range.
+        ValueError: If a setting is out of its range.
 
     Reference: Grill et al. 2020 (BYOL), arXiv 2006.07733, section 3.3.
     """
@@ -43,7 +43,7 @@ def warmup_cosine(step: tf.Tensor | int | float, *, peak: float, warmup_steps: i
         Learning rate of the next step, in 0..`peak`, with the shape of `step`.
 
     Raises:
-        ValueError: if a setting is out of its range.
+        ValueError: If a setting is out of its range.
 
     Reference: Grill et al. 2020 (BYOL), arXiv 2006.07733, section 3.3; Loshchilov & Hutter 2017,
     arXiv 1608.03983.

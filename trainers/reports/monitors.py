@@ -20,23 +20,25 @@ def vote_report(votes: Votes, labels: tf.Tensor, truth: tf.Tensor, *, num_classe
         num_classes: Number of classes, C.
 
     Returns:
-        pseudo_label_coverage: share of unlabelled images that got a class; pseudo_label_accuracy: share of those, of known
-        truth, whose class is right; pseudo_label_balanced_accuracy: the mean of that share over true classes;
-        vote_confidence: mean share of votes that their class got. All in 0..1, and 0 where there is no such image.
-        pseudo_labels_judged: number of images that the accuracies are computed from; see `meaningful`.
+        Scalars in 0..1, and 0 if there is no image to average over:
+        pseudo_label_coverage: Share of the unlabelled images that received a pseudo-label.
+        pseudo_label_accuracy: Share of correct pseudo-labels among those whose ground truth is known.
+        pseudo_label_balanced_accuracy: Mean of that share over the true classes.
+        vote_confidence: Mean share of the votes that the winning class received.
+        And pseudo_labels_judged: Number of images that the accuracies are computed from; see `meaningful`.
     """
     unlabelled = labels == NO_LABEL
     voted = unlabelled & (votes.classes != NO_LABEL)
-    known = voted & (truth != NO_LABEL)
-    counts = _count(unlabelled, voted, known, known & (votes.classes == truth))
+    judged = voted & (truth != NO_LABEL)
+    counts = _count(unlabelled, voted, judged, judged & (votes.classes == truth))
     confidence = tf.reduce_sum(tf.where(voted, votes.confidence, 0.0))
-    num_unlabelled, num_voted, num_known, num_right, confidence = tf.unstack(
+    num_unlabelled, num_voted, num_judged, num_right, confidence = tf.unstack(
         collectives.all_reduce_sum(tf.stack([*counts, confidence]))
     )
     return {
-        "pseudo_labels_judged": num_known,
-        "pseudo_label_accuracy": tf.math.divide_no_nan(num_right, num_known),
-        "pseudo_label_balanced_accuracy": _balanced_accuracy(known, votes.classes, truth, num_classes),
+        "pseudo_labels_judged": num_judged,
+        "pseudo_label_accuracy": tf.math.divide_no_nan(num_right, num_judged),
+        "pseudo_label_balanced_accuracy": _balanced_accuracy(judged, votes.classes, truth, num_classes),
         "pseudo_label_coverage": tf.math.divide_no_nan(num_voted, num_unlabelled),
         "vote_confidence": tf.math.divide_no_nan(confidence, num_voted),
     }
@@ -50,14 +52,14 @@ def meaningful(report: Mapping[str, Any]) -> dict[str, float]:
     return numbers
 
 
-def _balanced_accuracy(known: tf.Tensor, classes: tf.Tensor, truth: tf.Tensor, num_classes: int) -> tf.Tensor:
+def _balanced_accuracy(judged: tf.Tensor, classes: tf.Tensor, truth: tf.Tensor, num_classes: int) -> tf.Tensor:
     """Averages the share of correct classes over the true classes in the global batch; 0 if there are none."""
-    of_class = known[:, tf.newaxis] & (truth[:, tf.newaxis] == tf.range(num_classes))  # [B,C]
+    of_class = judged[:, tf.newaxis] & (truth[:, tf.newaxis] == tf.range(num_classes))  # [B,C]
     right = of_class & (classes == truth)[:, tf.newaxis]
     counts = tf.reduce_sum(tf.cast(tf.stack([of_class, right]), tf.float32), axis=1)  # [2,C]
-    num_known, num_right = tf.unstack(collectives.all_reduce_sum(counts))
-    occurring = tf.reduce_sum(tf.cast(num_known > 0, tf.float32))
-    return tf.math.divide_no_nan(tf.reduce_sum(tf.math.divide_no_nan(num_right, num_known)), occurring)
+    num_judged, num_right = tf.unstack(collectives.all_reduce_sum(counts))
+    occurring = tf.reduce_sum(tf.cast(num_judged > 0, tf.float32))
+    return tf.math.divide_no_nan(tf.reduce_sum(tf.math.divide_no_nan(num_right, num_judged)), occurring)
 
 
 def share(chosen: tf.Tensor) -> tf.Tensor:

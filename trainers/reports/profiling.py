@@ -17,7 +17,7 @@ def parse_steps(text: str, last_step: int) -> tuple[int, int] | None:
         The first and the last step, or None for no profile.
 
     Raises:
-        ValueError: if the text is malformed or names steps that the run does not have.
+        ValueError: If the text is malformed or names steps that the run does not have.
     """
     if not text:
         return None

@@ -303,7 +303,7 @@ class InspectionTest(_FolderTest):
     def test_where_nothing_can_be_kept_it_is_said_and_done_each_time(self):
         with mock.patch.object(inspection.array_cache, "save", return_value=False):
             self.load()
-        self.assertIn("not kept for the next time", self.errors.getvalue())
+        self.assertIn("the inspection is not cached", self.errors.getvalue())
         with self.counting() as looking:
             self.load()
         self.assertEqual(looking.call_count, 3)

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from semppl.data.files import array_cache as kept_arrays
+from semppl.data.files import array_cache
 from semppl.data.records import catalogue
 from semppl.data.records.catalogue import read_catalogue
 from semppl.data.records.index import index_records
@@ -148,12 +148,12 @@ class CatalogueTest(FolderTest):
         self.read()
         self.assertLen([path for path in self.data.iterdir() if path.name.startswith(".semppl")], 1)
         with self.counting() as reading, mock.patch.object(catalogue, "index_records") as indexing:
-            kept = self.read()
-        self.assertWhole(kept)
+            cached = self.read()
+        self.assertWhole(cached)
         reading.assert_not_called()
         indexing.assert_not_called()
         order = np.array([5, 0, 3, 6, 2])
-        self.assertEqual(kept.records.read(order), index_records(self.paths).read(order))
+        self.assertEqual(cached.records.read(order), index_records(self.paths).read(order))
 
     def test_a_folder_that_was_moved_with_its_cache_is_not_read_again(self):
         self.read()
@@ -173,8 +173,8 @@ class CatalogueTest(FolderTest):
     @parameterized.parameters(b"", b"PK\x03\x04 and no more", b"not an archive")
     def test_a_damaged_cache_is_made_again(self, content):
         self.read()
-        (kept,) = self.data.glob(".semppl*")
-        kept.write_bytes(content)
+        (cache,) = self.data.glob(".semppl*")
+        cache.write_bytes(content)
         self.assertWhole(self.read())
         with self.counting() as reading:
             self.assertWhole(self.read())
@@ -182,9 +182,9 @@ class CatalogueTest(FolderTest):
 
     def test_a_cache_never_runs_code(self):
         self.read()
-        (kept,) = self.data.glob(".semppl*")
+        (cache,) = self.data.glob(".semppl*")
         columns = {"lengths": np.ones(7, np.int64), "counts": np.array([3, 4]), "names": np.zeros(7, "S1")}
-        np.savez(kept, labels=np.array([print] * 7, object), **columns)
+        np.savez(cache, labels=np.array([print] * 7, object), **columns)
         self.assertWhole(self.read())
 
     def test_where_the_data_cannot_be_written_the_users_cache_is_used(self):
@@ -208,16 +208,16 @@ class CatalogueTest(FolderTest):
             self.assertWhole(self.read())
         self.assertIn("no folder can be written", catalogue._say.call_args[0][0])
 
-    def test_a_disk_that_fills_while_it_is_kept_leaves_nothing_behind(self):
-        with mock.patch.object(kept_arrays.np, "savez", side_effect=OSError(28, "No space left on device")):
+    def test_a_disk_that_fills_while_the_catalogue_is_written_leaves_nothing_behind(self):
+        with mock.patch.object(array_cache.np, "savez", side_effect=OSError(28, "No space left on device")):
             self.assertWhole(self.read())
         self.assertEqual({path.name for path in self.data.iterdir()}, {"a", "b"})
         self.assertEmpty(list((self.cache / "semppl").iterdir()))
 
-    def test_what_is_kept_can_be_read_by_others(self):
+    def test_the_cached_catalogue_can_be_read_by_others(self):
         self.read()
-        (kept,) = self.data.glob(".semppl*")
-        self.assertEqual(stat.S_IMODE(kept.stat().st_mode), 0o644)
+        (cache,) = self.data.glob(".semppl*")
+        self.assertEqual(stat.S_IMODE(cache.stat().st_mode), 0o644)
 
     def test_a_damaged_record_is_found_before_training_and_its_file_named(self):
         path = pathlib.Path(self.paths[1])

@@ -33,7 +33,7 @@ def _threefry(key, counter):
 
 
 def _distance(sample, cumulative):
-    """Kolmogorov and Smirnov's largest gap between a sample's distribution and the given one."""
+    """Kolmogorov and Smirnov's largest gap between a sample's distribution and the expected one."""
     ordered = np.sort(np.ravel(sample)).astype(np.float64)
     ideal, steps = cumulative(ordered), np.arange(ordered.size + 1) / ordered.size
     return max(np.max(steps[1:] - ideal), np.max(ideal - steps[:-1]))

@@ -53,8 +53,8 @@ class ComputingInTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(str(caught.exception), expected)
 
     @parameterized.parameters(("bfloat16", "float32"), ("float16", "float32"), ("float32",) * 2, ("float64",) * 2)
-    def test_only_coarse_numbers_are_cast(self, given, expected):
-        self.assertEqual(at_least_float32(tf.ones([2], given)).dtype, expected)
+    def test_only_coarse_numbers_are_cast(self, dtype, expected):
+        self.assertEqual(at_least_float32(tf.ones([2], dtype)).dtype, expected)
 
 
 class NetworkTest(tf.test.TestCase, parameterized.TestCase):
@@ -75,7 +75,7 @@ class NetworkTest(tf.test.TestCase, parameterized.TestCase):
     def test_a_network_does_not_round_the_images_that_it_is_given(self):
         network, images = _network("bfloat16"), tf.constant([0.501, 0.502] * 32, tf.float32)
         seen = []
-        network.pixels.call = lambda given: seen.append(given) or given
+        network.pixels.call = lambda images: seen.append(images) or images
         network(tf.reshape(images, [1, 8, 8, 1]))
         self.assertAllEqual(tf.reshape(seen[0], [-1]), images)
 

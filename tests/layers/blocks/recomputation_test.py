@@ -36,9 +36,9 @@ class RecomputationTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(1, 2)
     def test_recomputing_changes_neither_outputs_nor_gradients_nor_averages(self, replicas):
         strategy = testing.replicas(replicas)
-        kept, recomputed = _step(strategy, False), _step(strategy, True)
-        self.assertLen(kept, 1 + 1 + 9 + 6)  # three convolutions, and gain, offset and two averages of three norms
-        for value, expected in zip(recomputed, kept, strict=True):
+        stored, recomputed = _step(strategy, False), _step(strategy, True)
+        self.assertLen(stored, 1 + 1 + 9 + 6)  # three convolutions, and gain, offset and two averages of three norms
+        for value, expected in zip(recomputed, stored, strict=True):
             self.assertAllClose(value, expected, rtol=1e-6, atol=1e-6)
 
     @parameterized.parameters((False, 1), (True, 2))

@@ -108,8 +108,8 @@ class ShrinkTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_small_images_stay_as_they_are(self):
         images = _images(2, 20, 30, 3)
-        kept = preparation.prepare(images, size=16, crop=1.0, shrink=20)
-        self.assertAllEqual(kept, preparation.prepare(images, size=16, crop=1.0))
+        unshrunk = preparation.prepare(images, size=16, crop=1.0, shrink=20)
+        self.assertAllEqual(unshrunk, preparation.prepare(images, size=16, crop=1.0))
 
 
 class FingerprintsTest(tf.test.TestCase):

@@ -223,10 +223,10 @@ class MakeStrategyTest(_Case):
         self.assertEqual(server.stdout.readline(), "serves\n")
         strategy._call(f"grpc://{address}")
         asking = self.start(_ASKS.format(address=address))
-        told, errors = asking.communicate(timeout=_PATIENCE)
+        printed, errors = asking.communicate(timeout=_PATIENCE)
         self.assertEqual(asking.returncode, 0, errors)
         self.assertRegex(
-            told, rf"^--tpu must be .* Received: --tpu=grpc://{address} \(TPUs not found in the cluster.*\)\n$"
+            printed, rf"^--tpu must be .* Received: --tpu=grpc://{address} \(TPUs not found in the cluster.*\)\n$"
         )
 
     @parameterized.parameters(("local", "", "local"), ("", "local", "local"), ("there", "here", "here"), ("", "", None))
@@ -292,10 +292,10 @@ class JoiningTest(_Case):
     def assert_told_and_ended(self, process):
         _, errors = process.communicate(timeout=_PATIENCE)
         self.assertEqual(process.returncode, -signal.SIGKILL, errors)
-        told = [line for line in errors.splitlines() if "worker" in line]
-        self.assertLen(told, 1, errors)
-        self.assertStartsWith(told[0], "error: a worker was lost before training began: ")
-        self.assertIn("--worker_patience", told[0])
+        printed = [line for line in errors.splitlines() if "worker" in line]
+        self.assertLen(printed, 1, errors)
+        self.assertStartsWith(printed[0], "error: a worker was lost before training began: ")
+        self.assertIn("--worker_patience", printed[0])
         return errors
 
     def test_what_never_joins_ends_in_a_line(self):

@@ -1,4 +1,4 @@
-"""Tests of semppl.trainers.devices.termination: processes that are told to stop."""
+"""Tests of semppl.trainers.devices.termination: processes that receive SIGTERM."""
 
 import os
 import pathlib

@@ -151,7 +151,7 @@ class MakeOptimiserTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(*registry.OPTIMISERS)
     def test_updates_are_not_compiled_one_by_one_even_where_there_is_a_gpu(self, name):
         with mock.patch("tensorflow.compat.v2.config.list_physical_devices", return_value=["GPU:0"]):
-            self.assertTrue(tf.keras.optimizers.SGD().jit_compile)  # What Keras does when not told.
+            self.assertTrue(tf.keras.optimizers.SGD().jit_compile)  # Keras' default.
             optimiser = registry.make_optimiser(name, learning_rate_schedule=0.1, weight_decay=0.1)
         self.assertFalse(optimiser.jit_compile)
 
