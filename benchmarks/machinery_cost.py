@@ -1,7 +1,7 @@
 """Measures the cost of the method beyond the networks as queue and batch grow; it should be linear in both.
 
-    python -m semppl.benchmarks.machinery_cost --batch_sizes=64,256,1024
-    python -m semppl.benchmarks.machinery_cost --jax_python=.venv-tpu/bin/python --topologies=v5e:2x2
+    python -m semppl.benchmarks.machinery_cost --workdir=unused --batch_sizes=64,256,1024
+    python -m semppl.benchmarks.machinery_cost --workdir=unused --jax_python=.venv-tpu/bin/python --topologies=v5e:2x2
 
 Gather, enqueue, vote, draws, losses and their gradient, on random embeddings and a full queue, in one graph. Timed on this
 machine, without XLA, medians; or, with --jax_python, counted by a TPU's compiler, for one of --replicas that share the batch.

@@ -1,6 +1,6 @@
 """Measures SimCLR's training step with our layers, losses and optimiser, against the network's forward and backward alone.
 
-    python -m semppl.benchmarks.peer_step --torch_python=.venv-torch/bin/python
+    python -m semppl.benchmarks.peer_step --torch_python=.venv-torch/bin/python --workdir=unused
 
 ResNet-18 with the CIFAR stem, two views of 32×32, in-batch negatives, no target network, LARS; no XLA. The bare network does the
 forward and backward of the same views and nothing else. With --torch_python, lightly takes its own step of SimCLR in a process

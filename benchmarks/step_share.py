@@ -1,6 +1,6 @@
 """Measures the share of the method itself in a training step: queue, vote, draws and losses.
 
-    python -m semppl.benchmarks.step_share --flagfile=configs/digits.flags
+    python -m semppl.benchmarks.step_share --flagfile=configs/digits.flags --workdir=unused
 
 Times the whole train step and each part alone, compiled the same way, interleaved; prints medians and shares.
 """

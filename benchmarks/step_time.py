@@ -1,6 +1,6 @@
 """Measures the parts of a training step: input, forward, target, search, loss, backward and update.
 
-    python -m semppl.benchmarks.step_time --flagfile=configs/digits.flags
+    python -m semppl.benchmarks.step_time --flagfile=configs/digits.flags --workdir=unused
 
 Each part is a function of its own on what the parts before it made, compiled as the step is, and timed in turns with the whole
 step; medians. Backward cannot run alone: it is what forward, loss and gradient together take beyond forward and loss. The parts

@@ -1,6 +1,6 @@
 """Compiles the train step of a run with the TPU compiler and reports its cost, without a TPU.
 
-    python -m semppl.benchmarks.tpu_compile --flagfile=configs/digits.flags --jax_python=.venv-tpu/bin/python
+    python -m semppl.benchmarks.tpu_compile --flagfile=configs/digits.flags --workdir=unused --jax_python=.venv-tpu/bin/python
 
 Compiles the step of one replica, views finished on the device as on a TPU, for one core of each of --topologies. With
 --replicas=64 it is the step of one of 64, with the global batch, queue and sums over replicas of their real size, but what comes

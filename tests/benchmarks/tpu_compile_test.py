@@ -21,7 +21,7 @@ _FOLDER = pathlib.Path(configs.__file__).resolve().parent
 
 def _parse(preset, *arguments, replicas=1):
     with flagsaver.flagsaver():
-        flags.FLAGS(["tpu_compile", f"--flagfile={_FOLDER / preset}", *arguments])
+        flags.FLAGS(["tpu_compile", "--workdir=unused", f"--flagfile={_FOLDER / preset}", *arguments])
         return tpu_compile.resolved(hyperparameters_from_flags(), replicas)
 
 
@@ -32,8 +32,8 @@ class TpuCompileTest(tf.test.TestCase):
         self.assertEqual(hlo.problems(module), [])
         # The views come as crops of the right size, and are finished within the step.
         shapes = [list(shape.dimensions) for shape in module.host_program_shape.parameters]
-        self.assertIn([2, 256, 8, 8, 1], shapes)
-        self.assertIn([256, 2], shapes)
+        self.assertIn([2, 128, 8, 8, 1], shapes)
+        self.assertIn([128, 2], shapes)
 
     def test_a_replica_gets_its_share_of_the_batch(self):
         settings = _parse("imagenet_1_percent_resnet50.flags", "--labelled_batch_size=64", replicas=64)
@@ -48,7 +48,7 @@ class TpuCompileTest(tf.test.TestCase):
     def test_without_a_compiler_nothing_is_lowered(self):
         printed = io.StringIO()
         with flagsaver.flagsaver(), mock.patch.object(tpu_compile, "step_program") as lowering:
-            flags.FLAGS(["tpu_compile", f"--flagfile={_FOLDER / 'digits.flags'}"])
+            flags.FLAGS(["tpu_compile", "--workdir=unused", f"--flagfile={_FOLDER / 'digits.flags'}"])
             with contextlib.redirect_stderr(printed):
                 self.assertEqual(tpu_compile.main(["tpu_compile"]), 2)
         lowering.assert_not_called()
