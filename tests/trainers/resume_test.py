@@ -129,7 +129,7 @@ class StartedAgainTest(_Case):
         self.assertEqual(
             run.stderr,
             f"error: --workdir must hold a run with the same settings, or none. Received: {workdir}, which differs in "
-            "--learning_rate=0.3 (there: 0.002); --seed=4 (there: 0)\n",
+            "--learning_rate=0.3 (there: 0.008); --seed=4 (there: 0)\n",
         )
         self.assertEqual(_times(workdir), before)
 
