@@ -64,18 +64,21 @@ class Hyperparameters(
         holds = f"at least the labelled images of a batch, {self.labelled_batch_size}"
         require(self.capacity >= self.labelled_batch_size, "queue_size", holds, self.capacity)
 
-    def resolved(self, *, num_images: int, num_labelled: int, replicas: int) -> "Hyperparameters":
+    def resolved(
+        self, *, num_images: int, num_labelled: int, replicas: int, labels_alone: bool = False
+    ) -> "Hyperparameters":
         """Replaces every default that depends on the data or the devices by a value.
 
         Args:
             num_images: Number of training images.
             num_labelled: Number of training images with a label.
             replicas: Number of replicas in sync.
+            labels_alone: Whether the method trains on labelled images alone.
 
         Raises:
             ValueError: If the batch cannot be filled, or cannot be divided among the replicas.
         """
-        labelled = self._resolved_labelled_batch_size(num_images, num_labelled)
+        labelled = self._resolved_labelled_batch_size(num_images, num_labelled, labels_alone)
         for flag, size in (("batch_size", self.batch_size), ("labelled_batch_size", labelled)):
             nearest = max(1, round(size / replicas)) * replicas
             require(size % replicas == 0, flag, f"a multiple of the {replicas} replicas, say {nearest}", size)
@@ -90,14 +93,14 @@ class Hyperparameters(
             self, labelled_batch_size=labelled, queue_size=self.capacity, steps=steps, warmup_steps=warmup
         )
 
-    def _resolved_labelled_batch_size(self, num_images: int, num_labelled: int) -> int:
+    def _resolved_labelled_batch_size(self, num_images: int, num_labelled: int, labels_alone: bool) -> int:
         choice = self.label_choice
         require(num_labelled > 0, choice, "such that an image has a label", getattr(self, choice))
-        if self.method == "supervised" or num_labelled == num_images:
+        if labels_alone or num_labelled == num_images:
             require(
                 self.labelled_batch_size in (0, self.batch_size),
                 "labelled_batch_size",
-                "0 or batch_size, where every image has a label or --method=supervised",
+                f"0 or batch_size, {f'with --method={self.method}' if labels_alone else 'where every image has a label'}",
                 self.labelled_batch_size,
             )
             return self.batch_size

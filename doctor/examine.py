@@ -26,7 +26,7 @@ from semppl.data.files.inspection import count_lost, inspect_pictures, summary
 from semppl.data.images import NO_LABEL, Images, Source
 from semppl.data.sources import decoding_of
 from semppl.data.splits import RunData, load_data, split_specs
-from semppl.data.views.recipes import RECIPES
+from semppl.data.views.recipes import check_recipe
 from semppl.doctor.duplicates import Prints, exact_duplicates, near_duplicates
 from semppl.doctor.page import page
 from semppl.doctor.trial import TrialFailed, train_briefly
@@ -62,9 +62,7 @@ def examine(hyperparameters: Hyperparameters, *, trial_steps: int = 0) -> tuple[
     Raises:
         ValueError: If there is no such recipe.
     """
-    if hyperparameters.recipe not in RECIPES:
-        allowed = ", ".join(sorted(RECIPES))
-        raise ValueError(f"--recipe must be one of {allowed}. Received: {hyperparameters.recipe}")
+    check_recipe(hyperparameters.recipe)
     report: Report = {"data": hyperparameters.data, "problems": [], "folders": _folders(hyperparameters)}
     for folder in report["folders"]:
         for line in folder["findings"]:

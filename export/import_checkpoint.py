@@ -18,6 +18,7 @@ from absl import flags
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export.foreign import haiku, keras_applications, simclr
 from semppl.export.foreign.checkpoint import ForeignCheckpoint
+from semppl.export.memory.run_images import centre_crop_of
 from semppl.layers.networks import OnlineNetwork
 from semppl.programs import run_flags, setting_flags
 from semppl.runs import files
@@ -74,6 +75,7 @@ def import_checkpoint(source: str | pathlib.Path, workdir: str | pathlib.Path, *
         raise ValueError(
             f"--pixel_mean must have a value per channel of the checkpoint, {_COLOURS}. Received: {received}"
         )
+    centre_crop_of(hyperparameters)  # an unknown recipe is refused before the weights are read
     network = _build(hyperparameters)
     checkpoint.fill(network)
     with files.folder_written_aside(target) as aside:

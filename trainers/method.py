@@ -18,9 +18,11 @@ class Method(tf.keras.Model):
     Attributes:
         seconds_waiting: Seconds that this process has waited for batches. Not measured when one
             execution takes several steps, because their batches are fetched inside a graph.
+        labels_alone: Whether the method trains on labelled images alone.
     """
 
     seconds_waiting = 0.0
+    labels_alone = False
     train_function: Callable[[Iterator[Any]], Report] | None
 
     def make_train_function(self, force: bool = False) -> Callable[[Iterator[Any]], Report]:

@@ -9,7 +9,7 @@ import os
 import pathlib
 import signal
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 from semppl.programs import quiet  # before TensorFlow
 
@@ -26,7 +26,7 @@ from semppl.data.images import NO_LABEL, Source
 from semppl.data.pipeline import Pipeline
 from semppl.data.splits import load_data, require_shrinkable
 from semppl.data.streaming import StreamedImageSet
-from semppl.data.views.recipes import RECIPES, boxes_of
+from semppl.data.views.recipes import boxes_of, check_recipe
 from semppl.layers.blocks.normalisation import NORMALISATIONS
 from semppl.layers.blocks.precision import PRECISIONS
 from semppl.layers.encoders.registry import check_checkpointing, check_encoder
@@ -46,15 +46,14 @@ from semppl.trainers.run_options import RunOptions
 from semppl.trainers.semppl import SemPPL
 from semppl.trainers.supervised import Supervised
 
-METHODS: dict[str, Callable[[Hyperparameters, int], Method]] = {"semppl": SemPPL, "supervised": Supervised}
+METHODS: dict[str, type[Method]] = {"semppl": SemPPL, "supervised": Supervised}
 _REGISTRIES: dict[str, Collection[str]] = {
     "method": METHODS,
-    "recipe": RECIPES,
     "norm": NORMALISATIONS,
     "optimiser": OPTIMISERS,
     "precision": PRECISIONS,
 }
-"""The names that a hyper-parameter may have; encoders, which are many, have a check of their own."""
+"""The names that a hyper-parameter may have; encoders and recipes have checks of their own."""
 
 # --help lists these flags too.
 flags.adopt_module_key_flags(run_flags)
@@ -192,6 +191,7 @@ def check_names(hyperparameters: Hyperparameters) -> None:
     check_encoder(hyperparameters.encoder, called="--encoder")
     if hyperparameters.gradient_checkpointing:
         check_checkpointing(hyperparameters.encoder)
+    check_recipe(hyperparameters.recipe)
     for flag, names in _REGISTRIES.items():
         name = getattr(hyperparameters, flag)
         if name not in names:
@@ -209,7 +209,12 @@ def prepare_data(hyperparameters: Hyperparameters, replicas: int) -> tuple[Sourc
     if isinstance(source.train, StreamedImageSet):
         boxes_of(hyperparameters.recipe)
     num_labelled = int((labels != NO_LABEL).sum())
-    resolved = hyperparameters.resolved(num_images=len(labels), num_labelled=num_labelled, replicas=replicas)
+    resolved = hyperparameters.resolved(
+        num_images=len(labels),
+        num_labelled=num_labelled,
+        replicas=replicas,
+        labels_alone=METHODS[hyperparameters.method].labels_alone,
+    )
     return source, labels, resolved
 
 

@@ -24,6 +24,8 @@ class Supervised(Method):
         num_classes: Number of classes C.
     """
 
+    labels_alone = True
+
     def __init__(self, hyperparameters: Hyperparameters, num_classes: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if hyperparameters.labelled_batch_size != hyperparameters.batch_size:

@@ -85,9 +85,18 @@ def find_recipe(name: str) -> Recipe:
     Raises:
         ValueError: If there is no such recipe.
     """
-    if name not in RECIPES:
-        raise ValueError(f"`recipe` must be one of {sorted(RECIPES)}. Received: recipe={name!r}")
+    check_recipe(name)
     return RECIPES[name]
+
+
+def check_recipe(name: str) -> None:
+    """Checks that a recipe exists.
+
+    Raises:
+        ValueError: If there is no such recipe; the message names the flag and the recipes.
+    """
+    if name not in RECIPES:
+        raise ValueError(f"--recipe must be one of {', '.join(sorted(RECIPES))}. Received: {name}")
 
 
 def boxes_of(recipe: str) -> Boxes:

@@ -229,17 +229,15 @@ class ResolvedTest(parameterized.TestCase):
         settings = _make(batch_size=96, labelled_batch_size=24, steps=5, warmup_steps=0)
         self.assertEqual(settings.resolved(num_images=1500, num_labelled=10, replicas=2).labelled_batch_size, 24)
 
-    @parameterized.parameters(({}, 1500), ({"method": "supervised"}, 10))
-    def test_all_rows_are_labelled_where_no_other_image_is_used(self, changes, num_labelled):
-        settings = _make(batch_size=96, steps=5, warmup_steps=0, **changes)
-        resolved = settings.resolved(num_images=1500, num_labelled=num_labelled, replicas=1)
-        self.assertEqual(resolved.labelled_batch_size, 96)
-        settings = _make(batch_size=96, labelled_batch_size=24, steps=5, warmup_steps=0, **changes)
-        with self.assertRaisesRegex(
-            ValueError,
-            r"^--labelled_batch_size must be 0 or batch_size, where every image has a label or --method=supervised\. Received: 24$",
-        ):
-            settings.resolved(num_images=1500, num_labelled=num_labelled, replicas=1)
+    @parameterized.parameters((1500, False, "where every image has a label"), (10, True, "with --method=semppl"))
+    def test_all_rows_are_labelled_where_no_other_image_is_used(self, num_labelled, labels_alone, where):
+        images = {"num_images": 1500, "num_labelled": num_labelled, "replicas": 1, "labels_alone": labels_alone}
+        settings = _make(batch_size=96, steps=5, warmup_steps=0)
+        self.assertEqual(settings.resolved(**images).labelled_batch_size, 96)
+        settings = _make(batch_size=96, labelled_batch_size=24, steps=5, warmup_steps=0)
+        message = rf"^--labelled_batch_size must be 0 or batch_size, {where}\. Received: 24$"
+        with self.assertRaisesRegex(ValueError, message):
+            settings.resolved(**images)
 
     @parameterized.parameters(
         ({"batch_size": 33}, "--batch_size must be a multiple of the 2 replicas, say 32. Received: 33"),

@@ -20,7 +20,7 @@ from semppl.tests import testing  # noqa: F401  (marks the flags as parsed)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    """Gives the answers that it is told, one after the other."""
+    """Gives prepared answers, one after the other."""
 
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
@@ -81,18 +81,18 @@ class ClientTest(parameterized.TestCase):
     def test_what_goes_wrong_is_one_line(self, arguments, values, code, message):
         folder = pathlib.Path(self.create_tempdir().full_path)
         (folder / "picture").write_bytes(b"a")
-        with contextlib.redirect_stderr(io.StringIO()) as told, flagsaver.flagsaver(**values):
+        with contextlib.redirect_stderr(io.StringIO()) as output, flagsaver.flagsaver(**values):
             self.assertEqual(client.main(["client", *(str(folder / name) for name in arguments)]), code)
-        self.assertIn(message.format(folder), told.getvalue())
-        self.assertLen(told.getvalue().splitlines(), 1)
+        self.assertIn(message.format(folder), output.getvalue())
+        self.assertLen(output.getvalue().splitlines(), 1)
 
     def test_a_refusal_names_the_flags_that_say_what_is_asked(self):
         picture = self.create_tempfile().full_path
         server = self._server((404, b'{"error": "Servable not found"}'))
-        with contextlib.redirect_stderr(io.StringIO()) as told, flagsaver.flagsaver(server=server):
+        with contextlib.redirect_stderr(io.StringIO()) as output, flagsaver.flagsaver(server=server):
             self.assertEqual(client.main(["client", picture]), 2)
         self.assertRegex(
-            told.getvalue(), "^error: --model_name, .* must suit the server. Received: .*404: Servable not"
+            output.getvalue(), "^error: --model_name, .* must suit the server. Received: .*404: Servable not"
         )
 
     @parameterized.parameters(
@@ -109,23 +109,23 @@ class ClientTest(parameterized.TestCase):
     def test_what_is_no_model_server_is_told_in_a_line(self, body, message):
         picture = self.create_tempfile().full_path
         server = self._server((200, body))
-        with contextlib.redirect_stderr(io.StringIO()) as told, flagsaver.flagsaver(server=server):
+        with contextlib.redirect_stderr(io.StringIO()) as output, flagsaver.flagsaver(server=server):
             self.assertEqual(client.main(["client", picture, picture]), 2)
-        self.assertRegex(told.getvalue(), f"^error: --server must be a model server. Received: .*{message}.*\n$")
+        self.assertRegex(output.getvalue(), f"^error: --server must be a model server. Received: .*{message}.*\n$")
 
     def test_a_refusal_of_several_lines_is_told_in_one(self):
         picture = self.create_tempfile().full_path
         server = self._server((400, b"<html>\n\n no\n</html>"))
-        with contextlib.redirect_stderr(io.StringIO()) as told, flagsaver.flagsaver(server=server):
+        with contextlib.redirect_stderr(io.StringIO()) as output, flagsaver.flagsaver(server=server):
             self.assertEqual(client.main(["client", picture]), 2)
-        self.assertEndsWith(told.getvalue(), "answered 400: <html> no </html>\n")
+        self.assertEndsWith(output.getvalue(), "answered 400: <html> no </html>\n")
 
     def test_bytes_are_told_as_text(self):
         picture = self.create_tempfile().full_path
         server = self._server((200, b'{"outputs": {"x": [{"b64": "YQ=="}]}}'))
-        with contextlib.redirect_stdout(io.StringIO()) as told, flagsaver.flagsaver(server=server):
+        with contextlib.redirect_stdout(io.StringIO()) as output, flagsaver.flagsaver(server=server):
             self.assertEqual(client.main(["client", picture]), 0)
-        self.assertIn('"x": "a"', told.getvalue())
+        self.assertIn('"x": "a"', output.getvalue())
 
     def test_a_name_that_is_no_ascii_is_quoted(self):
         with self.assertRaisesRegex(Refused, "/v1/models/%C3%A4%2F:predict answered 404"):

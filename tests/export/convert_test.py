@@ -49,13 +49,13 @@ class ConvertTest(tf.test.TestCase, parameterized.TestCase):
         functions = self.signatures.items()
         return {name for name, function in functions if "bytes" not in function.structured_input_signature[1]}
 
-    def _assert_whole(self, out, told, run, names):
-        self.assertEqual(json.loads((out / "conversion.json").read_text()), told)
-        self.assertEqual(set(told["signatures"]), names)
-        self.assertEqual(set(told["signatures"]) | set(told["left_out"]), set(self.signatures))
-        self.assertIn("decodes picture files", told["left_out"]["serving_default"])
+    def _assert_whole(self, out, report, run, names):
+        self.assertEqual(json.loads((out / "conversion.json").read_text()), report)
+        self.assertEqual(set(report["signatures"]), names)
+        self.assertEqual(set(report["signatures"]) | set(report["left_out"]), set(self.signatures))
+        self.assertIn("decodes picture files", report["left_out"]["serving_default"])
         embedding = self.signatures["embed_images"](images=tf.constant(self.images))["embedding"].numpy()
-        for name, one in told["signatures"].items():
+        for name, one in report["signatures"].items():
             self.assertLess(one["largest_difference"], 1e-4)
             value = self.images if name == "embed_images" else embedding
             self._assert_same(run((out / one["file"]).read_bytes()), name, value)
@@ -63,14 +63,16 @@ class ConvertTest(tf.test.TestCase, parameterized.TestCase):
             damaged.reshape(4, -1)[1:, 0] = np.nan, np.inf, -np.inf
             self._assert_same(run((out / one["file"]).read_bytes()), name, damaged)
         larger = np.random.default_rng(0).uniform(size=(3, 19, 11, 1)).astype(np.float32)  # of another size
-        self._assert_same(run((out / told["signatures"]["embed_images"]["file"]).read_bytes()), "embed_images", larger)
+        self._assert_same(
+            run((out / report["signatures"]["embed_images"]["file"]).read_bytes()), "embed_images", larger
+        )
         self.assertTrue((out / "class_names.txt").is_file())
 
     @unittest.skipUnless(_HAS_ONNX, 'the extra "convert" is not installed')
     def test_onnx_gives_the_same_numbers_as_the_model(self):
         out = self.folder / "onnx"
-        told = convert.convert(self.model, "onnx", out)
-        self._assert_whole(out, told, runtimes.run_onnx, self._without_decoding())
+        report = convert.convert(self.model, "onnx", out)
+        self._assert_whole(out, report, runtimes.run_onnx, self._without_decoding())
 
     @parameterized.product(shrink=[0, 24], into=["onnx", "tflite"])
     @unittest.skipUnless(_HAS_ONNX, 'the extra "convert" is not installed')
@@ -87,9 +89,9 @@ class ConvertTest(tf.test.TestCase, parameterized.TestCase):
         write_run(run, queue=False, recipe="imagenet", large_size=16, shrink=shrink, **mean)
         export_model.export(run, model)
         out = self.folder / f"converted_{shrink}_{into}"
-        told = convert.convert(model, into, out, reading={"data": f"folder:{pictures}"})
-        self.assertEqual(told["pictures_compared"], 3)
-        self.assertLess(told["signatures"]["embed_images"]["largest_difference"], 1e-5)
+        report = convert.convert(model, into, out, reading={"data": f"folder:{pictures}"})
+        self.assertEqual(report["pictures_compared"], 3)
+        self.assertLess(report["signatures"]["embed_images"]["largest_difference"], 1e-5)
 
     def test_a_signature_that_fails_is_refused(self):
         def run(value):
@@ -103,10 +105,10 @@ class ConvertTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_tflite_gives_the_same_numbers_as_the_model(self):
         out = self.folder / "tflite"
-        told = convert.convert(self.model, "tflite", out)
-        self._assert_whole(out, told, runtimes.run_tflite, self._without_decoding())
+        report = convert.convert(self.model, "tflite", out)
+        self._assert_whole(out, report, runtimes.run_tflite, self._without_decoding())
         for signature in ("embed_images", "classify_embeddings"):
-            self.assertNotIn("needs_tensorflow_kernels", told["signatures"][signature])
+            self.assertNotIn("needs_tensorflow_kernels", report["signatures"][signature])
 
     def test_other_numbers_are_refused_and_nothing_is_left(self):
         wrong = mock.patch.object(runtimes, "run_tflite", return_value=lambda value: {})

@@ -74,8 +74,8 @@ class EmbedTest(tf.test.TestCase):
     def test_what_the_data_tell_is_kept_beside_what_the_model_answers(self):
         (self.data / "labels.csv").write_text("path,label\n1/01 ü.PNG,seven\n")
         self._embed(f"folder:{self.data}?labels=labels.csv")
-        told = dict(zip(self._rows()["path"].to_pylist(), self._rows()["truth"].to_pylist(), strict=True))
-        self.assertEqual({path: truth for path, truth in told.items() if truth}, {"1/01 ü.PNG": "seven"})
+        report = dict(zip(self._rows()["path"].to_pylist(), self._rows()["truth"].to_pylist(), strict=True))
+        self.assertEqual({path: truth for path, truth in report.items() if truth}, {"1/01 ü.PNG": "seven"})
 
     def test_pictures_that_only_pillow_decodes_are_answered_as_their_pixels_are(self):
         pixels = np.round(load_source("digits").test.images[:3, ..., 0] * 255).astype(np.uint8)
@@ -110,14 +110,14 @@ class EmbedTest(tf.test.TestCase):
             open_collections(settings)
 
     def test_files_hold_as_many_rows_as_they_should(self):
-        told = []
-        self._embed(say=lambda done, total: told.append((done, total)))
+        report = []
+        self._embed(say=lambda done, total: report.append((done, total)))
         self.assertEqual([pq.read_metadata(part).num_rows for part in sorted(self.out.glob("*.parquet"))], [10, 10, 3])
-        self.assertEqual(told, [(done, _PICTURES) for done in (0, 4, 8, 10, 14, 18, 20, 23)])
+        self.assertEqual(report, [(done, _PICTURES) for done in (0, 4, 8, 10, 14, 18, 20, 23)])
         (self.out / "part-00001.parquet").unlink()
-        told.clear()
-        self._embed(say=lambda done, total: told.append((done, total)))
-        self.assertEqual(told, [(done, _PICTURES) for done in (13, 17, 21, 23)])
+        report.clear()
+        self._embed(say=lambda done, total: report.append((done, total)))
+        self.assertEqual(report, [(done, _PICTURES) for done in (13, 17, 21, 23)])
 
     def test_what_is_there_is_not_made_again_and_what_is_missing_is(self):
         self._embed()

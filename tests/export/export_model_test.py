@@ -217,13 +217,13 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         first = self.network.project(images).numpy()[:, :3]
         embedding = served.signatures["embed_images"](images=tf.constant(images))["embedding"]
         self.assertAllClose(embedding, first / np.linalg.norm(first, axis=1, keepdims=True), atol=1e-5)
-        told = self.card["embedding"].pop("against_all_dims")
+        report = self.card["embedding"].pop("against_all_dims")
         self.assertEqual(self.card["embedding"], {"kind": "projections", "width": 3, "dtype": "float32"})
         accuracy = self.card["memory"]["measured"]["accuracy"]
         self._export(version="3")
         before = self.card["memory"]["measured"]["accuracy"]
         self.assertNotEqual(before, accuracy)
-        self.assertEqual(told, {"accuracy_with_all_dims": before, "loss_of_accuracy": before - accuracy})
+        self.assertEqual(report, {"accuracy_with_all_dims": before, "loss_of_accuracy": before - accuracy})
         with self.assertRaisesRegex(ValueError, r"--embedding_dims must be in 0\.\.8\. Received: 9"):
             self._export(version="2", embedding_dims=9)
 
@@ -242,11 +242,11 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(*embedded, rtol=0, atol=apart)
         self.assertNotAllClose(*embedded, rtol=0, atol=apart / 1000)
         self.assertEqual(self.card["embedding"]["dtype"], dtype)
-        told = self.card["embedding"]["against_float32"]
+        report = self.card["embedding"]["against_float32"]
         similarities = np.einsum("nd,nd->n", *embedded)
-        self.assertAllClose(told["mean_similarity"], similarities.mean(), atol=1e-5)
+        self.assertAllClose(report["mean_similarity"], similarities.mean(), atol=1e-5)
         accuracy = self.card["memory"]["measured"]["accuracy"]
-        self.assertAlmostEqual(told["loss_of_accuracy"], told["accuracy_in_float32"] - accuracy)
+        self.assertAlmostEqual(report["loss_of_accuracy"], report["accuracy_in_float32"] - accuracy)
         # In int8 the smaller kernels, up to 100 kB, are made float32 again when the graph is written.
         sizes = [_constant_bytes(served) for served in (exact, coarse)]
         self.assertGreater(sizes[0] / sizes[1], smaller - 0.2)
@@ -394,9 +394,9 @@ class MainTest(tf.test.TestCase, parameterized.TestCase):
         folder = pathlib.Path(self.create_tempdir().full_path)
         write_run(folder / "run", queue=queue)
         given |= {"workdir": str(folder / "run"), "export_dir": str(folder / "1")}
-        with contextlib.redirect_stderr(io.StringIO()) as told, flagsaver.as_parsed(**given):
+        with contextlib.redirect_stderr(io.StringIO()) as output, flagsaver.as_parsed(**given):
             self.assertEqual(export_model.main([]), 2)
-        self.assertStartsWith(told.getvalue(), f"error: {message}")
+        self.assertStartsWith(output.getvalue(), f"error: {message}")
         self.assertFalse((folder / "1").exists())
 
     def test_the_card_tells_data_and_licence(self):

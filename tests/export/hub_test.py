@@ -55,15 +55,15 @@ class HubTest(tf.test.TestCase):
         without_us = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         ran = subprocess.run(command, cwd=folder, env=without_us, capture_output=True, text=True, check=False)
         self.assertEqual(ran.returncode, 0, ran.stderr[-2000:])
-        told = json.loads(ran.stdout.splitlines()[-1])
-        self.assertFalse(told["semppl"])
-        self.assertLess(told["same"], 1e-5)
+        report = json.loads(ran.stdout.splitlines()[-1])
+        self.assertFalse(report["semppl"])
+        self.assertLess(report["same"], 1e-5)
         self.assertEqual(
-            told["trainable"], len(online.encoder.trainable_variables + online.projector.trainable_variables)
+            report["trainable"], len(online.encoder.trainable_variables + online.projector.trainable_variables)
         )
-        self.assertGreater(min(told["moved"]), 0)
-        self.assertEqual(told["others_moved"], 0.0)  # batch norm keeps its statistics, and uses them
-        self.assertLess(told["losses"][-1], 0.9 * told["losses"][0])
+        self.assertGreater(min(report["moved"]), 0)
+        self.assertEqual(report["others_moved"], 0.0)  # batch norm keeps its statistics, and uses them
+        self.assertLess(report["losses"][-1], 0.9 * report["losses"][0])
 
 
 if __name__ == "__main__":

@@ -340,6 +340,7 @@ class OfficialTest(_TestCase):
     def test_wrong_settings_are_refused(self):
         self._official()
         self._assert_refused("--large_size must be 8 or more pixels. Received: 4", large_size=4)
+        self._assert_refused("--recipe must be one of cifar, .*. Received: nope$", recipe="nope")
 
 
 class ChannelsTest(_TestCase):

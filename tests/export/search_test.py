@@ -115,16 +115,18 @@ class SearchTest(tf.test.TestCase):
             path.write_bytes(tf.io.encode_png(image).numpy() if number != 4 else b"rubbish")
         reading = {"data": f"folder:{cls.pictures}?labels=folders"}
         embed.embed(cls.model, reading, cls.folder / "embeddings", shard_size=12)
-        cls.told = index.build_index(cls.folder / "embeddings", cls.folder / "index")
+        cls.report = index.build_index(cls.folder / "embeddings", cls.folder / "index")
         cls.search = search.Search(cls.folder / "index")
 
     def _query(self, name):
         return read_picture(self.pictures / name, self.search.hyperparameters)
 
     def test_the_index_says_what_it_is(self):
-        self.assertEqual(json.loads((self.folder / "index" / "index.json").read_text()), self.told)
-        self.assertEqual((self.told["pictures"], self.told["not_readable"], self.told["width"]), (_PICTURES - 1, 1, 8))
-        self.assertEqual((self.told["kind"], self.told["recall_at_10"]), ("exact", 1.0))
+        self.assertEqual(json.loads((self.folder / "index" / "index.json").read_text()), self.report)
+        self.assertEqual(
+            (self.report["pictures"], self.report["not_readable"], self.report["width"]), (_PICTURES - 1, 1, 8)
+        )
+        self.assertEqual((self.report["kind"], self.report["recall_at_10"]), ("exact", 1.0))
 
     def test_a_picture_is_most_like_itself_and_then_like_its_nearest(self):
         (found,) = self.search.like([self._query("a/<03>.png")], 5)
@@ -194,7 +196,7 @@ class SearchTest(tf.test.TestCase):
                 wrong()
 
     def test_a_model_of_the_same_weights_must_embed_in_the_same_numbers(self):
-        for name, (settings, told) in enumerate(
+        for name, (settings, embedding) in enumerate(
             (
                 ({"embedding": "features", "embedding_dims": 8}, "8 features"),
                 ({"embedding_dims": 3}, "3 projections"),
@@ -204,15 +206,15 @@ class SearchTest(tf.test.TestCase):
             model = self.folder / str(name)
             export_model.export(self.folder / "run", model, memory=False, **settings)
             with self.assertRaisesRegex(
-                ValueError, f"--model must embed in 8 projections, as in the index. Received: {model}, with {told}$"
+                ValueError, f"--model must embed in 8 projections, as in the index. Received: {model}, with {embedding}$"
             ):
                 search.Search(self.folder / "index", str(model))
 
     def test_an_index_that_does_not_say_what_it_holds_is_read(self):
         old = shutil.copytree(self.folder / "index", self.folder / "old")
-        told = json.loads((old / "index.json").read_text())
-        del told["made_of"]["embedding"]
-        (old / "index.json").write_text(json.dumps(told))
+        report = json.loads((old / "index.json").read_text())
+        del report["made_of"]["embedding"]
+        (old / "index.json").write_text(json.dumps(report))
         (found,) = search.Search(old).like([self._query("a/<03>.png")], 1)
         self.assertEqual(found[0].path, "a/<03>.png")
 
@@ -221,12 +223,12 @@ class SearchTest(tf.test.TestCase):
         for out, why in (("none/page.html", "No such file or directory"), ("index", "Is a directory")):
             with (
                 contextlib.redirect_stdout(io.StringIO()),
-                contextlib.redirect_stderr(io.StringIO()) as told,
+                contextlib.redirect_stderr(io.StringIO()) as output,
                 flagsaver.flagsaver(out=str(self.folder / out), **values),
             ):
                 self.assertEqual(search.main(["search"]), 2)
             expected = f"error: --out must be a file that can be written. Received: {self.folder / out} ({why})\n"
-            self.assertEqual(told.getvalue(), expected)
+            self.assertEqual(output.getvalue(), expected)
 
     def test_embeddings_that_are_not_whole_are_refused(self):
         part = self.folder / "embeddings" / "part-00001.parquet"

@@ -141,11 +141,11 @@ class UpdateMemoryTest(tf.test.TestCase, parameterized.TestCase):
         export_model.export(self.folder / "run", self.folder / "own" / "1", dtype=dtype)
         file = self.folder / "same.csv"
         file.write_text("\n".join(lines))
-        told = []
+        report = []
         card = update_memory.update_memory(
-            self.folder / "own" / "1", file, self.folder / "own" / "2", say=lambda *counts: told.append(counts)
+            self.folder / "own" / "1", file, self.folder / "own" / "2", say=lambda *counts: report.append(counts)
         )
-        self.assertEqual(told, [(24 - 6, 24)])
+        self.assertEqual(report, [(24 - 6, 24)])
         before = Evidence.load(self.folder / "own" / "1" / "assets.extra" / "evidence.npz")
         after = Evidence.load(self.folder / "own" / "2" / "assets.extra" / "evidence.npz")
         self.assertLen(set(after.memory.fingerprints.tolist()), 24)

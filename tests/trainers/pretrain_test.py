@@ -301,7 +301,7 @@ class WrongFlagsTest(parameterized.TestCase):
         ("--warmup_steps=40", "--warmup_steps must be below the 40 steps. Received: 40"),
         (
             "--method=supervised",
-            "--labelled_batch_size must be 0 or batch_size, where every image has a label or --method=supervised. Received: 8",
+            "--labelled_batch_size must be 0 or batch_size, with --method=supervised. Received: 8",
         ),
         ("--profile_steps=3", "--profile_steps must be FIRST,LAST in 1..40. Received: 3"),
         ("--profile_steps=39,41", "--profile_steps must be FIRST,LAST in 1..40. Received: 39,41"),

@@ -105,10 +105,10 @@ class ContractTest(tf.test.TestCase):
         status, answer = self.server.ask("/v1/models/digits/metadata")
         self.assertEqual(status, 200)
         self.assertEqual(answer["model_spec"]["name"], "digits")
-        told = answer["metadata"]["signature_def"]["signature_def"]
-        self.assertContainsSubset(set(self.signatures), set(told))
-        self.assertEqual(told["neighbours"]["inputs"]["embedding"]["dtype"], "DT_FLOAT")
-        sizes = [part["size"] for part in told["neighbours"]["inputs"]["embedding"]["tensor_shape"]["dim"]]
+        report = answer["metadata"]["signature_def"]["signature_def"]
+        self.assertContainsSubset(set(self.signatures), set(report))
+        self.assertEqual(report["neighbours"]["inputs"]["embedding"]["dtype"], "DT_FLOAT")
+        sizes = [part["size"] for part in report["neighbours"]["inputs"]["embedding"]["tensor_shape"]["dim"]]
         self.assertEqual(sizes, ["-1", "8"])
 
     def test_what_is_not_there_is_not_found(self):

@@ -58,9 +58,9 @@ class GrpcClientTest(tf.test.TestCase):
         with self.assertRaisesRegex(Refused, r"RESOURCE_EXHAUSTED: .*larger than max \(\d+ vs. 1000\)"):
             self._predict(address, 2_000)
         picture = self.create_tempfile(content=bytes(2_000).decode()).full_path
-        with contextlib.redirect_stderr(io.StringIO()) as told, flagsaver.flagsaver(server=address):
+        with contextlib.redirect_stderr(io.StringIO()) as output, flagsaver.flagsaver(server=address):
             self.assertEqual(client.main(["client", picture]), 2)
-        self.assertRegex(told.getvalue(), "^error: .*--batch_size must suit the server. Received: .*\n$")
+        self.assertRegex(output.getvalue(), "^error: .*--batch_size must suit the server. Received: .*\n$")
 
     def test_what_is_no_model_server_is_told(self):
         broken = predict_pb2.PredictResponse()
