@@ -4,6 +4,8 @@ import dataclasses
 
 from semppl.configs.setting import Settings, require, setting
 
+FROZEN_NORMS = ("auto", "true", "false")
+
 
 @dataclasses.dataclass(frozen=True)
 class NetworkSettings(Settings):
@@ -21,8 +23,23 @@ class NetworkSettings(Settings):
         "networks", (0.229, 0.224, 0.225), "Standard deviation per channel, by which centred pixels are divided."
     )
 
+    frozen_norms: str = setting(
+        "networks",
+        "auto",
+        "Whether the encoder's batch norms use their moving averages in training, and are not trained: true, false, or auto, which "
+        "means true with --initial_weights.",
+    )
+    frozen_stages: int = setting(
+        "networks",
+        0,
+        "Number of the encoder's first stages that are not trained; a stage ends where the resolution halves, see "
+        "docs/reference/encoders.md.",
+    )
+
     def check(self) -> None:
         """Validates the group."""
+        require(self.frozen_norms in FROZEN_NORMS, "frozen_norms", ", ".join(FROZEN_NORMS), self.frozen_norms)
+        require(self.frozen_stages >= 0, "frozen_stages", "0 or more", self.frozen_stages)
         require(self.width > 0, "width", "positive", self.width)
         require(self.head_width >= 1, "head_width", "1 or more", self.head_width)
         require(self.embedding_width >= 1, "embedding_width", "1 or more", self.embedding_width)

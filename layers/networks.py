@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from semppl.layers.blocks.precision import at_least_float32
+from semppl.layers.encoders.freezing import freeze
 from semppl.layers.encoders.registry import build_encoder
 from semppl.layers.heads import MLP
 
@@ -46,6 +47,9 @@ class TargetNetwork(tf.keras.Model):
         pixel_mean: Mean of each channel of the images, in 0..1. Not used by an encoder that prepares
             pixels by itself, as pretrained networks do.
         pixel_stddev: Standard deviation of each channel; positive. Not used by such an encoder.
+        frozen_norms: Whether the encoder's batch norms always use their moving averages, and are not
+            trained. Default False.
+        frozen_stages: Number of the encoder's first stages that are not trained. Default 0.
     """
 
     def __init__(
@@ -58,6 +62,8 @@ class TargetNetwork(tf.keras.Model):
         embedding_width: int,
         pixel_mean: Sequence[float],
         pixel_stddev: Sequence[float],
+        frozen_norms: bool = False,
+        frozen_stages: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(autocast=False, **kwargs)  # `pixels` takes images in float32
@@ -69,8 +75,11 @@ class TargetNetwork(tf.keras.Model):
             "embedding_width": embedding_width,
             "pixel_mean": tuple(pixel_mean),
             "pixel_stddev": tuple(pixel_stddev),
+            "frozen_norms": frozen_norms,
+            "frozen_stages": frozen_stages,
         }
         self.encoder = build_encoder(encoder, width=width, norm=norm)
+        freeze(self.encoder, norms=frozen_norms, stages=frozen_stages)
         if getattr(self.encoder, "prepares_pixels", False):
             channels = len(pixel_mean)
             pixel_mean, pixel_stddev = (0.0,) * channels, (1.0,) * channels
