@@ -70,13 +70,14 @@ class TargetNetwork(tf.keras.Model):
     are the encoder's features of such images, computed before.
 
     Args:
-        encoder: Name of the encoder, a key of `ENCODERS`.
+        encoder: Name of the encoder, see `check_encoder`.
         width: Multiplier of the encoder's channels.
         norm: Normalisation, a key of `NORMALISATIONS`.
         head_width: Width of the projector's hidden layer.
         embedding_width: Width D of the projections.
-        pixel_mean: Mean of each channel of the images, in 0..1.
-        pixel_stddev: Standard deviation of each channel; positive.
+        pixel_mean: Mean of each channel of the images, in 0..1. Not used by an encoder that prepares
+            pixels by itself, as pretrained networks do.
+        pixel_stddev: Standard deviation of each channel; positive. Not used by such an encoder.
         train: "all", or "heads" for a frozen encoder. Default "all".
         shared_encoder: Encoder of another network to use, with the same arguments; by default the network has its own.
     """
@@ -106,9 +107,12 @@ class TargetNetwork(tf.keras.Model):
             "pixel_stddev": tuple(pixel_stddev),
             "train": train,
         }
-        self.pixels = PixelNormalisation(pixel_mean, pixel_stddev, name="pixels")
         self.encoder = shared_encoder or build_encoder(encoder, width=width, norm=norm)
         self.encoder.trainable = train == "all"
+        if getattr(self.encoder, "prepares_pixels", False):
+            channels = len(pixel_mean)
+            pixel_mean, pixel_stddev = (0.0,) * channels, (1.0,) * channels
+        self.pixels = PixelNormalisation(pixel_mean, pixel_stddev, name="pixels")
         self.scaling = FeatureScaling(name="scaling") if train == "heads" else None
         self.projector = MLP(head_width, embedding_width, norm, name="projector")
 

@@ -65,9 +65,9 @@ class FeatureCacheTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllEqual(cached.groups, images.groups)
         plain = network.encode(preparation_of(settings)(tf.constant(images.images)))
         self.assertAllClose(cached.features[:, 0], plain, rtol=1e-3, atol=1e-3)
-        random = dataclasses.replace(settings.views, large_views=cached_views - 1)
         seeds = tf.constant([[-1, position] for position in range(_COUNT)], tf.int64)
         if cached_views > 1:
+            random = dataclasses.replace(settings.views, large_views=cached_views - 1)
             made = making.make_views(tf.constant(images.images), random, seed=seeds)["large"]
             for view, of_view in enumerate(made, 1):
                 self.assertAllClose(cached.features[:, view], network.encode(of_view), rtol=1e-3, atol=1e-3)
@@ -104,8 +104,6 @@ class FeatureCacheTest(tf.test.TestCase, parameterized.TestCase):
             self._cache(pixel_mean=(0.25,)),
             self._cache(_images(masks=np.ones((_COUNT, 12, 12), np.uint8))),
         ]
-        for cache in caches:
-            cache.load()
         self.assertLen({cache._path for cache in caches}, len(caches))
         self.assertEqual(self._cache(steps=9, batch_size=32, negatives=2)._path, caches[0]._path)
 
