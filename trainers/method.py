@@ -41,7 +41,7 @@ class Method(tf.keras.Model):
     def scale_features(self, mean: np.ndarray, stddev: np.ndarray) -> None:
         """Makes every network with a frozen encoder standardise its features `[B, F]` by mean and standard deviation, `[F]`."""
         for network in (self.online, getattr(self, "target", None)):
-            if network is not None:
+            if network is not None and network.scaling is not None:
                 network.scaling.fit(mean, stddev)
 
     def make_train_function(self, force: bool = False) -> Callable[[Iterator[Any]], Report]:

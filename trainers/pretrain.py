@@ -35,13 +35,13 @@ from semppl.programs import hyperparameter_flags, run_flags
 from semppl.programs.hyperparameter_flags import hyperparameters_from_flags
 from semppl.runs.checkpoints import RunCheckpoints
 from semppl.runs.folder import NotWritten
-from semppl.trainers.cached_features import FeatureCache, statistics
 from semppl.trainers.devices import strategy, workers
 from semppl.trainers.devices.termination import STOPPED, Termination
-from semppl.trainers.initial_encoder import check_initial_run, start_from_initial_run
 from semppl.trainers.method import Method
 from semppl.trainers.optimisers import schedules
 from semppl.trainers.optimisers.registry import OPTIMISERS, make_optimiser
+from semppl.trainers.pretrained.cached_features import FeatureCache, statistics
+from semppl.trainers.pretrained.initial_encoder import check_initial_run, start_from_initial_run
 from semppl.trainers.reports import callbacks, profiling
 from semppl.trainers.roles import Chief, Follower, Stage
 from semppl.trainers.run_options import RunOptions

@@ -1,4 +1,4 @@
-"""Tests of semppl.trainers.cached_features, and of runs that train the heads alone."""
+"""Tests of semppl.trainers.pretrained.cached_features, and of runs that train the heads alone."""
 
 import collections
 import contextlib
@@ -20,7 +20,8 @@ from semppl.evaluation.features import preparation_of
 from semppl.layers.networks import OnlineNetwork
 from semppl.runs import checkpoints
 from semppl.tests import testing, tiny
-from semppl.trainers import cached_features, pretrain
+from semppl.trainers import pretrain
+from semppl.trainers.pretrained import cached_features
 from semppl.trainers.reports import callbacks
 from semppl.trainers.run_options import RunOptions
 
