@@ -38,13 +38,14 @@ class TargetNetwork(tf.keras.Model):
     """Encoder and projector: f and g.
 
     Args:
-        encoder: Name of the encoder, a key of `ENCODERS`.
+        encoder: Name of the encoder, see `check_encoder`.
         width: Multiplier of the encoder's channels.
         norm: Normalisation, a key of `NORMALISATIONS`.
         head_width: Width of the projector's hidden layer.
         embedding_width: Width D of the projections.
-        pixel_mean: Mean of each channel of the images, in 0..1.
-        pixel_stddev: Standard deviation of each channel; positive.
+        pixel_mean: Mean of each channel of the images, in 0..1. Not used by an encoder that prepares
+            pixels by itself, as pretrained networks do.
+        pixel_stddev: Standard deviation of each channel; positive. Not used by such an encoder.
     """
 
     def __init__(
@@ -69,8 +70,11 @@ class TargetNetwork(tf.keras.Model):
             "pixel_mean": tuple(pixel_mean),
             "pixel_stddev": tuple(pixel_stddev),
         }
-        self.pixels = PixelNormalisation(pixel_mean, pixel_stddev, name="pixels")
         self.encoder = build_encoder(encoder, width=width, norm=norm)
+        if getattr(self.encoder, "prepares_pixels", False):
+            channels = len(pixel_mean)
+            pixel_mean, pixel_stddev = (0.0,) * channels, (1.0,) * channels
+        self.pixels = PixelNormalisation(pixel_mean, pixel_stddev, name="pixels")
         self.projector = MLP(head_width, embedding_width, norm, name="projector")
 
     def features(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:

@@ -29,7 +29,7 @@ from semppl.data.streaming import StreamedImageSet
 from semppl.data.views.recipes import boxes_of, check_recipe
 from semppl.layers.blocks.normalisation import NORMALISATIONS
 from semppl.layers.blocks.precision import PRECISIONS
-from semppl.layers.encoders.registry import check_checkpointing, check_encoder
+from semppl.layers.encoders.registry import check_checkpointing, check_encoder, check_pictures
 from semppl.programs import hyperparameter_flags, run_flags
 from semppl.programs.hyperparameter_flags import hyperparameters_from_flags
 from semppl.runs.checkpoints import RunCheckpoints
@@ -189,6 +189,12 @@ def check_names(hyperparameters: Hyperparameters) -> None:
         ValueError: For an unknown name, with the flag and the allowed names.
     """
     check_encoder(hyperparameters.encoder, called="--encoder")
+    sizes = {"large_size": hyperparameters.large_size}
+    if hyperparameters.small_views:
+        sizes["small_size"] = hyperparameters.small_size
+    check_pictures(
+        hyperparameters.encoder, width=hyperparameters.width, pixel_mean=hyperparameters.pixel_mean, sizes=sizes
+    )
     if hyperparameters.gradient_checkpointing:
         check_checkpointing(hyperparameters.encoder)
     check_recipe(hyperparameters.recipe)

@@ -73,8 +73,9 @@ class BatchNorm(_Affine):
     """Normalises every channel by its mean and variance over the batches of all replicas.
 
     Only `training` selects training mode: a layer with `trainable=False`, as in a target network,
-    still uses and records its own batch statistics. The moving variance is the biased one, so that
-    it does not depend on the number of replicas.
+    still uses and records its own batch statistics; only a layer with `frozen=True` is in inference
+    mode always. The moving variance is the biased one, so that it does not depend on the number of
+    replicas.
 
     Args:
         momentum: Decay of the moving averages per training step, in [0, 1). Default 0.9.
@@ -101,6 +102,8 @@ class BatchNorm(_Affine):
         self.momentum = momentum
         self.folded = False
         """Whether the layer only adds an offset, see `fold_into`."""
+        self.frozen = False
+        """Whether training also normalises by the moving averages, and does not move them."""
 
     def build(self, input_shape: tf.TensorShape) -> None:
         """Creates the variables."""
@@ -119,8 +122,8 @@ class BatchNorm(_Affine):
         gain, offset = self._gain_and_offset(inputs.shape[-1])
         if self.folded:
             return tf.nn.bias_add(inputs, tf.cast(offset, inputs.dtype))
-        if not training:
-            return _normalise(inputs, self.moving_mean, self.moving_variance, gain, offset, self.epsilon)
+        if not training or self.frozen:
+            return self._by_averages(inputs, gain, offset, training)
         if collectives.num_replicas() == 1 and inputs.dtype != tf.float64:
             outputs, mean, variance = _fused_training_batch_norm(inputs, gain, offset, self.epsilon)
         else:
@@ -130,6 +133,9 @@ class BatchNorm(_Affine):
             self._update(self.moving_mean, mean)
             self._update(self.moving_variance, variance)
         return outputs
+
+    def _by_averages(self, inputs: tf.Tensor, gain: tf.Tensor, offset: tf.Tensor, training: bool) -> tf.Tensor:
+        return _normalise(inputs, self.moving_mean, self.moving_variance, gain, offset, self.epsilon)
 
     def fold_into(self, layer: tf.keras.layers.Layer) -> None:
         """Moves the factors of inference into the preceding linear layer, for good; neither can be trained then.
@@ -159,6 +165,24 @@ class BatchNorm(_Affine):
     def get_config(self) -> dict:
         """Returns the constructor's arguments."""
         return {**super().get_config(), "momentum": self.momentum}
+
+
+@tf.keras.saving.register_keras_serializable(package="semppl")
+class FusedBatchNorm(BatchNorm):
+    """`BatchNorm` whose inference is one kernel, bit for bit that of Keras' layer; for networks of others.
+
+    Frozen layers in training mode do not use the kernel: on a GPU, its gradient has no deterministic
+    implementation.
+    """
+
+    def _by_averages(self, inputs: tf.Tensor, gain: tf.Tensor, offset: tf.Tensor, training: bool) -> tf.Tensor:
+        if training or inputs.dtype == tf.float64 or inputs.shape.rank != 4:
+            return super()._by_averages(inputs, gain, offset, training)
+        mean, variance = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
+        fused = tf.raw_ops.FusedBatchNormV3(
+            x=inputs, scale=gain, offset=offset, mean=mean, variance=variance, epsilon=self.epsilon, is_training=False
+        )
+        return tf.ensure_shape(fused.y, inputs.shape)
 
 
 @tf.keras.saving.register_keras_serializable(package="semppl")

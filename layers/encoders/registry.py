@@ -2,11 +2,12 @@
 
 import difflib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
 
+from semppl.layers.encoders import applications
 from semppl.layers.encoders.convnet import ConvNet
 from semppl.layers.encoders.resnet import BLOCKS_PER_GROUP, SMALLEST_BOTTLENECK_DEPTH, ResNet, scaled_channels
 
@@ -42,35 +43,78 @@ ENCODERS: dict[str, Callable[..., tf.keras.layers.Layer]] = {
 }
 
 
+APPLICATION = "keras:"
+"""What the names of the networks of Keras Applications begin with."""
+
+
+def application_of(name: str) -> str | None:
+    """Returns the network of Keras Applications that an encoder is; None for an encoder of this project."""
+    return name.removeprefix(APPLICATION) if name.startswith(APPLICATION) else None
+
+
 def check_encoder(name: str, *, called: str = "`name`") -> None:
     """Checks that an encoder exists.
 
     Args:
-        name: Name of the encoder.
+        name: Name of the encoder: a key of `ENCODERS`, or "keras:" and a key of `APPLICATIONS`.
         called: Name of the flag or argument in the error message.
 
     Raises:
-        ValueError: If `name` is not a key of `ENCODERS`; the message lists the families and similar
-            names.
+        ValueError: If there is no such encoder; the message lists the families and similar names.
     """
-    if name not in ENCODERS:
-        families = f"convnet, resnet50 or another of its family (docs/reference/encoders.md lists all {len(ENCODERS)})"
-        similar = difflib.get_close_matches(name, ENCODERS)
-        suggestion = f"; did you mean {' or '.join(similar)}?" if similar else ""
-        raise ValueError(f"{called} must be {families}. Received: {name}{suggestion}")
+    names = [*ENCODERS, *(APPLICATION + network for network in applications.APPLICATIONS)]
+    if name in names:
+        return
+    families = (
+        f"convnet, resnet50 or another of its family, or {APPLICATION}MobileNetV2 or another network of Keras "
+        f"Applications (docs/reference/encoders.md lists all {len(names)})"
+    )
+    by_lower = {candidate.lower(): APPLICATION + candidate for candidate in applications.APPLICATIONS}
+    by_lower |= {candidate.lower(): candidate for candidate in names}
+    similar = list(dict.fromkeys(by_lower[match] for match in difflib.get_close_matches(name.lower(), by_lower)))
+    suggestion = f"; did you mean {' or '.join(similar)}?" if similar else ""
+    raise ValueError(f"{called} must be {families}. Received: {name}{suggestion}")
+
+
+def check_pictures(name: str, *, width: float, pixel_mean: tuple[float, ...], sizes: Mapping[str, int]) -> None:
+    """Checks that a network of Keras Applications can take the pictures of a run.
+
+    Args:
+        name: Name of the encoder.
+        width: Multiplier of the numbers of channels.
+        pixel_mean: Mean of each channel.
+        sizes: Sides of the views in pixels, by the name of the flag.
+
+    Raises:
+        ValueError: If a setting does not fit; the message names the flag.
+    """
+    network = application_of(name)
+    if network is None:
+        return
+    if width != 1:
+        raise ValueError(f"--width must be 1 with --encoder={name}, whose channels are fixed. Received: {width}")
+    if len(pixel_mean) != applications.CHANNELS:
+        allowed = f"{applications.CHANNELS} values with --encoder={name}, which takes pictures in colour"
+        raise ValueError(f"--pixel_mean must have {allowed}. Received: {pixel_mean}")
+    smallest = applications.smallest_size(network)
+    for flag, size in sizes.items():
+        if size < smallest:
+            raise ValueError(f"--{flag} must be {smallest} or more with --encoder={name}. Received: {size}")
 
 
 def check_checkpointing(name: str) -> None:
     """Requires an encoder with residual blocks, whose activations gradient checkpointing can recompute.
 
     Args:
-        name: Key of `ENCODERS`.
+        name: Name of the encoder, see `check_encoder`.
 
     Raises:
-        ValueError: If the encoder has no residual blocks.
+        ValueError: If the encoder is no ResNet of this project.
     """
-    if getattr(ENCODERS[name], "func", None) is not ResNet:
-        raise ValueError(f"--gradient_checkpointing must be false with an encoder that is no ResNet. Received: {name}")
+    if getattr(ENCODERS.get(name), "func", None) is not ResNet:
+        raise ValueError(
+            f"--gradient_checkpointing must be false with an encoder that is no ResNet of this project. Received: {name}"
+        )
 
 
 def build_encoder(
@@ -78,17 +122,26 @@ def build_encoder(
 ) -> tf.keras.layers.Layer:
     """Makes an encoder that maps images `[B, H, W, channels]` to features `[B, D]` in float32 or wider.
 
+    An encoder with a true attribute `prepares_pixels` takes images in 0..1 as they are, any other
+    takes images that are centred and scaled.
+
     Args:
-        name: Key of `ENCODERS`.
+        name: Name of the encoder, see `check_encoder`.
         width: Multiplier of all numbers of channels, which are rounded to multiples of 8. Default
-            1.
-        norm: "batch" (the default), or "group" for group norm with standardised weights.
+            1, the only one for networks of Keras Applications.
+        norm: "batch" (the default), or "group" for group norm with standardised weights; networks of
+            Keras Applications have their own normalisation.
         layer_name: Name of the layer, the first part of its variables' names.
 
     Raises:
-        ValueError: If `name` or `norm` is unknown, or `width` is not positive.
+        ValueError: If `name` or `norm` is unknown, or `width` is not allowed.
     """
     check_encoder(name)
     if width <= 0:
         raise ValueError(f"`width` must be positive. Received: width={width}")
+    network = application_of(name)
+    if network is not None:
+        if width != 1:
+            raise ValueError(f"`width` must be 1 for {name}. Received: width={width}")
+        return applications.KerasApplication(network, name=layer_name)
     return ENCODERS[name](width=width, norm=norm, name=layer_name)

@@ -74,7 +74,7 @@ class FlagsTest(parameterized.TestCase):
             pretrain.check_names(settings)
 
     def test_checkpointing_needs_blocks(self):
-        message = "--gradient_checkpointing must be false with an encoder that is no ResNet. Received: convnet"
+        message = "--gradient_checkpointing must be false with an encoder that is no ResNet of this project. Received: convnet"
         settings = Hyperparameters(labels_per_class=1, encoder="convnet", gradient_checkpointing=True)
         with self.assertRaisesRegex(ValueError, f"^{message}$"):
             pretrain.check_names(settings)

@@ -206,7 +206,8 @@ class SearchTest(tf.test.TestCase):
             model = self.folder / str(name)
             export_model.export(self.folder / "run", model, memory=False, **settings)
             with self.assertRaisesRegex(
-                ValueError, f"--model must embed in 8 projections, as in the index. Received: {model}, with {embedding}$"
+                ValueError,
+                f"--model must embed in 8 projections, as in the index. Received: {model}, with {embedding}$",
             ):
                 search.Search(self.folder / "index", str(model))
 

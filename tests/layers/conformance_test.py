@@ -14,7 +14,7 @@ from absl.testing import parameterized
 from semppl import layers
 from semppl.layers import embedding_queue, heads, networks
 from semppl.layers.blocks import normalisation, small_maps
-from semppl.layers.encoders import convnet, resnet, selective_kernel
+from semppl.layers.encoders import applications, convnet, resnet, selective_kernel
 
 _NETWORK = {
     "encoder": "convnet",
@@ -45,6 +45,12 @@ CASES = {
     "batch_norm": Case(
         normalisation.BatchNorm,
         {"momentum": 0.8, "epsilon": 1e-3, "center": True, "scale": False, "gamma_initializer": "zeros"},
+        (4, 4, 3),
+        (4, 4, 3),
+    ),
+    "fused_batch_norm": Case(
+        normalisation.FusedBatchNorm,
+        {"momentum": 0.8, "epsilon": 1e-3, "center": False, "scale": True, "gamma_initializer": "zeros"},
         (4, 4, 3),
         (4, 4, 3),
     ),
@@ -86,6 +92,7 @@ CASES = {
         (8, 8, 3),
         (64,),
     ),
+    "keras_application": Case(applications.KerasApplication, {"network": "MobileNet"}, (32, 32, 3), (1024,)),
     "embedding_queue": Case(
         embedding_queue.EmbeddingQueue, {"num_queues": 2, "capacity": 5, "width": 3, "num_quotas": 0}
     ),

@@ -239,6 +239,45 @@ class BatchNormTest(tf.test.TestCase, parameterized.TestCase):
             normalisation.BatchNorm().build((4, None))
 
 
+class FusedBatchNormTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters("float32", "mixed_bfloat16")
+    def test_inference_equals_keras_to_the_bit(self, policy):
+        options = {"epsilon": 1e-3, "dtype": policy}
+        ours, theirs = normalisation.FusedBatchNorm(**options), tf.keras.layers.BatchNormalization(**options)
+        for layer in (ours, theirs):
+            layer.build((2, 4, 5, 3))
+            for number, variable in enumerate(layer.variables):
+                variable.assign([0.5 + number, 1.5, 0.25])
+        inputs = tf.cast(_random((2, 4, 5, 3)), ours.compute_dtype)
+        self.assertAllEqual(ours(inputs), theirs(inputs))
+
+    @parameterized.product(kind=(normalisation.BatchNorm, normalisation.FusedBatchNorm), shape=_SHAPES)
+    def test_a_frozen_layer_trains_as_it_infers(self, kind, shape):
+        layer, inputs = kind(), tf.constant(_random(shape))
+        layer.build(shape)
+        layer.moving_mean.assign([1.0, -2.0, 0.5])
+        layer.moving_variance.assign([4.0, 0.25, 1.0])
+        expected = layer(inputs)
+        self.assertNotAllClose(layer(inputs, training=True), expected)
+        layer.moving_mean.assign([1.0, -2.0, 0.5])
+        layer.moving_variance.assign([4.0, 0.25, 1.0])
+        layer.frozen = True
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            outputs = layer(inputs, training=True)
+        self.assertAllClose(outputs, expected, rtol=1e-6, atol=1e-6)
+        self.assertAllEqual(layer.moving_mean, [1.0, -2.0, 0.5])
+        self.assertAllEqual(layer.moving_variance, [4.0, 0.25, 1.0])
+        by_inputs = np.broadcast_to(1 / np.sqrt(np.array([4.0, 0.25, 1.0]) + _EPSILON), shape)
+        self.assertAllClose(tape.gradient(outputs, inputs), by_inputs, rtol=1e-5, atol=0)
+
+    def test_training_uses_no_kernel_without_a_deterministic_gradient(self):
+        layer = normalisation.FusedBatchNorm()
+        layer.frozen = True
+        call = tf.function(lambda x: layer(x, training=True)).get_concrete_function(tf.TensorSpec([2, 4, 5, 3]))
+        self.assertEmpty([op.name for op in call.graph.get_operations() if op.type.startswith("FusedBatchNorm")])
+
+
 class GroupNormTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(((2, 3, 2, 12), 4), ((2, 3, 12), 4), ((2, 96), 4))
     def test_outputs_match_plain_loops(self, shape, groups):

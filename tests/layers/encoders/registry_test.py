@@ -81,13 +81,53 @@ class EncodersTest(tf.test.TestCase, parameterized.TestCase):
             encoder(_random((2, 8, 8, 1)))
             self.assertEqual({variable.name.split("/")[0] + "/" for variable in encoder.variables}, {start})
 
+    def test_networks_of_keras_are_encoders_with_a_prefix(self):
+        encoder = registry.build_encoder("keras:MobileNet", norm="group")
+        self.assertEqual((encoder.network, encoder.name, encoder.prepares_pixels), ("MobileNet", "encoder", True))
+        self.assertEqual(encoder(_random((2, 32, 32, 3))).shape, (2, 1024))
+
+    @parameterized.parameters(
+        ("keras:MobileNetV4", "keras:MobileNetV2"),
+        ("mobilenetv2", "keras:MobileNetV2"),
+        ("ConvNextTiny", "keras:ConvNeXtTiny"),
+        ("keras:resnet50", "keras:ResNet50"),
+        ("resnet51", "resnet50"),
+    )
+    def test_names_alike_are_suggested(self, name, suggestion):
+        with self.assertRaisesRegex(
+            ValueError, rf"^--encoder must be .* Received: {name}; did you mean .*{suggestion}"
+        ):
+            registry.check_encoder(name, called="--encoder")
+
+    @parameterized.parameters(
+        ({"width": 0.5}, "--width must be 1 with --encoder=keras:Xception, .*Received: 0.5"),
+        ({"pixel_mean": (0.5,)}, r"--pixel_mean must have 3 values with .*Received: \(0.5,\)"),
+        ({"sizes": {"large_size": 96, "small_size": 70}}, "--small_size must be 71 or more with .*Received: 70"),
+        ({"sizes": {"large_size": 70}}, "--large_size must be 71 or more with --encoder=keras:Xception. Received: 70"),
+    )
+    def test_pictures_that_do_not_fit_a_network_of_keras_are_refused(self, changes, message):
+        fitting = {"width": 1.0, "pixel_mean": (0.5, 0.5, 0.5), "sizes": {"large_size": 71}}
+        registry.check_pictures("keras:Xception", **fitting)
+        registry.check_pictures("convnet", **(fitting | changes))
+        with self.assertRaisesRegex(ValueError, f"^{message}$"):
+            registry.check_pictures("keras:Xception", **(fitting | changes))
+
+    @parameterized.parameters("convnet", "keras:ResNet50")
+    def test_gradient_checkpointing_needs_a_resnet_of_this_project(self, name):
+        registry.check_checkpointing("resnet50")
+        with self.assertRaisesRegex(ValueError, f"^--gradient_checkpointing must be false .* Received: {name}$"):
+            registry.check_checkpointing(name)
+
     def test_wrong_arguments_are_refused(self):
         with self.assertRaisesRegex(
-            ValueError, r"^`name` must be convnet, .* \(docs/reference/encoders.md lists all \d+\)\. Received: vgg$"
+            ValueError,
+            r"^`name` must be convnet, .* \(docs/reference/encoders.md lists all \d+\)\. Received: nonesuch$",
         ):
-            registry.build_encoder("vgg")
+            registry.build_encoder("nonesuch")
         with self.assertRaisesRegex(ValueError, "must be positive. Received: width=-1"):
             registry.build_encoder("convnet", width=-1)
+        with self.assertRaisesRegex(ValueError, "`width` must be 1 for keras:MobileNet. Received: width=2"):
+            registry.build_encoder("keras:MobileNet", width=2)
         with self.assertRaisesRegex(ValueError, "Received: kind='layer'"):
             registry.build_encoder("resnet18", norm="layer")
 
