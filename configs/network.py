@@ -4,6 +4,9 @@ import dataclasses
 
 from semppl.configs.setting import Settings, require, setting
 
+TRAINED = ("all", "heads")
+"""The parts of the networks that a run may train."""
+
 FROZEN_NORMS = ("auto", "true", "false")
 
 
@@ -14,6 +17,24 @@ class NetworkSettings(Settings):
     encoder: str = setting("networks", "resnet50", "Name of the encoder; docs/reference/encoders.md lists all.")
     width: float = setting("networks", 1.0, "Width multiplier: multiplies the number of channels of every layer.")
     norm: str = setting("networks", "batch", "Name of the normalisation; an unknown name lists all.")
+    train: str = setting(
+        "networks",
+        "all",
+        "Trained part of the networks: all, or heads (projector and predictor, on features of the frozen encoder that are computed "
+        "once; see --cached_views).",
+    )
+    frozen_norms: str = setting(
+        "networks",
+        "auto",
+        "Whether the encoder's batch norms use their moving averages in training, and are not trained: true, false, or auto, which "
+        "means true with --initial_weights and --train=all.",
+    )
+    frozen_stages: int = setting(
+        "networks",
+        0,
+        "Number of the encoder's first stages that are not trained; a stage ends where the resolution halves, see "
+        "docs/reference/encoders.md.",
+    )
     head_width: int = setting("networks", 4096, "Units in the hidden layer of the projector and of the predictor.")
     embedding_width: int = setting("networks", 256, "D, units in the output of the projector and of the predictor.")
     pixel_mean: tuple[float, ...] = setting(
@@ -23,23 +44,11 @@ class NetworkSettings(Settings):
         "networks", (0.229, 0.224, 0.225), "Standard deviation per channel, by which centred pixels are divided."
     )
 
-    frozen_norms: str = setting(
-        "networks",
-        "auto",
-        "Whether the encoder's batch norms use their moving averages in training, and are not trained: true, false, or auto, which "
-        "means true with --initial_weights.",
-    )
-    frozen_stages: int = setting(
-        "networks",
-        0,
-        "Number of the encoder's first stages that are not trained; a stage ends where the resolution halves, see "
-        "docs/reference/encoders.md.",
-    )
-
     def check(self) -> None:
         """Validates the group."""
         require(self.frozen_norms in FROZEN_NORMS, "frozen_norms", ", ".join(FROZEN_NORMS), self.frozen_norms)
         require(self.frozen_stages >= 0, "frozen_stages", "0 or more", self.frozen_stages)
+        require(self.train in TRAINED, "train", f"one of {', '.join(TRAINED)}", self.train)
         require(self.width > 0, "width", "positive", self.width)
         require(self.head_width >= 1, "head_width", "1 or more", self.head_width)
         require(self.embedding_width >= 1, "embedding_width", "1 or more", self.embedding_width)

@@ -20,7 +20,9 @@ from absl import flags
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.images import NO_LABEL, Images, ImageSet, Source
 from semppl.data.splits import RunData, load_data
+from semppl.evaluation.class_means import class_mean_classes
 from semppl.evaluation.features import embed, preparation_of
+from semppl.evaluation.label_spreading import label_spreading_classes
 from semppl.evaluation.logistic_regression import logistic_regression_classes
 from semppl.evaluation.nearest_neighbours import nearest_neighbour_classes
 from semppl.layers.networks import OnlineNetwork
@@ -29,6 +31,12 @@ from semppl.runs import checkpoints
 from semppl.runs.files import write_atomically
 
 SPLITS = ("test", "validation")
+
+_MAX_SAMPLE = 20_000  # images
+_MAX_SAMPLE_VALUES = 2**27  # of raw pixels, in float32
+_MAX_SPREAD = 12_000  # images
+_MAX_SPREAD_VALUES = 2**26  # images × width of the representation
+
 Function = Callable[[tf.Tensor], tf.Tensor]
 Measured = dict[str, dict[str, float]]
 """Representation → evaluator → a measure in 0..1."""
@@ -47,9 +55,10 @@ class Task:
     """The input of an evaluator.
 
     Attributes:
-        train: `[n, D]` representations of training images, the labelled ones among them.
+        train: `[n, D]` representations of training images.
         train_labels: int32 `[n]`, ground truth; NO_LABEL where unknown.
         labelled: int64 `[m]`, rows of `train` whose labels were visible in training.
+        sample: int64 `[p]`, rows of `train`: the labelled images and a sample of all others.
         test: `[t, D]` representations of the images to classify.
         k: Number of nearest neighbours that vote.
     """
@@ -57,6 +66,7 @@ class Task:
     train: np.ndarray
     train_labels: np.ndarray
     labelled: np.ndarray
+    sample: np.ndarray
     test: np.ndarray
     k: int
 
@@ -66,21 +76,52 @@ def _nearest_neighbours(task: Task) -> np.ndarray:
     return nearest_neighbour_classes(task.test, memory, labels, k=min(task.k, len(memory)))
 
 
+def _class_means(task: Task) -> np.ndarray:
+    return class_mean_classes(task.test, task.train[task.labelled], task.train_labels[task.labelled])
+
+
 def _logistic_regression(task: Task) -> np.ndarray:
     features, labels = task.train[task.labelled], task.train_labels[task.labelled]
-    return logistic_regression_classes(features, labels, task.test)
+    return logistic_regression_classes(features, labels, task.test, population=task.train[task.sample])
+
+
+def _label_spreading(task: Task) -> np.ndarray:
+    visible = np.full_like(task.train_labels, NO_LABEL)
+    visible[task.labelled] = task.train_labels[task.labelled]
+    others = np.setdiff1d(task.sample, task.labelled)
+    most = min(_MAX_SPREAD, _MAX_SPREAD_VALUES // task.train.shape[1])
+    rows = np.concatenate([_drawn(task.labelled, most), _drawn(others, max(most - len(task.labelled), 0))])
+    return label_spreading_classes(task.train[rows], visible[rows], task.test)
 
 
 def _logistic_regression_on_all_labels(task: Task) -> np.ndarray:
-    everything = np.flatnonzero(task.train_labels != NO_LABEL)
-    return _logistic_regression(dataclasses.replace(task, labelled=everything))
+    rows = np.flatnonzero(task.train_labels != NO_LABEL)
+    return logistic_regression_classes(task.train[rows], task.train_labels[rows], task.test)
 
 
-_ON_ALL_LABELS = "logistic_regression_all_labels"
-EVALUATORS: dict[str, Callable[[Task], np.ndarray]] = {
-    "nearest_neighbours": _nearest_neighbours,
-    "logistic_regression": _logistic_regression,
-    _ON_ALL_LABELS: _logistic_regression_on_all_labels,
+_LABELLED, _SAMPLE, _ALL_LABELS = "labelled", "sample", "all_labels"
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluator:
+    """A way to classify.
+
+    Attributes:
+        classes: Function from a task to the predicted classes `[t]`.
+        images: Training images that it needs in addition to the labelled ones: none ("labelled"), a sample of all ("sample"), or
+            all whose label is known, hidden labels included ("all_labels").
+    """
+
+    classes: Callable[[Task], np.ndarray]
+    images: str = _LABELLED
+
+
+EVALUATORS = {
+    "nearest_neighbours": Evaluator(_nearest_neighbours),
+    "class_means": Evaluator(_class_means),
+    "logistic_regression": Evaluator(_logistic_regression, _SAMPLE),
+    "label_spreading": Evaluator(_label_spreading, _SAMPLE),
+    "logistic_regression_all_labels": Evaluator(_logistic_regression_on_all_labels, _ALL_LABELS),
 }
 
 
@@ -105,7 +146,8 @@ def evaluate(
     Args:
         workdir: Folder of the run.
         k: Number of nearest neighbours that vote, 1 or more.
-        evaluators: Keys of EVALUATORS.
+        evaluators: Keys of EVALUATORS. Those that use unlabelled images use a fixed sample of at most 20,000 training images
+            (of raw pixels, at most 512 MB); label spreading uses at most 12,000 of these.
         split: "test" or "validation"; images without a label are left out.
 
     Returns:
@@ -120,17 +162,23 @@ def evaluate(
     hyperparameters, network, step = checkpoints.load_online(workdir)
     data = _load(hyperparameters, workdir)
     test = _labelled_images(data.source, split)
-    visible = np.flatnonzero(data.labels != NO_LABEL)
-    used = np.flatnonzero(data.source.train.labels != NO_LABEL) if _ON_ALL_LABELS in evaluators else visible
-    train = data.source.train.select(used)
+    train, visible = data.source.train, np.flatnonzero(data.labels != NO_LABEL)
     classifier = checkpoints.load_classifier(workdir)
     functions = _representations(hyperparameters, network, train, test, with_projections=classifier is None)
     classes: dict[str, dict[str, np.ndarray]] = {}
     for name, (prepare, function) in functions.items():
         print(f"evaluating {name} …", file=sys.stderr, flush=True)
-        embedded = (embed(function, images, prepare=prepare) for images in (train, test))
-        task = Task(next(embedded), train.labels, np.searchsorted(used, visible), next(embedded), k)
-        classes[name] = {evaluator: EVALUATORS[evaluator](task) for evaluator in evaluators}
+        sample = _sample(visible, train, raw_pixels=name == "raw_pixels")
+        used = _used(evaluators, train, visible, sample)
+        task = Task(
+            embed(function, train, prepare=prepare, positions=used),
+            train.labels[used],
+            np.searchsorted(used, visible),
+            np.flatnonzero(np.isin(used, sample)),
+            embed(function, test, prepare=prepare),
+            k,
+        )
+        classes[name] = {evaluator: EVALUATORS[evaluator].classes(task) for evaluator in evaluators}
         if classifier is not None and name == "features":
             kernel, bias = classifier
             classes["classifier"] = {"own": np.argmax(task.test @ kernel + bias, -1)}
@@ -167,6 +215,27 @@ def _labelled_images(source: Source, split: str) -> Images:
     if not len(positions):
         raise ValueError(f"--{split} must have labels to judge by. Received: {len(held_out)} images, none with a label")
     return held_out.select(positions)
+
+
+def _sample(visible: np.ndarray, train: Images, *, raw_pixels: bool) -> np.ndarray:
+    """Returns sorted positions of training images: the labelled ones, and a fixed draw of others up to a limit."""
+    most = _MAX_SAMPLE
+    if raw_pixels and isinstance(train, ImageSet):
+        most = min(most, _MAX_SAMPLE_VALUES // int(np.prod(train.images.shape[1:])))
+    others = np.setdiff1d(np.arange(len(train)), visible)
+    return np.union1d(visible, _drawn(others, max(most - len(visible), 0)))
+
+
+def _used(evaluators: Sequence[str], train: Images, visible: np.ndarray, sample: np.ndarray) -> np.ndarray:
+    """Returns sorted positions of the training images that the evaluators need."""
+    needs = {EVALUATORS[evaluator].images for evaluator in evaluators}
+    used = np.union1d(visible, sample) if _SAMPLE in needs else visible
+    return np.union1d(used, np.flatnonzero(train.labels != NO_LABEL)) if _ALL_LABELS in needs else used
+
+
+def _drawn(positions: np.ndarray, count: int) -> np.ndarray:
+    """Draws at most `count` of `[n]` positions, always the same ones, and sorts them."""
+    return np.sort(np.random.default_rng(0).permutation(positions)[:count])
 
 
 def _representations(
@@ -207,10 +276,15 @@ def _flat_pixels(images: tf.Tensor) -> tf.Tensor:
 def table(measured: Measured, title: str) -> str:
     """Formats a measure as a table under its title: one row per representation, one column per evaluator."""
     columns = list(dict.fromkeys(evaluator for row in measured.values() for evaluator in row))
-    width = max(len(name) for name in (*measured, title)) + 2
-    lines = [f"{title:<{width}}" + "".join(f"{column:>32}" for column in columns)]
+    width = max(len(name) for name in (*measured, title))
+    lines = ["  ".join([f"{title:<{width}}", *(f"{c:>6}" for c in columns)])]
     for name, row in measured.items():
-        lines.append(f"{name:<{width}}" + "".join(f"{row[c]:>32.4f}" if c in row else f"{'–':>32}" for c in columns))
+        cells = (f"{row[c]:.4f}" if c in row else "–" for c in columns)
+        lines.append(
+            "  ".join(
+                [f"{name:<{width}}", *(f"{cell:>{max(len(c), 6)}}" for cell, c in zip(cells, columns, strict=True))]
+            )
+        )
     return "\n".join(lines)
 
 

@@ -116,8 +116,8 @@ def evaluate(
     Args:
         workdir: Folder of the run.
         k: Number of neighbours that vote, in the evaluator "nearest_neighbours".
-        evaluators: Names of the evaluators, among "nearest_neighbours", "logistic_regression" and
-            "logistic_regression_all_labels"; by default all.
+        evaluators: Names of the evaluators, among "nearest_neighbours", "class_means", "logistic_regression",
+            "label_spreading" and "logistic_regression_all_labels"; by default all.
         split: Images to evaluate on, "test" or "validation".
 
     Returns:

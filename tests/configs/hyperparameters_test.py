@@ -54,8 +54,10 @@ class RecordTest(parameterized.TestCase):
 
     def test_the_networks_get_their_own_settings_only(self):
         names = ("encoder", "width", "norm", "head_width", "embedding_width", "pixel_mean", "pixel_stddev")
+        names += ("train", "frozen_stages")
         settings = _make(width=2.0)
-        self.assertEqual(settings.network, {name: getattr(settings, name) for name in names})
+        expected = {name: getattr(settings, name) for name in names} | {"frozen_norms": False}
+        self.assertEqual(settings.network, expected)
 
 
 class ValidationTest(parameterized.TestCase):

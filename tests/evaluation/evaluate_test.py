@@ -17,6 +17,10 @@ from semppl.data import splits
 from semppl.data.label_split import visible_labels
 from semppl.data.sources import NO_LABEL, ImageSet, Source, load_source
 from semppl.evaluation import evaluate as evaluation
+from semppl.evaluation import logistic_regression
+from semppl.evaluation.class_means import class_mean_classes
+from semppl.evaluation.label_spreading import label_spreading_classes
+from semppl.evaluation.logistic_regression import logistic_regression_classes
 from semppl.evaluation.nearest_neighbours import nearest_neighbour_classes
 from semppl.layers.networks import OnlineNetwork
 from semppl.programs import command_line
@@ -57,6 +61,7 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
         super().setUp()
         self.enterContext(mock.patch.object(splits, "load_splits", return_value=_few_digits()))
         self.enterContext(contextlib.redirect_stderr(io.StringIO()))
+        self.enterContext(mock.patch.object(logistic_regression, "_STRENGTHS", [10.0, 100.0]))  # for speed
 
     def _run(self, *, classifier=False, **changes):
         """Writes a run with random weights."""
@@ -92,6 +97,75 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
             self.assertAlmostEqual(
                 metrics[name]["nearest_neighbours"], np.mean(classes == source.test.labels), delta=1e-12
             )
+
+    def test_the_evaluators_get_labelled_images_and_a_sample_of_the_others(self):
+        workdir, settings, run = self._run()
+        source = _few_digits()
+        visible = visible_labels(source.train, labels_per_class=2, seed=settings.label_seed)
+        labelled = np.flatnonzero(visible != NO_LABEL)
+        features, queries = (run.online.features(part.images).numpy() for part in (source.train, source.test))
+        expected = {
+            "class_means": class_mean_classes(queries, features[labelled], visible[labelled]),
+            "logistic_regression": logistic_regression_classes(
+                features[labelled], visible[labelled], queries, population=features
+            ),
+            "label_spreading": label_spreading_classes(features, visible, queries),
+        }
+        metrics = _accuracy(workdir, evaluators=list(expected))["features"]
+        for name, classes in expected.items():
+            self.assertEqual(metrics[name], np.mean(classes == source.test.labels), name)
+
+    def test_a_sample_has_all_labelled_images_and_a_fixed_draw_of_others(self):
+        images, visible = _few_digits().train, np.array([3, 150])
+        with mock.patch.object(evaluation, "_MAX_SAMPLE", 20):
+            sample = evaluation._sample(visible, images, raw_pixels=False)
+            self.assertEqual(sample.tolist(), evaluation._sample(visible, images, raw_pixels=True).tolist())
+        self.assertLen(sample, 20)
+        self.assertContainsSubset([3, 150], sample.tolist())
+        self.assertEqual(sample.tolist(), sorted(set(sample.tolist())))
+        with mock.patch.object(evaluation, "_MAX_SAMPLE_VALUES", 64 * 30):  # 8 × 8 pixels
+            self.assertLen(evaluation._sample(visible, images, raw_pixels=True), 30)
+            self.assertLen(evaluation._sample(visible, images, raw_pixels=False), 200)
+        with mock.patch.object(evaluation, "_MAX_SAMPLE", 1):
+            self.assertEqual(evaluation._sample(visible, images, raw_pixels=False).tolist(), [3, 150])
+
+    @parameterized.parameters((50, 2**26, 50), (200, 4 * 40, 40), (3, 2**26, 3))
+    def test_labels_spread_over_few_images_the_labelled_ones_first(self, most, values, expected):
+        rng = np.random.default_rng(0)
+        task = evaluation.Task(
+            rng.standard_normal((200, 4)), np.arange(200) % 3, np.arange(0, 200, 40), np.arange(0, 200, 2), np.eye(4), 1
+        )
+        with (
+            mock.patch.object(evaluation, "_MAX_SPREAD", most),
+            mock.patch.object(evaluation, "_MAX_SPREAD_VALUES", values),
+            mock.patch.object(evaluation, "label_spreading_classes") as spread,
+        ):
+            evaluation.EVALUATORS["label_spreading"].classes(task)
+        features, labels, queries = spread.call_args.args
+        self.assertEqual((len(features), len(labels)), (expected, expected))
+        self.assertEqual(queries.tolist(), np.eye(4).tolist())
+        known = np.flatnonzero(labels != NO_LABEL)
+        self.assertLen(known, min(5, most))
+        for row, label in zip(features, labels, strict=True):
+            position = int(np.flatnonzero((task.train == row).all(1)).item())
+            self.assertEqual(label, position % 3 if position % 40 == 0 else NO_LABEL)
+            self.assertEqual(position % 2, 0)
+
+    def test_logistic_regression_scales_by_the_sample_or_by_all_labels(self):
+        train, labels = np.arange(12.0).reshape(6, 2), np.array([0, NO_LABEL, 1, 0, 1, NO_LABEL])
+        task = evaluation.Task(train, labels, np.array([0, 4]), np.array([0, 1, 4]), np.eye(2), 1)
+        for name, known, population in (
+            ("logistic_regression", [0, 4], [0, 1, 4]),
+            ("logistic_regression_all_labels", [0, 2, 3, 4], None),
+        ):
+            with mock.patch.object(evaluation, "logistic_regression_classes") as classify:
+                evaluation.EVALUATORS[name].classes(task)
+            features, visible, queries = classify.call_args.args
+            self.assertAllEqual(features, train[known])
+            self.assertAllEqual(visible, labels[known])
+            self.assertAllEqual(queries, np.eye(2))
+            scaled_by = classify.call_args.kwargs.get("population")
+            self.assertAllEqual(train[known] if scaled_by is None else scaled_by, train[population or known])
 
     def test_all_labels_tell_more_than_few(self):
         pixels = _accuracy(self._run()[0])["raw_pixels"]
@@ -163,7 +237,11 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
     def test_only_what_is_asked_for_is_measured(self):
         workdir, _, _ = self._run()
         everything = _accuracy(workdir)
-        for name in ("nearest_neighbours", "logistic_regression"):  # neither needs the other images' features
+        for name in (
+            "nearest_neighbours",
+            "logistic_regression",
+            "label_spreading",
+        ):  # none needs the other images' features
             first = _accuracy(workdir, evaluators=[name])
             self.assertEqual(first, {representation: {name: row[name]} for representation, row in everything.items()})
 

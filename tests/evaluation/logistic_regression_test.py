@@ -1,13 +1,15 @@
 """Tests of semppl.evaluation.logistic_regression."""
 
+import math
+import warnings
 from unittest import mock
 
 import numpy as np
 from absl.testing import absltest, parameterized
-from sklearn import model_selection
+from sklearn import linear_model, model_selection
 
 from semppl.evaluation import logistic_regression
-from semppl.evaluation.logistic_regression import logistic_regression_classes
+from semppl.evaluation.logistic_regression import fit_logistic_regression, logistic_regression_classes
 
 
 def _blobs(count, seed, spread=0.5):
@@ -16,6 +18,70 @@ def _blobs(count, seed, spread=0.5):
     labels = np.arange(count) % 3 + 4
     points = 3 * np.eye(3)[labels - 4] + spread * rng.standard_normal((count, 3))
     return points * [1e-3, 1.0, 1e3], labels
+
+
+def _overlapping(seed, *, count=40, width=6, classes=4):
+    """Classes that overlap, in a space whose axes differ in scale and offset; a seed differs in noise and norms too."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % classes + 10
+    centres = rng.standard_normal((classes, width))
+    points = centres[labels - 10] + (0.3 + 0.4 * (seed % 5)) * rng.standard_normal((count, width))
+    points *= np.exp((seed % 3) * rng.standard_normal(width))
+    return points * np.exp((seed % 2) * rng.standard_normal((count, 1))), labels
+
+
+def _scaled(rows, population, scaling):
+    """The three scalings in plain loops: unit norm or not, then each axis or all axes together."""
+
+    def normed(row):
+        length = math.sqrt(sum(float(value) ** 2 for value in row)) if scaling == "unit_norm" else 1.0
+        return [float(value) / length for value in row]
+
+    columns = list(zip(*(normed(row) for row in population), strict=True))
+    means = [sum(column) / len(column) for column in columns]
+    variances = [
+        sum((value - mean) ** 2 for value in column) / len(column) for column, mean in zip(columns, means, strict=True)
+    ]
+    total = sum(variances)
+    factors = [
+        1 / math.sqrt(variance * len(columns)) if scaling == "standardised" else 1 / math.sqrt(total)
+        for variance in variances
+    ]
+    return np.array(
+        [
+            [(value - mean) * factor for value, mean, factor in zip(normed(row), means, factors, strict=True)]
+            for row in rows
+        ]
+    )
+
+
+def _oracle(features, labels, population):
+    """Returns scaling and strength by held-out losses, with scikit-learn's folds and no short cut."""
+    losses = {}
+    for scaling in ("unit_norm", "standardised", "plain"):
+        rows = _scaled(features, population, scaling)
+        for strength in (1.0, 10.0, 100.0, 1000.0, 10000.0):
+            losses[scaling, strength] = []
+            folds = model_selection.StratifiedKFold(5, shuffle=True, random_state=0)
+            for training, held_out in folds.split(rows, labels):
+                model = linear_model.LogisticRegression(C=strength, solver="newton-cholesky", tol=1e-7)
+                model.fit(rows[training], labels[training])
+                for row, label in zip(rows[held_out], labels[held_out], strict=True):
+                    logits = model.coef_ @ row + model.intercept_
+                    own = logits[list(model.classes_).index(label)]
+                    losses[scaling, strength].append(math.log(sum(math.exp(logit - own) for logit in logits)))
+    best = None
+    for scaling in ("unit_norm", "standardised", "plain"):
+        candidate = min((key for key in losses if key[0] == scaling), key=lambda key: sum(losses[key]))
+        if best is None:
+            best = candidate
+            continue
+        gains = [a - b for a, b in zip(losses[best], losses[candidate], strict=True)]
+        mean = sum(gains) / len(gains)
+        deviation = math.sqrt(sum((gain - mean) ** 2 for gain in gains) / len(gains))
+        if mean > deviation / math.sqrt(len(gains)):
+            best = candidate
+    return best
 
 
 class LogisticRegressionTest(parameterized.TestCase):
@@ -28,8 +94,18 @@ class LogisticRegressionTest(parameterized.TestCase):
 
     def test_one_example_a_class_is_fitted_with_unit_strength(self):
         # Features −1 and 1, so standardised already, and by symmetry the border is at 0 for any strength.
-        classes = logistic_regression_classes(np.array([[-1.0], [1.0]]), np.array([3, 8]), np.array([[-0.1], [0.1]]))
+        features, labels = np.array([[-1.0], [1.0]]), np.array([3, 8])
+        classes = logistic_regression_classes(features, labels, np.array([[-0.1], [0.1]]))
         self.assertEqual(classes.tolist(), [3, 8])
+        self.assertEqual(fit_logistic_regression(features, labels).strength, 1.0)
+
+    def test_one_example_a_class_is_scaled_to_unit_norm_unless_one_feature_dominates(self):
+        for spread, expected in ((1.3, "unit_norm"), (1.5, "standardised")):  # variances: 1, 1, spread²
+            features = np.diag([1.0, 1.0, spread])
+            self.assertEqual(fit_logistic_regression(features, np.arange(3)).scaling, expected)
+        dominated = np.diag([1.0, 1.0, 1.5])
+        fitted = fit_logistic_regression(np.eye(3), np.arange(3), population=dominated)
+        self.assertEqual(fitted.scaling, "standardised")
 
     def test_the_strength_is_the_one_that_serves_images_held_out(self):
         features, labels = _blobs(90, 0)
@@ -56,6 +132,87 @@ class LogisticRegressionTest(parameterized.TestCase):
         with mock.patch.object(model_selection, "StratifiedKFold", side_effect=AssertionError("five parts")):
             classes = logistic_regression_classes(features, labels, queries)
         self.assertGreater(np.mean(classes == truth), 0.97)
+
+    @parameterized.parameters(8, 9, 12, 16, 20, 21)
+    def test_scaling_and_strength_are_those_of_the_least_loss_in_plain_loops(self, seed):
+        (features, labels), (population, _) = _overlapping(seed), _overlapping(seed + 30, count=60)
+        fitted = fit_logistic_regression(features, labels, population=population)
+        self.assertEqual((fitted.scaling, fitted.strength), _oracle(features, labels, population))
+
+    @parameterized.product(width=(6, 50), classes=(2, 4), seed=(0, 1))
+    def test_the_classifier_is_the_optimum_on_scaled_features_in_fewer_dimensions_too(self, width, classes, seed):
+        (features, labels), (queries, _) = (_overlapping(s, width=width, classes=classes) for s in (seed, seed + 30))
+        with mock.patch.object(logistic_regression, "_STRENGTHS", [1.0, 10.0]):  # weaker ones converge slowly
+            fitted = fit_logistic_regression(features, labels, population=queries)
+        rows, scaled = (_scaled(part, queries, fitted.scaling) for part in (features, queries))
+        exact = linear_model.LogisticRegression(C=fitted.strength, solver="newton-cholesky", tol=1e-8)
+        expected = exact.fit(rows, labels).predict_proba(scaled)
+        powers = np.exp(fitted.logits(queries))
+        np.testing.assert_allclose(powers / powers.sum(1, keepdims=True), expected, atol=2e-3)
+        self.assertEqual(fitted.classes.tolist(), sorted(set(labels)))
+
+    def test_equal_losses_go_to_unit_norm_and_the_least_strength(self):
+        features, labels = _overlapping(2)
+        features /= np.linalg.norm(features, axis=1, keepdims=True)  # so that plain features are the same
+        worse = np.add.outer(np.arange(5.0), np.zeros(40))
+        losses = [worse, worse + 1, worse]
+        with mock.patch.object(logistic_regression, "_held_out_losses", side_effect=losses):
+            fitted = fit_logistic_regression(features, labels)
+        self.assertEqual((fitted.scaling, fitted.strength), ("unit_norm", 1.0))
+
+    @parameterized.parameters((0.14, "unit_norm"), (0.18, "standardised"))
+    def test_another_scaling_must_be_better_by_a_standard_error(self, gain, expected):
+        features, labels = _overlapping(2)
+        losses = np.zeros([5, 40])
+        noise = np.tile([1.0, -1.0], 20)  # a deviation of 1, so a standard error of 1/√40 = 0.158
+        with mock.patch.object(
+            logistic_regression, "_held_out_losses", side_effect=[losses + 1, losses + 1 - gain + noise, losses + 1]
+        ):
+            self.assertEqual(fit_logistic_regression(features, labels).scaling, expected)
+
+    def test_the_only_image_of_a_class_is_never_held_out(self):
+        labels = np.array([0, 0, 0, 1, 1, 1, 2, 3, 3, 3, 3, 3, 3])
+        splits = list(logistic_regression.held_out_parts(labels, 0))
+        self.assertLen(splits, 5)
+        held_out = np.concatenate([part for _, part in splits])
+        self.assertEqual(sorted(held_out), [0, 1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12])
+        for training, part in splits:
+            self.assertEqual(sorted([*training, *part]), list(range(13)))
+            self.assertEqual(set(labels[training]), {0, 1, 2, 3})
+
+    def test_of_two_images_a_class_each_is_held_out_once(self):
+        splits = list(logistic_regression.held_out_parts(np.array([5, 5, 6, 6]), 0))
+        self.assertLen(splits, 2)
+        for training, held_out in splits:
+            self.assertEqual(sorted([*training, *held_out]), [0, 1, 2, 3])
+            self.assertEqual((sorted(training // 2), sorted(held_out // 2)), ([0, 1], [0, 1]))
+
+    def test_of_very_many_images_two_thousand_are_used_for_the_choice(self):
+        labels = np.append(np.arange(3000) % 3, [7, 8, 8])
+        ((training, held_out),) = logistic_regression.held_out_parts(labels, 0)
+        self.assertEqual((len(training), len(held_out)), (1601, 400))
+        self.assertIn(3000, training)
+        self.assertEmpty(set(training) & set(held_out))
+        self.assertContainsSubset(set(labels[held_out]), set(labels[training]))
+
+    def test_one_class_is_the_answer_to_everything(self):
+        fitted = fit_logistic_regression(np.eye(3), np.array([4, 4, 4]))
+        self.assertEqual(fitted.predict(np.ones([2, 3])).tolist(), [4, 4])
+
+    def test_constant_features_are_no_division_by_zero(self):
+        features, labels = _overlapping(0)
+        features = np.concatenate([features, np.full([40, 3], [0.0, 0.1, 1 / 3])], 1)
+        self.assertGreater(features.var(0)[7:].max(), 0)  # by rounding
+        with mock.patch.object(logistic_regression, "SCALINGS", ("standardised",)):
+            fitted = fit_logistic_regression(features, labels)
+        np.testing.assert_allclose(fitted.kernel[6:], 0, atol=1e-6)
+        self.assertTrue(np.isfinite(fitted.logits(features)).all())
+
+    def test_nothing_is_said_on_the_way(self):
+        features, labels = _overlapping(0)
+        with warnings.catch_warnings(), mock.patch.object(logistic_regression, "_ITERATIONS", 2):
+            warnings.simplefilter("error")
+            fit_logistic_regression(features[:9], labels[:9])  # a class of three among classes of two
 
 
 if __name__ == "__main__":

@@ -19,11 +19,10 @@ class ImagenetFileTest(tf.test.TestCase, parameterized.TestCase):
         home = mock.patch.object(pathlib.Path, "home", return_value=pathlib.Path(self.get_temp_dir()))
         folder = pathlib.Path(self.get_temp_dir()) / ".keras" / "models"
         message = rf"^--initial_weights must be a file, or imagenet where https.*/{_FILE} can be downloaded: without a network, "
-        with (
-            home,
-            mock.patch.object(tf.keras.utils, "get_file", get_file),
-            self.assertRaisesRegex(ValueError, rf"{message}put that file at {folder}/{_FILE}\. Received: .*{reason}"),
-        ):
+        refused = self.assertRaisesRegex(
+            ValueError, rf"{message}put that file at {folder}/{_FILE}\. Received: .*{reason}"
+        )
+        with home, mock.patch.object(tf.keras.utils, "get_file", get_file), refused:
             imagenet.imagenet_file("MobileNet", flag="initial_weights")
 
     def test_a_download_that_fails_names_the_file_and_its_place(self):
