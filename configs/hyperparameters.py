@@ -50,7 +50,8 @@ class Hyperparameters(
     def network(self) -> dict[str, Any]:
         """The keyword arguments of the networks."""
         frozen_norms = {"auto": bool(self.initial_weights), "true": True, "false": False}[self.frozen_norms]
-        return dataclasses.asdict(self._group(NetworkSettings)) | {"frozen_norms": frozen_norms}
+        own = {"picture_size": self.large_size, "frozen_norms": frozen_norms}
+        return dataclasses.asdict(self._group(NetworkSettings)) | own
 
     def _group(self, group: type[_Group]) -> _Group:
         return group(**{field.name: getattr(self, field.name) for field in dataclasses.fields(group)})

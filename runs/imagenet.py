@@ -1,6 +1,7 @@
-"""The file of a network's ImageNet weights: Keras' own download, into Keras' own cache."""
+"""The file of a network's published weights: Keras' own download, into Keras' own cache."""
 
 import contextlib
+import io
 import pathlib
 import socket
 import sys
@@ -11,7 +12,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from semppl.layers.encoders import attention_models
 from semppl.layers.encoders.applications import APPLICATIONS
+from semppl.layers.encoders.registry import application_of, attention_model_of
 
 _SECONDS_OF_SILENCE = 20.0
 """How long a connection, or the whole download, may make no progress."""
@@ -25,18 +28,23 @@ class _Wanted(Exception):
         self.name, self.origin, self.options = name, origin, options
 
 
-def imagenet_file(network: str, *, flag: str) -> pathlib.Path:
+def imagenet_file(encoder: str, *, size: int, flag: str) -> pathlib.Path:
     """Returns the path of a network's weights, downloaded if they are not in Keras' cache.
 
     Args:
-        network: Key of `APPLICATIONS`.
+        encoder: Name of an encoder that is a network of others.
+        size: Side of the pictures, in pixels.
         flag: Name of the flag in the error message.
 
     Raises:
         ValueError: If the file cannot be downloaded, or the download makes no progress for 20 seconds;
             the message names the file and the folder in which Keras looks for it.
     """
-    wanted = _wanted(network)
+    wanted = _wanted(encoder, size)
+    if wanted is None:
+        raise ValueError(
+            f"--{flag} must be a file with --encoder={encoder}, for which no weights are published. Received: imagenet"
+        )
     cached = pathlib.Path.home() / ".keras" / str(wanted.options.get("cache_subdir", "datasets")) / wanted.name
     try:
         return pathlib.Path(
@@ -50,18 +58,23 @@ def imagenet_file(network: str, *, flag: str) -> pathlib.Path:
         ) from error
 
 
-def _wanted(network: str) -> _Wanted:
-    """Lets Keras ask for the file of a network."""
+def _wanted(encoder: str, size: int) -> _Wanted | None:
+    """Lets the network's package ask for the file; returns what it asks for."""
+    asked: list[_Wanted] = []
 
-    def ask(fname: str, origin: str, **options: Any) -> str:
-        raise _Wanted(fname, origin, options)
+    def ask(name: str, origin: str, **options: Any) -> str:
+        asked.append(_Wanted(name, origin, options))
+        raise asked[-1]
 
-    with _replaced(sys.modules[tf.keras.utils.get_file.__module__], "get_file", ask):
-        try:
+    network = application_of(encoder)
+    downloads = sys.modules[tf.keras.utils.get_file.__module__] if network else attention_models.downloads()
+    with _replaced(downloads, "get_file", ask), contextlib.suppress(_Wanted):
+        if network:
             APPLICATIONS[network](include_top=False, weights="imagenet")
-        except _Wanted as wanted:
-            return wanted
-    raise RuntimeError(f"Keras has no file of weights for {network}.")
+        else:  # which prints what went wrong, and goes on with random weights
+            with contextlib.redirect_stdout(io.StringIO()):
+                attention_models.pretrained_model(str(attention_model_of(encoder)), size)
+    return asked[0] if asked else None
 
 
 @contextlib.contextmanager

@@ -67,6 +67,20 @@ def read_weights(path: str | pathlib.Path, places: Sequence[Place], *, network: 
         raise ValueError(f"--{flag} must hold the weights of {network}: {mismatch}. Received: {path}") from mismatch
 
 
+def weights_of(model: tf.keras.Model, path: pathlib.Path) -> PretrainedWeights:
+    """Takes the weights of a network that has read a file by itself.
+
+    Args:
+        model: Network with the structure of an encoder.
+        path: Path of the file.
+    """
+    parts = [part for layer in model.layers for part in getattr(layer, "layers", [layer])]
+    values = [
+        variable.numpy() for part in parts for variable in (*part._trainable_weights, *part._non_trainable_weights)
+    ]
+    return PretrainedWeights(values, path.name, _sha256(path))
+
+
 class _Mismatch(Exception):
     """An array that does not fit."""
 

@@ -67,7 +67,7 @@ class LayerGraph:
         layers: The copies, in the order of `model.layers`, without input layers.
         places: Where the variables of the copies are in files of the model's weights.
         stages: Layers by the resolution of their outputs: up to 1/4 of the image's sides, 1/8, 1/16,
-            and 1/32 and less; empty for a network with one resolution, such as a vision transformer.
+            and 1/32 and less; empty for a network of one resolution, or of tokens instead of maps.
     """
 
     def __init__(self, model: tf.keras.Model, convert: Convert) -> None:
@@ -83,7 +83,7 @@ class LayerGraph:
                 slots[id(tensor)] = len(slots)
             self._steps.append(_Step(positions[id(node.layer)], arguments, _with_slots(node.outputs, slots)))
         self._result = slots[id(model.outputs[0])]
-        self.stages = self._by_resolution(_strides(model))
+        self.stages = [] if _has_tokens(model) else self._by_resolution(_strides(model))
 
     @tf.autograph.experimental.do_not_convert
     def run(self, images: tf.Tensor) -> tf.Tensor:
@@ -101,6 +101,32 @@ class LayerGraph:
         for layer, stride in zip(self.layers, strides, strict=True):
             stages[min(last, max(0, round(math.log2(stride / _FINEST))))].append(layer)
         return stages if len({stride for stride in strides if stride > 1}) > 1 else []
+
+
+class GraphEncoder:
+    """The part of an encoder that is the same for every network of others.
+
+    Attributes:
+        prepares_pixels: Whether the encoder takes images in 0..1 as they are.
+        graph_layers: Copies of the network's layers.
+    """
+
+    prepares_pixels = True
+
+    def copy_layers(self, model: tf.keras.Model, convert: Convert) -> None:
+        """Copies the layers of a network; the arguments are those of `LayerGraph`."""
+        self._graph = LayerGraph(model, convert)
+        self.graph_layers = self._graph.layers  # Keras tracks attributes
+
+    @property
+    def stages(self) -> list[list[tf.keras.layers.Layer]]:
+        """Layers by the resolution of their outputs, see `LayerGraph`."""
+        return self._graph.stages
+
+    @property
+    def places(self) -> list[Place]:
+        """Where the variables are in files of weights, see `LayerGraph`."""
+        return self._graph.places
 
 
 class _Chain(tf.keras.layers.Layer):
@@ -161,6 +187,11 @@ def _nodes(model: tf.keras.Model) -> list[Any]:
     by_depth = model._nodes_by_depth
     nodes = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
     return [node for node in nodes if not node.is_input]
+
+
+def _has_tokens(model: tf.keras.Model) -> bool:
+    """Returns whether a part of a network computes `[B, tokens, C]`, as attention does."""
+    return any(tensor.shape.rank == 3 for node in _nodes(model) for tensor in tf.nest.flatten(node.outputs))
 
 
 def _strides(model: tf.keras.Model) -> list[float]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from semppl.layers.encoders import applications
+from semppl.layers.encoders import applications, attention_models
 from semppl.layers.encoders.convnet import ConvNet
 from semppl.layers.encoders.resnet import BLOCKS_PER_GROUP, SMALLEST_BOTTLENECK_DEPTH, ResNet, scaled_channels
 
@@ -46,30 +46,51 @@ ENCODERS: dict[str, Callable[..., tf.keras.layers.Layer]] = {
 APPLICATION = "keras:"
 """What the names of the networks of Keras Applications begin with."""
 
+ATTENTION_MODEL = "kecam:"
+"""What the names of the networks of keras-cv-attention-models begin with."""
+
 
 def application_of(name: str) -> str | None:
-    """Returns the network of Keras Applications that an encoder is; None for an encoder of this project."""
+    """Returns the network of Keras Applications that an encoder is; None for any other encoder."""
     return name.removeprefix(APPLICATION) if name.startswith(APPLICATION) else None
+
+
+def attention_model_of(name: str) -> str | None:
+    """Returns the network of keras-cv-attention-models that an encoder is; None for any other encoder."""
+    return name.removeprefix(ATTENTION_MODEL) if name.startswith(ATTENTION_MODEL) else None
+
+
+def is_foreign(name: str) -> bool:
+    """Returns whether an encoder is a network of others, which may start from their weights."""
+    return name.startswith((APPLICATION, ATTENTION_MODEL))
 
 
 def check_encoder(name: str, *, called: str = "`name`") -> None:
     """Checks that an encoder exists.
 
     Args:
-        name: Name of the encoder: a key of `ENCODERS`, or "keras:" and a key of `APPLICATIONS`.
+        name: Name of the encoder: a key of `ENCODERS`, "keras:" and a key of `APPLICATIONS`, or
+            "kecam:" and the name of a network of keras-cv-attention-models.
         called: Name of the flag or argument in the error message.
 
     Raises:
-        ValueError: If there is no such encoder; the message lists the families and similar names.
+        ValueError: If there is no such encoder, and the message lists the families and similar names;
+            or if its package is not installed.
     """
-    names = [*ENCODERS, *(APPLICATION + network for network in applications.APPLICATIONS)]
+    foreign = {APPLICATION: applications.APPLICATIONS}
+    if attention_model_of(name) is not None:
+        if not attention_models.is_installed():
+            extra = "the extra \"encoders\": pip install 'semppl[encoders]'"
+            raise ValueError(f"{called} must be another encoder without {extra}. Received: {name}")
+        foreign = {ATTENTION_MODEL: attention_models.constructors()}
+    names = [*ENCODERS, *(prefix + network for prefix, networks in foreign.items() for network in networks)]
     if name in names:
         return
     families = (
-        f"convnet, resnet50 or another of its family, or {APPLICATION}MobileNetV2 or another network of Keras "
-        f"Applications (docs/reference/encoders.md lists all {len(names)})"
+        f"convnet, resnet50 or another of its family, {APPLICATION}MobileNetV2 or another network of Keras Applications, or "
+        f"{ATTENTION_MODEL}… (docs/reference/encoders.md lists all {len(names)})"
     )
-    by_lower = {candidate.lower(): APPLICATION + candidate for candidate in applications.APPLICATIONS}
+    by_lower = {network.lower(): prefix + network for prefix, networks in foreign.items() for network in networks}
     by_lower |= {candidate.lower(): candidate for candidate in names}
     similar = list(dict.fromkeys(by_lower[match] for match in difflib.get_close_matches(name.lower(), by_lower)))
     suggestion = f"; did you mean {' or '.join(similar)}?" if similar else ""
@@ -77,7 +98,7 @@ def check_encoder(name: str, *, called: str = "`name`") -> None:
 
 
 def check_pictures(name: str, *, width: float, pixel_mean: tuple[float, ...], sizes: Mapping[str, int]) -> None:
-    """Checks that a network of Keras Applications can take the pictures of a run.
+    """Checks that a network of others can take the pictures of a run.
 
     Args:
         name: Name of the encoder.
@@ -88,18 +109,21 @@ def check_pictures(name: str, *, width: float, pixel_mean: tuple[float, ...], si
     Raises:
         ValueError: If a setting does not fit; the message names the flag.
     """
-    network = application_of(name)
-    if network is None:
+    if not is_foreign(name):
         return
     if width != 1:
         raise ValueError(f"--width must be 1 with --encoder={name}, whose channels are fixed. Received: {width}")
     if len(pixel_mean) != applications.CHANNELS:
         allowed = f"{applications.CHANNELS} values with --encoder={name}, which takes pictures in colour"
         raise ValueError(f"--pixel_mean must have {allowed}. Received: {pixel_mean}")
-    smallest = applications.smallest_size(network)
+    network = application_of(name)
+    smallest = attention_models.SMALLEST_SIZE if network is None else applications.smallest_size(network)
+    (_, first), *_ = sizes.items()
     for flag, size in sizes.items():
         if size < smallest:
             raise ValueError(f"--{flag} must be {smallest} or more with --encoder={name}. Received: {size}")
+        if network is None and size != first:
+            raise ValueError(f"--{flag} must be {first}, as all views, with --encoder={name}. Received: {size}")
 
 
 def check_checkpointing(name: str) -> None:
@@ -118,7 +142,7 @@ def check_checkpointing(name: str) -> None:
 
 
 def build_encoder(
-    name: str, *, width: float = 1, norm: str = "batch", layer_name: str = "encoder"
+    name: str, *, width: float = 1, norm: str = "batch", size: int = 224, layer_name: str = "encoder"
 ) -> tf.keras.layers.Layer:
     """Makes an encoder that maps images `[B, H, W, channels]` to features `[B, D]` in float32 or wider.
 
@@ -128,9 +152,11 @@ def build_encoder(
     Args:
         name: Name of the encoder, see `check_encoder`.
         width: Multiplier of all numbers of channels, which are rounded to multiples of 8. Default
-            1, the only one for networks of Keras Applications.
+            1, the only one for networks of others.
         norm: "batch" (the default), or "group" for group norm with standardised weights; networks of
-            Keras Applications have their own normalisation.
+            others have their own normalisation.
+        size: Side of the pictures, in pixels, for networks of keras-cv-attention-models; all other
+            encoders take pictures of any size. Default 224.
         layer_name: Name of the layer, the first part of its variables' names.
 
     Raises:
@@ -139,9 +165,10 @@ def build_encoder(
     check_encoder(name)
     if width <= 0:
         raise ValueError(f"`width` must be positive. Received: width={width}")
-    network = application_of(name)
-    if network is not None:
-        if width != 1:
-            raise ValueError(f"`width` must be 1 for {name}. Received: width={width}")
+    if is_foreign(name) and width != 1:
+        raise ValueError(f"`width` must be 1 for {name}. Received: width={width}")
+    if (network := application_of(name)) is not None:
         return applications.KerasApplication(network, name=layer_name)
+    if (network := attention_model_of(name)) is not None:
+        return attention_models.build(network, size, name=layer_name)
     return ENCODERS[name](width=width, norm=norm, name=layer_name)

@@ -24,6 +24,7 @@ _NETWORK = {
     "embedding_width": 6,
     "pixel_mean": (0.5, 0.25),
     "pixel_stddev": (0.25, 0.5),
+    "picture_size": 8,
     "frozen_norms": False,
     "frozen_stages": 0,
     "train": "all",

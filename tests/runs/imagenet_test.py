@@ -23,7 +23,7 @@ class ImagenetFileTest(tf.test.TestCase, parameterized.TestCase):
             ValueError, rf"{message}put that file at {folder}/{_FILE}\. Received: .*{reason}"
         )
         with home, mock.patch.object(tf.keras.utils, "get_file", get_file), refused:
-            imagenet.imagenet_file("MobileNet", flag="initial_weights")
+            imagenet.imagenet_file("keras:MobileNet", size=224, flag="initial_weights")
 
     def test_a_download_that_fails_names_the_file_and_its_place(self):
         def fail(*args, **options):
@@ -69,7 +69,7 @@ class ImagenetFileTest(tf.test.TestCase, parameterized.TestCase):
         original = tf.keras.utils.get_file
         get_file.__module__ = original.__module__
         with mock.patch.object(tf.keras.utils, "get_file", get_file):
-            path = imagenet.imagenet_file(network, flag="initial_weights")
+            path = imagenet.imagenet_file(f"keras:{network}", size=224, flag="initial_weights")
         ((name, origin, options),) = asked
         self.assertEqual(path, pathlib.Path("/cache") / name)
         self.assertTrue(origin.startswith("https://") and origin.endswith(".h5"))

@@ -7,11 +7,12 @@ import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.configs.setting import require
+from semppl.layers.encoders import attention_models
 from semppl.layers.encoders.applications import LICENCES, family
 from semppl.layers.encoders.freezing import stages_of, variables_of
-from semppl.layers.encoders.registry import application_of, build_encoder
-from semppl.runs import checkpoints, folder, imagenet
-from semppl.runs.pretrained import PretrainedWeights, read_weights
+from semppl.layers.encoders.registry import application_of, attention_model_of, build_encoder, is_foreign
+from semppl.runs import checkpoints, folder, imagenet, pretrained
+from semppl.runs.pretrained import PretrainedWeights
 
 IMAGENET = "imagenet"
 
@@ -69,9 +70,9 @@ def check_initial_weights(hyperparameters: Hyperparameters) -> None:
     Raises:
         ValueError: If it does not.
     """
-    if hyperparameters.initial_weights and application_of(hyperparameters.encoder) is None:
+    if hyperparameters.initial_weights and not is_foreign(hyperparameters.encoder):
         raise ValueError(
-            f"--initial_weights must come with the encoder that the weights belong to, --encoder=keras:…; weights for an encoder "
+            "--initial_weights must come with the encoder that the weights belong to, keras:… or kecam:…; weights for an encoder "
             f"of this project are imported as a run, for --initial_run. Received: --encoder={hyperparameters.encoder}"
         )
 
@@ -87,7 +88,7 @@ def check_frozen_stages(hyperparameters: Hyperparameters) -> None:
     """
     if hyperparameters.frozen_stages:
         name = hyperparameters.encoder
-        count = len(stages_of(build_encoder(name, width=hyperparameters.width, norm=hyperparameters.norm)))
+        count = len(stages_of(build_encoder(name, width=hyperparameters.width, size=hyperparameters.large_size)))
         allowed = f"in 0..{count}, the stages of {name}" if count else f"0 with --encoder={name}, which has no stages"
         require(hyperparameters.frozen_stages <= count, "frozen_stages", allowed, hyperparameters.frozen_stages)
 
@@ -102,14 +103,20 @@ def read_initial_weights(hyperparameters: Hyperparameters) -> PretrainedWeights:
         ValueError: If the weights cannot be downloaded or read, or belong to another network.
     """
     name, path = hyperparameters.encoder, pathlib.Path(hyperparameters.initial_weights)
+    size, network = hyperparameters.large_size, attention_model_of(hyperparameters.encoder)
     if hyperparameters.initial_weights == IMAGENET:
-        path = imagenet.imagenet_file(str(application_of(name)), flag="initial_weights")
+        path = imagenet.imagenet_file(name, size=size, flag="initial_weights")
+        if network is not None:
+            return pretrained.weights_of(attention_models.pretrained_model(network, size), path)
     elif not path.is_file():
         raise ValueError(f"--initial_weights must be a file that is there, or {IMAGENET}. Received: {path}")
-    encoder = build_encoder(name)
-    size = hyperparameters.large_size
+    encoder = build_encoder(name, size=size)
     encoder(tf.zeros([1, size, size, hyperparameters.channels]))
-    return read_weights(path, encoder.places, network=name, flag="initial_weights")
+    if len(list(pretrained.variables_of(encoder.places))) < len(encoder.variables):
+        raise ValueError(
+            f"--initial_weights must be empty with --encoder={name}, whose layers have layers. Received: {path}"
+        )
+    return pretrained.read_weights(path, encoder.places, network=name, flag="initial_weights")
 
 
 def start_from_weights(model: tf.keras.Model, weights: PretrainedWeights) -> None:
@@ -136,5 +143,6 @@ def describe_start(hyperparameters: Hyperparameters, weights: PretrainedWeights 
         digest = checkpoints.weights_sha256(checkpoints.latest_checkpoint(source))
         return {"initial_run": source, "sha256": digest, "its_initial_weights": folder.read_initial_weights(source)}
     source = hyperparameters.initial_weights
-    licence = LICENCES.get(family(str(application_of(hyperparameters.encoder)))) if source == IMAGENET else None
+    network = application_of(hyperparameters.encoder)
+    licence = LICENCES.get(family(network)) if source == IMAGENET and network else None
     return {"initial_weights": source, "file": weights.file, "sha256": weights.sha256, "licence": licence}
