@@ -27,7 +27,7 @@ from semppl.trainers.pretrain import hyperparameters_from_flags, pretrain
 from semppl.trainers.reports import callbacks
 from semppl.trainers.run_options import RunOptions
 
-_PRESET = pathlib.Path(configs.__file__).parent / "own_pictures_cpu.flags"
+_PRESET = pathlib.Path(configs.__file__).parent / "own_pictures_from_scratch_cpu.flags"
 _SMALL = (
     "--shrink=40",
     "--encoder=convnet_stride2",
