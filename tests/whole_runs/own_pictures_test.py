@@ -20,7 +20,7 @@ from semppl.evaluation.evaluate import evaluate
 from semppl.export.export_model import export
 from semppl.layers.inputs.preparation import inference_preparation
 from semppl.runs import checkpoints
-from semppl.tests import testing  # noqa: F401  (marks the flags as parsed)
+from semppl.tests import testing
 from semppl.trainers import pretrain as pretrain_module
 from semppl.trainers.devices.termination import Termination
 from semppl.trainers.pretrain import hyperparameters_from_flags, pretrain
@@ -116,6 +116,7 @@ class OwnPicturesTest(tf.test.TestCase):
             pretrain(settings, self.folder / "run", RunOptions(strategy="default"))
         self.assertFalse((self.folder / "run").exists())
 
+    @testing.slow
     def test_the_labels_alone_are_a_baseline_on_the_same_folder(self):
         run = self.folder / "supervised"
         pretrain(self.settings("--method=supervised", "--labelled_batch_size=0"), run, RunOptions(strategy="default"))
