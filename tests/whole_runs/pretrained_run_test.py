@@ -72,11 +72,10 @@ class PretrainedRunTest(tf.test.TestCase):
     def test_a_run_that_is_stopped_ends_with_the_same_weights_without_the_file(self):
         stopped = self.folder / "stopped"
         shutil.copytree(self.workdir, stopped)
-        manager = tf.train.get_checkpoint_state(str(stopped / "checkpoints"))
-        self.assertLen(manager.all_model_checkpoint_paths, 2)
         for path in (stopped / "checkpoints").glob("step-4*"):
             path.unlink()
-        tf.train.update_checkpoint_state(str(stopped / "checkpoints"), str(stopped / "checkpoints" / "step-2"))
+        state = 'model_checkpoint_path: "step-2"\nall_model_checkpoint_paths: "step-2"\n'
+        (stopped / "checkpoints" / "checkpoint").write_text(state)
         (stopped / "done.json").unlink()
         elsewhere = pathlib.Path(self.settings.initial_weights)
         content = elsewhere.read_bytes()
@@ -104,7 +103,7 @@ class PretrainedRunTest(tf.test.TestCase):
     @unittest.skipUnless(_HAS_ONNX, 'the extra "convert" is not installed')
     def test_onnx_answers_like_the_export(self):
         model, out = self.folder / "for_onnx" / "1", self.folder / "onnx"
-        export(self.workdir, model, fine_tunable=False)
+        export(self.workdir, model, fine_tunable=False, memory=False)
         report = convert.convert(model, "onnx", out)
         self.assertLess(report["signatures"]["embed_images"]["largest_difference"], convert.TOLERANCE)
         images = np.random.default_rng(1).uniform(0, 1, (3, 40, 32, 3)).astype(np.float32)

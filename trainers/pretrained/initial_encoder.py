@@ -67,18 +67,13 @@ def check_initial_weights(hyperparameters: Hyperparameters) -> None:
         hyperparameters: Hyper-parameters of the run that starts.
 
     Raises:
-        ValueError: If it does not, or the file is absent.
+        ValueError: If it does not.
     """
-    source = hyperparameters.initial_weights
-    if not source:
-        return
-    if application_of(hyperparameters.encoder) is None:
+    if hyperparameters.initial_weights and application_of(hyperparameters.encoder) is None:
         raise ValueError(
             f"--initial_weights must come with the encoder that the weights belong to, --encoder=keras:…; weights for an encoder "
             f"of this project are imported as a run, for --initial_run. Received: --encoder={hyperparameters.encoder}"
         )
-    if source != IMAGENET and not pathlib.Path(source).is_file():
-        raise ValueError(f"--initial_weights must be a file that is there, or {IMAGENET}. Received: {source}")
 
 
 def check_frozen_stages(hyperparameters: Hyperparameters) -> None:
@@ -109,6 +104,8 @@ def read_initial_weights(hyperparameters: Hyperparameters) -> PretrainedWeights:
     name, path = hyperparameters.encoder, pathlib.Path(hyperparameters.initial_weights)
     if hyperparameters.initial_weights == IMAGENET:
         path = imagenet.imagenet_file(str(application_of(name)), flag="initial_weights")
+    elif not path.is_file():
+        raise ValueError(f"--initial_weights must be a file that is there, or {IMAGENET}. Received: {path}")
     encoder = build_encoder(name)
     size = hyperparameters.large_size
     encoder(tf.zeros([1, size, size, hyperparameters.channels]))
