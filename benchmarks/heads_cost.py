@@ -1,10 +1,10 @@
 """Measures what heads on a frozen encoder cost: the features, against the bare network, and a step.
 
-    python -m semppl.benchmarks.heads_cost --flagfile=configs/own_pictures_cpu.flags --initial_weights= --workdir=unused
+    python -m semppl.benchmarks.heads_cost --flagfile=configs/own_pictures_cpu.flags --rounds=3 --workdir=unused
 
-In turns, the features of `--pictures` training pictures are computed as a run computes them, views included, and as many images of
-the same size pass through the network alone. Then a run's loop takes steps on the features; reported are the milliseconds a step,
-and the share of them that it waits for data.
+In turns, the features of `--train_pictures` training pictures are computed as a run computes them, views included, and as many
+images of the same size pass through the network alone. Then a run's loop takes steps on the features; reported are the milliseconds
+a step, and the share of them that it waits for data.
 """
 
 import dataclasses
@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
+from semppl.benchmarks.step_share import ROUNDS
 from semppl.data.images import NO_LABEL
 from semppl.data.pipeline import Pipeline
 from semppl.trainers import pretrain
@@ -26,9 +27,8 @@ from semppl.trainers.pretrained.cached_features import IMAGES_AT_A_TIME, Feature
 from semppl.trainers.pretrained.cached_features import statistics as feature_statistics
 
 _PICTURES = flags.DEFINE_integer(
-    "pictures", 200, "Number of training pictures whose features are computed.", lower_bound=1
+    "train_pictures", 200, "Number of training pictures whose features are computed.", lower_bound=1
 )
-_ROUNDS = flags.DEFINE_integer("rounds", 3, "Number of times that each is timed.", lower_bound=1)
 _STEPS = flags.DEFINE_integer("timed_steps", 200, "Number of steps to time.", lower_bound=2)
 
 
@@ -75,7 +75,7 @@ def main(argv: list[str]) -> None:
     rates: dict[str, list[float]] = {"alone": [], "run": []}
     with tempfile.TemporaryDirectory() as folder:
         cache = FeatureCache(images, settings, model.online, pathlib.Path(folder))
-        for _ in range(_ROUNDS.value):
+        for _ in range(ROUNDS.value):
             rates["alone"].append(rate_behind_the_first(alone()))
             rates["run"].append(rate_behind_the_first(cache.compute(0)) * settings.cached_views)
         cached = cache.load()
