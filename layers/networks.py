@@ -130,7 +130,7 @@ class TargetNetwork(tf.keras.Model):
 
     def features(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Maps images `[B, H, W, C]` in 0..1 to the encoder's features `[B, F]`, standardised where the encoder is frozen."""
-        features = images if images.shape.rank == 2 else self.encode(images, training=training)
+        features = images if len(images.shape) == 2 else self.encode(images, training=training)
         return features if self.scaling is None else self.scaling(features)
 
     def encode(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
@@ -139,7 +139,11 @@ class TargetNetwork(tf.keras.Model):
 
     def project(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Maps images `[B, H, W, C]` in 0..1 to unit-norm projections `[B, D]`."""
-        return unit_norm(self.projector(self.features(images, training=training), training=training))
+        return self.project_features(self.features(images, training=training), training=training)
+
+    def project_features(self, features: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Maps features `[B, F]`, as `features` returns them, to unit-norm projections `[B, D]`."""
+        return unit_norm(self.projector(features, training=training))
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Alias of `project`, so that the network can be called."""
