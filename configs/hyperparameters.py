@@ -62,6 +62,10 @@ class Hyperparameters(
         enough = f"at least negatives + 1 = {self.negatives + 1}"
         require(self.batch_size >= self.negatives + 1, "batch_size", enough, self.batch_size)
         holds = f"at least the labelled images of a batch, {self.labelled_batch_size}"
+        if self.train == "heads":
+            enough = f"at least large_views = {self.large_views}"
+            require(self.cached_views >= self.large_views, "cached_views", enough, self.cached_views)
+            require(self.small_views == 0, "small_views", "0 with --train=heads", self.small_views)
         require(self.capacity >= self.labelled_batch_size, "queue_size", holds, self.capacity)
 
     def resolved(

@@ -4,6 +4,9 @@ import dataclasses
 
 from semppl.configs.setting import Settings, require, setting
 
+TRAINED = ("all", "heads")
+"""The parts of the networks that a run may train."""
+
 
 @dataclasses.dataclass(frozen=True)
 class NetworkSettings(Settings):
@@ -12,6 +15,12 @@ class NetworkSettings(Settings):
     encoder: str = setting("networks", "resnet50", "Name of the encoder; docs/reference/encoders.md lists all.")
     width: float = setting("networks", 1.0, "Width multiplier: multiplies the number of channels of every layer.")
     norm: str = setting("networks", "batch", "Name of the normalisation; an unknown name lists all.")
+    train: str = setting(
+        "networks",
+        "all",
+        "Trained part of the networks: all, or heads (projector and predictor, on features of the frozen encoder that are computed "
+        "once; see --cached_views).",
+    )
     head_width: int = setting("networks", 4096, "Units in the hidden layer of the projector and of the predictor.")
     embedding_width: int = setting("networks", 256, "D, units in the output of the projector and of the predictor.")
     pixel_mean: tuple[float, ...] = setting(
@@ -23,6 +32,7 @@ class NetworkSettings(Settings):
 
     def check(self) -> None:
         """Validates the group."""
+        require(self.train in TRAINED, "train", f"one of {', '.join(TRAINED)}", self.train)
         require(self.width > 0, "width", "positive", self.width)
         require(self.head_width >= 1, "head_width", "1 or more", self.head_width)
         require(self.embedding_width >= 1, "embedding_width", "1 or more", self.embedding_width)

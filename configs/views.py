@@ -18,6 +18,12 @@ class ViewSettings(Settings):
     small_views: int = setting("views", 2, "S, small views per image, which pass through the online network only.")
     large_size: int = setting("views", 224, "Height and width of a large view, in pixels.")
     small_size: int = setting("views", 96, "Height and width of a small view, in pixels.")
+    cached_views: int = setting(
+        "views",
+        9,
+        "Large views of each picture whose features are computed before the first step; only with --train=heads. The first is the "
+        "picture as evaluation prepares it.",
+    )
     mask_probability: float = setting(
         "views", 0.1, "p_m, probability that a large view's background is removed, where the image has a mask."
     )
@@ -33,4 +39,5 @@ class ViewSettings(Settings):
         require(self.small_views >= 0, "small_views", "0 or more", self.small_views)
         require(self.large_size >= 8, "large_size", "8 or more pixels", self.large_size)
         require(self.small_size >= 8, "small_size", "8 or more pixels", self.small_size)
+        require(self.cached_views >= 1, "cached_views", "1 or more", self.cached_views)
         require(0 <= self.mask_probability <= 1, "mask_probability", "in 0..1", self.mask_probability)

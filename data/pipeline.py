@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.balance import BalancedOrder
+from semppl.data.cached_views import CachedViews
 from semppl.data.images import NO_LABEL, Images, ImageSet
 from semppl.data.streaming import StreamedImageSet
 from semppl.data.views.crops import crop_picture, crop_views
@@ -32,13 +33,13 @@ class Pipeline:
     are distributed over replicas so that the global batch does not depend on the number of replicas.
 
     Attributes:
-        images: Training images, with their true labels.
+        images: Training images, with their true labels, or cached views of them.
         labels: `[n]` int32, NO_LABEL where hidden.
         hyperparameters: Resolved hyper-parameters; see `Hyperparameters.resolved`.
         finish_on_device: Whether the train step, not the pipeline, computes the second stage of the views.
     """
 
-    images: Images
+    images: Images | CachedViews
     labels: np.ndarray
     hyperparameters: Hyperparameters
     finish_on_device: bool = False
@@ -53,7 +54,8 @@ class Pipeline:
 
         Returns:
             Dataset of dicts: large `[L, B, H, W, C]` and small `[S, B, h, w, C]` in 0..1; labels `[B]` int32, NO_LABEL where
-            hidden; truth `[B]` int32, the true labels, for reports only; groups `[B]` int64. Labelled rows come first. With
+            hidden; truth `[B]` int32, the true labels, for reports only; groups `[B]` int64. Labelled rows come first. Cached views
+            are features, large `[L, B, F]` and small `[0, B, F]`. With
             `finish_on_device`, large and small are crops, and seeds `[B, 2]` int64 are added, for `making.finish_views`.
         """
         settings = self.hyperparameters
@@ -65,7 +67,10 @@ class Pipeline:
                 streams.append(self._stream(members, stream, rows, first_step, num_replicas, replicas))
         rows = tf.data.Dataset.zip(tuple(streams)).map(lambda *parts: tf.nest.map_structure(_join, *parts))
         rows = rows.take((settings.steps - first_step) * len(replicas))
-        if isinstance(self.images, StreamedImageSet):
+        if isinstance(self.images, CachedViews):
+            draw = functools.partial(self.images.draw, count=settings.large_views)
+            made = rows.map(draw, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        elif isinstance(self.images, StreamedImageSet):
             made = self._streamed(self.images, rows, settings.batch_size // num_replicas)
         else:
             made = rows.map(self._gathered, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

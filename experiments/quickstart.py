@@ -109,14 +109,18 @@ def quickstart(workdir: pathlib.Path, seeds: Sequence[int]) -> dict[str, float]:
     trainings = [Training(method, seed, workdir / f"{method}-{seed}") for seed in seeds for method in METHODS]
     accuracies: dict[str, list[float]] = {name: [] for name in _TITLES}
 
+    used: list[tuple[pathlib.Path, list[float]]] = []
+
     def judge(training: Training) -> None:
         metrics = evaluate(training.folder, evaluators=["nearest_neighbours"])["accuracy"]
         accuracies[training.method].append(headline(metrics))
         if training.method == "semppl":
             accuracies["raw_pixels"].append(metrics["raw_pixels"]["nearest_neighbours"])
+        if training is trainings[0]:  # while the others train
+            used.append(_use(training.folder, workdir))
 
     _train_side_by_side(trainings, judge)
-    picture_map, embedding = _use(trainings[0].folder, workdir)
+    ((picture_map, embedding),) = used
     summary = {name: statistics.mean(values) for name, values in accuracies.items()}
     summary["seconds"] = round(time.monotonic() - start, 1)
     spread = {"seeds": seeds, "per_seed": accuracies}

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from semppl.layers.blocks.precision import at_least_float32
@@ -34,8 +35,39 @@ class PixelNormalisation(tf.keras.layers.Layer):
 
 
 @tf.keras.saving.register_keras_serializable(package="semppl")
+class FeatureScaling(tf.keras.layers.Layer):
+    """Standardises features by the statistics of the training images' features; the identity until `fit`."""
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        """Creates mean and standard deviation, `[F]`, which no gradient changes."""
+        width = (input_shape[-1],)
+        options = {"trainable": False, "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA}
+        self.mean = self.add_weight("mean", width, tf.float32, initializer="zeros", **options)
+        self.stddev = self.add_weight("stddev", width, tf.float32, initializer="ones", **options)
+        super().build(input_shape)
+
+    def fit(self, mean: np.ndarray, stddev: np.ndarray) -> None:
+        """Takes over the mean and the standard deviation of every feature, `[F]`; a constant feature is only centred."""
+        self.mean.assign(mean)
+        self.stddev.assign(np.where(stddev > _CONSTANT, stddev, 1.0))
+
+    def call(self, features: tf.Tensor) -> tf.Tensor:
+        """Maps features `[B, F]` to standardised features of that shape, in float32 or wider."""
+        features = at_least_float32(features)
+        mean, stddev = (tf.cast(part, features.dtype) for part in (self.mean, self.stddev))
+        return (features - mean) / stddev
+
+
+_CONSTANT = 1e-6
+"""Standard deviation up to which a feature says nothing about an image."""
+
+
+@tf.keras.saving.register_keras_serializable(package="semppl")
 class TargetNetwork(tf.keras.Model):
     """Encoder and projector: f and g.
+
+    A frozen encoder is in inference mode, and its features are standardised. Wherever images `[B, H, W, C]` are expected, `[B, F]`
+    are the encoder's features of such images, computed before.
 
     Args:
         encoder: Name of the encoder, see `check_encoder`.
@@ -46,6 +78,8 @@ class TargetNetwork(tf.keras.Model):
         pixel_mean: Mean of each channel of the images, in 0..1. Not used by an encoder that prepares
             pixels by itself, as pretrained networks do.
         pixel_stddev: Standard deviation of each channel; positive. Not used by such an encoder.
+        train: "all", or "heads" for a frozen encoder. Default "all".
+        shared_encoder: Encoder of another network to use, with the same arguments; by default the network has its own.
     """
 
     def __init__(
@@ -58,6 +92,8 @@ class TargetNetwork(tf.keras.Model):
         embedding_width: int,
         pixel_mean: Sequence[float],
         pixel_stddev: Sequence[float],
+        train: str = "all",
+        shared_encoder: tf.keras.layers.Layer | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(autocast=False, **kwargs)  # `pixels` takes images in float32
@@ -69,17 +105,25 @@ class TargetNetwork(tf.keras.Model):
             "embedding_width": embedding_width,
             "pixel_mean": tuple(pixel_mean),
             "pixel_stddev": tuple(pixel_stddev),
+            "train": train,
         }
-        self.encoder = build_encoder(encoder, width=width, norm=norm)
+        self.encoder = shared_encoder or build_encoder(encoder, width=width, norm=norm)
+        self.encoder.trainable = train == "all"
         if getattr(self.encoder, "prepares_pixels", False):
             channels = len(pixel_mean)
             pixel_mean, pixel_stddev = (0.0,) * channels, (1.0,) * channels
         self.pixels = PixelNormalisation(pixel_mean, pixel_stddev, name="pixels")
+        self.scaling = FeatureScaling(name="scaling") if train == "heads" else None
         self.projector = MLP(head_width, embedding_width, norm, name="projector")
 
     def features(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Maps images `[B, H, W, C]` in 0..1 to the encoder's features `[B, F]`."""
-        return self.encoder(self.pixels(images), training=training)
+        """Maps images `[B, H, W, C]` in 0..1 to the encoder's features `[B, F]`, standardised where the encoder is frozen."""
+        features = images if images.shape.rank == 2 else self.encode(images, training=training)
+        return features if self.scaling is None else self.scaling(features)
+
+    def encode(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Maps images `[B, H, W, C]` in 0..1 to the encoder's own features `[B, F]`."""
+        return self.encoder(self.pixels(images), training=training and self.scaling is None)
 
     def project(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Maps images `[B, H, W, C]` in 0..1 to unit-norm projections `[B, D]`."""

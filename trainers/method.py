@@ -4,7 +4,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+
+from semppl.configs.hyperparameters import Hyperparameters
+from semppl.layers.networks import OnlineNetwork
 
 Report = dict[str, tf.Tensor]
 
@@ -19,11 +23,26 @@ class Method(tf.keras.Model):
         seconds_waiting: Seconds that this process has waited for batches. Not measured when one
             execution takes several steps, because their batches are fetched inside a graph.
         labels_alone: Whether the method trains on labelled images alone.
+        hyperparameters: Resolved hyper-parameters of the run.
+        online: Network that is trained and evaluated.
     """
 
     seconds_waiting = 0.0
     labels_alone = False
+    hyperparameters: Hyperparameters
+    online: OnlineNetwork
     train_function: Callable[[Iterator[Any]], Report] | None
+
+    @property
+    def trains_heads(self) -> bool:
+        """Whether the encoder is frozen, and batches have its features in place of views."""
+        return self.hyperparameters.train == "heads"
+
+    def scale_features(self, mean: np.ndarray, stddev: np.ndarray) -> None:
+        """Makes every network with a frozen encoder standardise its features `[B, F]` by mean and standard deviation, `[F]`."""
+        for network in (self.online, getattr(self, "target", None)):
+            if network is not None and network.scaling is not None:
+                network.scaling.fit(mean, stddev)
 
     def make_train_function(self, force: bool = False) -> Callable[[Iterator[Any]], Report]:
         """Returns the function that `fit` calls: it takes `steps_per_execution` steps, and returns the last report."""

@@ -21,6 +21,7 @@ import tensorflow as tf
 from absl import flags
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.data.cached_views import CachedViews
 from semppl.data.files.lost_pictures import naming_lost_pictures
 from semppl.data.images import NO_LABEL, Source
 from semppl.data.pipeline import Pipeline
@@ -36,10 +37,11 @@ from semppl.runs.checkpoints import RunCheckpoints
 from semppl.runs.folder import NotWritten
 from semppl.trainers.devices import strategy, workers
 from semppl.trainers.devices.termination import STOPPED, Termination
-from semppl.trainers.initial_encoder import check_initial_run, start_from_initial_run
 from semppl.trainers.method import Method
 from semppl.trainers.optimisers import schedules
 from semppl.trainers.optimisers.registry import OPTIMISERS, make_optimiser
+from semppl.trainers.pretrained.cached_features import FeatureCache, statistics
+from semppl.trainers.pretrained.initial_encoder import check_initial_run, start_from_initial_run
 from semppl.trainers.reports import callbacks, profiling
 from semppl.trainers.roles import Chief, Follower, Stage
 from semppl.trainers.run_options import RunOptions
@@ -171,8 +173,9 @@ def _require_agreement(stage: Stage, cluster: workers.Cluster, options: RunOptio
 
 def _fit(stage: Stage, role: Chief | Follower) -> None:
     """Takes the steps that are left."""
-    pipeline = Pipeline(stage.source.train, stage.labels, stage.hyperparameters)
-    first_views = functools.partial(_first_share, pipeline, stage.devices, stage.first_step)
+    pictures = Pipeline(stage.source.train, stage.labels, stage.hyperparameters)
+    pipeline = dataclasses.replace(pictures, images=_features(stage)) if stage.model.trains_heads else pictures
+    first_views = functools.partial(_first_share, pictures, stage.devices, stage.first_step)
     with role.watching(stage, first_views) as watchers:
         stage.model.fit(
             _distributed(pipeline, stage.devices, stage.first_step),
@@ -180,6 +183,17 @@ def _fit(stage: Stage, role: Chief | Follower) -> None:
             callbacks=watchers,
             verbose=0,
         )
+
+
+def _features(stage: Stage) -> CachedViews:
+    """Computes the features of cached views; a new run standardises by their statistics."""
+    settings, workdir = stage.hyperparameters, stage.saved.workdir
+    flag, folder = ("cache_dir", settings.cache_dir) if settings.cache_dir else ("workdir", workdir / "features")
+    cache = FeatureCache(stage.source.train, settings, stage.model.online, pathlib.Path(folder), flag=flag)
+    views = cache.load()
+    if stage.first_step == 0:
+        stage.model.scale_features(*statistics(views.features))
+    return views
 
 
 def check_names(hyperparameters: Hyperparameters) -> None:

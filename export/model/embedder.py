@@ -118,7 +118,22 @@ class Embedder(tf.Module):
 
     def read_bytes(self, encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Decodes and prepares `[B]` files: images `[B, size, size, C]`; and bool `[B]`, true where decoding succeeded."""
-        return decode_rows(encoded, self.prepare, size=self.size, channels=self.channels)
+        prepared, valid = self._decode(encoded)
+        return prepared, valid
+
+    @functools.cached_property
+    def _decode(self) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+        """One graph for the decoding in all signatures: tracing it takes longer than tracing the network."""
+        decode = functools.partial(decode_rows, prepare=self.prepare, size=self.size, channels=self.channels)
+        with tf.init_scope():
+            traced = tf.function(decode, autograph=False).get_concrete_function(tf.TensorSpec([None], tf.string))
+
+        # A plain function: an attribute that is a tf.function would be saved with the model.
+        def decoded(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            images, valid = traced(encoded)
+            return images, valid
+
+        return decoded
 
     def freeze(self) -> None:
         """Turns the weights into constants, which oneDNN lays out once and not for every request.

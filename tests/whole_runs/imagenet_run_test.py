@@ -118,8 +118,9 @@ class RunTest(tf.test.TestCase, parameterized.TestCase):
             self.assertGreater(line["gradient_norm"], 0)
         return lines
 
+    @testing.slow
     def test_a_preset_made_small_is_trained_evaluated_and_resumed(self):
-        # A small encoder: those of the presets are traced in tests/configs, and run by the slow test below.
+        # A small encoder: those of the presets are traced in tests/configs, and run by the test below.
         small = ("--encoder=convnet_stride2", "--width=0.25", "--head_width=32", "--large_size=64", "--small_size=32")
         stdout, stderr = self.pretrain("imagenet_1_percent_resnet50.flags", *small)
         self.assertIn("60 images, 12 labelled, 3 classes", stdout)

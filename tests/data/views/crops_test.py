@@ -37,12 +37,12 @@ class CropPictureTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_a_view_is_a_resized_box_and_half_of_them_are_mirrored(self):
         picture = _picture(50, 70)
-        mirrored = 0
+        mirrored, settings = 0, ViewSettings(recipe="imagenet", **_VIEWS)
+        draw = tf.function(lambda seeds: recipes.RECIPES["imagenet"].boxes(seeds, 50, 70), autograph=False)
         for number in range(40):
             seed = tf.constant([3, number], tf.int64)
-            made = crop_picture(tf.constant(picture), ViewSettings(recipe="imagenet", **_VIEWS), seed=seed)
-            seeds = randomness.split(seed[tf.newaxis], 5)[:, 0]
-            boxes, flips = recipes.RECIPES["imagenet"].boxes(seeds, 50, 70)
+            made = crop_picture(tf.constant(picture), settings, seed=seed)
+            boxes, flips = draw(randomness.split(seed[tf.newaxis], 5)[:, 0])
             top, left, height, width = boxes[2].numpy().astype(int)
             cut = picture[top : top + height, left : left + width] / np.float32(255)
             expected = tf.clip_by_value(tf.image.resize(cut, [20, 20], "bicubic"), 0, 1).numpy()

@@ -1,4 +1,4 @@
-"""Tests of semppl.trainers.initial_encoder."""
+"""Tests of semppl.trainers.pretrained.initial_encoder."""
 
 import dataclasses
 import pathlib
@@ -9,7 +9,8 @@ from absl.testing import parameterized
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.runs import checkpoints, folder
 from semppl.tests import testing, tiny
-from semppl.trainers import initial_encoder, pretrain
+from semppl.trainers import pretrain
+from semppl.trainers.pretrained import initial_encoder
 
 _SUPERVISED = {"method": "supervised", "labelled_batch_size": 16, "queue_size": 16}
 
