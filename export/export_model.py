@@ -264,6 +264,11 @@ def export_with(
     return export(workdir, export_dir, **rest, calibration_settings=CalibrationSettings(**calibration), command=command)
 
 
+def settings_from_flags() -> dict[str, Any]:
+    """Returns the values of the flags that are set, by name, for `export_with`."""
+    return {flag.name: flag.value for flag in _SETTINGS if not flags.FLAGS[flag.name].using_default_value}
+
+
 _CALIBRATION = ("calibrate_on", "target_risk", "target_coverage", "set_coverage")
 
 
@@ -296,7 +301,7 @@ def _require_effect(workdir: str | pathlib.Path, settings: Mapping[str, Any]) ->
 def main(argv: list[str]) -> int:
     """Exports the run that the flags name; returns the exit code."""
     del argv
-    settings = {flag.name: flag.value for flag in _SETTINGS if not flags.FLAGS[flag.name].using_default_value}
+    settings = settings_from_flags()
     command = shlex.join(["python", "-m", "semppl.export.export_model", *sys.argv[1:]])
     card = export_with(run_flags.WORKDIR.value, str(_EXPORT_DIR.value), settings, command=command)
     signatures = "serving_default = embed_bytes, embed_images"

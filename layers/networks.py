@@ -66,7 +66,7 @@ _CONSTANT = 1e-6
 class TargetNetwork(tf.keras.Model):
     """Encoder and projector: f and g.
 
-    A frozen encoder is in inference mode, and its features are standardised. Wherever images `[B, H, W, C]` are expected, `[B, F]`
+    A frozen encoder is in inference mode. Wherever images `[B, H, W, C]` are expected, `[B, F]`
     are the encoder's features of such images, computed before.
 
     Args:
@@ -78,7 +78,8 @@ class TargetNetwork(tf.keras.Model):
         pixel_mean: Mean of each channel of the images, in 0..1. Not used by an encoder that prepares
             pixels by itself, as pretrained networks do.
         pixel_stddev: Standard deviation of each channel; positive. Not used by such an encoder.
-        train: "all", or "heads" for a frozen encoder. Default "all".
+        train: "all", "heads" for a frozen encoder whose features are standardised, or "nothing" for a frozen encoder. Default
+            "all".
         shared_encoder: Encoder of another network to use, with the same arguments; by default the network has its own.
     """
 
@@ -117,8 +118,8 @@ class TargetNetwork(tf.keras.Model):
         self.projector = MLP(head_width, embedding_width, norm, name="projector")
 
     def features(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Maps images `[B, H, W, C]` in 0..1 to the encoder's features `[B, F]`, standardised where the encoder is frozen."""
-        features = images if images.shape.rank == 2 else self.encode(images, training=training)
+        """Maps images `[B, H, W, C]` in 0..1 to the encoder's features `[B, F]`, standardised where heads are trained alone."""
+        features = images if len(images.shape) == 2 else self.encode(images, training=training)
         return features if self.scaling is None else self.scaling(features)
 
     def encode(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
