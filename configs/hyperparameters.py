@@ -49,7 +49,8 @@ class Hyperparameters(
     @property
     def network(self) -> dict[str, Any]:
         """The keyword arguments of the networks."""
-        return dataclasses.asdict(self._group(NetworkSettings))
+        frozen_norms = {"auto": bool(self.initial_weights), "true": True, "false": False}[self.frozen_norms]
+        return dataclasses.asdict(self._group(NetworkSettings)) | {"frozen_norms": frozen_norms}
 
     def _group(self, group: type[_Group]) -> _Group:
         return group(**{field.name: getattr(self, field.name) for field in dataclasses.fields(group)})
@@ -58,6 +59,9 @@ class Hyperparameters(
         """Validates settings of different groups against each other."""
         allowed = f"a value per channel, {self.channels}"
         require(self.channels in (0, len(self.pixel_mean)), "pixel_mean", allowed, self.pixel_mean)
+        starts = bool(self.initial_run or self.initial_weights)
+        trained = "0 without --initial_weights or --initial_run, since random weights are left untrained"
+        require(starts or self.frozen_stages == 0, "frozen_stages", trained, self.frozen_stages)
         require(1 <= self.neighbours <= self.capacity, "neighbours", f"in 1..{self.capacity}", self.neighbours)
         enough = f"at least negatives + 1 = {self.negatives + 1}"
         require(self.batch_size >= self.negatives + 1, "batch_size", enough, self.batch_size)

@@ -7,6 +7,8 @@ from semppl.configs.setting import Settings, require, setting
 TRAINED = ("all", "heads", "nothing")
 """The parts of the networks that a run may train."""
 
+FROZEN_NORMS = ("auto", "true", "false")
+
 
 @dataclasses.dataclass(frozen=True)
 class NetworkSettings(Settings):
@@ -21,6 +23,18 @@ class NetworkSettings(Settings):
         "Trained part of the networks: all, or heads (projector and predictor, on features of the frozen encoder that are computed "
         "once; see --cached_views), or nothing (a run of no steps, whose weights are the initial ones).",
     )
+    frozen_norms: str = setting(
+        "networks",
+        "auto",
+        "Whether the encoder's batch norms use their moving averages in training, and are not trained: true, false, or auto, which "
+        "means true with --initial_weights and --train=all.",
+    )
+    frozen_stages: int = setting(
+        "networks",
+        0,
+        "Number of the encoder's first stages that are not trained; a stage ends where the resolution halves, see "
+        "docs/reference/encoders.md.",
+    )
     head_width: int = setting("networks", 4096, "Units in the hidden layer of the projector and of the predictor.")
     embedding_width: int = setting("networks", 256, "D, units in the output of the projector and of the predictor.")
     pixel_mean: tuple[float, ...] = setting(
@@ -32,6 +46,8 @@ class NetworkSettings(Settings):
 
     def check(self) -> None:
         """Validates the group."""
+        require(self.frozen_norms in FROZEN_NORMS, "frozen_norms", ", ".join(FROZEN_NORMS), self.frozen_norms)
+        require(self.frozen_stages >= 0, "frozen_stages", "0 or more", self.frozen_stages)
         require(self.train in TRAINED, "train", f"one of {', '.join(TRAINED)}", self.train)
         require(self.width > 0, "width", "positive", self.width)
         require(self.head_width >= 1, "head_width", "1 or more", self.head_width)

@@ -14,6 +14,12 @@ class OptimisationSettings(Settings):
         "",
         "Run folder, for example of an imported checkpoint, whose encoder initialises this run; empty: random weights.",
     )
+    initial_weights: str = setting(
+        "optimisation",
+        "",
+        "Weights with which the encoder, a network of Keras Applications, starts: a file (.h5, .weights.h5, .keras), or imagenet, "
+        "which Keras downloads; empty: random weights.",
+    )
     batch_size: int = setting("optimisation", 4096, "N, global batch size: images per step, over all replicas.")
     labelled_batch_size: int = setting(
         "optimisation", 0, "Labelled images per global batch; 0: their share of the training set."
@@ -23,6 +29,9 @@ class OptimisationSettings(Settings):
     optimiser: str = setting("optimisation", "lars", "Name of the optimiser; the error for an unknown name lists all.")
     learning_rate: float = setting(
         "optimisation", 0.3, "Peak learning rate at a batch size of 256; multiplied by batch_size / 256."
+    )
+    encoder_rate_factor: float = setting(
+        "optimisation", 1.0, "Factor of the learning rate of the encoder; positive, below 1 for fine-tuning."
     )
     warmup_epochs: float = setting("optimisation", 10.0, "Linear warm-up, in passes over the training images.")
     warmup_steps: int = setting("optimisation", -1, "Linear warm-up, in steps; -1: see --warmup_epochs.")
@@ -74,6 +83,13 @@ class OptimisationSettings(Settings):
         require(parts >= 1 and self.batch_size % parts == 0, "accumulate_steps", divides, parts)
         self.require_each(("weight_decay", "learning_rate"), lambda value: value >= 0, "0 or more")
         require(self.trust_coefficient > 0, "trust_coefficient", "positive", self.trust_coefficient)
+        require(self.encoder_rate_factor > 0, "encoder_rate_factor", "positive", self.encoder_rate_factor)
+        require(
+            not (self.initial_run and self.initial_weights),
+            "initial_weights",
+            "empty with --initial_run",
+            self.initial_weights,
+        )
         require(0 <= self.momentum < 1, "momentum", "in 0..1, below 1", self.momentum)
         require(0 <= self.target_decay <= 1, "target_decay", "in 0..1", self.target_decay)
         self.require_each(("seed",), is_seed, SEED)

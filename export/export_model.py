@@ -35,6 +35,7 @@ from semppl.export.model.warmup import write_warmup
 from semppl.programs import run_flags
 from semppl.programs.extras import has_extra, needs_extra
 from semppl.runs import checkpoints
+from semppl.runs.folder import read_initial_weights
 
 flags.adopt_module_key_flags(run_flags)
 
@@ -233,6 +234,7 @@ def _describe(
         "weights_sha256": checkpoints.weights_sha256(checkpoints.latest_checkpoint(workdir)),
         "evaluation": json.loads(metrics.read_text()) if metrics.is_file() else None,
         "hyperparameters": dataclasses.asdict(hyperparameters),
+        "initial_weights": read_initial_weights(workdir),
         "trained_on": json.loads(data.read_text()) if data.is_file() else None,
         "licences": {"code": "Apache-2.0", "data": data_licence},
         "versions": {"semppl": semppl.__version__} | {name: importlib.metadata.version(name) for name in packages},

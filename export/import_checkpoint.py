@@ -21,7 +21,7 @@ from semppl.export.foreign.checkpoint import ForeignCheckpoint
 from semppl.export.memory.run_images import centre_crop_of
 from semppl.layers.networks import OnlineNetwork
 from semppl.programs import run_flags, setting_flags
-from semppl.runs import files
+from semppl.runs import files, keras_weights
 
 flags.adopt_module_key_flags(run_flags)
 
@@ -98,7 +98,7 @@ def read(source: str | pathlib.Path) -> ForeignCheckpoint:
         raise ValueError(f"--source must be a file, or a folder with a TensorFlow checkpoint. Received: {source}")
     elif not path.exists():
         raise ValueError(f"--source must be a file that is there. Received: {source}")
-    elif keras_applications.recognises(path):
+    elif keras_weights.recognises(path):
         reader = keras_applications.read
     return reader(path)
 

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from semppl.layers.blocks.precision import at_least_float32
+from semppl.layers.encoders.freezing import freeze
 from semppl.layers.encoders.registry import build_encoder
 from semppl.layers.heads import MLP
 
@@ -78,6 +79,9 @@ class TargetNetwork(tf.keras.Model):
         pixel_mean: Mean of each channel of the images, in 0..1. Not used by an encoder that prepares
             pixels by itself, as pretrained networks do.
         pixel_stddev: Standard deviation of each channel; positive. Not used by such an encoder.
+        frozen_norms: Whether the encoder's batch norms always use their moving averages, and are not
+            trained. Default False.
+        frozen_stages: Number of the encoder's first stages that are not trained. Default 0.
         train: "all", "heads" for a frozen encoder whose features are standardised, or "nothing" for a frozen encoder. Default
             "all".
         shared_encoder: Encoder of another network to use, with the same arguments; by default the network has its own.
@@ -93,6 +97,8 @@ class TargetNetwork(tf.keras.Model):
         embedding_width: int,
         pixel_mean: Sequence[float],
         pixel_stddev: Sequence[float],
+        frozen_norms: bool = False,
+        frozen_stages: int = 0,
         train: str = "all",
         shared_encoder: tf.keras.layers.Layer | None = None,
         **kwargs: Any,
@@ -106,10 +112,13 @@ class TargetNetwork(tf.keras.Model):
             "embedding_width": embedding_width,
             "pixel_mean": tuple(pixel_mean),
             "pixel_stddev": tuple(pixel_stddev),
+            "frozen_norms": frozen_norms,
+            "frozen_stages": frozen_stages,
             "train": train,
         }
         self.encoder = shared_encoder or build_encoder(encoder, width=width, norm=norm)
         self.encoder.trainable = train == "all"
+        freeze(self.encoder, norms=frozen_norms, stages=frozen_stages)
         if getattr(self.encoder, "prepares_pixels", False):
             channels = len(pixel_mean)
             pixel_mean, pixel_stddev = (0.0,) * channels, (1.0,) * channels

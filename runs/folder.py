@@ -15,6 +15,7 @@ from semppl.layers.labels import NO_LABEL
 from semppl.runs.files import disk_errors_as, locked, write_atomically
 
 _SETTINGS = "hyperparameters.json"
+_INITIAL_WEIGHTS = "weights.json"
 
 
 class NotWritten(Exception):
@@ -153,6 +154,26 @@ def require_same_data(workdir: pathlib.Path, data: dict[str, int | str], *, begu
         return
     with writing_to(workdir):
         write_atomically(path, json.dumps(data, indent=2) + "\n")
+
+
+def write_initial_weights(workdir: pathlib.Path, description: dict[str, Any]) -> None:
+    """Writes where the initial weights of a run come from to `weights.json`.
+
+    Args:
+        workdir: Folder of the run.
+        description: Source, digest and licence.
+
+    Raises:
+        NotWritten: If the disk is full.
+    """
+    with writing_to(workdir):
+        write_atomically(workdir / _INITIAL_WEIGHTS, json.dumps(description, indent=2) + "\n")
+
+
+def read_initial_weights(workdir: str | pathlib.Path) -> dict[str, Any] | None:
+    """Reads where the initial weights of a run come from; None for random weights."""
+    path = pathlib.Path(workdir) / _INITIAL_WEIGHTS
+    return dict(json.loads(path.read_text())) if path.is_file() else None
 
 
 def write_done(workdir: pathlib.Path, step: int, weights_sha256: str) -> None:

@@ -35,13 +35,14 @@ from semppl.programs import hyperparameter_flags, run_flags
 from semppl.programs.hyperparameter_flags import hyperparameters_from_flags
 from semppl.runs.checkpoints import RunCheckpoints
 from semppl.runs.folder import NotWritten
+from semppl.runs.pretrained import PretrainedWeights
 from semppl.trainers.devices import strategy, workers
 from semppl.trainers.devices.termination import STOPPED, Termination
 from semppl.trainers.method import Method
 from semppl.trainers.optimisers import schedules
 from semppl.trainers.optimisers.registry import OPTIMISERS, make_optimiser
+from semppl.trainers.pretrained import initial_encoder
 from semppl.trainers.pretrained.cached_features import FeatureCache, statistics
-from semppl.trainers.pretrained.initial_encoder import check_initial_run, start_from_initial_run
 from semppl.trainers.reports import callbacks, profiling
 from semppl.trainers.roles import Chief, Follower, Stage
 from semppl.trainers.run_options import RunOptions
@@ -109,7 +110,8 @@ def pretrain(
         Terminated: after a request to stop, when the state is saved.
     """
     check_names(hyperparameters)
-    check_initial_run(hyperparameters)
+    initial_encoder.check_initial_run(hyperparameters)
+    initial_encoder.check_initial_weights(hyperparameters)
     termination = termination or Termination()
     choice = strategy.choose(options.strategy, options.tpu)
     devices = strategy.make_strategy(
@@ -117,6 +119,8 @@ def pretrain(
     )
     termination.listen_again()
     compiled = strategy.compiles(options.jit_compile, devices)
+    initial_encoder.check_frozen_stages(hyperparameters)
+    weights = _initial_weights(hyperparameters, workdir)
     source, labels, hyperparameters = prepare_data(hyperparameters, devices.num_replicas_in_sync)
     profiling.parse_steps(options.profile_steps, hyperparameters.steps)
     role = Chief(workdir, options, termination) if choice.cluster.is_chief else Follower(termination)
@@ -139,7 +143,7 @@ def pretrain(
             devices=devices,
             where=f"{strategy.describe(devices, choice.cluster)} ({choice.why})",
         )
-        _begin(stage, role)
+        _begin(stage, role, weights)
         _require_agreement(stage, choice.cluster, options)
         role.announce(stage)
         if stage.first_step < stage.last_step:
@@ -149,10 +153,22 @@ def pretrain(
         role.finish(stage.last_step)
 
 
-def _begin(stage: Stage, role: Chief | Follower) -> None:
-    """Starts a new run from its initial run, and an old one only with the data that it began with."""
-    if stage.first_step == 0 and stage.hyperparameters.initial_run:
-        start_from_initial_run(stage.model, stage.hyperparameters)
+def _initial_weights(hyperparameters: Hyperparameters, workdir: pathlib.Path) -> PretrainedWeights | None:
+    """Reads `--initial_weights` for a new run; an old one goes on from its checkpoint."""
+    if not hyperparameters.initial_weights or tf.train.latest_checkpoint(str(workdir / "checkpoints")):
+        return None
+    return initial_encoder.read_initial_weights(hyperparameters)
+
+
+def _begin(stage: Stage, role: Chief | Follower, weights: PretrainedWeights | None) -> None:
+    """Starts a new run from its initial run or weights, and an old one only with the data that it began with."""
+    if stage.first_step == 0:
+        if stage.hyperparameters.initial_run:
+            initial_encoder.start_from_initial_run(stage.model, stage.hyperparameters)
+        if weights is not None:
+            initial_encoder.start_from_weights(stage.model, weights)
+        if stage.hyperparameters.initial_run or weights is not None:
+            role.record_start(initial_encoder.describe_start(stage.hyperparameters, weights))
     role.check_data(stage)
 
 
@@ -259,6 +275,7 @@ def build_model(
         trust_coefficient=hyperparameters.trust_coefficient,
     )
     optimiser.build(model.trained_variables())
+    optimiser.multiply_rate(model.online.encoder.trainable_variables, hyperparameters.encoder_rate_factor)
     model.compile(optimizer=optimiser, jit_compile=jit_compile, steps_per_execution=steps_per_execution)
     return model
 

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -81,6 +82,10 @@ class Chief:
         """Compares the data with the data that the run began with, and records where they lie now."""
         folder.require_same_data(self._workdir, stage.data, begun=stage.first_step > 0)
         folder.record_paths(self._workdir, stage.hyperparameters)
+
+    def record_start(self, description: dict[str, Any]) -> None:
+        """Writes where the initial weights come from."""
+        folder.write_initial_weights(self._workdir, description)
 
     def announce(self, stage: Stage) -> None:
         """Prints what is trained on what, and where it starts."""
@@ -174,6 +179,9 @@ class Follower:
 
     def check_data(self, stage: Stage) -> None:
         """Leaves the comparison to the chief, whose data are compared with this worker's."""
+
+    def record_start(self, description: dict[str, Any]) -> None:
+        """Leaves the record to the chief."""
 
     def announce(self, stage: Stage) -> None:
         """Prints where this worker starts."""

@@ -1,11 +1,8 @@
 """Reader of Keras Applications' ResNet weights, as an equivalent network of this project."""
 
-import io
 import pathlib
 import re
-import zipfile
 
-import h5py  # comes with TensorFlow
 import numpy as np
 import tensorflow as tf
 
@@ -13,25 +10,17 @@ from semppl.export.foreign.checkpoint import ForeignCheckpoint
 from semppl.layers.encoders.registry import KERAS_DEPTHS
 from semppl.layers.encoders.resnet import BLOCKS_PER_GROUP
 from semppl.layers.networks import OnlineNetwork
+from semppl.runs import keras_weights
+from semppl.runs.keras_weights import Arrays
 
 _EPSILON_MORE = 1.001e-5 - 1e-5
 _MEAN_RED_GREEN_BLUE = (123.68, 116.779, 103.939)
-_HDF5, _ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
 _BLOCK = re.compile(r"conv(?P<group>[2-5])_block(?P<block>\d+)_1_conv/kernel")
 _NUMBERED = re.compile(r"(?:.*/)?layers/(?P<kind>conv2d|batch_normalization)(?:_(?P<number>\d+))?/vars/(?P<array>\d)")
 _KINDS = {
     "conv2d": ("conv", ("kernel", "bias")),
     "batch_normalization": ("bn", ("gamma", "beta", "moving_mean", "moving_variance")),
 }
-
-Arrays = dict[str, np.ndarray]
-
-
-def recognises(path: pathlib.Path) -> bool:
-    """Returns whether a file is HDF5, or a zip archive as `.keras` files are."""
-    with path.open("rb") as file:
-        start = file.read(len(_HDF5))
-    return start == _HDF5 or start.startswith(_ZIP)
 
 
 def read(path: str | pathlib.Path) -> ForeignCheckpoint:
@@ -47,11 +36,7 @@ def read(path: str | pathlib.Path) -> ForeignCheckpoint:
     Raises:
         ValueError: if the file cannot be read, or contains another network.
     """
-    try:
-        arrays = _read_arrays(pathlib.Path(path))
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"--source must be a whole file of Keras weights. Received: {path} ({reason})") from error
+    arrays = _read_arrays(pathlib.Path(path))
     counts = [0, 0, 0, 0]
     for name in arrays:
         if match := _BLOCK.fullmatch(name):
@@ -77,15 +62,7 @@ def read(path: str | pathlib.Path) -> ForeignCheckpoint:
 
 def _read_arrays(path: pathlib.Path) -> Arrays:
     """Returns the arrays of convolutions and norms by name, layer/array, with the layer names of Keras Applications."""
-    file: io.BytesIO | pathlib.Path = path
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            file = io.BytesIO(archive.read("model.weights.h5"))
-    stored: Arrays = {}
-    with h5py.File(file, "r") as root:
-        root.get("model_weights", root).visititems(
-            lambda name, item: stored.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None
-        )
+    stored = keras_weights.read_arrays(path, flag="source")
     if any(_NUMBERED.fullmatch(name) for name in stored):
         return _by_name(stored)
     named = {"/".join(name.removesuffix(":0").split("/")[-2:]): array for name, array in stored.items()}

@@ -14,6 +14,20 @@ _SMALLEST = {"inception_resnet_v2": 75, "inception_v3": 75, "xception": 71}
 _SMALLEST_OTHERWISE = 32
 _TRACED_SIZE = 256  # a power of two: padding is that of networks for pictures of any size
 _SMALLEST_EPSILON = 1.001e-5  # of Keras' batch norm
+LICENCES = {
+    "densenet": "BSD-3-Clause",
+    "inception_resnet_v2": "Apache-2.0",
+    "inception_v3": "Apache-2.0",
+    "mobilenet": "Apache-2.0",
+    "mobilenet_v2": "Apache-2.0",
+    "nasnet": "Apache-2.0",
+    "resnet": "MIT",
+    "vgg16": "Creative Commons Attribution",
+    "vgg19": "Creative Commons Attribution",
+    "xception": "MIT",
+}
+"""Licences of the ImageNet weights by family, where Keras' documentation states one."""
+
 _IN_FLOAT32 = (tf.keras.layers.GlobalAveragePooling2D, tf.keras.layers.Rescaling, tf.keras.layers.Normalization)
 _RANDOM = (
     tf.keras.layers.Dropout,
@@ -118,6 +132,17 @@ class _SamePadding(tf.keras.layers.ZeroPadding2D):
         return tf.pad(inputs, [[0, 0], [low - 1 + height % 2, low], [right - 1 + width % 2, right], [0, 0]])
 
 
+class _Depthwise(tf.keras.layers.Conv2D):
+    """A convolution of every channel by itself.
+
+    Keras' layer of so many groups takes XLA on a CPU, in exported models too.
+    """
+
+    def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        by_channel = tf.transpose(tf.convert_to_tensor(kernel), [0, 1, 3, 2])  # [h,w,C,1]
+        return tf.nn.depthwise_conv2d(inputs, by_channel, [1, *self.strides, 1], self.padding.upper())
+
+
 def converted(layer: tf.keras.layers.Layer, name: str) -> tf.keras.layers.Layer:
     """Copies a layer of a Keras network; replaces batch norm, and layers with hidden random numbers or constants.
 
@@ -137,6 +162,8 @@ def converted(layer: tf.keras.layers.Layer, name: str) -> tf.keras.layers.Layer:
         return tf.keras.layers.Activation("linear", name=name)
     if isinstance(layer, tf.keras.layers.Normalization) and layer.input_mean is None:
         return _Standardisation(name=name, dtype=_at_least_float32(layer))
+    if type(layer) is tf.keras.layers.Conv2D and _is_depthwise(layer):
+        return _Depthwise.from_config(layer.get_config() | {"name": name})
     if isinstance(layer, _IN_FLOAT32):
         return copied(layer, name, converted, dtype=_at_least_float32(layer))
     return copied(layer, name, converted)
@@ -146,6 +173,11 @@ def _converted_for_any_size(layer: tf.keras.layers.Layer, name: str) -> tf.keras
     if isinstance(layer, tf.keras.layers.ZeroPadding2D) and "_pad_" in layer.name:
         return _SamePadding(layer.padding, name=name)
     return converted(layer, name)
+
+
+def _is_depthwise(layer: tf.keras.layers.Conv2D) -> bool:
+    same = layer.groups == layer.filters and layer.kernel.shape[2] == 1
+    return same and layer.groups > 1 and layer.strides[0] == layer.strides[1] and layer.dilation_rate == (1, 1)
 
 
 def _at_least_float32(layer: tf.keras.layers.Layer) -> str:

@@ -50,6 +50,11 @@ class ConvNet(tf.keras.layers.Layer):
         """Pairs of a linear layer and the normalisation that alone takes its output."""
         return list(zip(self.convolutions, self.norms, strict=True))
 
+    @property
+    def stages(self) -> list[list[tf.keras.layers.Layer]]:
+        """The layers of each stage."""
+        return [list(pair) for pair in self.normalised]
+
     def get_config(self) -> dict:
         """Returns the constructor's arguments."""
         return {**super().get_config(), "widths": self.widths, "norm": self.norm, "stem_stride": self.stem_stride}

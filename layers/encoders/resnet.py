@@ -300,6 +300,13 @@ class ResNet(tf.keras.layers.Layer):
         """Pairs of a linear layer and the normalisation that alone takes its output."""
         return list(zip(self.stem_convolutions, self.stem_norms, strict=False))  # version 2 has no norm here
 
+    @property
+    def stages(self) -> list[list[tf.keras.layers.Layer]]:
+        """The blocks of each resolution; the first stage includes the layers before the blocks."""
+        first, *between, last = self.block_groups
+        end = [self.final_norm] if self.version == 2 else []
+        return [[*self.stem_convolutions, *self.stem_norms, *first], *map(list, between), [*last, *end]]
+
     def _apply_stem(self, images: tf.Tensor, training: bool) -> tf.Tensor:
         features = images
         for index, conv in enumerate(self.stem_convolutions):

@@ -54,8 +54,10 @@ class RecordTest(parameterized.TestCase):
 
     def test_the_networks_get_their_own_settings_only(self):
         names = ("encoder", "width", "norm", "head_width", "embedding_width", "pixel_mean", "pixel_stddev")
+        names += ("train", "frozen_stages")
         settings = _make(width=2.0)
-        self.assertEqual(settings.network, {name: getattr(settings, name) for name in names})
+        expected = {name: getattr(settings, name) for name in names} | {"frozen_norms": False}
+        self.assertEqual(settings.network, expected)
 
 
 class ValidationTest(parameterized.TestCase):
@@ -85,6 +87,10 @@ class ValidationTest(parameterized.TestCase):
         ("momentum", 1.0, "in 0..1, below 1"),
         ("momentum", -0.1, "in 0..1, below 1"),
         ("target_decay", 1.1, "in 0..1"),
+        ("frozen_norms", "yes", "auto, true, false"),
+        ("frozen_stages", -1, "0 or more"),
+        ("frozen_stages", 1, "0 without --initial_weights or --initial_run"),
+        ("encoder_rate_factor", 0.0, "positive"),
         ("batch_size", 10, "at least negatives + 1 = 11"),
         ("labelled_batch_size", 4097, "in 0..batch_size=4096"),
         ("labelled_batch_size", -1, "in 0..batch_size=4096"),

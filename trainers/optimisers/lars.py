@@ -6,6 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from semppl.trainers.optimisers.rate_factors import RateFactors
+
 # The last part of a variable's path: `projector/dense/bias:0`, or `projector/dense/bias/replica_1:0` on the second replica,
 # where Keras' optimisers see the replica's own variable. The weights of a layer called `beta` do not match.
 BIAS_OR_NORM = r"(?:^|/)(?:bias|gamma|beta)(?:/replica_\d+)?(?::\d+)?$"
@@ -63,7 +65,7 @@ def _trust_ratio(weight: tf.Tensor, gradient: tf.Tensor, trust_coefficient: floa
 
 
 @tf.keras.utils.register_keras_serializable(package="semppl")
-class LARS(tf.keras.optimizers.Optimizer):
+class LARS(RateFactors):
     """Applies `lars_update` to every variable; biases, gammas and betas are neither decayed nor adapted.
 
     Args:
@@ -112,7 +114,7 @@ class LARS(tf.keras.optimizers.Optimizer):
         self.momentum_buffers = [self.add_variable_from_reference(variable, "momentum") for variable in var_list]
         self._built = True
 
-    def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
+    def update_at_rate(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
         """Updates `variable` and its momentum buffer by one step."""
         momentum_buffer = self.momentum_buffers[self._index_dict[self._var_key(variable)]]
         new_weight, new_buffer = lars_update(

@@ -6,26 +6,27 @@ from typing import TypeAlias
 import tensorflow as tf
 
 from semppl.trainers.optimisers import lars
+from semppl.trainers.optimisers.rate_factors import RateFactors
 
 LearningRate: TypeAlias = tf.keras.optimizers.schedules.LearningRateSchedule | float
 
 
-def _lars(
-    learning_rate: LearningRate, weight_decay: float, momentum: float, trust_coefficient: float
-) -> tf.keras.optimizers.Optimizer:
+def _lars(learning_rate: LearningRate, weight_decay: float, momentum: float, trust_coefficient: float) -> RateFactors:
     return lars.LARS(learning_rate, weight_decay, momentum, trust_coefficient)
 
 
-def _adamw(
-    learning_rate: LearningRate, weight_decay: float, momentum: float, trust_coefficient: float
-) -> tf.keras.optimizers.Optimizer:
+def _adamw(learning_rate: LearningRate, weight_decay: float, momentum: float, trust_coefficient: float) -> RateFactors:
     del trust_coefficient  # Adam scales each element separately.
-    optimiser = tf.keras.optimizers.AdamW(learning_rate, weight_decay, beta_1=momentum, jit_compile=False)
+    optimiser = _AdamW(learning_rate, weight_decay, beta_1=momentum, jit_compile=False)
     optimiser.exclude_from_weight_decay(var_names=[lars.BIAS_OR_NORM])
     return optimiser
 
 
-OPTIMISERS: dict[str, Callable[[LearningRate, float, float, float], tf.keras.optimizers.Optimizer]] = {
+class _AdamW(RateFactors, tf.keras.optimizers.AdamW):
+    """Keras' AdamW with a lower learning rate for some variables."""
+
+
+OPTIMISERS: dict[str, Callable[[LearningRate, float, float, float], RateFactors]] = {
     "lars": _lars,
     "adamw": _adamw,
 }
@@ -38,7 +39,7 @@ def make_optimiser(
     weight_decay: float,
     momentum: float = 0.9,
     trust_coefficient: float = 1e-3,
-) -> tf.keras.optimizers.Optimizer:
+) -> RateFactors:
     """Makes an optimiser that excludes biases and normalisation parameters from weight decay.
 
     Call it in the strategy's scope, and compile the whole step: the updates are not compiled one by

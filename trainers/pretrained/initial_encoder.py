@@ -1,9 +1,19 @@
-"""Starting a run from another run's encoder, for example an imported checkpoint."""
+"""Starting a run from another run's encoder, for example an imported checkpoint, or from pretrained weights."""
+
+import pathlib
+from typing import Any
 
 import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.runs import checkpoints
+from semppl.configs.setting import require
+from semppl.layers.encoders.applications import LICENCES, family
+from semppl.layers.encoders.freezing import stages_of, variables_of
+from semppl.layers.encoders.registry import application_of, build_encoder
+from semppl.runs import checkpoints, folder, imagenet
+from semppl.runs.pretrained import PretrainedWeights, read_weights
+
+IMAGENET = "imagenet"
 
 _MUST_AGREE = ("encoder", "width", "norm", "pixel_mean", "pixel_stddev")
 
@@ -45,5 +55,86 @@ def start_from_initial_run(model: tf.keras.Model, hyperparameters: Hyperparamete
     _, network, _ = checkpoints.load_online(hyperparameters.initial_run)
     for receiver in (model.online, getattr(model, "target", None)):
         if receiver is not None:
-            for variable, value in zip(receiver.encoder.variables, network.encoder.variables, strict=True):
+            pairs = zip(variables_of(receiver.encoder), variables_of(network.encoder), strict=True)
+            for variable, value in pairs:
                 variable.assign(value)
+
+
+def check_initial_weights(hyperparameters: Hyperparameters) -> None:
+    """Checks that `--initial_weights` comes with an encoder that takes the weights of others.
+
+    Args:
+        hyperparameters: Hyper-parameters of the run that starts.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    if hyperparameters.initial_weights and application_of(hyperparameters.encoder) is None:
+        raise ValueError(
+            f"--initial_weights must come with the encoder that the weights belong to, --encoder=keras:…; weights for an encoder "
+            f"of this project are imported as a run, for --initial_run. Received: --encoder={hyperparameters.encoder}"
+        )
+
+
+def check_frozen_stages(hyperparameters: Hyperparameters) -> None:
+    """Checks that the encoder has as many stages as `--frozen_stages` names.
+
+    Args:
+        hyperparameters: Hyper-parameters of the run that starts.
+
+    Raises:
+        ValueError: If it has fewer, or none.
+    """
+    if hyperparameters.frozen_stages:
+        name = hyperparameters.encoder
+        count = len(stages_of(build_encoder(name, width=hyperparameters.width, norm=hyperparameters.norm)))
+        allowed = f"in 0..{count}, the stages of {name}" if count else f"0 with --encoder={name}, which has no stages"
+        require(hyperparameters.frozen_stages <= count, "frozen_stages", allowed, hyperparameters.frozen_stages)
+
+
+def read_initial_weights(hyperparameters: Hyperparameters) -> PretrainedWeights:
+    """Reads `--initial_weights`, and compares every shape with the encoder's.
+
+    Args:
+        hyperparameters: Hyper-parameters of the run that starts.
+
+    Raises:
+        ValueError: If the weights cannot be downloaded or read, or belong to another network.
+    """
+    name, path = hyperparameters.encoder, pathlib.Path(hyperparameters.initial_weights)
+    if hyperparameters.initial_weights == IMAGENET:
+        path = imagenet.imagenet_file(str(application_of(name)), flag="initial_weights")
+    elif not path.is_file():
+        raise ValueError(f"--initial_weights must be a file that is there, or {IMAGENET}. Received: {path}")
+    encoder = build_encoder(name)
+    size = hyperparameters.large_size
+    encoder(tf.zeros([1, size, size, hyperparameters.channels]))
+    return read_weights(path, encoder.places, network=name, flag="initial_weights")
+
+
+def start_from_weights(model: tf.keras.Model, weights: PretrainedWeights) -> None:
+    """Assigns pretrained weights to the encoders of a model's online and target networks.
+
+    Args:
+        model: Model with an `online` network and optionally a `target` network.
+        weights: Weights of its encoder.
+    """
+    for receiver in (model.online, getattr(model, "target", None)):
+        if receiver is not None:
+            weights.assign_to(receiver.encoder.places)
+
+
+def describe_start(hyperparameters: Hyperparameters, weights: PretrainedWeights | None) -> dict[str, Any]:
+    """Describes where the initial weights of a run come from.
+
+    Args:
+        hyperparameters: Hyper-parameters of the run.
+        weights: What `read_initial_weights` returned; None for a run that starts from another run.
+    """
+    if weights is None:
+        source = hyperparameters.initial_run
+        digest = checkpoints.weights_sha256(checkpoints.latest_checkpoint(source))
+        return {"initial_run": source, "sha256": digest, "its_initial_weights": folder.read_initial_weights(source)}
+    source = hyperparameters.initial_weights
+    licence = LICENCES.get(family(str(application_of(hyperparameters.encoder)))) if source == IMAGENET else None
+    return {"initial_weights": source, "file": weights.file, "sha256": weights.sha256, "licence": licence}

@@ -7,6 +7,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.layers.encoders.freezing import variables_of
 from semppl.runs import checkpoints, folder
 from semppl.tests import testing, tiny
 from semppl.trainers import pretrain
@@ -34,6 +35,7 @@ class InitialEncoderTest(tf.test.TestCase, parameterized.TestCase):
                 variable.assign(_noise(variable))
             checkpoints.RunCheckpoints(model, self.workdir).save()
         self.encoder = [variable.numpy() for variable in model.online.encoder.variables]
+        self.encoder_in_order = [variable.numpy() for variable in variables_of(model.online.encoder)]
 
     def _settings(self, **changes):
         return Hyperparameters(**tiny.settings(initial_run=str(self.workdir), seed=8, **changes))
@@ -61,6 +63,33 @@ class InitialEncoderTest(tf.test.TestCase, parameterized.TestCase):
             for copy in strategy.experimental_local_results(variable):
                 self.assertAllEqual(copy, expected)
 
+    @parameterized.parameters({}, _SUPERVISED)
+    def test_frozen_parts_stay_as_they_began_and_the_target_follows_the_others(self, **changes):
+        settings = self._settings(frozen_stages=1, frozen_norms="true", target_decay=0.5, **changes)
+        model, values = _build(settings), settings.__dict__
+        initial_encoder.start_from_initial_run(model, settings)
+        networks = [model.online] if changes else [model.online, model.target]
+        for network in networks:
+            for variable, expected in zip(variables_of(network.encoder), self.encoder_in_order, strict=True):
+                self.assertAllEqual(variable, expected)
+        batch = tiny.batch(0, values)
+        model.train_step({name: tf.constant(value) for name, value in batch.items()})
+        for network in networks:
+            trained = {variable.ref() for variable in network.encoder.trainable_variables}
+            self.assertLen(trained, 2)  # the kernels of the second and the third stage
+            for variable, before in zip(variables_of(network.encoder), self.encoder_in_order, strict=True):
+                moved = float(tf.reduce_max(abs(variable - before))) > 1e-4
+                self.assertEqual(moved, variable.ref() in trained, variable.name)
+
+    def test_where_the_weights_come_from_is_described(self):
+        described = initial_encoder.describe_start(self._settings(), None)
+        digest = checkpoints.weights_sha256(checkpoints.latest_checkpoint(self.workdir))
+        expected = {"initial_run": str(self.workdir), "sha256": digest, "its_initial_weights": None}
+        self.assertEqual(described, expected)
+        folder.write_initial_weights(self.workdir, described)
+        again = initial_encoder.describe_start(self._settings(), None)
+        self.assertEqual(again["its_initial_weights"], expected)
+
     @parameterized.parameters(("width", 0.25), ("norm", "group"), ("encoder", "resnet18"), ("pixel_mean", (0.4,)))
     def test_another_encoder_is_refused_and_named(self, flag, value):
         settings = self._settings(**{flag: value})
@@ -81,6 +110,73 @@ class InitialEncoderTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_a_run_that_needs_none_needs_no_folder(self):
         initial_encoder.check_initial_run(Hyperparameters(**tiny.settings()))
+
+
+_COLOUR = {"pixel_mean": (0.5,) * 3, "pixel_stddev": (0.25,) * 3}
+_SIZES = {"large_size": 32, "small_size": 32}
+_MOBILE_NET = {"encoder": "keras:MobileNet", "width": 1.0} | _COLOUR | _SIZES
+
+
+class InitialWeightsTest(tf.test.TestCase, parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.path = pathlib.Path(self.create_tempdir().full_path) / "mine.weights.h5"
+
+    def _settings(self, **changes):
+        return Hyperparameters(**tiny.settings(**(_MOBILE_NET | {"initial_weights": str(self.path)} | changes)))
+
+    @parameterized.parameters({}, _SUPERVISED)
+    def test_networks_begin_with_the_weights_of_the_file_and_frozen_norms(self, **changes):
+        keras = tf.keras.applications.MobileNet(include_top=False, weights=None, pooling="avg", input_shape=(32, 32, 3))
+        keras.save_weights(self.path)
+        settings = self._settings(**changes)
+        initial_encoder.check_initial_weights(settings)
+        weights, model = initial_encoder.read_initial_weights(settings), _build(settings)
+        initial_encoder.start_from_weights(model, weights)
+        images = tf.random.stateless_uniform([2, 32, 32, 3], [1, 2])
+        expected = keras(tf.keras.applications.mobilenet.preprocess_input(images * 255.0))
+        for network in [model.online] if changes else [model.online, model.target]:
+            for training in (False, True):
+                self.assertAllClose(network.features(images, training=training), expected, rtol=1e-4, atol=1e-5)
+        described = initial_encoder.describe_start(settings, weights)
+        self.assertEqual(described["file"], "mine.weights.h5")
+        self.assertIsNone(described["licence"])
+        self.assertLen(described["sha256"], 64)
+        imagenet = dataclasses.replace(settings, initial_weights="imagenet")
+        self.assertEqual(initial_encoder.describe_start(imagenet, weights)["licence"], "Apache-2.0")
+
+    def test_norms_are_frozen_unless_asked_otherwise(self):
+        for frozen_norms, weights, expected in (
+            ("auto", "a.h5", True),
+            ("auto", "", False),
+            ("false", "a.h5", False),
+            ("true", "", True),
+        ):
+            settings = self._settings(frozen_norms=frozen_norms, initial_weights=weights)
+            self.assertIs(settings.network["frozen_norms"], expected)
+
+    def test_weights_that_cannot_be_used_are_refused(self):
+        message = "--initial_weights must come with the encoder .* Received: --encoder=convnet"
+        with self.assertRaisesRegex(ValueError, f"^{message}$"):
+            initial_encoder.check_initial_weights(self._settings(encoder="convnet"))
+        initial_encoder.check_initial_weights(self._settings(encoder="convnet", initial_weights=""))
+        message = "--initial_weights must be a file that is there, or imagenet. Received: .*mine.weights.h5"
+        with self.assertRaisesRegex(ValueError, f"^{message}$"):
+            initial_encoder.read_initial_weights(self._settings())
+
+    def test_weights_and_a_run_are_not_both_the_start(self):
+        with self.assertRaisesRegex(ValueError, "^--initial_weights must be empty with --initial_run. Received: a.h5$"):
+            self._settings(initial_run="run", initial_weights="a.h5")
+
+    @parameterized.parameters(
+        ("convnet", 4, "in 0..3, the stages of convnet"),
+        ("keras:MobileNet", 5, "in 0..4, the stages of keras:MobileNet"),
+    )
+    def test_stages_that_are_not_there_are_refused(self, encoder, stages, allowed):
+        settings = self._settings(encoder=encoder, frozen_stages=stages)
+        with self.assertRaisesRegex(ValueError, f"^--frozen_stages must be {allowed}. Received: {stages}$"):
+            initial_encoder.check_frozen_stages(settings)
+        initial_encoder.check_frozen_stages(dataclasses.replace(settings, frozen_stages=stages - 1))
 
 
 if __name__ == "__main__":

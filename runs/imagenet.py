@@ -1,0 +1,108 @@
+"""The file of a network's ImageNet weights: Keras' own download, into Keras' own cache."""
+
+import contextlib
+import pathlib
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import tensorflow as tf
+
+from semppl.layers.encoders.applications import APPLICATIONS
+
+_SECONDS_OF_SILENCE = 20.0
+"""How long a connection, or the whole download, may make no progress."""
+
+
+class _Wanted(Exception):
+    """Keras asks for a file; raised to stop Keras from also loading the file."""
+
+    def __init__(self, name: str, origin: str, options: dict[str, Any]) -> None:
+        super().__init__(name)
+        self.name, self.origin, self.options = name, origin, options
+
+
+def imagenet_file(network: str, *, flag: str) -> pathlib.Path:
+    """Returns the path of a network's weights, downloaded if they are not in Keras' cache.
+
+    Args:
+        network: Key of `APPLICATIONS`.
+        flag: Name of the flag in the error message.
+
+    Raises:
+        ValueError: If the file cannot be downloaded, or the download makes no progress for 20 seconds;
+            the message names the file and the folder in which Keras looks for it.
+    """
+    wanted = _wanted(network)
+    cached = pathlib.Path.home() / ".keras" / str(wanted.options.get("cache_subdir", "datasets")) / wanted.name
+    try:
+        return pathlib.Path(
+            _watched(lambda: tf.keras.utils.get_file(wanted.name, wanted.origin, **wanted.options), cached)
+        )
+    except Exception as error:  # Keras raises `Exception` itself
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"--{flag} must be a file, or imagenet where {wanted.origin} can be downloaded: without a network, put that file "
+            f"at {cached}. Received: imagenet ({reason})"
+        ) from error
+
+
+def _wanted(network: str) -> _Wanted:
+    """Lets Keras ask for the file of a network."""
+
+    def ask(fname: str, origin: str, **options: Any) -> str:
+        raise _Wanted(fname, origin, options)
+
+    with _replaced(sys.modules[tf.keras.utils.get_file.__module__], "get_file", ask):
+        try:
+            APPLICATIONS[network](include_top=False, weights="imagenet")
+        except _Wanted as wanted:
+            return wanted
+    raise RuntimeError(f"Keras has no file of weights for {network}.")
+
+
+@contextlib.contextmanager
+def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
+    former = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, former)
+
+
+def _watched(download: Callable[[], str], path: pathlib.Path) -> str:
+    """Calls `download` in a thread: looking up the name of a host takes as long as it likes, whatever the time limit."""
+    answers: list[str | Exception] = []
+
+    def work() -> None:
+        try:
+            answers.append(download())
+        except Exception as error:
+            answers.append(error)
+
+    former = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_SECONDS_OF_SILENCE)
+    try:
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        _wait(thread, path)
+    finally:
+        socket.setdefaulttimeout(former)
+    answer = answers[0] if answers else TimeoutError(f"no answer for {_SECONDS_OF_SILENCE:g} s")
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _wait(thread: threading.Thread, path: pathlib.Path) -> None:
+    """Waits for a download to end, or for its file not to grow."""
+    size, changed = 0, time.monotonic()
+    while thread.is_alive() and time.monotonic() - changed < _SECONDS_OF_SILENCE:
+        thread.join(0.1)
+        now = path.stat().st_size if path.exists() else 0
+        if now != size:
+            size, changed = now, time.monotonic()
