@@ -45,6 +45,10 @@ _FEW_LABELS = 3
 _RARE = 0.1  # smallest class as a share of the largest, below which classes are called uneven
 _PAIRS = 200  # listed; all are counted
 _SIZES = (32, 48, 64, 96, 128, 224)
+_COLOURS = 3  # channels of pretrained networks
+_ENOUGH_TO_FINE_TUNE = 2_000  # pictures, with a GPU
+_MANY = 20_000  # pictures of which fewer views are cached
+_MOST_CACHED = 20_000  # views whose features a trial computes
 _NEGATIVES = 40  # with half of the batch labelled, the best in docs/results.md
 
 
@@ -85,7 +89,12 @@ def examine(hyperparameters: Hyperparameters, *, trial_steps: int = 0) -> tuple[
     _judge_classes(report)
     report["duplicates"] = _duplicates(report, parts)
     report["suggestions"] = _suggestions(report, source)
-    if trial_steps and report["parts"].get("labelled"):
+    cached = len(source.train) * hyperparameters.cached_views if hyperparameters.train == "heads" else 0
+    if trial_steps and cached > _MOST_CACHED:
+        _say(
+            f"no trial: features of {cached} views come before the first step; the run itself prints how long they take"
+        )
+    elif trial_steps and report["parts"].get("labelled"):
         report["trial"] = _trial(report, hyperparameters, trial_steps, len(source.train))
     return report, data
 
@@ -248,9 +257,11 @@ def _suggestions(report: Report, source: Source) -> dict[str, str]:
     median = min(
         (folder["shorter_side"]["median"] for folder in report["folders"] if folder["flag"] == "data"), default=0
     )
-    largest = 224 if accelerated else 48
+    pretrained = bool(median) and source.train.channels == _COLOURS
+    heads = pretrained and not (accelerated and len(source.train) >= _ENOUGH_TO_FINE_TUNE)
+    largest = 224 if accelerated else 128 if heads else 48
     size = max((size for size in _SIZES if size <= min(0.75 * median, largest)), default=_SIZES[0])
-    batch = min(256 if accelerated else 64, max(16, len(source.train) // 4))
+    batch = min(256 if accelerated else 128 if heads else 64, max(16, len(source.train) // 4))
     labelled = report["parts"].get("labelled", 0)
     per_batch = batch if labelled == len(source.train) else min(labelled, batch // 2)
     suggestions = {
@@ -262,7 +273,10 @@ def _suggestions(report: Report, source: Source) -> dict[str, str]:
     if median:
         photographs = {"large_size": str(size), "small_size": str(max(16, size // 2)), "shrink": str(2 * size)}
         recipe = "grey" if source.train.channels == 1 else "imagenet" if size > 32 else "cifar"
-        suggestions = {"flagfile": "configs/own_pictures_cpu.flags", "recipe": recipe} | photographs | suggestions
+        preset = "from_scratch_cpu" if not pretrained else "cpu" if heads else "finetune"
+        suggestions = {"flagfile": f"configs/own_pictures_{preset}.flags", "recipe": recipe} | photographs | suggestions
+    if heads and len(source.train) >= _MANY:
+        suggestions["cached_views"] = "5"
     return suggestions
 
 

@@ -21,7 +21,7 @@ from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.images import NO_LABEL, Images, ImageSet, Source
 from semppl.data.splits import RunData, load_data
 from semppl.evaluation.class_means import class_mean_classes
-from semppl.evaluation.features import embed, preparation_of
+from semppl.evaluation.features import embed, map_rows, preparation_of
 from semppl.evaluation.label_spreading import label_spreading_classes
 from semppl.evaluation.logistic_regression import logistic_regression_classes
 from semppl.evaluation.nearest_neighbours import nearest_neighbour_classes
@@ -164,20 +164,21 @@ def evaluate(
     test = _labelled_images(data.source, split)
     train, visible = data.source.train, np.flatnonzero(data.labels != NO_LABEL)
     classifier = checkpoints.load_classifier(workdir)
-    functions = _representations(hyperparameters, network, train, test, with_projections=classifier is None)
+    functions = _representations(hyperparameters, network, train, test)
+    embedded: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     classes: dict[str, dict[str, np.ndarray]] = {}
-    for name, (prepare, function) in functions.items():
+    for name in (*functions, *(["projections"] if classifier is None else [])):
         print(f"evaluating {name} …", file=sys.stderr, flush=True)
         sample = _sample(visible, train, raw_pixels=name == "raw_pixels")
         used = _used(evaluators, train, visible, sample)
-        task = Task(
-            embed(function, train, prepare=prepare, positions=used),
-            train.labels[used],
-            np.searchsorted(used, visible),
-            np.flatnonzero(np.isin(used, sample)),
-            embed(function, test, prepare=prepare),
-            k,
-        )
+        if name == "projections":  # of the features, without a second pass over the images
+            both = [map_rows(network.project_features, rows) for rows in embedded["features"]]
+        else:
+            prepare, function = functions[name]
+            both = [embed(function, train, prepare=prepare, positions=used), embed(function, test, prepare=prepare)]
+        embedded[name] = (both[0], both[1])
+        rows = np.searchsorted(used, visible), np.flatnonzero(np.isin(used, sample))
+        task = Task(both[0], train.labels[used], *rows, both[1], k)
         classes[name] = {evaluator: EVALUATORS[evaluator].classes(task) for evaluator in evaluators}
         if classifier is not None and name == "features":
             kernel, bias = classifier
@@ -239,9 +240,9 @@ def _drawn(positions: np.ndarray, count: int) -> np.ndarray:
 
 
 def _representations(
-    hyperparameters: Hyperparameters, network: OnlineNetwork, train: Images, test: Images, *, with_projections: bool
+    hyperparameters: Hyperparameters, network: OnlineNetwork, train: Images, test: Images
 ) -> dict[str, tuple[Function, Function]]:
-    """Returns, by representation, the preparation of images and the function of prepared images."""
+    """Returns, by representation of images, the preparation of images and the function of prepared images."""
     prepare = preparation_of(hyperparameters)
     functions: dict[str, tuple[Function, Function]] = {}
     if isinstance(train, ImageSet) and isinstance(test, ImageSet):
@@ -249,8 +250,6 @@ def _representations(
     else:
         print("raw_pixels are left out: the pictures are of many sizes", file=sys.stderr, flush=True)
     functions["features"] = (prepare, network.features)
-    if with_projections:
-        functions["projections"] = (prepare, network.project)
     return functions
 
 

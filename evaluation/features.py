@@ -41,3 +41,19 @@ def embed(
     return np.concatenate(
         [compiled(part).numpy() for part in images.batches(prepare, batch_size=batch_size, positions=positions)]
     )
+
+
+def map_rows(function: Callable[[tf.Tensor], tf.Tensor], rows: np.ndarray, *, batch_size: int = 4096) -> np.ndarray:
+    """Maps `[n, F]` through a network, a batch at a time.
+
+    Args:
+        function: Maps `[B, F]` to `[B, D]`, in inference mode.
+        rows: `[n, F]` float32, n ≥ 1.
+        batch_size: Maximum batch size.
+
+    Returns:
+        `[n, D]` float32 outputs of `function`.
+    """
+    compiled = tf.function(function, reduce_retracing=True, autograph=False)
+    batches = (rows[first : first + batch_size] for first in range(0, len(rows), batch_size))
+    return np.concatenate([compiled(tf.constant(batch)).numpy() for batch in batches])

@@ -137,7 +137,11 @@ class TargetNetwork(tf.keras.Model):
 
     def project(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Maps images `[B, H, W, C]` in 0..1 to unit-norm projections `[B, D]`."""
-        return unit_norm(self.projector(self.features(images, training=training), training=training))
+        return self.project_features(self.features(images, training=training), training=training)
+
+    def project_features(self, features: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Maps features `[B, F]`, as `features` returns them, to unit-norm projections `[B, D]`."""
+        return unit_norm(self.projector(features, training=training))
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Alias of `project`, so that the network can be called."""

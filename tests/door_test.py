@@ -53,12 +53,8 @@ class ImportTest(parameterized.TestCase):
 
     @parameterized.parameters(
         "import semppl",
-        "import semppl; import semppl.export.model",
         "import semppl.export.model; import semppl",
-        "from semppl.export import model; import semppl",
-        "import semppl.export.model as model; import semppl",
         "from semppl import export, doctor; import semppl.export.model, semppl.doctor",
-        "import semppl.doctor; import semppl",
     )
     def test_functions_are_called_and_packages_imported_in_any_order(self, imports):
         code = f"""{imports}

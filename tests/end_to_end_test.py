@@ -115,6 +115,7 @@ class EndToEndTest(tf.test.TestCase):
         self.assertAllEqual(answer["default"], answer["pictures"])
         self.assertAllEqual((answer["label"] >= 0) & (answer["label"] < 10), [True] * 3)
 
+    @testing.slow
     def test_features_can_be_served_instead_of_projections(self):
         workdir = self.run_folder(steps=2, warmup_steps=0)
         export(workdir, self.folder / "served" / "3", embedding="features")

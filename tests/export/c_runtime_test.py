@@ -12,7 +12,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from semppl.data.sources import load_source
 from semppl.export import export_model, update_memory
-from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
+from semppl.tests import testing
 from semppl.tests.export.random_runs import write_run
 
 _SOURCE = pathlib.Path(__file__).with_name("run_signature.c")
@@ -95,6 +95,7 @@ class CRuntimeTest(tf.test.TestCase):
             answer = self._run(self.folder / "1", signature, value)
             self.assertEqual({len(values) for values in answer.values()}, {0}, signature)
 
+    @testing.slow
     def test_so_does_a_model_with_more_labels(self):
         (self.folder / "new.csv").write_text(f"path,label\n{self.paths[0]},stripes\n{self.paths[1]},7\n")
         update_memory.update_memory(self.folder / "1", self.folder / "new.csv", self.folder / "2")

@@ -12,7 +12,7 @@ from importlib import util
 import tensorflow as tf
 
 from semppl.export import export_model
-from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
+from semppl.tests import testing
 from semppl.tests.export.random_runs import write_run
 
 _HAS_HUB = util.find_spec("tensorflow_hub") is not None
@@ -47,6 +47,7 @@ print(json.dumps({
 
 @unittest.skipUnless(_HAS_HUB, 'the extra "hub" is not installed')
 class HubTest(tf.test.TestCase):
+    @testing.slow
     def test_a_hub_layer_is_fine_tuned_its_weights_move_and_the_loss_falls(self):
         folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
         _, online = write_run(folder / "run")

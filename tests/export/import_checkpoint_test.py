@@ -93,6 +93,7 @@ class OfficialTest(_TestCase):
         exported = {variable.numpy().tobytes() for variable in served.variables}
         self.assertEqual([a.shape for a in originals if a.tobytes() not in exported], [])
 
+    @testing.slow
     def test_an_exported_resnet18_gives_the_recorded_features_and_holds_the_weights_bit_for_bit(self):
         self._assert_exported_features_equal_the_recorded_ones("ResNet18_1x", foreign_networks.official_shapes())
 

@@ -82,6 +82,7 @@ class StepTest(tf.test.TestCase, parameterized.TestCase):
         settings = tiny.settings(norm="group", small_views=0, **changes)
         self._assert_same(_step(settings | {"accumulate_steps": parts}, replicas), _step(settings), 1e-5)
 
+    @testing.slow
     def test_with_batch_norm_two_replicas_take_the_step_of_one(self):
         # A micro-batch holds the same images on any number of replicas, if they share both kinds of rows equally.
         settings = tiny.settings(accumulate_steps=2, small_views=0, learning_rate=1.6, temperature=0.5)

@@ -62,6 +62,7 @@ class StepTest(tf.test.TestCase, parameterized.TestCase):
             self.assertEqual(model.target.encoder.convolutions[0].compute_dtype, "bfloat16")
         self.assertEqual(model.online.encoder.convolutions[0].compute_dtype, "bfloat16")
 
+    @testing.slow
     def test_two_replicas_take_the_step_of_one(self):
         reports = []
         for replicas in (1, 2):

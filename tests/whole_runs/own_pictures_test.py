@@ -20,14 +20,15 @@ from semppl.evaluation.evaluate import evaluate
 from semppl.export.export_model import export
 from semppl.layers.inputs.preparation import inference_preparation
 from semppl.runs import checkpoints
-from semppl.tests import testing  # noqa: F401  (marks the flags as parsed)
+from semppl.tests import testing
 from semppl.trainers import pretrain as pretrain_module
 from semppl.trainers.devices.termination import Termination
 from semppl.trainers.pretrain import hyperparameters_from_flags, pretrain
+from semppl.trainers.pretrained import cached_features
 from semppl.trainers.reports import callbacks
 from semppl.trainers.run_options import RunOptions
 
-_PRESET = pathlib.Path(configs.__file__).parent / "own_pictures_cpu.flags"
+_PRESET = pathlib.Path(configs.__file__).parent / "own_pictures_from_scratch_cpu.flags"
 _SMALL = (
     "--shrink=40",
     "--encoder=convnet_stride2",
@@ -116,6 +117,24 @@ class OwnPicturesTest(tf.test.TestCase):
             pretrain(settings, self.folder / "run", RunOptions(strategy="default"))
         self.assertFalse((self.folder / "run").exists())
 
+    def test_heads_are_trained_on_features_that_two_runs_share(self):
+        heads = ("--train=heads", "--cached_views=3", f"--cache_dir={self.folder}/cache")
+        pretrain(self.settings(*heads), self.folder / "run", RunOptions(strategy="default"))
+        (path,) = (self.folder / "cache").glob("features-*.float16")
+        features = np.fromfile(path, np.float16).reshape(40, 3, -1)
+        _, network, _ = checkpoints.load_online(self.folder / "run")
+        picture = (self.folder / "train" / "disc" / "1.png").read_bytes()  # the second in the order of names
+        pixels = tf.io.decode_png(picture, channels=3)[tf.newaxis]
+        plain = network.encode(inference_preparation(32, centre_crop=7 / 8, shrink=40)(pixels))
+        self.assertAllClose(np.abs(features[:, 0] - plain).sum(1).min(), 0, atol=1e-2)
+        self.assertGreater(np.abs(features[:, 1] - features[:, 0]).max(), 1e-2)
+        with mock.patch.object(cached_features.FeatureCache, "compute", side_effect=AssertionError):
+            pretrain(
+                self.settings(*heads, "--learning_rate=0.002"), self.folder / "other", RunOptions(strategy="default")
+            )
+        self.assertTrue((self.folder / "other" / "done.json").is_file())
+
+    @testing.slow
     def test_the_labels_alone_are_a_baseline_on_the_same_folder(self):
         run = self.folder / "supervised"
         pretrain(self.settings("--method=supervised", "--labelled_batch_size=0"), run, RunOptions(strategy="default"))

@@ -27,9 +27,9 @@ from semppl.trainers.reports.progress import duration
 
 _VERSION = 1  # of the features' order and of the views' seeds
 _STREAM = -1  # of the views' seeds; training's streams are not negative
-_IMAGES_AT_A_TIME = 256
-_WORTH_COMPILING = 200
-"""Number of batches of views from which compiling their making pays."""
+IMAGES_AT_A_TIME = 256
+_WORTH_COMPILING = 12
+"""Number of batches of views from which compiling their making pays: it takes seconds, and views then take a third of the time."""
 _TYPE = np.dtype(np.float16)
 _ROWS = 4096
 
@@ -124,7 +124,7 @@ class FeatureCache:
             file.truncate(done * self._bytes_an_image)
             self._require_room(self._bytes - done * self._bytes_an_image)
             with naming_lost_pictures():
-                for features in self._computed(done):
+                for features in self.compute(done):
                     file.write(features.tobytes())
                     file.flush()
             os.fsync(file.fileno())
@@ -138,7 +138,7 @@ class FeatureCache:
                 f"{free / 1e6:,.0f} MB free; make room, choose another, or lower --cached_views"
             )
 
-    def _computed(self, first: int) -> Iterator[np.ndarray]:
+    def compute(self, first: int) -> Iterator[np.ndarray]:
         """Yields the features `[b, V, F]` of the images from position `first` on, a batch at a time."""
         count, views, width = self._shape
         encode = tf.function(self._network.encode, reduce_retracing=True, autograph=False)
@@ -175,12 +175,12 @@ class FeatureCache:
     def _batches(self, first: int) -> tf.data.Dataset:
         """Returns batches of positions `[b]` and views `[V, b, H, W, C]`; the last image fills the last batch up."""
         count, views, _ = self._shape
-        together = max(1, _IMAGES_AT_A_TIME // views)
+        together = max(1, IMAGES_AT_A_TIME // views)
         padded = -(-(count - first) // together) * together
         rows = tf.data.Dataset.range(first, first + padded).map(
             lambda position: {"positions": tf.minimum(position, count - 1)}
         )
-        compiled = padded * views >= _WORTH_COMPILING * _IMAGES_AT_A_TIME
+        compiled = padded * views >= _WORTH_COMPILING * IMAGES_AT_A_TIME
         maker = _Views(self._settings, compiled=compiled)
         if isinstance(self._images, StreamedImageSet):
             made = self._images.map_pictures(rows, maker.crop).batch(together, drop_remainder=True)

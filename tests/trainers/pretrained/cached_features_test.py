@@ -77,7 +77,7 @@ class FeatureCacheTest(tf.test.TestCase, parameterized.TestCase):
         whole = np.array(self._cache().load().features)
         for path in self._folder.iterdir():
             path.unlink()
-        with mock.patch.object(cached_features, "_IMAGES_AT_A_TIME", 4 * _VIEWS):
+        with mock.patch.object(cached_features, "IMAGES_AT_A_TIME", 4 * _VIEWS):
             parts = np.array(self._cache().load().features)
         self.assertAllClose(parts, whole, rtol=1e-3, atol=1e-4)
 
@@ -90,7 +90,7 @@ class FeatureCacheTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_a_second_run_computes_nothing(self):
         first = np.array(self._cache().load().features)
-        with mock.patch.object(cached_features.FeatureCache, "_computed", side_effect=AssertionError):
+        with mock.patch.object(cached_features.FeatureCache, "compute", side_effect=AssertionError):
             again = self._cache().load().features
         self.assertAllEqual(first, again)
 
@@ -109,21 +109,21 @@ class FeatureCacheTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(self._cache(steps=9, batch_size=32, negatives=2)._path, caches[0]._path)
 
     def test_a_killed_run_goes_on_behind_the_last_whole_image(self):
-        with mock.patch.object(cached_features, "_IMAGES_AT_A_TIME", 2 * _VIEWS):
+        with mock.patch.object(cached_features, "IMAGES_AT_A_TIME", 2 * _VIEWS):
             whole = np.array(self._cache().load().features)
             (path,) = self._folder.glob("*.float16")
             a_row = whole[0].nbytes
             path.with_suffix(".part").write_bytes(path.read_bytes()[: 5 * a_row + 7])
             path.unlink()
             cache = self._cache()
-            with mock.patch.object(cache, "_computed", wraps=cache._computed) as computed:
+            with mock.patch.object(cache, "compute", wraps=cache.compute) as computed:
                 again = np.array(cache.load().features)
         computed.assert_called_once_with(5)
         self.assertAllClose(again[:5], whole[:5], atol=0, rtol=0)
         self.assertAllClose(again, whole, rtol=1e-3, atol=1e-4)
         self.assertEmpty(list(self._folder.glob("*.part")))
 
-    def test_a_disk_without_room_is_refused_before_anything_is_computed(self):
+    def test_a_disk_without_room_is_refused_before_anything_iscompute(self):
         usage = collections.namedtuple("usage", "free")
         cache = self._cache()
         with (

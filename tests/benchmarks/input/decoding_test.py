@@ -1,4 +1,4 @@
-"""Tests of semppl.benchmarks.decoding."""
+"""Tests of semppl.benchmarks.input.decoding."""
 
 import contextlib
 import io
@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from semppl.benchmarks import decoding
+from semppl.benchmarks.input import decoding
 from semppl.data.splits import load_splits
 from semppl.tests import testing
 

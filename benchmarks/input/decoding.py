@@ -1,6 +1,6 @@
 """Measures picture files per second turned into 4 views of 224 pixels and 2 of 96, against reading and decoding alone.
 
-    python -m semppl.benchmarks.decoding --picture_folder=PICTURES
+    python -m semppl.benchmarks.input.decoding --picture_folder=PICTURES
 
 Both use the input pipeline of training, in turns, from a warm page cache; with --picture_cache, pictures are read decoded and
 shrunk from the cache. The progress bar of a run shows its own input wait time. On a busy machine, read the second rate,

@@ -1,6 +1,6 @@
 """Measures source images per second turned into two augmented 32×32 views, against a per-image map of tf.image operations.
 
-    python -m semppl.benchmarks.augmentation
+    python -m semppl.benchmarks.input.augmentation
 
 Both crop, flip, jitter and drop colours, from bytes in memory, in tf.data with a parallel map; ours also solarises. They
 are timed in turns. On a busy machine, read the second rate, per second of processor time.

@@ -1,0 +1,1 @@
+"""Benchmarks of the input: picture files decoded, views made."""
