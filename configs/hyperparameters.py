@@ -94,13 +94,20 @@ class Hyperparameters(
         share = self.batch_size // replicas
         divides = f"a divisor of the {share} images of a replica"
         require(share % self.accumulate_steps == 0, "accumulate_steps", divides, self.accumulate_steps)
+        steps, warmup = self._resolved_length(num_images)
+        return dataclasses.replace(
+            self, labelled_batch_size=labelled, queue_size=self.capacity, steps=steps, warmup_steps=warmup
+        )
+
+    def _resolved_length(self, num_images: int) -> tuple[int, int]:
+        """Returns the steps of the run and of its warm-up; both are 0 where nothing is trained."""
+        if self.train == "nothing":
+            return 0, 0
         steps = self.steps or max(1, int(self.epochs * num_images / self.batch_size))
         warmup = self.warmup_steps if self.warmup_steps >= 0 else int(self.warmup_epochs * num_images / self.batch_size)
         flag = "warmup_steps" if self.warmup_steps >= 0 else "warmup_epochs"
         require(warmup < steps, flag, f"below the {steps} steps", warmup)
-        return dataclasses.replace(
-            self, labelled_batch_size=labelled, queue_size=self.capacity, steps=steps, warmup_steps=warmup
-        )
+        return steps, warmup
 
     def _resolved_labelled_batch_size(self, num_images: int, num_labelled: int, labels_alone: bool) -> int:
         choice = self.label_choice

@@ -4,7 +4,7 @@ import dataclasses
 
 from semppl.configs.setting import Settings, require, setting
 
-TRAINED = ("all", "heads")
+TRAINED = ("all", "heads", "nothing")
 """The parts of the networks that a run may train."""
 
 FROZEN_NORMS = ("auto", "true", "false")
@@ -21,7 +21,7 @@ class NetworkSettings(Settings):
         "networks",
         "all",
         "Trained part of the networks: all, or heads (projector and predictor, on features of the frozen encoder that are computed "
-        "once; see --cached_views).",
+        "once; see --cached_views), or nothing (a run of no steps, whose weights are the initial ones).",
     )
     frozen_norms: str = setting(
         "networks",

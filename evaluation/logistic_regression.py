@@ -21,6 +21,23 @@ _ROWS = 1024
 _CONSTANT = 1e-12  # variance, relative to the squared mean, at which a feature is constant but for rounding
 
 
+class Moments(NamedTuple):
+    """Mean and variance of each feature.
+
+    Attributes:
+        mean: float64 `[D]`.
+        variances: float64 `[D]`.
+    """
+
+    mean: np.ndarray
+    variances: np.ndarray
+
+    @classmethod
+    def of(cls, rows: np.ndarray) -> "Moments":
+        """Computes the moments of `[n, D]` features."""
+        return cls(rows.mean(0, dtype=np.float64), rows.var(0, dtype=np.float64))
+
+
 class LinearClassifier(NamedTuple):
     """A linear classifier of features.
 
@@ -84,7 +101,7 @@ def logistic_regression_classes(
 
 @_quiet_thread()
 def fit_logistic_regression(
-    features: np.ndarray, labels: np.ndarray, *, population: np.ndarray | None = None, seed: int = 0
+    features: np.ndarray, labels: np.ndarray, *, population: np.ndarray | Moments | None = None, seed: int = 0
 ) -> LinearClassifier:
     """Fits a multinomial logistic regression by L-BFGS.
 
@@ -98,7 +115,8 @@ def fit_logistic_regression(
     Args:
         features: `[m, D]` features of the labelled images.
         labels: Integers `[m]`, classes of the labelled images.
-        population: `[p, D]` features of the training images, with or without a label; None: `features`.
+        population: `[p, D]` features of the training images, with or without a label; or, of features of unit norm, their
+            moments; None: `features`.
         seed: Seed of the folds.
 
     Returns:
@@ -107,11 +125,13 @@ def fit_logistic_regression(
     parts = list(held_out_parts(labels, seed))
     if not parts:
         return fit_by_default(features, labels, population=population)
-    scaled = {name: _Scaled.by(features if population is None else population, name) for name in SCALINGS}
+    population = features if population is None else population
+    scalings = SCALINGS[:2] if isinstance(population, Moments) else SCALINGS  # plain features have unit norm there
+    scaled = {name: _Scaled.by(population, name) for name in scalings}
     losses = {name: _held_out_losses(_spanned(part.rows(features))[0], labels, parts) for name, part in scaled.items()}
     strengths = {name: int(part.sum(1).argmin()) for name, part in losses.items()}
     scaling = SCALINGS[0]
-    for other in SCALINGS[1:]:
+    for other in scalings[1:]:
         gains = losses[scaling][strengths[scaling]] - losses[other][strengths[other]]
         if gains.mean() > gains.std() / np.sqrt(len(gains)):
             scaling = other
@@ -120,7 +140,7 @@ def fit_logistic_regression(
 
 @_quiet_thread()
 def fit_by_default(
-    features: np.ndarray, labels: np.ndarray, *, population: np.ndarray | None = None
+    features: np.ndarray, labels: np.ndarray, *, population: np.ndarray | Moments | None = None
 ) -> LinearClassifier:
     """Fits a multinomial logistic regression with L2 strength 1.
 
@@ -128,9 +148,22 @@ def fit_by_default(
     variance; see `fit_logistic_regression`.
     """
     population = features if population is None else population
-    variances = population.var(0, dtype=np.float64)
+    variances = (population if isinstance(population, Moments) else Moments.of(population)).variances
     scaling = "standardised" if 2 * variances.max() > variances.sum() else "unit_norm"
     return _Scaled.by(population, scaling).fit(features, labels, _DEFAULT_STRENGTH)
+
+
+@_quiet_thread()
+def refit(
+    classifier: LinearClassifier,
+    features: np.ndarray,
+    labels: np.ndarray,
+    *,
+    population: np.ndarray | Moments | None = None,
+) -> LinearClassifier:
+    """Fits a logistic regression with the scaling and strength of another one; see `fit_logistic_regression`."""
+    scaled = _Scaled.by(features if population is None else population, classifier.scaling)
+    return scaled.fit(features, labels, classifier.strength)
 
 
 def held_out_parts(labels: np.ndarray, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -176,9 +209,10 @@ class _Scaled(NamedTuple):
     scale: np.ndarray
 
     @classmethod
-    def by(cls, population: np.ndarray, scaling: str) -> "_Scaled":
-        rows = _normed(population, scaling)
-        mean, variances = rows.mean(0, dtype=np.float64), rows.var(0, dtype=np.float64)
+    def by(cls, population: np.ndarray | Moments, scaling: str) -> "_Scaled":
+        if not isinstance(population, Moments):
+            population = Moments.of(_normed(population, scaling))
+        mean, variances = population
         varies = variances > _CONSTANT * np.square(mean)
         if scaling == "standardised":
             scale = np.sqrt(np.where(varies, variances, 1.0) * max(varies.sum(), 1))

@@ -22,6 +22,7 @@ from absl import flags
 
 import semppl
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.export.memory.answers import ANSWERS, AUTO, VOTE
 from semppl.export.memory.calibration import CALIBRATION_SETS, CalibrationSettings
 from semppl.export.memory.evidence import Evidence, summary
 from semppl.export.memory.run_images import RunImages, centre_crop_of
@@ -63,6 +64,20 @@ _MEMORY = flags.DEFINE_boolean(
 _NUM_NEIGHBOURS = flags.DEFINE_integer(
     "num_neighbours", 10, "Number of remembered images that the signature `neighbours` returns."
 )
+_ANSWERS = flags.DEFINE_enum(
+    "answers",
+    VOTE,
+    (*ANSWERS, AUTO),
+    "How the model classifies: by a vote of the remembered images, by class means, by logistic regression on the remembered "
+    "embeddings, or (auto) by whichever is right most often on the images it is calibrated on, or else by cross-validation among "
+    "the labelled images.",
+)
+_MEMORY_VIEWS = flags.DEFINE_integer(
+    "memory_views",
+    1,
+    "Number of views whose mean embedding stands for a remembered image: the image itself, and random large views of the run's "
+    "recipe.",
+)
 _CALIBRATE_ON = flags.DEFINE_enum(
     "calibrate_on",
     "held_out",
@@ -91,6 +106,8 @@ _SETTINGS = (
     _DTYPE,
     _MEMORY,
     _NUM_NEIGHBOURS,
+    _ANSWERS,
+    _MEMORY_VIEWS,
     _CALIBRATE_ON,
     _TARGET_RISK,
     _TARGET_COVERAGE,
@@ -109,6 +126,8 @@ def export(
     dtype: str = "float32",
     memory: bool | None = None,
     num_neighbours: int = 10,
+    answers: str = VOTE,
+    memory_views: int = 1,
     calibration_settings: CalibrationSettings | None = None,
     fine_tunable: bool = True,
     data_licence: str = DATA_LICENCE,
@@ -124,6 +143,8 @@ def export(
         dtype: Type of the encoder, one of `DTYPES`.
         memory: Whether the model remembers the labelled images; by default, if the run has a queue of labels.
         num_neighbours: Number of remembered images that the signature `neighbours` returns.
+        answers: How the model classifies, one of `ANSWERS`, or `AUTO`.
+        memory_views: Number of views whose mean embedding stands for a remembered image; at least 1.
         calibration_settings: Settings of the memory's calibration; by default those of `CalibrationSettings`.
         fine_tunable: Whether the weights are saved a second time as variables that a `hub.KerasLayer` trains; float32 only.
         data_licence: Licence of the pictures, for the model card.
@@ -135,6 +156,10 @@ def export(
     Raises:
         ValueError: if the run, a setting or the folder is not allowed, or the run's data set cannot be read.
     """
+    if answers not in (*ANSWERS, AUTO):
+        raise ValueError(f"--answers must be one of {', '.join((*ANSWERS, AUTO))}. Received: {answers}")
+    if memory_views < 1:
+        raise ValueError(f"--memory_views must be 1 or more. Received: {memory_views}")
     with new_version(export_dir, flag="--export_dir") as folder:
         hyperparameters, network, step = checkpoints.load_online(workdir)
         embedder_of = functools.partial(
@@ -149,8 +174,11 @@ def export(
         servable_of: Callable[..., Servable] = functools.partial(Servable, embedder)
         if checkpoints.has_labelled_queue(workdir) if memory is None else memory:
             images = RunImages(hyperparameters, embedder.prepare, embedder.fingerprints)
-            evidence = images.evidence(embedder.embed, calibration_settings or CalibrationSettings())
+            evidence = images.evidence(
+                embedder.embed, calibration_settings or CalibrationSettings(), views=memory_views
+            ).answering(answers)
             labelled, card["memory"] = evidence.build()
+            card["answers"] = evidence.compare_answers()
             score, card["ood"] = images.ood_score(embedder.features)
             card["embedding"] |= _costs(evidence, images, embedder_of, dims=embedding_dims, dtype=dtype)
             servable_of = functools.partial(AnsweringServable, embedder, labelled, score, num_neighbours=num_neighbours)
@@ -172,12 +200,17 @@ def _costs(
     """Measures the cost of fewer bits and of fewer dimensions, where the embedding has fewer."""
     costs = {}
     if dtype != "float32":
-        exact = images.evidence(embedder_of(dims=dims).embed, evidence.settings)
+        exact = _embedded_by(embedder_of(dims=dims), evidence, images)
         costs["against_float32"] = evidence.compare(exact)
     if dims:
-        whole = images.evidence(embedder_of(dtype=dtype).embed, evidence.settings)
+        whole = _embedded_by(embedder_of(dtype=dtype), evidence, images)
         costs["against_all_dims"] = evidence.loss_of_accuracy(whole, "accuracy_with_all_dims")
     return costs
+
+
+def _embedded_by(embedder: Embedder, evidence: Evidence, images: RunImages) -> Evidence:
+    """Returns the evidence that another embedder gives, with the same settings."""
+    return images.evidence(embedder.embed, evidence.settings, views=evidence.views).answering(evidence.answers)
 
 
 def _save(servable: Servable, folder: pathlib.Path) -> list[str]:
@@ -233,6 +266,11 @@ def export_with(
     return export(workdir, export_dir, **rest, calibration_settings=CalibrationSettings(**calibration), command=command)
 
 
+def settings_from_flags() -> dict[str, Any]:
+    """Returns the values of the flags that are set, by name, for `export_with`."""
+    return {flag.name: flag.value for flag in _SETTINGS if not flags.FLAGS[flag.name].using_default_value}
+
+
 _CALIBRATION = ("calibrate_on", "target_risk", "target_coverage", "set_coverage")
 
 
@@ -252,7 +290,11 @@ def _require_effect(workdir: str | pathlib.Path, settings: Mapping[str, Any]) ->
     ]
     if aims and settings.get("calibrate_on") == "nothing":
         raise ValueError(f"{aims[0]} must come with something to calibrate on. Received: --calibrate_on=nothing")
-    aims += [f"--{name}={settings[name]}" for name in ("calibrate_on", "num_neighbours") if name in settings]
+    aims += [
+        f"--{name}={settings[name]}"
+        for name in ("calibrate_on", "num_neighbours", "answers", "memory_views")
+        if name in settings
+    ]
     if aims and not remembers:
         raise ValueError(f"{aims[0]} must come with a memory. Received: {why}")
 
@@ -261,7 +303,7 @@ def _require_effect(workdir: str | pathlib.Path, settings: Mapping[str, Any]) ->
 def main(argv: list[str]) -> int:
     """Exports the run that the flags name; returns the exit code."""
     del argv
-    settings = {flag.name: flag.value for flag in _SETTINGS if not flags.FLAGS[flag.name].using_default_value}
+    settings = settings_from_flags()
     command = shlex.join(["python", "-m", "semppl.export.export_model", *sys.argv[1:]])
     card = export_with(run_flags.WORKDIR.value, str(_EXPORT_DIR.value), settings, command=command)
     signatures = "serving_default = embed_bytes, embed_images"

@@ -23,6 +23,8 @@ from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export.memory.embedded_images import FIRST_ADDED_ID, EmbeddedImages
 from semppl.export.memory.evidence import Evidence, summary
 from semppl.export.memory.labelled_pictures import LabelledPicture, read_labelled_pictures
+from semppl.export.memory.memory_views import framed, mean_direction, random_view
+from semppl.export.memory.run_images import centre_crop_of
 from semppl.export.model.assets import EVIDENCE, read_card, write_assets
 from semppl.export.model.decoding import decode_upright
 from semppl.export.model.variables import exchange_variables, memory_values
@@ -69,7 +71,7 @@ def update_memory(
         pictures = read_labelled_pictures(labels)
         before = Evidence.load(source / EVIDENCE)
         settings = Hyperparameters.from_dict(read_card(source)["hyperparameters"])
-        evidence = remember(before, pictures, *_read(source, pictures, settings))
+        evidence = remember(before, pictures, *_read(source, pictures, settings, before.views))
         memory, report = evidence.build()
         # fingerprint.pb is a digest of the old variables; servers do not need it.
         shutil.copytree(
@@ -78,7 +80,12 @@ def update_memory(
         exchange_variables(source, folder, memory_values(memory))
         evidence.save(folder / EVIDENCE)
         card = read_card(source)
-        card |= {"memory": report, "updated_from": card["command"], "command": command}
+        card |= {
+            "memory": report,
+            "answers": evidence.compare_answers(),
+            "updated_from": card["command"],
+            "command": command,
+        }
         write_assets(folder / "assets", card, evidence)
     say(len(evidence.memory) - len(before.memory), len(pictures))
     return card
@@ -124,10 +131,11 @@ def remember(
 
 
 def _read(
-    model: pathlib.Path, pictures: Sequence[LabelledPicture], settings: Hyperparameters
+    model: pathlib.Path, pictures: Sequence[LabelledPicture], settings: Hyperparameters, views: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns embeddings `[n, D]` from the model's own signature, and int64 `[n]` fingerprints of the pixels as in training."""
-    embed = tf.saved_model.load(str(model)).signatures["embed_bytes"]
+    """Returns embeddings `[n, D]` from the model's own signatures, and int64 `[n]` fingerprints of the pixels as in training."""
+    signatures = tf.saved_model.load(str(model)).signatures
+    embed = signatures["embed_bytes"]
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
     def fingerprint(encoded: tf.Tensor) -> tf.Tensor:
@@ -144,9 +152,19 @@ def _read(
                     "--labels must name whole JPEG, PNG or BMP pictures, none in CMYK; others can be saved "
                     f"as PNG. Received: {picture.path} ({picture.where})"
                 )
-        embeddings.append(answer["embedding"].numpy())
+        others = [_embedded_views(signatures["embed_images"], files, settings, number) for number in range(1, views)]
+        embeddings.append(mean_direction([answer["embedding"].numpy(), *others]))
         prints += [fingerprint(file).numpy() for file in files]
     return np.concatenate(embeddings), np.array(prints)
+
+
+def _embedded_views(
+    embed_images: Callable[..., dict[str, tf.Tensor]], files: Sequence[bytes], settings: Hyperparameters, number: int
+) -> np.ndarray:
+    """Embeds the random view of a number of each of n picture files: `[n, D]`."""
+    made = [random_view(decode_upright(file, settings.channels)[tf.newaxis], settings, number) for file in files]
+    images = framed(tf.concat(made, 0), centre_crop=centre_crop_of(settings))
+    return embed_images(images=images)["embedding"].numpy()
 
 
 def _say(added: int, named: int) -> None:

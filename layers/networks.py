@@ -67,7 +67,7 @@ _CONSTANT = 1e-6
 class TargetNetwork(tf.keras.Model):
     """Encoder and projector: f and g.
 
-    A frozen encoder is in inference mode, and its features are standardised. Wherever images `[B, H, W, C]` are expected, `[B, F]`
+    A frozen encoder is in inference mode. Wherever images `[B, H, W, C]` are expected, `[B, F]`
     are the encoder's features of such images, computed before.
 
     Args:
@@ -83,7 +83,8 @@ class TargetNetwork(tf.keras.Model):
         frozen_norms: Whether the encoder's batch norms always use their moving averages, and are not
             trained. Default False.
         frozen_stages: Number of the encoder's first stages that are not trained. Default 0.
-        train: "all", or "heads" for a frozen encoder. Default "all".
+        train: "all", "heads" for a frozen encoder whose features are standardised, or "nothing" for a frozen encoder. Default
+            "all".
         shared_encoder: Encoder of another network to use, with the same arguments; by default the network has its own.
     """
 
@@ -129,7 +130,7 @@ class TargetNetwork(tf.keras.Model):
         self.projector = MLP(head_width, embedding_width, norm, name="projector")
 
     def features(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Maps images `[B, H, W, C]` in 0..1 to the encoder's features `[B, F]`, standardised where the encoder is frozen."""
+        """Maps images `[B, H, W, C]` in 0..1 to the encoder's features `[B, F]`, standardised where heads are trained alone."""
         features = images if len(images.shape) == 2 else self.encode(images, training=training)
         return features if self.scaling is None else self.scaling(features)
 

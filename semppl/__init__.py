@@ -147,6 +147,8 @@ def export(
     dtype: str | None = None,
     memory: bool | None = None,
     num_neighbours: int | None = None,
+    answers: str | None = None,
+    memory_views: int | None = None,
     calibrate_on: str | None = None,
     target_risk: float | None = None,
     target_coverage: float | None = None,
@@ -165,6 +167,9 @@ def export(
         memory: Whether the model remembers the labelled images, and classifies by them; by default if the run has a
             queue of labelled images.
         num_neighbours: Number of remembered images that the signature `neighbours` returns; by default 10.
+        answers: How the model classifies: "vote" (default), "class_means", "logistic_regression", or "auto", the one
+            that is right most often.
+        memory_views: Number of views whose mean embedding stands for a remembered image; by default 1.
         calibrate_on: Images that probabilities are calibrated on: "held_out" (default), "memory" or "nothing".
         target_risk: Share of wrong answers among those that the model does not abstain from; by default 0.05.
         target_coverage: Share of pictures that the model does not abstain from, in place of `target_risk`.

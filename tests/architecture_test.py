@@ -44,7 +44,14 @@ MAY_IMPORT = {  # a folder, or a room of one; never a single file
     "trainers": {"configs", "data", "evaluation", "layers", "losses", "programs", "runs"},
     "export": {"configs", "layers", "programs", "runs"},
     "export.collections": {"configs", "data", "export", "layers", "runs"},  # reads pictures as training does
-    "export.memory": {"configs", "data", "export", "layers", "runs"},  # remembers the run's labelled images
+    "export.memory": {
+        "configs",
+        "data",
+        "evaluation",
+        "export",
+        "layers",
+        "runs",
+    },  # remembers the run's labelled images
     "experiments": set(FOLDERS) - {"benchmarks", "tests"},
     "benchmarks": set(FOLDERS) - {"tests"},
     "tests": set(FOLDERS),

@@ -148,6 +148,8 @@ def pretrain(
         role.announce(stage)
         if stage.first_step < stage.last_step:
             _fit(stage, role)
+        elif not stage.last_step:
+            role.save_untrained(saved)
         role.finish(stage.last_step)
 
 
@@ -263,7 +265,7 @@ def build_model(
     schedule = schedules.WarmupCosine(
         peak=hyperparameters.peak_learning_rate,
         warmup_steps=hyperparameters.warmup_steps,
-        total_steps=hyperparameters.steps,
+        total_steps=max(hyperparameters.steps, 1),  # a run of no steps takes none of this one either
     )
     optimiser = make_optimiser(
         hyperparameters.optimiser,

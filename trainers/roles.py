@@ -96,7 +96,9 @@ class Chief:
             f"TensorBoard: tensorboard --logdir {self._workdir}",
             flush=True,
         )
-        if stage.first_step == stage.last_step:
+        if not stage.last_step:
+            print("no steps: nothing is trained", flush=True)
+        elif stage.first_step == stage.last_step:
             print(f"finished already: all {stage.first_step} steps are done, nothing is trained", flush=True)
         elif stage.first_step:
             print(f"going on from step {stage.first_step} of {stage.last_step}", flush=True)
@@ -146,6 +148,10 @@ class Chief:
                 watchers.insert(0, profile)
             yield watchers
 
+    def save_untrained(self, saved: checkpoints.RunCheckpoints) -> None:
+        """Saves the initial weights of a run of no steps."""
+        saved.save()
+
     def finish(self, last_step: int) -> None:
         """Writes `done.json` and prints the digest of the weights."""
         digest = checkpoints.weights_sha256(checkpoints.latest_checkpoint(self._workdir))
@@ -188,6 +194,9 @@ class Follower:
     ) -> Iterator[list[tf.keras.callbacks.Callback]]:
         """Makes the callbacks that stop at a NaN or infinity and leave a SIGTERM to the chief."""
         yield [callbacks.StopOnNotFinite(), Following(self._termination)]
+
+    def save_untrained(self, saved: checkpoints.RunCheckpoints) -> None:
+        """Leaves saving to the chief."""
 
     def finish(self, last_step: int) -> None:
         """Prints that training is over."""

@@ -45,7 +45,7 @@ class SemPPL(Method):
         shape = [None, hyperparameters.large_size, hyperparameters.large_size, hyperparameters.channels]
         with computing_in(hyperparameters.precision):
             self.online = OnlineNetwork(**hyperparameters.network, name="online")
-            shared = self.online.encoder if hyperparameters.train == "heads" else None
+            shared = self.online.encoder if hyperparameters.train != "all" else None
             self.target = TargetNetwork(**hyperparameters.network, shared_encoder=shared, name="target")
             self.online.build(shape)
             self.target.build(shape)

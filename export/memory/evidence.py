@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from semppl.evaluation.logistic_regression import Moments
 from semppl.export.memory import calibration
+from semppl.export.memory.answers import ANSWERS, AUTO, VOTE, Answerer, is_affordable
 from semppl.export.memory.calibration import Calibration, CalibrationSettings
 from semppl.export.memory.embedded_images import FIRST_ADDED_ID, EmbeddedImages
 from semppl.export.memory.labelled_memory import LabelledMemory, class_probabilities
@@ -26,6 +28,9 @@ class Evidence:
         class_names: Names of the `C` classes.
         temperature: Temperature of the vote if none can be fitted.
         settings: Calibration settings.
+        answers: How the memory answers, one of `ANSWERS`.
+        views: Number of views whose mean embedding stands for an image of the memory.
+        population: Moments of embeddings of the training images; None in files of older versions.
     """
 
     memory: EmbeddedImages
@@ -33,6 +38,9 @@ class Evidence:
     class_names: tuple[str, ...]
     temperature: float
     settings: CalibrationSettings
+    answers: str = VOTE
+    views: int = 1
+    population: Moments | None = None
 
     def save(self, path: pathlib.Path) -> None:
         """Writes the evidence as a `.npz` file."""
@@ -42,7 +50,10 @@ class Evidence:
                 file,
                 class_names=np.array(self.class_names, np.str_),
                 temperature=self.temperature,
+                answers=self.answers,
+                views=self.views,
                 **images,
+                **{f"population_{name}": value for name, value in (self.population or _NO_MOMENTS)._asdict().items()},
                 **{f"trust_{name}": value for name, value in dataclasses.asdict(self.settings).items()},
             )
 
@@ -54,7 +65,16 @@ class Evidence:
             names = [field.name for field in dataclasses.fields(CalibrationSettings)]
             settings = CalibrationSettings(**{name: arrays[f"trust_{name}"].item() for name in names})
             class_names = tuple(str(name) for name in arrays["class_names"])
-            return cls(memory, held_out, class_names, float(arrays["temperature"]), settings)
+            evidence = cls(memory, held_out, class_names, float(arrays["temperature"]), settings)
+            if "answers" not in arrays:
+                return evidence
+            population = Moments(*(arrays[f"population_{name}"] for name in Moments._fields))
+            return dataclasses.replace(
+                evidence,
+                answers=str(arrays["answers"]),
+                views=int(arrays["views"]),
+                population=population if len(population.mean) else None,
+            )
 
     def build(self) -> tuple[LabelledMemory, dict[str, Any]]:
         """Builds and calibrates the memory.
@@ -64,12 +84,18 @@ class Evidence:
             nothing was fitted.
         """
         fitted_images, checks = self._parts()
-        fitted, fitted_on = self._calibrate(fitted_images)
-        probabilities = self._probabilities(self._similarities(checks), fitted.temperature)
-        memory = LabelledMemory(self.memory.embeddings, self.memory.labels, self.memory.ids, self.class_names, fitted)
+        answerer = self._answerer(self.answers)
+        fitted, fitted_on = self._calibrate(fitted_images, answerer)
+        probabilities = self._probabilities(checks, answerer, fitted.temperature)
+        voters = None if self.answers == VOTE else answerer.voters
+        memory = LabelledMemory(
+            self.memory.embeddings, self.memory.labels, self.memory.ids, self.class_names, fitted, voters
+        )
         report = {
             "labelled": len(self.memory),
             "classes": len(self.class_names),
+            "answers": self.answers,
+            "views": self.views,
             "trust": dataclasses.asdict(self.settings),
             "fitted_on": fitted_on,
             **{name: round(value, 6) for name, value in fitted._asdict().items()},
@@ -78,17 +104,68 @@ class Evidence:
         }
         return memory, report
 
-    def _calibrate(self, images: EmbeddedImages) -> tuple[Calibration, int]:
-        """Fits temperature and thresholds; returns these and the number of images that were used."""
-        similarities = self._similarities(images)
+    def compare_answers(self) -> dict[str, Any]:
+        """Measures what each way to answer would give.
+
+        Returns:
+            The accuracy of each way on `images` images of the set `measured_on`: held-out images to which nothing was fitted,
+            or, if there are none, the labelled images, each judged by others. Ways that would take long to fit are left out.
+        """
+        fitted, checks = self._parts()
+        on_labelled = not len(checks)
+        if on_labelled:
+            fitted = checks = self._judged()
+        return {
+            "measured_on": "labelled" if on_labelled else "held_out",
+            "images": len(checks),
+            "accuracy": {answers: round(value, 6) for answers, value in self._accuracies(fitted, checks).items()},
+        }
+
+    def answering(self, answers: str) -> "Evidence":
+        """Returns the evidence with another way to answer, one of `ANSWERS`, or the best of these with `AUTO`."""
+        return dataclasses.replace(self, answers=self.best_answers() if answers == AUTO else answers)
+
+    def best_answers(self) -> str:
+        """Returns the answers that are right most often; the first of `ANSWERS` in a tie, or without an image to judge by.
+
+        They are judged on the images that the memory is calibrated on, or, if there are none, on the labelled images, each
+        judged by others.
+        """
+        fitted, _ = self._parts()
+        images = fitted if len(fitted) else self._judged()
+        accuracies = self._accuracies(images, images)
+        return max(accuracies, key=accuracies.__getitem__, default=VOTE)
+
+    def _judged(self) -> EmbeddedImages:
+        """Returns labelled images that others of their class can judge."""
+        images = self.memory.take(np.random.default_rng(0).permutation(len(self.memory))[:_MAX_FITTED])
         agree = images.labels[:, np.newaxis] == self.memory.labels
-        has_voter = np.any(agree & np.isfinite(similarities), axis=1)  # false for the only image of its class
+        return images.take(np.any(agree & ~self._barred(images), axis=1))
+
+    def _accuracies(self, fitted: EmbeddedImages, checks: EmbeddedImages) -> dict[str, float]:
+        """Calibrates each way to answer, and measures its accuracy; empty if there is nothing to measure on."""
+        accuracies = {}
+        for answers in (name for name in ANSWERS if len(checks) and is_affordable(name, self.memory)):
+            answerer = self._answerer(answers)
+            temperature = self._calibrate(fitted, answerer)[0].temperature
+            correct = self._probabilities(checks, answerer, temperature).argmax(1) == checks.labels
+            accuracies[answers] = float(np.mean(correct))
+        return accuracies
+
+    def _answerer(self, answers: str) -> Answerer:
+        return Answerer(answers, self.memory, self.population)
+
+    def _calibrate(self, images: EmbeddedImages, answerer: Answerer) -> tuple[Calibration, int]:
+        """Fits temperature and thresholds; returns these and the number of images that were used."""
+        scores = answerer.scores(images, self._barred(images))
+        agree = images.labels[:, np.newaxis] == answerer.voters.classes
+        has_voter = np.any(agree & np.isfinite(scores), axis=1)  # false for the only image of its class
         if not has_voter.any():
-            return Calibration(self.temperature, 0.0, 0.0), 0
-        temperature = calibration.fit_temperature(similarities[has_voter], agree[has_voter])
+            return Calibration(answerer.temperature or self.temperature, 0.0, 0.0), 0
+        temperature = calibration.fit_temperature(scores[has_voter], agree[has_voter])
         # A held-out image of a class without a remembered image counts as an error.
         used = has_voter | ~np.isin(images.labels, self.memory.labels)
-        probabilities = self._probabilities(similarities[used], temperature)
+        probabilities = self._class_probabilities(scores[used], answerer, temperature)
         return self._fit_thresholds(probabilities, images.labels[used], temperature), int(used.sum())
 
     def compare(self, exact: "Evidence") -> dict[str, float]:
@@ -134,26 +211,31 @@ class Evidence:
         return self.held_out.take(order[is_even]), self.held_out.take(order[~is_even])
 
     def _similarities(self, images: EmbeddedImages) -> np.ndarray:
-        """Returns `[n, M]` similarities to the memory: minus infinity between images of one group, and to added copies."""
-        similarities = images.embeddings @ self.memory.embeddings.T
-        added = np.flatnonzero(self.memory.ids >= FIRST_ADDED_ID)
-        rows, columns = np.nonzero(images.copies(self.memory.take(added)))
-        similarities[rows, added[columns]] = -np.inf
-        is_remembered = images.ids >= 0
-        same = is_remembered[:, np.newaxis] & (images.groups[:, np.newaxis] == self.memory.groups)
-        similarities[same] = -np.inf
-        return similarities
+        """Returns `[n, M]` similarities to the memory: minus infinity where an entry must not vote."""
+        return self._answerer(VOTE).scores(images, self._barred(images))
 
-    def _probabilities(self, similarities: np.ndarray, temperature: float) -> np.ndarray:
-        """Returns `[n, C]` class probabilities, computed by the function that is served."""
+    def _barred(self, images: EmbeddedImages) -> np.ndarray:
+        """Returns bool `[n, M]`, true where an entry must not vote: for an image of its group, or for an image that it copies."""
+        is_remembered = images.ids >= 0
+        barred: np.ndarray = is_remembered[:, np.newaxis] & (images.groups[:, np.newaxis] == self.memory.groups)
+        added = np.flatnonzero(self.memory.ids >= FIRST_ADDED_ID)
+        barred[:, added] |= images.copies(self.memory.take(added))
+        return barred
+
+    def _probabilities(self, images: EmbeddedImages, answerer: Answerer, temperature: float) -> np.ndarray:
+        """Returns `[n, C]` class probabilities."""
+        return self._class_probabilities(answerer.scores(images, self._barred(images)), answerer, temperature)
+
+    def _class_probabilities(self, scores: np.ndarray, answerer: Answerer, temperature: float) -> np.ndarray:
+        """Returns `[n, C]` class probabilities of scores `[n, R]`, computed by the function that is served."""
         parts = [
             class_probabilities(
-                tf.constant(similarities[first : first + _ROWS]),
-                tf.constant(self.memory.labels),
+                tf.constant(scores[first : first + _ROWS]),
+                tf.constant(answerer.voters.classes),
                 len(self.class_names),
                 temperature=np.float32(temperature),
             ).numpy()
-            for first in range(0, len(similarities), _ROWS)
+            for first in range(0, len(scores), _ROWS)
         ]
         return np.concatenate([np.zeros([0, len(self.class_names)], np.float32), *parts])
 
@@ -170,6 +252,8 @@ class Evidence:
 
 
 _PARTS = ("memory", "held_out")
+
+_NO_MOMENTS = Moments(np.zeros(0), np.zeros(0))
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(EmbeddedImages))
 
@@ -208,6 +292,8 @@ def summary(report: dict[str, Any]) -> str:
     """Formats a report of `Evidence.build` as one line."""
     measured = report["measured"]
     line = f"remembers {report['labelled']} images of {report['classes']} classes"
+    if report["answers"] != VOTE:
+        line += f", answers by {report['answers'].replace('_', ' ')}"
     if not report["fitted_on"]:
         line += "; nothing to calibrate on: its probabilities are rough, and it never abstains"
     if measured:

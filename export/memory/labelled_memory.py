@@ -1,16 +1,17 @@
-"""A memory of labelled embeddings, which classifies an embedding by a weighted vote."""
+"""A memory of labelled embeddings, which classifies an embedding by a weighted vote of these, or of rows fitted to these."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
+from semppl.export.memory.answers import Voters
 from semppl.export.memory.calibration import Calibration
 from semppl.layers.labels import NO_LABEL
 
 
 class LabelledMemory(tf.Module):
-    """Classifies embeddings by their similarity to remembered embeddings.
+    """Classifies embeddings by their similarity to remembered embeddings, or by a linear classifier fitted to these.
 
     All state is in variables of free length, so that `update_memory` can exchange their values without changing the graph of a
     SavedModel.
@@ -21,6 +22,7 @@ class LabelledMemory(tf.Module):
         ids: int64 `[M]` identifiers of the images.
         class_names: `C` names, in the order of the labels.
         calibration: Parameters that were fitted on other images.
+        voters: Rows that classify in place of the remembered embeddings; None: these vote.
     """
 
     def __init__(
@@ -30,6 +32,7 @@ class LabelledMemory(tf.Module):
         ids: np.ndarray,
         class_names: Sequence[str],
         calibration: Calibration,
+        voters: Voters | None = None,
     ) -> None:
         super().__init__(name="memory")
         self.embeddings = _variable(embeddings, tf.float32, [None, embeddings.shape[1]])
@@ -39,6 +42,11 @@ class LabelledMemory(tf.Module):
         self.temperature = _variable(calibration.temperature, tf.float32, [])
         self.threshold = _variable(calibration.threshold, tf.float32, [])
         self.set_threshold = _variable(calibration.set_threshold, tf.float32, [])
+        self._has_voters = voters is not None
+        if voters is not None:
+            self.voters = _variable(voters.kernel, tf.float32, [None, embeddings.shape[1]])
+            self.voter_biases = _variable(voters.bias, tf.float32, [None])
+            self.voter_classes = _variable(voters.classes, tf.int32, [None])
 
     def classify(self, embeddings: tf.Tensor) -> dict[str, tf.Tensor]:
         """Classifies `[B, D]` unit-norm embeddings; a row of zeros, as of a broken picture, gets no class.
@@ -50,9 +58,8 @@ class LabelledMemory(tf.Module):
         """
         num_classes = tf.size(self.class_names) - 1
         valid = _has_direction(embeddings)
-        probabilities = class_probabilities(
-            self._similarities(embeddings), self.labels, num_classes, temperature=self.temperature
-        )
+        scores, classes = self._scores(embeddings)
+        probabilities = class_probabilities(scores, classes, num_classes, temperature=self.temperature)
         label = tf.argmax(probabilities, -1, tf.int32)
         probability = tf.reduce_max(probabilities, -1)
         likeliest = tf.one_hot(label, num_classes, on_value=True, off_value=False)
@@ -82,6 +89,13 @@ class LabelledMemory(tf.Module):
         }
         return mask_invalid(answer, _has_direction(embeddings))
 
+    def _scores(self, embeddings: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns scores `[B, R]` and the classes `[R]` for which these count."""
+        if not self._has_voters:
+            return self._similarities(embeddings), self.labels
+        scores = tf.matmul(embeddings, self.voters, transpose_b=True) + self.voter_biases  # [B,R]
+        return scores, self.voter_classes
+
     def _similarities(self, embeddings: tf.Tensor) -> tf.Tensor:
         return tf.matmul(embeddings, self.embeddings, transpose_b=True)  # [B,M]
 
@@ -90,6 +104,8 @@ def class_probabilities(
     similarities: tf.Tensor, labels: tf.Tensor, num_classes: tf.Tensor | int, *, temperature: tf.Tensor | float
 ) -> tf.Tensor:
     """Computes class probabilities by a vote in which each remembered image has the weight e^(similarity/temperature).
+
+    With one entry per class, and its logits as similarities, this is a softmax.
 
     Args:
         similarities: `[B, M]`; minus infinity where an entry must not vote.

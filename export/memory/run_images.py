@@ -1,6 +1,7 @@
 """The images of a run's data set: labelled images to remember, held-out images to measure on."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,13 +12,16 @@ from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.images import NO_LABEL, Images
 from semppl.data.splits import load_data
 from semppl.data.views.recipes import find_recipe
+from semppl.evaluation.logistic_regression import Moments
 from semppl.export.memory.calibration import CalibrationSettings
 from semppl.export.memory.embedded_images import EmbeddedImages
 from semppl.export.memory.evidence import Evidence
+from semppl.export.memory.memory_views import mean_direction, random_view
 from semppl.export.memory.ood_score import OodScore, fit_ood_score
 
 _MAX_HELD_OUT = 10_000
 _MAX_REFERENCE = 4_000
+_MAX_POPULATION = 1_000
 _MIN_REFERENCE = 100
 _BATCH = 256
 
@@ -42,13 +46,15 @@ class RunImages:
     ) -> None:
         data = load_data(hyperparameters)
         source = data.source
-        self._temperature, self._prepare, self._fingerprints = hyperparameters.temperature, prepare, fingerprints
+        self._hyperparameters, self._prepare, self._fingerprints = hyperparameters, prepare, fingerprints
         self._prints: dict[str, np.ndarray] = {}
         self._train, self._class_names = source.train, source.class_names
         self._held_out = source.test if source.validation is None else source.validation
         self._labels = data.labels
 
-    def evidence(self, embed: Callable[[tf.Tensor], tf.Tensor], settings: CalibrationSettings) -> Evidence:
+    def evidence(
+        self, embed: Callable[[tf.Tensor], tf.Tensor], settings: CalibrationSettings, *, views: int = 1
+    ) -> Evidence:
         """Embeds the labelled images of the run, and a sample of its held-out images.
 
         The held-out images are the run's validation images; its test images, if it has no validation images.
@@ -56,15 +62,26 @@ class RunImages:
         Args:
             embed: Function from prepared images `[B, h, w, C]` to unit-norm embeddings `[B, D]`.
             settings: Calibration settings.
+            views: Number of views whose mean embedding stands for a labelled image: the image as evaluation prepares it, and
+                random large views of the run's recipe.
         """
         labelled = np.flatnonzero(self._labels != NO_LABEL)
-        memory = self._embedded("train", self._train, labelled, self._labels, embed)
+        memory = self._embedded("train", self._train, labelled, self._labels, embed, views)
         held_out = memory.take(np.zeros(0, int))
         if self._held_out is not None:
             sample = _sample(np.flatnonzero(self._held_out.labels != NO_LABEL), _MAX_HELD_OUT)
             held_out = self._embedded("held_out", self._held_out, sample, self._held_out.labels, embed)
             held_out = dataclasses.replace(held_out, ids=np.full(len(sample), -1))
-        return Evidence(memory, held_out, self._class_names, self._temperature, settings)
+        sample = self._mapped(embed, self._train, _sample(np.arange(len(self._labels)), _MAX_POPULATION))
+        return Evidence(
+            memory,
+            held_out,
+            self._class_names,
+            self._hyperparameters.temperature,
+            settings,
+            views=views,
+            population=Moments.of(sample),
+        )
 
     def ood_score(self, encode: Callable[[tf.Tensor], tf.Tensor]) -> tuple[OodScore, dict[str, Any]]:
         """Fits an out-of-distribution score to a sample of the training images: unlabelled ones, if there are enough.
@@ -87,9 +104,15 @@ class RunImages:
             report |= {"checked_on": len(checks), "above_95": float(np.mean(ood.numpy() > 95))}
         return score, report
 
-    def _mapped(self, function: Callable[[tf.Tensor], tf.Tensor], images: Images, positions: np.ndarray) -> np.ndarray:
+    def _mapped(
+        self, function: Callable[[tf.Tensor], tf.Tensor], images: Images, positions: np.ndarray, view: int = 0
+    ) -> np.ndarray:
+        """Maps a view of images through a function; see `memory_views.random_view`."""
+        prepare = self._prepare
+        if view:
+            prepare = functools.partial(random_view, hyperparameters=self._hyperparameters, number=view)
         mapped = tf.function(function, reduce_retracing=True, autograph=False)
-        batches = images.batches(self._prepare, batch_size=_BATCH, positions=positions)
+        batches = images.batches(prepare, batch_size=_BATCH, positions=positions)
         return np.concatenate([mapped(batch).numpy() for batch in batches])
 
     def _embedded(
@@ -99,12 +122,13 @@ class RunImages:
         positions: np.ndarray,
         labels: np.ndarray,
         embed: Callable[[tf.Tensor], tf.Tensor],
+        views: int = 1,
     ) -> EmbeddedImages:
         if part not in self._prints:  # fingerprints do not depend on `embed`, and cost a pass over the pictures
             batches = images.batches(self._fingerprints, batch_size=_BATCH, positions=positions)
             self._prints[part] = np.concatenate([np.zeros(0, np.int64), *(batch.numpy() for batch in batches)])
         groups = positions if images.groups is None else images.groups[positions]
-        embeddings = self._mapped(embed, images, positions)
+        embeddings = mean_direction([self._mapped(embed, images, positions, view) for view in range(views)])
         return EmbeddedImages(embeddings, labels[positions], positions, groups, self._prints[part])
 
 

@@ -39,7 +39,7 @@ def prepare(images: tf.Tensor, *, size: int, crop: float, shrink: int = 0) -> tf
     """
     images = tf.convert_to_tensor(images)
     if shrink:
-        images = _shrunk(images, shrink)
+        images = shrunk(images, shrink)
     largest = images.dtype.max if images.dtype.is_integer else 1
     if crop < 1:
         height, width = tf.shape(images)[1], tf.shape(images)[2]
@@ -68,7 +68,7 @@ def fingerprints(images: tf.Tensor, *, shrink: int = 0) -> tf.Tensor:
     """
     images = tf.convert_to_tensor(images)
     if shrink:
-        images = _shrunk(images, shrink)
+        images = shrunk(images, shrink)
     pixels = images if images.dtype == tf.uint8 else _as_bytes(images)
     count, size = tf.shape(pixels)[0], tf.bitcast(tf.shape(pixels)[1:3], tf.uint8)  # [2,4]
     rows = tf.concat([tf.tile(tf.reshape(size, [1, 8]), [count, 1]), tf.reshape(pixels, [count, -1])], 1)
@@ -86,16 +86,21 @@ def _resized_bytes(images: tf.Tensor, size: int) -> tf.Tensor:
     return tf.cond(has_size, lambda: tf.cast(images, tf.float32), resized)
 
 
-def _shrunk(images: tf.Tensor, side: int) -> tf.Tensor:
-    """Shrinks larger images and rounds them to bytes, to the bit as the data's reader does."""
+def shrunk(images: tf.Tensor, side: int) -> tf.Tensor:
+    """Shrinks larger images and rounds them to bytes, to the bit as the data's reader does.
+
+    Args:
+        images: `[B, H, W, C]` images, see `prepare`.
+        side: Shorter side of the result, in pixels; images whose shorter side is smaller are returned unchanged.
+    """
     shape = tf.shape(images)[1:3]
     shorter = tf.reduce_min(shape)
     size = tf.cast(tf.round(tf.cast(shape * side, tf.float64) / tf.cast(shorter, tf.float64)), tf.int32)
 
     def smaller() -> tf.Tensor:
         pixels = images if images.dtype == tf.uint8 else _as_bytes(images)
-        shrunk = tf.cast(resampling.shrink(pixels, size[0], size[1]), images.dtype)
-        return shrunk * (images.dtype.max // 255) if images.dtype.is_integer else shrunk / 255
+        small = tf.cast(resampling.shrink(pixels, size[0], size[1]), images.dtype)
+        return small * (images.dtype.max // 255) if images.dtype.is_integer else small / 255
 
     return tf.cond(shorter > side, smaller, lambda: images)
 

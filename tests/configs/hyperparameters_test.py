@@ -204,6 +204,14 @@ class ResolvedTest(parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, "^--data must be such that an image has a label. Received: folder:a$"):
             settings.resolved(num_images=9, num_labelled=0, replicas=1)
 
+    def test_where_nothing_is_trained_a_run_has_no_steps(self):
+        for length in ({}, {"steps": 5}, {"epochs": 3.0}, {"warmup_steps": 4}):
+            settings = _make(train="nothing", batch_size=32, **length)
+            resolved = settings.resolved(num_images=320, num_labelled=20, replicas=1)
+            self.assertEqual((resolved.steps, resolved.warmup_steps), (0, 0))
+            again = resolved.resolved(num_images=320, num_labelled=20, replicas=1)
+            self.assertEqual(again, resolved)
+
     def test_epochs_become_steps(self):
         settings = _make(batch_size=32, epochs=3.0, warmup_epochs=0.5)
         resolved = settings.resolved(num_images=1500, num_labelled=10, replicas=1)

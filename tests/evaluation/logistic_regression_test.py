@@ -9,7 +9,13 @@ from absl.testing import absltest, parameterized
 from sklearn import linear_model, model_selection
 
 from semppl.evaluation import logistic_regression
-from semppl.evaluation.logistic_regression import fit_logistic_regression, logistic_regression_classes
+from semppl.evaluation.logistic_regression import (
+    Moments,
+    fit_by_default,
+    fit_logistic_regression,
+    logistic_regression_classes,
+    refit,
+)
 
 
 def _blobs(count, seed, spread=0.5):
@@ -169,6 +175,21 @@ class LogisticRegressionTest(parameterized.TestCase):
             logistic_regression, "_held_out_losses", side_effect=[losses + 1, losses + 1 - gain + noise, losses + 1]
         ):
             self.assertEqual(fit_logistic_regression(features, labels).scaling, expected)
+
+    @parameterized.parameters(range(4))
+    def test_moments_stand_for_a_population_of_unit_norm(self, seed):
+        (features, labels), (population, _) = _overlapping(seed), _overlapping(seed + 30, count=60)
+        features, population = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (features, population))
+        moments = Moments(population.mean(0), population.var(0))
+        whole, short = (fit_logistic_regression(features, labels, population=part) for part in (population, moments))
+        np.testing.assert_allclose(short.kernel, whole.kernel, rtol=1e-6, atol=1e-9)
+        self.assertEqual((short.scaling, short.strength), (whole.scaling, whole.strength))
+        again = refit(short, features, labels, population=moments)
+        np.testing.assert_allclose(again.logits(population), whole.logits(population), atol=1e-6)
+        for part in (population, moments):
+            alone = fit_by_default(features[:4], labels[:4], population=part)
+            exact = fit_by_default(features[:4], labels[:4], population=population)
+            np.testing.assert_allclose(alone.kernel, exact.kernel, rtol=1e-6, atol=1e-9)
 
     def test_the_only_image_of_a_class_is_never_held_out(self):
         labels = np.array([0, 0, 0, 1, 1, 1, 2, 3, 3, 3, 3, 3, 3])

@@ -18,9 +18,11 @@ from absl.testing import flagsaver, parameterized
 from tensorflow.core.protobuf import saved_model_pb2
 
 from semppl.data.sources import load_source
+from semppl.evaluation.logistic_regression import fit_logistic_regression
 from semppl.export import export_model
 from semppl.export.memory.calibration import CalibrationSettings
 from semppl.export.memory.evidence import Evidence
+from semppl.export.memory.memory_views import random_view
 from semppl.export.memory.run_images import RunImages
 from semppl.export.model import embedder, warmup
 from semppl.layers.inputs.preparation import fingerprints, inference_preparation
@@ -344,6 +346,73 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
             export_model.export(self.folder / "run", self.folder / "served" / "digits" / "1")
         self.assertFalse((self.folder / "served").exists())
 
+    @parameterized.parameters("class_means", "logistic_regression")
+    def test_other_answers_than_a_vote_are_served(self, answers):
+        served = self._export(answers=answers, dtype="bfloat16", run={"labels_per_class": 5})
+        evidence = Evidence.load(served / "assets.extra" / "evidence.npz")
+        memory, queries = evidence.memory, evidence.held_out.embeddings[:50]
+        if answers == "class_means":
+            means = [memory.embeddings[memory.labels == name].mean(0) for name in range(10)]
+            logits = queries @ (means / np.linalg.norm(means, axis=1, keepdims=True)).T
+        else:
+            fitted = fit_logistic_regression(memory.embeddings, memory.labels, population=evidence.population)
+            logits = fitted.logits(queries) / np.linalg.norm(fitted.kernel, axis=0).max()
+        expected = np.exp(logits / self.card["memory"]["temperature"])
+        expected /= expected.sum(1, keepdims=True)
+        signatures = tf.saved_model.load(str(served)).signatures
+        self.assertEqual(set(signatures), ANSWERING)
+        answer = signatures["classify_embeddings"](embedding=tf.constant(queries))
+        self.assertAllClose(answer["probabilities"], expected, atol=5e-3)
+        self.assertAllClose(answer["abstain"], expected.max(1) < self.card["memory"]["threshold"])
+        self.assertAllEqual(answer["label"], expected.argmax(1))
+        self.assertEqual((self.card["memory"]["answers"], len(self.card["answers"]["accuracy"])), (answers, 3))
+        self.assertEqual(
+            self.card["answers"]["accuracy"][answers], round(self.card["memory"]["measured"]["accuracy"], 6)
+        )
+        _, paths = self._pictures()
+        whole = signatures["serving_default"](bytes=[tf.io.read_file(path) for path in paths])
+        again = signatures["classify_embeddings"](embedding=whole["embedding"])
+        for name in ("label", "class_name", "abstain"):
+            self.assertAllEqual(whole[name], again[name])
+        self.assertAllClose(whole["probability"], again["probability"], atol=1e-5)
+
+    def test_the_best_answers_are_served_if_asked_for(self):
+        served = self._export(answers="auto")
+        evidence = Evidence.load(served / "assets.extra" / "evidence.npz")
+        self.assertEqual(evidence.answers, evidence.best_answers())
+        self.assertEqual(self.card["memory"]["answers"], evidence.answers)
+
+    def test_a_remembered_picture_may_stand_for_the_mean_of_its_views(self):
+        run = {"recipe": "digits"}
+        plain = Evidence.load(self._export(run=run) / "assets.extra" / "evidence.npz")
+        evidence = Evidence.load(self._export(run=run, version="2", memory_views=3) / "assets.extra" / "evidence.npz")
+        images = load_source("digits").train.images[evidence.memory.ids]
+        views = [images, *(random_view(images, self.settings, number) for number in (1, 2))]
+        mean = np.mean([self.network.project(part).numpy() for part in views], 0)
+        expected = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+        self.assertAllClose(evidence.memory.embeddings, expected, atol=1e-5)
+        self.assertNotAllClose(evidence.memory.embeddings, plain.memory.embeddings, atol=1e-3)
+        self.assertAllEqual(evidence.held_out.embeddings, plain.held_out.embeddings)
+        self.assertEqual((plain.views, evidence.views, self.card["memory"]["views"]), (1, 3, 3))
+
+    def test_fewer_bits_and_dimensions_are_compared_with_the_same_answers_and_views(self):
+        with mock.patch.object(RunImages, "evidence", autospec=True, side_effect=RunImages.evidence) as embed:
+            self._export(answers="class_means", memory_views=2, dtype="float16", embedding_dims=4)
+        self.assertEqual([call.kwargs for call in embed.call_args_list], [{"views": 2}] * 3)
+        costs = self.card["embedding"]
+        self.assertIn("accuracy_in_float32", costs["against_float32"])
+
+    @parameterized.parameters(
+        (
+            {"answers": "guess"},
+            "--answers must be one of vote, class_means, logistic_regression, auto. Received: guess",
+        ),
+        ({"memory_views": 0}, "--memory_views must be 1 or more. Received: 0"),
+    )
+    def test_answers_and_views_that_are_not_allowed_are_refused(self, settings, message):
+        with self.assertRaisesRegex(ValueError, f"^{message}$"):
+            self._export(**settings)
+
     def test_neighbours_are_at_least_one(self):
         with self.assertRaisesRegex(ValueError, "--num_neighbours must be 1 or more. Received: 0"):
             self._export(num_neighbours=0)
@@ -383,6 +452,16 @@ class MainTest(tf.test.TestCase, parameterized.TestCase):
             {"memory": "false", "num_neighbours": "3"},
             True,
             "--num_neighbours=3 must come with a memory. Received: --nom",
+        ),
+        (
+            {"answers": "class_means"},
+            False,
+            "--answers=class_means must come with a memory. Received: a run without",
+        ),
+        (
+            {"memory": "false", "memory_views": "3"},
+            True,
+            "--memory_views=3 must come with a memory. Received: --nomemory",
         ),
         (
             {"target_risk": "0.1"},

@@ -12,9 +12,12 @@ import tensorflow as tf
 from absl.testing import flagsaver, parameterized
 
 from semppl.data.sources import load_source
+from semppl.evaluation.logistic_regression import fit_logistic_regression
 from semppl.export import export_model, update_memory
 from semppl.export.memory.evidence import Evidence
+from semppl.export.memory.memory_views import random_view
 from semppl.export.model.variables import exchange_variables
+from semppl.layers.inputs.preparation import inference_preparation
 from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
 from semppl.tests.export.random_runs import write_run
 
@@ -154,6 +157,55 @@ class UpdateMemoryTest(tf.test.TestCase, parameterized.TestCase):
         similarities = after._similarities(after.held_out)
         self.assertAllEqual(np.isneginf(similarities).sum(1), np.ones(len(after.held_out)))
         self.assertEqual(card["memory"]["labelled"], 24)
+
+    @parameterized.parameters(("class_means", 1), ("logistic_regression", 3))
+    def test_other_answers_are_fitted_again_as_in_a_rebuilt_export(self, answers, views):
+        run = self.folder / "run"
+        settings, network = write_run(run, recipe="digits", labels_per_class=4)
+        export_model.export(run, self.folder / "served" / "other" / "1", answers=answers, memory_views=views)
+        self.model = self.folder / "served" / "other" / "1"
+        out, card, images = self._update("stripes", "7", "stripes", "7", "stripes")
+        evidence = Evidence.load(out / "assets.extra" / "evidence.npz")
+        self.assertEqual((evidence.answers, evidence.views), (answers, views))
+        memory = evidence.memory
+        parts = [images, *(random_view(images, settings, number) for number in range(1, views))]
+        embedded = [network.project(inference_preparation(8, centre_crop=1.0)(part)).numpy() for part in parts]
+        mean = np.mean(embedded, 0)
+        expected = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+        self.assertAllClose(memory.embeddings[40:], expected, atol=1e-5)
+        self.assertAllEqual(memory.labels[40:], [10, 7, 10, 7, 10])
+        queries = evidence.held_out.embeddings
+        if answers == "class_means":
+            means = np.stack([memory.embeddings[memory.labels == name].mean(0) for name in range(11)])
+            logits = queries @ (means / np.linalg.norm(means, axis=1, keepdims=True)).T
+        else:
+            fitted = fit_logistic_regression(memory.embeddings, memory.labels, population=evidence.population)
+            logits = fitted.logits(queries) / np.linalg.norm(fitted.kernel, axis=0).max()
+        expected = np.exp(logits / card["memory"]["temperature"])
+        expected /= expected.sum(1, keepdims=True)
+        answer = tf.saved_model.load(str(out)).signatures["classify_embeddings"](embedding=tf.constant(queries))
+        self.assertAllClose(answer["probabilities"], expected, atol=5e-3)
+        rebuilt, _ = evidence.build()
+        self.assertAllClose(answer["probabilities"], rebuilt.classify(queries)["probabilities"], atol=1e-5)
+        before = tf.saved_model.load(str(self.model)).signatures["classify_embeddings"](embedding=tf.constant(queries))
+        self.assertNotAllClose(answer["probabilities"][:, :10], before["probabilities"], atol=0.02)
+        self.assertEqual(card["memory"]["answers"], answers)
+        third = self.model.with_name("3")
+        file, _ = self._label_file("stripes", "7", "stripes", "7", "stripes", "spots")
+        card = update_memory.update_memory(out, file, third)
+        self.assertEqual((card["memory"]["classes"], card["memory"]["labelled"]), (12, 46))
+
+    def test_a_model_that_was_exported_before_there_were_other_answers_is_updated(self):
+        path = self.model / "assets.extra" / "evidence.npz"
+        with np.load(path) as arrays:
+            new = ("answers", "views", "population_mean", "population_variances")
+            older = {name: arrays[name] for name in arrays if name not in new}
+        np.savez(path, **older)
+        out, card, _ = self._update("7", "stripes")
+        self.assertEqual((card["memory"]["labelled"], card["memory"]["answers"]), (22, "vote"))
+        self.assertEqual(
+            tf.saved_model.load(str(out)).signatures["neighbours"].structured_outputs["ids"].dtype, tf.int64
+        )
 
     def test_a_variable_that_is_not_there_is_not_exchanged(self):
         (self.folder / "copy").mkdir()

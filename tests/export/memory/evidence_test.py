@@ -2,15 +2,17 @@
 
 import dataclasses
 import pathlib
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
+from semppl.evaluation.logistic_regression import Moments, fit_logistic_regression
 from semppl.export.memory import calibration
 from semppl.export.memory.calibration import CalibrationSettings
 from semppl.export.memory.embedded_images import FIRST_ADDED_ID, EmbeddedImages
-from semppl.export.memory.evidence import Evidence
+from semppl.export.memory.evidence import Evidence, summary
 from semppl.export.memory.labelled_memory import class_probabilities
 from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
 
@@ -207,6 +209,153 @@ class EvidenceTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(dataclasses.replace(exact, held_out=unseen).compare(exact), {})
         one = dataclasses.replace(exact, held_out=_embedded(1, seed=2))  # it calibrates; none is left to judge by
         self.assertEqual(one.compare(one), {})
+
+
+def _logits(evidence, memory, images, answers):
+    """Class logits of the images in plain NumPy, from classifiers fitted to the memory."""
+    logits = np.full([len(images), _CLASSES], -np.inf)
+    if answers == "class_means":
+        for name in np.unique(memory.labels):
+            mean = memory.embeddings[memory.labels == name].mean(0)
+            logits[:, name] = images.embeddings @ (mean / np.linalg.norm(mean))
+    else:
+        fitted = fit_logistic_regression(memory.embeddings, memory.labels, population=evidence.population)
+        logits[:, fitted.classes] = fitted.logits(images.embeddings)
+    return logits
+
+
+def _nll(logits, labels, temperature):
+    scaled = logits / temperature
+    return np.mean(
+        np.log(np.exp(scaled - scaled.max(1, keepdims=True)).sum(1))
+        + scaled.max(1)
+        - scaled[range(len(labels)), labels]
+    )
+
+
+class AnswersTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters("class_means", "logistic_regression")
+    def test_answers_are_the_calibrated_softmax_of_their_logits(self, answers):
+        population = Moments(np.full(6, 0.1), np.linspace(0.1, 0.3, 6))
+        evidence = _evidence(answers=answers, population=population)
+        memory, report = evidence.build()
+        fits, checks = evidence._parts()
+        logits = _logits(evidence, evidence.memory, fits, answers)
+        coarse = np.geomspace(1e-3, 1e3, 2000)
+        best = coarse[np.argmin([_nll(logits, fits.labels, t) for t in coarse])]
+        scaled = _logits(evidence, evidence.memory, checks, answers) / best
+        expected = np.exp(scaled - scaled.max(1, keepdims=True))
+        expected /= expected.sum(1, keepdims=True)
+        answer = memory.classify(checks.embeddings)
+        self.assertAllClose(answer["probabilities"], expected, atol=0.02)
+        self.assertAllEqual(answer["label"], expected.argmax(1))
+        self.assertAlmostEqual(report["measured"]["accuracy"], np.mean(expected.argmax(1) == checks.labels), delta=1e-6)
+        self.assertEqual((report["fitted_on"], report["checked_on"]), (200, 200))
+        fitted = memory.classify(fits.embeddings)
+        wrong = fitted["label"].numpy() != fits.labels
+        self.assertLessEqual(np.mean(wrong[~fitted["abstain"].numpy()]), 0.1)
+        self.assertGreater(report["measured"]["coverage"], 0)
+
+    @parameterized.parameters("class_means", "logistic_regression")
+    def test_labelled_images_are_judged_by_classifiers_that_were_fitted_without_these(self, answers):
+        evidence = _evidence(answers=answers, settings=CalibrationSettings("memory", 0.1))
+        memory, report = evidence.build()
+        self.assertEqual((report["fitted_on"], report["checked_on"]), (60, 400))
+        answer = memory.classify(evidence.memory.embeddings)
+        sure = answer["probability"].numpy()  # of images that the classifier was fitted to
+        right = np.mean(answer["label"].numpy() == evidence.memory.labels)
+        held_out = report["measured"]
+        self.assertLess(held_out["calibration_error"], 0.12)
+        self.assertLess(np.mean(sure), right + 0.05)
+
+    @parameterized.parameters("class_means", "logistic_regression")
+    def test_where_nothing_can_be_fitted_the_scores_have_their_own_temperature(self, answers):
+        evidence = _evidence(answers=answers, settings=CalibrationSettings("nothing", 0.1))
+        memory, report = evidence.build()
+        self.assertEqual(report["fitted_on"], 0)
+        images = _embedded(20, seed=5)
+        logits = _logits(evidence, evidence.memory, images, answers) / (0.3 if answers == "class_means" else 1)
+        expected = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        self.assertAllClose(memory.classify(images.embeddings)["probabilities"], expected, atol=2e-3)
+
+    def test_a_class_without_a_remembered_image_is_never_answered(self):
+        evidence = _evidence()
+        few = dataclasses.replace(evidence, memory=evidence.memory.take(evidence.memory.labels != 2))
+        for answers in ("class_means", "logistic_regression"):
+            memory, _ = dataclasses.replace(few, answers=answers).build()
+            probabilities = memory.classify(evidence.held_out.embeddings)["probabilities"]
+            self.assertEqual(probabilities.shape, (400, 4))
+            self.assertAllEqual(probabilities[:, 2], np.zeros(400))
+
+    def test_the_comparison_is_what_each_way_to_answer_measures(self):
+        for settings in (CalibrationSettings(target_risk=0.1), CalibrationSettings("memory", 0.1)):
+            evidence = _evidence(settings=settings)
+            compared = evidence.compare_answers()
+            self.assertEqual(compared["measured_on"], "held_out")
+            self.assertEqual(list(compared["accuracy"]), ["vote", "class_means", "logistic_regression"])
+            for answers, accuracy in compared["accuracy"].items():
+                _, report = dataclasses.replace(evidence, answers=answers).build()
+                self.assertAlmostEqual(accuracy, report["measured"]["accuracy"], delta=1e-6)
+                self.assertEqual(compared["images"], report["checked_on"])
+
+    def test_without_held_out_images_the_labelled_ones_are_compared_on(self):
+        evidence = _evidence()
+        labelled = evidence.memory.take(evidence.memory.labels != 3)
+        alone = evidence.memory.take(np.flatnonzero(evidence.memory.labels == 3)[:1])  # nothing can judge it
+        evidence = dataclasses.replace(
+            evidence, memory=labelled.join(alone), held_out=evidence.held_out.take(np.zeros(0, int))
+        )
+        compared = evidence.compare_answers()
+        self.assertEqual((compared["measured_on"], compared["images"]), ("labelled", len(labelled)))
+        similarities = evidence._similarities(labelled)
+        agree = labelled.labels[:, np.newaxis] == evidence.memory.labels
+        temperature = calibration.fit_temperature(similarities, agree)
+        votes = class_probabilities(
+            similarities, evidence.memory.labels, 4, temperature=np.float32(temperature)
+        ).numpy()
+        self.assertAlmostEqual(compared["accuracy"]["vote"], np.mean(votes.argmax(1) == labelled.labels), delta=1e-6)
+        self.assertEqual(evidence.answering("auto").answers, max(compared["accuracy"], key=compared["accuracy"].get))
+        nothing = dataclasses.replace(evidence, memory=alone)
+        self.assertEqual(nothing.compare_answers()["accuracy"], {})
+        self.assertEqual(nothing.answering("auto").answers, "vote")
+
+    def test_the_best_answers_are_chosen_on_the_images_that_are_fitted(self):
+        evidence = _evidence()
+        fits, checks = evidence._parts()
+        with mock.patch.object(
+            Evidence, "_accuracies", return_value={"vote": 0.5, "class_means": 0.7, "x": 0.7}
+        ) as judge:
+            self.assertEqual(evidence.answering("auto").answers, "class_means")
+        self.assertAllEqual(judge.call_args.args[1].embeddings, fits.embeddings)
+        self.assertAllEqual(judge.call_args.args[0].embeddings, fits.embeddings)
+        self.assertNotAllEqual(checks.embeddings, fits.embeddings)
+        self.assertEqual(evidence.answering("logistic_regression").answers, "logistic_regression")
+
+    def test_answers_views_and_moments_are_saved_and_older_files_vote(self):
+        path = pathlib.Path(self.create_tempdir().full_path) / "evidence.npz"
+        population = Moments(np.full(6, 0.1), np.linspace(0.1, 0.3, 6))
+        for moments in (None, population):
+            evidence = _evidence(answers="logistic_regression", views=5, population=moments)
+            evidence.save(path)
+            read = Evidence.load(path)
+            self.assertEqual((read.answers, read.views), ("logistic_regression", 5))
+            if moments is None:
+                self.assertIsNone(read.population)
+            else:
+                self.assertAllEqual(read.population, moments)
+            self.assertEqual(read.build()[1], evidence.build()[1])
+        with np.load(path) as arrays:
+            new = ("answers", "views", "population_mean", "population_variances")
+            np.savez(path, **{name: arrays[name] for name in arrays if name not in new})
+        self.assertEqual(dataclasses.astuple(Evidence.load(path))[5:], ("vote", 1, None))
+
+    def test_the_summary_says_how_it_answers_unless_it_votes(self):
+        for answers, expected in (("vote", ""), ("class_means", ", answers by class means")):
+            evidence = _evidence(answers=answers)
+            _, report = evidence.build()
+            self.assertStartsWith(
+                summary(report), f"remembers 60 images of 4 classes{expected}; on 200 held-out images"
+            )
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
+from semppl.export.memory.answers import Voters
 from semppl.export.memory.calibration import Calibration
 from semppl.export.memory.labelled_memory import LabelledMemory, class_probabilities, mask_invalid
 from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
@@ -70,6 +71,22 @@ class LabelledMemoryTest(tf.test.TestCase, parameterized.TestCase):
         )
         self.assertAllEqual(answer["abstain"], expected.max(1) < 0.6)
         self.assertLen(set(answer["abstain"].numpy()), 2)
+
+    def test_voters_classify_in_place_of_the_remembered_embeddings(self):
+        voters = Voters(3 * _unit(2, 5, seed=3), np.array([0.2, -0.4], np.float32), np.array([2, 0], np.int32))
+        memory = LabelledMemory(_unit(9, 5), np.arange(9) % 3, np.arange(9), ("a", "b", "ç"), _CALIBRATION, voters)
+        queries = _unit(7, 5, seed=4)
+        expected = np.zeros([7, 3])
+        for row, query in enumerate(queries):
+            logits = [sum(a * b for a, b in zip(query, line, strict=True)) for line in voters.kernel]
+            weights = [math.exp((logit + bias) / 0.5) for logit, bias in zip(logits, voters.bias, strict=True)]
+            for weight, name in zip(weights, voters.classes, strict=True):
+                expected[row, name] = weight / sum(weights)
+        answer = memory.classify(queries)
+        self.assertAllClose(answer["probabilities"], expected, atol=1e-6)
+        self.assertAllEqual(answer["label"], expected.argmax(1))
+        self.assertAllEqual(answer["abstain"], expected.max(1) < 0.6)
+        self.assertAllEqual(memory.neighbours(queries, k=9)["ids"], _memory().neighbours(queries, k=9)["ids"] - 100)
 
     def test_a_prediction_set_holds_what_is_probable_and_never_nothing(self):
         queries = _unit(20, 5, seed=3)

@@ -1,0 +1,96 @@
+r"""Exports an encoder that answers from labelled pictures, without training: a run of no steps, and its export.
+
+python -m semppl.experiments.frozen --data=folder:PICTURES?labels=labels.csv --encoder=keras:MobileNetV2 \
+  --workdir=outputs/frozen --export_dir=served/frozen/1
+"""
+
+import dataclasses
+import pathlib
+import shlex
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from semppl.programs import quiet  # before TensorFlow
+
+# isort: split
+from absl import flags
+
+from semppl.configs.hyperparameters import Hyperparameters
+from semppl.export import export_model
+from semppl.export.memory.answers import AUTO
+from semppl.export.memory.evidence import summary
+from semppl.programs import hyperparameter_flags, run_flags
+from semppl.programs.hyperparameter_flags import hyperparameters_from_flags
+from semppl.trainers.pretrain import pretrain
+
+flags.adopt_module_key_flags(run_flags)
+flags.adopt_module_key_flags(hyperparameter_flags)
+flags.adopt_module_key_flags(export_model)
+
+_UNTRAINED: dict[str, Any] = {
+    "train": "nothing",
+    "batch_size": 16,
+    "labelled_batch_size": 1,
+    "negatives": 1,
+    "neighbours": 1,
+    "queue_size": 16,
+    "head_width": 8,
+    "embedding_width": 8,
+    "accumulate_steps": 1,
+}
+"""Settings of a run that takes no step: what is not used is small."""
+
+_EXPORTED: dict[str, Any] = {"embedding": "features", "answers": AUTO}
+"""Settings of the export, unless given."""
+
+
+def frozen(
+    hyperparameters: Hyperparameters,
+    workdir: pathlib.Path,
+    export_dir: pathlib.Path,
+    settings: Mapping[str, Any],
+    *,
+    command: str = "",
+) -> dict[str, Any]:
+    """Makes a run of no steps, and exports its encoder with the labelled images as its memory.
+
+    Args:
+        hyperparameters: Settings of data, pictures and encoder; settings of batches, heads and length are replaced.
+        workdir: Folder of the run.
+        export_dir: Folder to write, which must not exist; its name is the version number.
+        settings: Settings of the export by the names of its flags; by default, features are served and the best answers
+            chosen.
+        command: Command line, for the model card.
+
+    Returns:
+        The model card.
+
+    Raises:
+        ValueError: If a setting cannot be used, or the data cannot be read.
+    """
+    pretrain(dataclasses.replace(hyperparameters, **_UNTRAINED), workdir)
+    return export_model.export_with(workdir, export_dir, _EXPORTED | dict(settings), command=command)
+
+
+@quiet.program
+def main(argv: list[str]) -> int:
+    """Runs from flags; returns the exit code."""
+    del argv
+    export_dir = flags.FLAGS.export_dir
+    card = frozen(
+        hyperparameters_from_flags(),
+        pathlib.Path(run_flags.WORKDIR.value),
+        pathlib.Path(export_dir),
+        export_model.settings_from_flags(),
+        command=shlex.join(["python", "-m", "semppl.experiments.frozen", *sys.argv[1:]]),
+    )
+    if "memory" in card:
+        print(summary(card["memory"]))
+    print(f"exported to {export_dir}")
+    return 0
+
+
+if __name__ == "__main__":
+    flags.mark_flag_as_required("export_dir")
+    quiet.run(main)
