@@ -41,7 +41,7 @@ class FeatureCache:
 
     The file is named after a digest of the images, the encoder's weights and the views' settings, so that another run with the
     same three finds it and one that differs in any makes a file of its own. Features are appended as they are computed: a killed
-    run goes on behind the last complete image.
+    run goes on behind the last complete batch.
 
     Args:
         images: Training images.
@@ -100,6 +100,11 @@ class FeatureCache:
         return self._shape[1] * self._shape[2] * _TYPE.itemsize
 
     @property
+    def _images_together(self) -> int:
+        """Number of images in a batch."""
+        return max(1, IMAGES_AT_A_TIME // self._shape[1])
+
+    @property
     def _bytes(self) -> int:
         return self._shape[0] * self._bytes_an_image
 
@@ -117,10 +122,11 @@ class FeatureCache:
         return digest.hexdigest()[:24]
 
     def _complete(self) -> None:
-        """Appends the features of the images behind the last complete one, then gives the file its name."""
+        """Appends the features of the images behind the last complete batch, then gives the file its name."""
         part = self._path.with_suffix(".part")
         with part.open("ab") as file:
-            done = file.tell() // self._bytes_an_image
+            whole = file.tell() // self._bytes_an_image
+            done = whole // self._images_together * self._images_together  # the same batches give the same bits
             file.truncate(done * self._bytes_an_image)
             self._require_room(self._bytes - done * self._bytes_an_image)
             with naming_lost_pictures():
@@ -175,13 +181,13 @@ class FeatureCache:
     def _batches(self, first: int) -> tf.data.Dataset:
         """Returns batches of positions `[b]` and views `[V, b, H, W, C]`; the last image fills the last batch up."""
         count, views, _ = self._shape
-        together = max(1, IMAGES_AT_A_TIME // views)
+        together = self._images_together
         padded = -(-(count - first) // together) * together
         rows = tf.data.Dataset.range(first, first + padded).map(
             lambda position: {"positions": tf.minimum(position, count - 1)}
         )
-        compiled = padded * views >= _WORTH_COMPILING * IMAGES_AT_A_TIME
-        maker = _Views(self._settings, compiled=compiled)
+        # Of all images, also for a run that goes on: compiled views differ in the last bits.
+        maker = _Views(self._settings, compiled=count * views >= _WORTH_COMPILING * IMAGES_AT_A_TIME)
         if isinstance(self._images, StreamedImageSet):
             made = self._images.map_pictures(rows, maker.crop).batch(together, drop_remainder=True)
             return made.map(maker.finish, num_parallel_calls=1, deterministic=True).prefetch(1)
