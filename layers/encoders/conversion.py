@@ -34,14 +34,12 @@ class _Standardisation(tf.keras.layers.Layer):
 
 
 class _Depthwise(tf.keras.layers.Conv2D):
-    """A convolution of every channel by itself.
+    """A convolution of every channel by itself; Keras' own call takes XLA for groups, in exported models too."""
 
-    Keras' layer of so many groups takes XLA on a CPU, in exported models too.
-    """
-
-    def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        by_channel = tf.transpose(tf.convert_to_tensor(kernel), [0, 1, 3, 2])  # [h,w,C,1]
-        return tf.nn.depthwise_conv2d(inputs, by_channel, [1, *self.strides, 1], self.padding.upper())
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        by_channel = tf.transpose(tf.convert_to_tensor(self.kernel), [0, 1, 3, 2])  # [h,w,C,1]
+        outputs = tf.nn.depthwise_conv2d(inputs, by_channel, [1, *self.strides, 1], self.padding.upper())
+        return self.activation(tf.nn.bias_add(outputs, self.bias) if self.use_bias else outputs)
 
 
 def converted(layer: tf.keras.layers.Layer, name: str) -> tf.keras.layers.Layer:

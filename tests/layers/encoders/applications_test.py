@@ -214,6 +214,25 @@ class ConvertedTest(tf.test.TestCase, parameterized.TestCase):
         expected = (images - [0.1, 0.2, 0.3]) / [0.25**0.5, 0.5**0.5, 1e-7]
         self.assertAllClose(second(images), expected, rtol=1e-5, atol=1e-5)
 
+    @parameterized.parameters((1e-5, 1.001e-5), (1e-3, 1e-3))
+    def test_batch_norm_has_the_epsilon_that_keras_computes_with(self, epsilon, expected):
+        layer = tf.keras.layers.BatchNormalization(epsilon=epsilon, scale=False, gamma_initializer="zeros", momentum=0.5)
+        copy = applications.converted(layer, "copy")
+        self.assertEqual((copy.epsilon, copy.momentum, copy.scale, copy.center), (expected, 0.9, False, True))
+
+    @parameterized.parameters((6, True), (3, False))
+    def test_a_convolution_of_every_channel_is_one_kernel(self, groups, depthwise):
+        layer, images = tf.keras.layers.Conv2D(6, 3, strides=2, padding="same", groups=groups), _images()
+        images = tf.concat([images, 1 - images], -1)
+        expected = layer(images)
+        copy = applications.converted(layer, "copy")
+        copy.build(images.shape)
+        copy.set_weights(layer.get_weights())
+        self.assertAllClose(copy(images), expected, rtol=1e-5, atol=1e-5)
+        graph = tf.function(copy).get_concrete_function(images).graph
+        kinds = {operation.type for operation in graph.get_operations()}
+        self.assertEqual("DepthwiseConv2dNative" in kinds, depthwise)
+
     def test_pixels_and_means_are_computed_in_float32(self):
         tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
         for layer, dtype in (
