@@ -152,8 +152,8 @@ def evaluate(
 
     Returns:
         Accuracy and balanced accuracy (the mean over classes): measure → representation → evaluator → value in 0..1.
-        Representations are the raw pixels, the encoder's features and the projections. A supervised run has its own classifier
-        instead of projections; pictures of many sizes have no raw pixels.
+        Representations are the raw pixels, the encoder's features, the projections, and both together ("joint"). A supervised run
+        has its own classifier instead of the last two; pictures of many sizes have no raw pixels.
 
     Raises:
         ValueError: If there is no run, no checkpoint, no such evaluator, or no labelled image to evaluate on.
@@ -167,12 +167,13 @@ def evaluate(
     functions = _representations(hyperparameters, network, train, test)
     embedded: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     classes: dict[str, dict[str, np.ndarray]] = {}
-    for name in (*functions, *(["projections"] if classifier is None else [])):
+    of_features = {} if classifier else {"projections": network.project_features, "joint": network.join_features}
+    for name in (*functions, *of_features):
         print(f"evaluating {name} …", file=sys.stderr, flush=True)
         sample = _sample(visible, train, raw_pixels=name == "raw_pixels")
         used = _used(evaluators, train, visible, sample)
-        if name == "projections":  # of the features, without a second pass over the images
-            both = [map_rows(network.project_features, rows) for rows in embedded["features"]]
+        if name in of_features:  # without another pass over the images
+            both = [map_rows(of_features[name], rows) for rows in embedded["features"]]
         else:
             prepare, function = functions[name]
             both = [embed(function, train, prepare=prepare, positions=used), embed(function, test, prepare=prepare)]

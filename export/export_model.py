@@ -44,7 +44,7 @@ _EXPORT_DIR = flags.DEFINE_string(
     "export_dir", None, "Folder to write; its name must be the version number, as in …/digits/1."
 )
 _EMBEDDING = flags.DEFINE_string(
-    "embedding", "projections", "What the model embeds pictures as: projections or features."
+    "embedding", "projections", "What the model embeds pictures as: projections, features, or joint (both together)."
 )
 _EMBEDDING_DIMS = flags.DEFINE_integer(
     "embedding_dims", 0, "Number of leading dimensions of the embedding to use; 0: all."
@@ -139,7 +139,7 @@ def export(
     Args:
         workdir: Folder of the run.
         export_dir: Folder to write, which must not exist; its name is the version number.
-        embedding: "projections" or "features".
+        embedding: "projections", "features" or "joint".
         embedding_dims: Number of leading dimensions of the embedding to use; 0 for all.
         dtype: Type of the encoder, one of `DTYPES`.
         memory: Whether the model remembers the labelled images; by default, if the run has a queue of labels.

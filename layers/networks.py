@@ -59,6 +59,9 @@ class FeatureScaling(tf.keras.layers.Layer):
         return (features - mean) / stddev
 
 
+FEATURES_LENGTH = 2.0
+"""Length of the features in a joint embedding, where the projections have length 1."""
+
 _CONSTANT = 1e-6
 """Standard deviation up to which a feature says nothing about an image."""
 
@@ -145,6 +148,14 @@ class TargetNetwork(tf.keras.Model):
     def project_features(self, features: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Maps features `[B, F]`, as `features` returns them, to unit-norm projections `[B, D]`."""
         return unit_norm(self.projector(features, training=training))
+
+    def join_features(self, features: tf.Tensor) -> tf.Tensor:
+        """Maps features `[B, F]` to unit-norm joint embeddings `[B, F + D]`: what the encoder knew, and what the labels added.
+
+        The features at unit norm have twice the length of the projections, chosen on CIFAR-10 with 4 labels a class.
+        """
+        joined = tf.concat([FEATURES_LENGTH * unit_norm(features), self.project_features(features)], axis=-1)
+        return unit_norm(joined)
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Alias of `project`, so that the network can be called."""

@@ -122,7 +122,7 @@ def evaluate(
 
     Returns:
         Values in 0..1 by measure ("accuracy", "balanced_accuracy"), representation ("raw_pixels", "features",
-        "projections"; "classifier" for a supervised run) and evaluator.
+        "projections", "joint"; "classifier" for a supervised run) and evaluator.
 
     Raises:
         ValueError: If `workdir` holds no run with a checkpoint, an evaluator or split is unknown, or no image of the
@@ -161,7 +161,7 @@ def export(
     Args:
         workdir: Folder of the run.
         export_dir: Folder to write; its last part is the version number, as in "served/own/1".
-        embedding: What is served: "projections" (default) or "features".
+        embedding: What is served: "projections" (default), "features" or "joint" (both together).
         embedding_dims: Number of leading dimensions of the embedding to serve; by default, or with 0, all.
         dtype: Type of the encoder: "float32" (default), "bfloat16", "float16" or "int8".
         memory: Whether the model remembers the labelled images, and classifies by them; by default if the run has a

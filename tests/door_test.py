@@ -178,7 +178,7 @@ class RunTest(tf.test.TestCase):
     def test_a_run_is_evaluated(self):
         with contextlib.redirect_stderr(io.StringIO()):
             measured = semppl.evaluate(self.folder / "run", evaluators=["nearest_neighbours"])
-        self.assertEqual(set(measured["accuracy"]), {"raw_pixels", "features", "projections"})
+        self.assertEqual(set(measured["accuracy"]), {"raw_pixels", "features", "projections", "joint"})
         self.assertEqual(
             json.loads((self.folder / "run" / "metrics.json").read_text())["accuracy"], measured["accuracy"]
         )

@@ -92,7 +92,7 @@ class EndToEndTest(tf.test.TestCase):
         done = json.loads((workdir / "done.json").read_text())
         self.assertEqual(done["step"], 12)
         metrics = evaluate(workdir)["accuracy"]
-        self.assertEqual(set(metrics), {"raw_pixels", "features", "projections"})
+        self.assertEqual(set(metrics), {"raw_pixels", "features", "projections", "joint"})
         self.assertEqual(json.loads((workdir / "metrics.json").read_text())["accuracy"], metrics)
 
         export(workdir, self.folder / "served" / "1")

@@ -13,7 +13,7 @@ from semppl.export.model.inference_network import DTYPES, Int8Kernels, fold_batc
 from semppl.layers.inputs.preparation import fingerprints, inference_preparation
 from semppl.layers.networks import OnlineNetwork, unit_norm
 
-EMBEDDINGS = ("projections", "features")
+EMBEDDINGS = ("projections", "features", "joint")
 _MOST_FROZEN_BYTES = 2**28
 
 _Function = Callable[[tf.Tensor], tf.Tensor]
@@ -35,7 +35,7 @@ class Embedder(tf.Module):
     Args:
         network: Trained online network; stays as it is.
         hyperparameters: Hyper-parameters of its run.
-        embedding: "projections" (g∘f, D wide, shaped by the labels) or "features" (f, wider and more general).
+        embedding: "projections" (g∘f, D wide, shaped by the labels), "features" (f, wider and more general) or "joint" (both).
         centre_crop: Side of the central square of an image that is used, as a share of the shorter side, in (0, 1].
         dims: Number of leading dimensions of the embedding to use; 0 for all.
         dtype: One of `DTYPES`. With bfloat16 and float16, kernels and arithmetic have 16 bits; with int8, kernels have 8 bits and
@@ -80,7 +80,12 @@ class Embedder(tf.Module):
         self.channels = hyperparameters.channels
         # Bound methods: tf.Module would save a network that is an attribute.
         self._encode: _Function = network.features
-        self._project: _Function = network.projector.__call__ if embedding == "projections" else tf.identity
+        projecting = {
+            "projections": network.projector.__call__,
+            "features": tf.identity,
+            "joint": network.join_features,
+        }
+        self._project: _Function = projecting[embedding]
         whole = int(self._project(self.features(tf.zeros([1, self.size, self.size, self.channels]))).shape[-1])
         if not 0 <= dims <= whole:
             raise ValueError(f"--embedding_dims must be in 0..{whole}. Received: {dims}")

@@ -78,7 +78,7 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
     def test_every_representation_is_measured_in_every_way(self):
         workdir, settings, run = self._run()
         metrics = _accuracy(workdir, k=3)
-        self.assertEqual(list(metrics), ["raw_pixels", "features", "projections"])
+        self.assertEqual(list(metrics), ["raw_pixels", "features", "projections", "joint"])
         for row in metrics.values():
             self.assertEqual(list(row), list(evaluation.EVALUATORS))
             self.assertTrue(all(0 <= accuracy <= 1 for accuracy in row.values()))
@@ -91,6 +91,7 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
             ("raw_pixels", lambda images: images.reshape(len(images), -1)),
             ("features", lambda images: run.online.features(images).numpy()),
             ("projections", lambda images: run.online.project(images).numpy()),
+            ("joint", lambda images: run.online.join_features(run.online.features(images)).numpy()),
         ):
             memory, queries = function(source.train.images[labelled]), function(source.test.images)
             classes = nearest_neighbour_classes(queries, memory, labels, k=3)

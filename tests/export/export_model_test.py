@@ -213,6 +213,13 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllEqual(answer["embedding"][1], np.zeros(8))
         self.assertAllClose(answer["embedding"][::2], self.network.project(images[::2]), atol=1e-5)
 
+    def test_features_and_projections_are_served_together(self):
+        served = tf.saved_model.load(str(self._export(embedding="joint")))
+        images = load_source("digits").test.images[:4]
+        embedding = served.signatures["embed_images"](images=tf.constant(images))["embedding"]
+        self.assertAllClose(embedding, self.network.join_features(self.network.features(images)), atol=1e-5)
+        self.assertEqual(self.card["embedding"]["kind"], "joint")
+
     def test_an_embedding_can_be_cut_to_its_first_numbers(self):
         served = tf.saved_model.load(str(self._export(embedding_dims=3)))
         images = load_source("digits").test.images[:4]

@@ -66,6 +66,17 @@ class PixelNormalisationTest(tf.test.TestCase):
         self.assertAllClose(pixels[..., 1], (images[..., 1] - 0.25) / 0.5, rtol=1e-6, atol=1e-6)
 
 
+class JointTest(tf.test.TestCase):
+    def test_features_of_length_two_come_before_projections_of_length_one(self):
+        network, images = _build(networks.OnlineNetwork), _images()
+        features, projections = (part.numpy() for part in (network.features(images), network.project(images)))
+        joint = network.join_features(network.features(images)).numpy()
+        for image in range(len(joint)):
+            length = np.sqrt(np.sum(features[image].astype(np.float64) ** 2))
+            expected = [2 * value / length for value in features[image]] + list(projections[image])
+            self.assertAllClose(joint[image], np.array(expected) / 5**0.5, rtol=1e-5, atol=1e-6)
+
+
 class NetworksTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.product(kind=[networks.TargetNetwork, networks.OnlineNetwork], training=[False, True])
     def test_the_parts_follow_one_another(self, kind, training):

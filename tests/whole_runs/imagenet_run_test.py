@@ -133,7 +133,7 @@ class RunTest(tf.test.TestCase, parameterized.TestCase):
         self.assertNotIn("once", stderr)  # the labels have been kept
         report = json.loads((self.workdir / "metrics.json").read_text())
         self.assertEqual((report["test_images"], report["labelled"]), (15, 12))
-        self.assertEqual(set(report["accuracy"]), {"features", "projections"})
+        self.assertEqual(set(report["accuracy"]), {"features", "projections", "joint"})
 
         stdout, _ = self.pretrain("imagenet_1_percent_resnet50.flags", *small)
         self.assertIn("finished already", stdout)

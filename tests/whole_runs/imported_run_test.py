@@ -68,7 +68,7 @@ class ImportedRunTest(tf.test.TestCase):
         self.assertBetween(np.abs(network.encoder.stem_convolutions[0].kernel - official).max(), 1e-5, 2.1e-3)
 
         metrics = evaluate(run)
-        self.assertEqual(set(metrics["accuracy"]), {"features", "projections"})
+        self.assertEqual(set(metrics["accuracy"]), {"features", "projections", "joint"})
         export(run, self.folder / "served" / "1")
         served = tf.saved_model.load(str(self.folder / "served" / "1")).signatures["embed_bytes"]
         picture = (self.folder / "pictures" / "light" / "1.png").read_bytes()
