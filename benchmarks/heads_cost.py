@@ -7,7 +7,6 @@ images of the same size pass through the network alone. Then a run's loop takes 
 a step, and the share of them that it waits for data.
 """
 
-import dataclasses
 import pathlib
 import statistics
 import tempfile
@@ -60,8 +59,7 @@ def take_steps(model: Method, pipeline: Pipeline, steps: int) -> tuple[float, fl
 def main(argv: list[str]) -> None:
     """Prints a Markdown table."""
     del argv
-    settings = dataclasses.replace(pretrain.hyperparameters_from_flags(), initial_weights="")
-    source, labels, settings = pretrain.prepare_data(settings, 1)
+    source, labels, settings = pretrain.prepare_data(pretrain.hyperparameters_from_flags(), 1)
     model = pretrain.build_model(settings, len(source.class_names), jit_compile=False)
     chosen = np.concatenate([np.flatnonzero(labels != NO_LABEL), np.flatnonzero(labels == NO_LABEL)])[: _PICTURES.value]
     images, labels = source.train.select(chosen), labels[chosen]

@@ -1,5 +1,8 @@
 """Copies of others' layers that keep the promises of this project: no hidden random numbers, replicas that agree."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from semppl.layers.blocks.normalisation import FusedBatchNorm
@@ -15,22 +18,31 @@ _RANDOM = (
 )
 
 
-class _Standardisation(tf.keras.layers.Layer):
+class Standardisation(tf.keras.layers.Layer):
     """Keras' `Normalization` with its statistics read from the variables.
 
     Keras' layer copies them into a constant when it is built; restoring a checkpoint later does not
     change the constant.
+
+    Args:
+        factor: Factor of each channel behind the standardisation. Default 1.
     """
 
+    def __init__(self, factor: Sequence[float] = (1.0,), **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.factor = tuple(factor)
+
     def build(self, input_shape: tf.TensorShape) -> None:
+        """Creates mean, variance and Keras' count."""
         options = {"trainable": False, "experimental_autocast": False}
         self.mean = self.add_weight("mean", (input_shape[-1],), initializer="zeros", **options)
         self.variance = self.add_weight("variance", (input_shape[-1],), initializer="ones", **options)
         self.count = self.add_weight("count", (), dtype=tf.int64, initializer="zeros", **options)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Standardises `[B, H, W, C]`."""
         deviation = tf.maximum(tf.sqrt(tf.convert_to_tensor(self.variance)), tf.keras.backend.epsilon())
-        return (inputs - self.mean) / deviation
+        return (inputs - self.mean) / deviation * tf.constant(self.factor, inputs.dtype)
 
 
 class _Depthwise(tf.keras.layers.Conv2D):
@@ -60,11 +72,11 @@ def converted(layer: tf.keras.layers.Layer, name: str) -> tf.keras.layers.Layer:
     if isinstance(layer, _RANDOM) or type(layer).__name__ == "StochasticDepth":
         return tf.keras.layers.Activation("linear", name=name)
     if isinstance(layer, tf.keras.layers.Normalization) and layer.input_mean is None:
-        return _Standardisation(name=name, dtype=_at_least_float32(layer))
+        return Standardisation(name=name, dtype=at_least_float32_type(layer))
     if type(layer) is tf.keras.layers.Conv2D and _is_depthwise(layer):
         return _Depthwise.from_config(layer.get_config() | {"name": name})
     if isinstance(layer, _IN_FLOAT32):
-        return copied(layer, name, converted, dtype=_at_least_float32(layer))
+        return copied(layer, name, converted, dtype=at_least_float32_type(layer))
     return copied(layer, name, converted)
 
 
@@ -73,5 +85,6 @@ def _is_depthwise(layer: tf.keras.layers.Conv2D) -> bool:
     return same and layer.groups > 1 and layer.strides[0] == layer.strides[1] and layer.dilation_rate == (1, 1)
 
 
-def _at_least_float32(layer: tf.keras.layers.Layer) -> str:
+def at_least_float32_type(layer: tf.keras.layers.Layer) -> str:
+    """Returns the type of a layer's copy that computes in float32 or wider."""
     return "float64" if layer.compute_dtype == "float64" else "float32"

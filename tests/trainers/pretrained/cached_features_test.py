@@ -267,7 +267,7 @@ class HeadsStepTest(tf.test.TestCase, parameterized.TestCase):
 
 class SettingsTest(parameterized.TestCase):
     @parameterized.parameters(
-        ({"train": "nothing"}, "--train must be one of all, heads. Received: nothing"),
+        ({"train": "everything"}, "--train must be one of all, heads, nothing. Received: everything"),
         ({"train": "heads", "small_views": 1}, "--small_views must be 0 with --train=heads. Received: 1"),
         (
             {"train": "heads", "small_views": 0, "large_views": 3, "cached_views": 2},
