@@ -50,8 +50,8 @@ class FeatureScaling(tf.keras.layers.Layer):
             "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA,
             "experimental_autocast": False,
         }
-        self.mean = self.add_weight("mean", width, tf.float32, initializer="zeros", **options)
-        self.stddev = self.add_weight("stddev", width, tf.float32, initializer="ones", **options)
+        self.mean = self.add_weight("mean", width, initializer="zeros", **options)
+        self.stddev = self.add_weight("stddev", width, initializer="ones", **options)
         super().build(input_shape)
 
     def fit(self, mean: np.ndarray, stddev: np.ndarray) -> None:

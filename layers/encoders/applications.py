@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from semppl.layers.blocks.precision import at_least_float32
-from semppl.layers.encoders.conversion import Standardisation, at_least_float32_type, converted
+from semppl.layers.encoders.conversion import converted, standardisation_of
 from semppl.layers.encoders.layer_graph import GraphEncoder
 
 CHANNELS = 3
@@ -102,7 +102,7 @@ def _converted_with_second_scaling(layer: tf.keras.layers.Layer, name: str) -> t
     """Adds to EfficientNet's standardisation the scaling that Keras adds for ImageNet's weights alone."""
     if isinstance(layer, tf.keras.layers.Normalization):
         factor = [stddev**-0.5 for stddev in _STDDEV_RED_GREEN_BLUE]
-        return Standardisation(factor, name=name, dtype=at_least_float32_type(layer))
+        return standardisation_of(layer, name, factor)
     return converted(layer, name)
 
 

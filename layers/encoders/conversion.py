@@ -18,7 +18,7 @@ _RANDOM = (
 )
 
 
-class Standardisation(tf.keras.layers.Layer):
+class _Standardisation(tf.keras.layers.Layer):
     """Keras' `Normalization` with its statistics read from the variables.
 
     Keras' layer copies them into a constant when it is built; restoring a checkpoint later does not
@@ -33,14 +33,12 @@ class Standardisation(tf.keras.layers.Layer):
         self.factor = tuple(factor)
 
     def build(self, input_shape: tf.TensorShape) -> None:
-        """Creates mean, variance and Keras' count."""
         options = {"trainable": False, "experimental_autocast": False}
         self.mean = self.add_weight("mean", (input_shape[-1],), initializer="zeros", **options)
         self.variance = self.add_weight("variance", (input_shape[-1],), initializer="ones", **options)
         self.count = self.add_weight("count", (), dtype=tf.int64, initializer="zeros", **options)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Standardises `[B, H, W, C]`."""
         deviation = tf.maximum(tf.sqrt(tf.convert_to_tensor(self.variance)), tf.keras.backend.epsilon())
         return (inputs - self.mean) / deviation * tf.constant(self.factor, inputs.dtype)
 
@@ -72,12 +70,25 @@ def converted(layer: tf.keras.layers.Layer, name: str) -> tf.keras.layers.Layer:
     if isinstance(layer, _RANDOM) or type(layer).__name__ == "StochasticDepth":
         return tf.keras.layers.Activation("linear", name=name)
     if isinstance(layer, tf.keras.layers.Normalization) and layer.input_mean is None:
-        return Standardisation(name=name, dtype=at_least_float32_type(layer))
+        return standardisation_of(layer, name)
     if type(layer) is tf.keras.layers.Conv2D and _is_depthwise(layer):
         return _Depthwise.from_config(layer.get_config() | {"name": name})
     if isinstance(layer, _IN_FLOAT32):
-        return copied(layer, name, converted, dtype=at_least_float32_type(layer))
+        return copied(layer, name, converted, dtype=_at_least_float32(layer))
     return copied(layer, name, converted)
+
+
+def standardisation_of(
+    layer: tf.keras.layers.Normalization, name: str, factor: Sequence[float] = (1.0,)
+) -> tf.keras.layers.Layer:
+    """Copies a layer that standardises by its variables.
+
+    Args:
+        layer: Layer of the network.
+        name: Name of the copy.
+        factor: Factor of each channel behind the standardisation. Default 1.
+    """
+    return _Standardisation(factor, name=name, dtype=_at_least_float32(layer))
 
 
 def _is_depthwise(layer: tf.keras.layers.Conv2D) -> bool:
@@ -85,6 +96,5 @@ def _is_depthwise(layer: tf.keras.layers.Conv2D) -> bool:
     return same and layer.groups > 1 and layer.strides[0] == layer.strides[1] and layer.dilation_rate == (1, 1)
 
 
-def at_least_float32_type(layer: tf.keras.layers.Layer) -> str:
-    """Returns the type of a layer's copy that computes in float32 or wider."""
+def _at_least_float32(layer: tf.keras.layers.Layer) -> str:
     return "float64" if layer.compute_dtype == "float64" else "float32"
