@@ -216,7 +216,9 @@ class ConvertedTest(tf.test.TestCase, parameterized.TestCase):
 
     @parameterized.parameters((1e-5, 1.001e-5), (1e-3, 1e-3))
     def test_batch_norm_has_the_epsilon_that_keras_computes_with(self, epsilon, expected):
-        layer = tf.keras.layers.BatchNormalization(epsilon=epsilon, scale=False, gamma_initializer="zeros", momentum=0.5)
+        layer = tf.keras.layers.BatchNormalization(
+            epsilon=epsilon, scale=False, gamma_initializer="zeros", momentum=0.5
+        )
         copy = applications.converted(layer, "copy")
         self.assertEqual((copy.epsilon, copy.momentum, copy.scale, copy.center), (expected, 0.9, False, True))
 
