@@ -25,6 +25,7 @@ from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export.memory.answers import ANSWERS, AUTO, VOTE
 from semppl.export.memory.calibration import CALIBRATION_SETS, CalibrationSettings
 from semppl.export.memory.evidence import Evidence, summary
+from semppl.export.memory.memory_views import check_views
 from semppl.export.memory.run_images import RunImages, centre_crop_of
 from semppl.export.model.assets import EVIDENCE, write_assets
 from semppl.export.model.embedder import Embedder
@@ -158,10 +159,9 @@ def export(
     """
     if answers not in (*ANSWERS, AUTO):
         raise ValueError(f"--answers must be one of {', '.join((*ANSWERS, AUTO))}. Received: {answers}")
-    if memory_views < 1:
-        raise ValueError(f"--memory_views must be 1 or more. Received: {memory_views}")
     with new_version(export_dir, flag="--export_dir") as folder:
         hyperparameters, network, step = checkpoints.load_online(workdir)
+        check_views(memory_views, hyperparameters, centre_crop=centre_crop_of(hyperparameters))
         embedder_of = functools.partial(
             Embedder, network, hyperparameters, embedding=embedding, centre_crop=centre_crop_of(hyperparameters)
         )

@@ -9,6 +9,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from semppl.evaluation.logistic_regression import Moments, fit_logistic_regression
+from semppl.export.memory import answers as answers_module
 from semppl.export.memory import calibration
 from semppl.export.memory.calibration import CalibrationSettings
 from semppl.export.memory.embedded_images import FIRST_ADDED_ID, EmbeddedImages
@@ -318,6 +319,18 @@ class AnswersTest(tf.test.TestCase, parameterized.TestCase):
         nothing = dataclasses.replace(evidence, memory=alone)
         self.assertEqual(nothing.compare_answers()["accuracy"], {})
         self.assertEqual(nothing.answering("auto").answers, "vote")
+
+    def test_a_regression_that_takes_long_is_neither_compared_nor_chosen(self):
+        evidence = _evidence()
+        with mock.patch.object(answers_module, "_MOST_WEIGHTS", 60 * 6 * 4 - 1):
+            self.assertEqual(list(evidence.compare_answers()["accuracy"]), ["vote", "class_means"])
+            self.assertEqual(dataclasses.replace(evidence, answers="logistic_regression").build()[1]["fitted_on"], 200)
+
+    def test_an_added_picture_without_a_fingerprint_does_not_judge_itself(self):
+        memory = _embedded(60, first_id=FIRST_ADDED_ID, seed=1)
+        memory = dataclasses.replace(memory, fingerprints=np.zeros(60, np.int64), groups=memory.ids)
+        similarities = _evidence(memory=memory)._similarities(memory)
+        self.assertAllEqual(np.isneginf(similarities), np.eye(60, dtype=bool))
 
     def test_the_best_answers_are_chosen_on_the_images_that_are_fitted(self):
         evidence = _evidence()

@@ -8,7 +8,7 @@ from absl.testing import parameterized
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.views.making import make_views
-from semppl.export.memory.memory_views import framed, mean_direction, random_view
+from semppl.export.memory.memory_views import check_views, framed, mean_direction, random_view
 from semppl.layers.inputs.preparation import fingerprints, prepare, shrunk
 from semppl.tests import testing, tiny  # noqa: F401  (before TensorFlow runs anything)
 
@@ -36,6 +36,14 @@ class MemoryViewsTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllEqual(random_view(images[2:], settings, 1), views[2:])
         self.assertNotAllClose(random_view(images, settings, 2), views, atol=0.05)
 
+    @parameterized.parameters(0, 18)
+    def test_a_picture_of_any_size_has_the_same_views(self, shrink):
+        settings = _settings(shrink=shrink)
+        spec = [tf.TensorSpec([1, None, None, 3], tf.uint8)]
+        view = tf.function(lambda images: random_view(images, settings, 2), input_signature=spec, autograph=False)
+        for shape in ((1, 20, 33, 3), (1, 41, 24, 3)):
+            self.assertAllClose(view(_images(*shape)), random_view(_images(*shape), settings, 2), atol=1e-3)
+
     def test_large_pictures_are_shrunk_first(self):
         settings, images = _settings(shrink=18), _images(1, 40, 60, 3)
         small = shrunk(tf.constant(images), 18)
@@ -59,6 +67,14 @@ class MemoryViewsTest(tf.test.TestCase, parameterized.TestCase):
         views = (_images(2, size, size, 3) / 255).astype(np.float32)
         images = framed(tf.constant(views), centre_crop=centre_crop)
         self.assertAllClose(prepare(images, size=size, crop=centre_crop), views, atol=1e-6)
+
+    @parameterized.parameters((0, 0, "1 or more. Received: 0"), (2, 17, "1 where --shrink=17 is below 18. Received: 2"))
+    def test_views_that_a_model_would_change_are_refused(self, views, shrink, message):
+        with self.assertRaisesRegex(ValueError, f"^--memory_views must be {message}$"):
+            check_views(views, _settings(shrink=shrink), centre_crop=0.9)
+        for allowed in (_settings(shrink=18), _settings()):
+            check_views(2, allowed, centre_crop=0.9)
+        check_views(1, _settings(shrink=17), centre_crop=0.9)
 
 
 if __name__ == "__main__":
