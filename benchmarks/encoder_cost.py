@@ -80,6 +80,7 @@ def main(argv: list[str]) -> None:
     for name in _NETWORKS.value or [APPLICATION + network for network in applications.APPLICATIONS]:
         rounds = ROUNDS.value if _TIMED.value else 0
         print(row(name, cost(name, size=_SIZE.value, pictures=_BATCH.value, rounds=rounds)), flush=True)
+        tf.keras.backend.clear_session()  # else the memory of every network is held to the end
 
 
 if __name__ == "__main__":

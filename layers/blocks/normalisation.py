@@ -182,7 +182,7 @@ class FusedBatchNorm(BatchNorm):
         fused = tf.raw_ops.FusedBatchNormV3(
             x=inputs, scale=gain, offset=offset, mean=mean, variance=variance, epsilon=self.epsilon, is_training=False
         )
-        return tf.ensure_shape(fused.y, inputs.shape)
+        return fused.y  # an operation between this and an activation would keep TensorFlow from joining both
 
 
 @tf.keras.saving.register_keras_serializable(package="semppl")
