@@ -77,7 +77,7 @@ class FeatureCacheTest(tf.test.TestCase, parameterized.TestCase):
         whole = np.array(self._cache().load().features)
         for path in self._folder.iterdir():
             path.unlink()
-        with mock.patch.object(cached_features, "IMAGES_AT_A_TIME", 4 * _VIEWS):
+        with mock.patch.object(cached_features, "_MOST_IMAGES", 4 * _VIEWS):
             parts = np.array(self._cache().load().features)
         self.assertAllClose(parts, whole, rtol=1e-3, atol=1e-4)
 
@@ -109,7 +109,7 @@ class FeatureCacheTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(self._cache(steps=9, batch_size=32, negatives=2)._path, caches[0]._path)
 
     def test_a_killed_run_goes_on_behind_the_last_whole_batch(self):
-        with mock.patch.object(cached_features, "IMAGES_AT_A_TIME", 2 * _VIEWS):
+        with mock.patch.object(cached_features, "_MOST_IMAGES", 2 * _VIEWS):
             whole = np.array(self._cache().load().features)
             (path,) = self._folder.glob("*.float16")
             a_row = whole[0].nbytes
@@ -153,10 +153,16 @@ class FeatureCacheTest(tf.test.TestCase, parameterized.TestCase):
             cache.load()
 
 
+class BatchTest(parameterized.TestCase):
+    @parameterized.parameters((32, 256), (128, 256), (129, 252), (224, 83), (480, 18), (4096, 1))
+    def test_fewer_large_views_pass_together(self, size, count):
+        self.assertEqual(cached_features.views_at_a_time(size), count)
+
+
 class StatisticsTest(tf.test.TestCase):
     def test_they_are_of_all_images_and_views(self):
         features = np.random.default_rng(0).normal(3, 2, (7, 4, 5)).astype(np.float16)
-        with mock.patch.object(cached_features, "_ROWS", 3):
+        with mock.patch.object(cached_features, "_VALUES_AT_A_TIME", 3 * 4 * 5):
             mean, stddev = cached_features.statistics(features)
         for feature in range(5):
             values = [float(features[i, v, feature]) for i in range(7) for v in range(4)]
