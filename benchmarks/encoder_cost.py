@@ -1,6 +1,6 @@
 """Lists networks of others as encoders: parameters, smallest pictures, width of the features, and time a picture.
 
-    python -m semppl.benchmarks.encoder_cost --encoders=keras:MobileNetV2,keras:ResNet50
+    python -m semppl.benchmarks.encoder_cost --networks=keras:MobileNetV2,keras:ResNet50
 
 A time is the median over --rounds batches of the forward pass, in inference mode, with random weights. Without --timed, the table
 has no times, and the machine need not be quiet.
@@ -13,13 +13,13 @@ from typing import NamedTuple
 import tensorflow as tf
 from absl import app, flags
 
+from semppl.benchmarks.step_share import ROUNDS
 from semppl.layers.encoders import applications
 from semppl.layers.encoders.registry import APPLICATION, application_of, build_encoder
 
-_ENCODERS = flags.DEFINE_list("encoders", [], "Names of encoders; empty: all networks of Keras Applications.")
+_NETWORKS = flags.DEFINE_list("networks", [], "Names of encoders; empty: all networks of Keras Applications.")
 _SIZE = flags.DEFINE_integer("picture_size", 224, "Side of the pictures, in pixels.", lower_bound=1)
-_BATCH = flags.DEFINE_integer("pictures", 32, "Pictures in a batch.", lower_bound=1)
-_ROUNDS = flags.DEFINE_integer("rounds", 5, "Batches to time, after one that is not timed.", lower_bound=1)
+_BATCH = flags.DEFINE_integer("batch_pictures", 32, "Pictures in a batch.", lower_bound=1)
 _TIMED = flags.DEFINE_boolean("timed", True, "Whether to measure times.")
 
 
@@ -77,8 +77,8 @@ def main(argv: list[str]) -> None:
     """Prints a Markdown table."""
     del argv
     print("| name | parameters | smallest size | D | ms a picture |\n|---|---:|---:|---:|---:|", flush=True)
-    for name in _ENCODERS.value or [APPLICATION + network for network in applications.APPLICATIONS]:
-        rounds = _ROUNDS.value if _TIMED.value else 0
+    for name in _NETWORKS.value or [APPLICATION + network for network in applications.APPLICATIONS]:
+        rounds = ROUNDS.value if _TIMED.value else 0
         print(row(name, cost(name, size=_SIZE.value, pictures=_BATCH.value, rounds=rounds)), flush=True)
         tf.keras.backend.clear_session()  # else the memory of every network is held to the end
 
