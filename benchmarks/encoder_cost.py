@@ -19,7 +19,7 @@ from semppl.layers.encoders.registry import APPLICATION, application_of, build_e
 
 _NETWORKS = flags.DEFINE_list("networks", [], "Names of encoders; empty: all networks of Keras Applications.")
 _SIZE = flags.DEFINE_integer("picture_size", 224, "Side of the pictures, in pixels.", lower_bound=1)
-_BATCH = flags.DEFINE_integer("batch_pictures", 32, "Pictures in a batch.", lower_bound=1)
+_BATCH = flags.DEFINE_integer("pictures_timed", 32, "Pictures in a batch.", lower_bound=1)
 _TIMED = flags.DEFINE_boolean("timed", True, "Whether to measure times.")
 
 

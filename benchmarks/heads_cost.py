@@ -7,7 +7,6 @@ images of the same size pass through the network alone. Then a run's loop takes 
 a step, and the share of them that it waits for data.
 """
 
-import dataclasses
 import pathlib
 import statistics
 import tempfile
@@ -23,7 +22,7 @@ from semppl.data.images import NO_LABEL
 from semppl.data.pipeline import Pipeline
 from semppl.trainers import pretrain
 from semppl.trainers.method import Method
-from semppl.trainers.pretrained.cached_features import IMAGES_AT_A_TIME, FeatureCache
+from semppl.trainers.pretrained.cached_features import FeatureCache, views_at_a_time
 from semppl.trainers.pretrained.cached_features import statistics as feature_statistics
 
 _PICTURES = flags.DEFINE_integer(
@@ -60,16 +59,16 @@ def take_steps(model: Method, pipeline: Pipeline, steps: int) -> tuple[float, fl
 def main(argv: list[str]) -> None:
     """Prints a Markdown table."""
     del argv
-    settings = dataclasses.replace(pretrain.hyperparameters_from_flags(), initial_weights="")
-    source, labels, settings = pretrain.prepare_data(settings, 1)
+    source, labels, settings = pretrain.prepare_data(pretrain.hyperparameters_from_flags(), 1)
     model = pretrain.build_model(settings, len(source.class_names), jit_compile=False)
     chosen = np.concatenate([np.flatnonzero(labels != NO_LABEL), np.flatnonzero(labels == NO_LABEL)])[: _PICTURES.value]
     images, labels = source.train.select(chosen), labels[chosen]
     encode = tf.function(model.online.encode, autograph=False)
-    batch = tf.random.uniform([IMAGES_AT_A_TIME, settings.large_size, settings.large_size, settings.channels])
+    together = views_at_a_time(settings.large_size)
+    batch = tf.random.uniform([together, settings.large_size, settings.large_size, settings.channels])
 
     def alone() -> Iterator[np.ndarray]:
-        for _ in range(1 + len(images) * settings.cached_views // IMAGES_AT_A_TIME):
+        for _ in range(1 + len(images) * settings.cached_views // together):
             yield encode(batch).numpy()
 
     rates: dict[str, list[float]] = {"alone": [], "run": []}

@@ -63,6 +63,9 @@ class Hyperparameters(
         starts = bool(self.initial_run or self.initial_weights)
         trained = "0 without --initial_weights or --initial_run, since random weights are left untrained"
         require(starts or self.frozen_stages == 0, "frozen_stages", trained, self.frozen_stages)
+        from_elsewhere = starts or self.train == "all" or ":" not in self.encoder
+        allowed = f"imagenet or a file, where {self.encoder} is not trained"
+        require(from_elsewhere, "initial_weights", allowed, self.initial_weights or "none")
         require(1 <= self.neighbours <= self.capacity, "neighbours", f"in 1..{self.capacity}", self.neighbours)
         enough = f"at least negatives + 1 = {self.negatives + 1}"
         require(self.batch_size >= self.negatives + 1, "batch_size", enough, self.batch_size)

@@ -94,6 +94,10 @@ def finetune(
     if not 0 < held_out_share < 1:
         raise ValueError(f"--held_out_share must be in (0, 1). Received: {held_out_share}")
     hyperparameters, network, step = checkpoints.load_online(workdir)
+    if protocol in PROTOCOLS and not PROTOCOLS[protocol].frozen and hyperparameters.train != "all":
+        raise ValueError(
+            f"--protocol must be one with a frozen encoder for a run with --train={hyperparameters.train}. Received: {protocol}"
+        )
     data = _load(hyperparameters, protocol, target_data, target_test, target_data_dir)
     source = data.source
     test = source.held_out("test")

@@ -184,9 +184,10 @@ def held_out_parts(labels: np.ndarray, seed: int) -> Iterator[tuple[np.ndarray, 
     if len(rows) < _MANY:
         parts = model_selection.StratifiedKFold(min(_FOLDS, counts.max()), shuffle=True, random_state=seed)
     else:
-        held_out = _MANY // _FOLDS
+        held_out = max(_MANY // _FOLDS, len(np.unique(labels[rows])))  # the split needs an image of every class
+        total = min(len(rows), max(_MANY, _FOLDS * held_out))
         parts = model_selection.StratifiedShuffleSplit(
-            1, train_size=_MANY - held_out, test_size=held_out, random_state=seed
+            1, train_size=total - held_out, test_size=held_out, random_state=seed
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of classes with fewer images than folds

@@ -1,7 +1,7 @@
 r"""Exports an encoder that answers from labelled pictures, without training: a run of no steps, and its export.
 
 python -m semppl.experiments.frozen --data=folder:PICTURES?labels=labels.csv --encoder=keras:MobileNetV2 \
-  --workdir=outputs/frozen --export_dir=served/frozen/1
+  --initial_weights=imagenet --workdir=outputs/frozen --export_dir=served/frozen/1
 """
 
 import dataclasses
@@ -23,6 +23,7 @@ from semppl.export.memory.evidence import summary
 from semppl.programs import hyperparameter_flags, run_flags
 from semppl.programs.hyperparameter_flags import hyperparameters_from_flags
 from semppl.trainers.pretrain import pretrain
+from semppl.trainers.run_options import RunOptions
 
 flags.adopt_module_key_flags(run_flags)
 flags.adopt_module_key_flags(hyperparameter_flags)
@@ -30,8 +31,11 @@ flags.adopt_module_key_flags(export_model)
 
 _UNTRAINED: dict[str, Any] = {
     "train": "nothing",
+    "method": "semppl",
+    "queue_quotas": False,
+    "small_views": 0,
     "batch_size": 16,
-    "labelled_batch_size": 1,
+    "labelled_batch_size": 0,
     "negatives": 1,
     "neighbours": 1,
     "queue_size": 16,
@@ -69,7 +73,7 @@ def frozen(
     Raises:
         ValueError: If a setting cannot be used, or the data cannot be read.
     """
-    pretrain(dataclasses.replace(hyperparameters, **_UNTRAINED), workdir)
+    pretrain(dataclasses.replace(hyperparameters, **_UNTRAINED), workdir, RunOptions(strategy="default"))
     return export_model.export_with(workdir, export_dir, _EXPORTED | dict(settings), command=command)
 
 

@@ -39,12 +39,19 @@ class PixelNormalisation(tf.keras.layers.Layer):
 class FeatureScaling(tf.keras.layers.Layer):
     """Standardises features by the statistics of the training images' features; the identity until `fit`."""
 
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(autocast=False, **kwargs)  # else mean and features would be rounded before they are subtracted
+
     def build(self, input_shape: tf.TensorShape) -> None:
         """Creates mean and standard deviation, `[F]`, which no gradient changes."""
         width = (input_shape[-1],)
-        options = {"trainable": False, "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA}
-        self.mean = self.add_weight("mean", width, tf.float32, initializer="zeros", **options)
-        self.stddev = self.add_weight("stddev", width, tf.float32, initializer="ones", **options)
+        options = {
+            "trainable": False,
+            "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA,
+            "experimental_autocast": False,
+        }
+        self.mean = self.add_weight("mean", width, initializer="zeros", **options)
+        self.stddev = self.add_weight("stddev", width, initializer="ones", **options)
         super().build(input_shape)
 
     def fit(self, mean: np.ndarray, stddev: np.ndarray) -> None:

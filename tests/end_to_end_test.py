@@ -150,7 +150,9 @@ class EndToEndTest(tf.test.TestCase):
         workdir = self.run_folder(steps=1, warmup_steps=0)
         with self.assertRaisesRegex(ValueError, "--export_dir must end in a version number.*Received: .*model"):
             export(workdir, self.folder / "served" / "model")
-        with self.assertRaisesRegex(ValueError, "--embedding must be one of projections, features. Received: logits"):
+        with self.assertRaisesRegex(
+            ValueError, "--embedding must be one of projections, features, joint. Received: logits"
+        ):
             export(workdir, self.folder / "served" / "1", embedding="logits")
         export(workdir, self.folder / "served" / "1")
         with self.assertRaisesRegex(ValueError, "--export_dir must be a new folder"):

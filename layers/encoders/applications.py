@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from semppl.layers.blocks.precision import at_least_float32
-from semppl.layers.encoders.conversion import converted
+from semppl.layers.encoders.conversion import converted, standardisation_of
 from semppl.layers.encoders.layer_graph import GraphEncoder
 
 CHANNELS = 3
@@ -67,7 +67,7 @@ class KerasApplication(GraphEncoder, tf.keras.layers.Layer):
         self.network = network
         shape = (_TRACED_SIZE, _TRACED_SIZE, CHANNELS)
         model = APPLICATIONS[network](include_top=False, weights=None, pooling="avg", input_shape=shape)
-        self.copy_layers(model, converted if family(network) != "nasnet" else _converted_for_any_size)
+        self.copy_layers(model, _CONVERSIONS.get(family(network), converted))
         self._preprocess = getattr(tf.keras.applications, family(network)).preprocess_input
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
@@ -96,3 +96,15 @@ def _converted_for_any_size(layer: tf.keras.layers.Layer, name: str) -> tf.keras
     if isinstance(layer, tf.keras.layers.ZeroPadding2D) and "_pad_" in layer.name:
         return _SamePadding(layer.padding, name=name)
     return converted(layer, name)
+
+
+def _converted_with_second_scaling(layer: tf.keras.layers.Layer, name: str) -> tf.keras.layers.Layer:
+    """Adds to EfficientNet's standardisation the scaling that Keras adds for ImageNet's weights alone."""
+    if isinstance(layer, tf.keras.layers.Normalization):
+        factor = [stddev**-0.5 for stddev in _STDDEV_RED_GREEN_BLUE]
+        return standardisation_of(layer, name, factor)
+    return converted(layer, name)
+
+
+_STDDEV_RED_GREEN_BLUE = (0.229, 0.224, 0.225)
+_CONVERSIONS = {"nasnet": _converted_for_any_size, "efficientnet": _converted_with_second_scaling}

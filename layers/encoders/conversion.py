@@ -1,5 +1,8 @@
 """Copies of others' layers that keep the promises of this project: no hidden random numbers, replicas that agree."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from semppl.layers.blocks.normalisation import FusedBatchNorm
@@ -20,7 +23,14 @@ class _Standardisation(tf.keras.layers.Layer):
 
     Keras' layer copies them into a constant when it is built; restoring a checkpoint later does not
     change the constant.
+
+    Args:
+        factor: Factor of each channel behind the standardisation. Default 1.
     """
+
+    def __init__(self, factor: Sequence[float] = (1.0,), **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.factor = tuple(factor)
 
     def build(self, input_shape: tf.TensorShape) -> None:
         options = {"trainable": False, "experimental_autocast": False}
@@ -30,7 +40,7 @@ class _Standardisation(tf.keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         deviation = tf.maximum(tf.sqrt(tf.convert_to_tensor(self.variance)), tf.keras.backend.epsilon())
-        return (inputs - self.mean) / deviation
+        return (inputs - self.mean) / deviation * tf.constant(self.factor, inputs.dtype)
 
 
 class _Depthwise(tf.keras.layers.Conv2D):
@@ -60,12 +70,25 @@ def converted(layer: tf.keras.layers.Layer, name: str) -> tf.keras.layers.Layer:
     if isinstance(layer, _RANDOM) or type(layer).__name__ == "StochasticDepth":
         return tf.keras.layers.Activation("linear", name=name)
     if isinstance(layer, tf.keras.layers.Normalization) and layer.input_mean is None:
-        return _Standardisation(name=name, dtype=_at_least_float32(layer))
+        return standardisation_of(layer, name)
     if type(layer) is tf.keras.layers.Conv2D and _is_depthwise(layer):
         return _Depthwise.from_config(layer.get_config() | {"name": name})
     if isinstance(layer, _IN_FLOAT32):
         return copied(layer, name, converted, dtype=_at_least_float32(layer))
     return copied(layer, name, converted)
+
+
+def standardisation_of(
+    layer: tf.keras.layers.Normalization, name: str, factor: Sequence[float] = (1.0,)
+) -> tf.keras.layers.Layer:
+    """Copies a layer that standardises by its variables.
+
+    Args:
+        layer: Layer of the network.
+        name: Name of the copy.
+        factor: Factor of each channel behind the standardisation. Default 1.
+    """
+    return _Standardisation(factor, name=name, dtype=_at_least_float32(layer))
 
 
 def _is_depthwise(layer: tf.keras.layers.Conv2D) -> bool:

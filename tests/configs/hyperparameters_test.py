@@ -266,6 +266,17 @@ class ResolvedTest(parameterized.TestCase):
             settings.resolved(num_images=1500, num_labelled=10, replicas=2)
         self.assertEqual(str(caught.exception), message)
 
+    @parameterized.parameters("heads", "nothing")
+    def test_a_pretrained_network_that_is_not_trained_needs_its_weights(self, train):
+        settings = {"encoder": "keras:MobileNetV2", "train": train, "small_views": 0}
+        with self.assertRaisesRegex(
+            ValueError,
+            "^--initial_weights must be imagenet or a file, where keras:MobileNetV2 is not trained. Received: none$",
+        ):
+            _make(**settings)
+        _make(**settings | {"initial_weights": "imagenet"})
+        _make(**settings | {"train": "all"})
+
     def test_labels_that_are_none_name_the_flag_that_chose_them(self):
         settings = Hyperparameters(label_list="empty.txt", batch_size=32, steps=5, warmup_steps=0)
         with self.assertRaisesRegex(ValueError, "^--label_list must be such that .* Received: empty.txt$"):

@@ -63,6 +63,14 @@ class FinetuneTest(tf.test.TestCase, parameterized.TestCase):
         manager.save(checkpoint_number=7)
         return workdir
 
+    def test_an_encoder_that_the_run_froze_is_not_fine_tuned(self):
+        frozen = self.run_folder(train="heads", small_views=0, cached_views=2)
+        with self.assertRaisesRegex(
+            ValueError,
+            "^--protocol must be one with a frozen encoder for a run with --train=heads. Received: semi_superv",
+        ):
+            finetune(frozen, protocol="semi_supervised")
+
     def test_the_protocols_are_those_of_the_papers(self):
         linear, semi = protocols.PROTOCOLS["linear"], protocols.PROTOCOLS["semi_supervised"]
         self.assertEqual(

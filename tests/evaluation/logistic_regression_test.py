@@ -216,6 +216,14 @@ class LogisticRegressionTest(parameterized.TestCase):
         self.assertEmpty(set(training) & set(held_out))
         self.assertContainsSubset(set(labels[held_out]), set(labels[training]))
 
+    @parameterized.parameters(500, 1_000)
+    def test_each_of_many_classes_is_held_out_once_at_least(self, classes):
+        labels = np.arange(5 * classes) % classes
+        ((training, held_out),) = logistic_regression.held_out_parts(labels, seed=0)
+        self.assertLen(set(labels[training]), classes)
+        self.assertLen(set(labels[held_out]), classes)
+        self.assertEmpty(set(training) & set(held_out))
+
     def test_one_class_is_the_answer_to_everything(self):
         fitted = fit_logistic_regression(np.eye(3), np.array([4, 4, 4]))
         self.assertEqual(fitted.predict(np.ones([2, 3])).tolist(), [4, 4])

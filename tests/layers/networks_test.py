@@ -66,6 +66,17 @@ class PixelNormalisationTest(tf.test.TestCase):
         self.assertAllClose(pixels[..., 1], (images[..., 1] - 0.25) / 0.5, rtol=1e-6, atol=1e-6)
 
 
+class FeatureScalingTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters("float32", "mixed_bfloat16", "mixed_float16")
+    def test_nothing_is_rounded_before_the_mean_is_subtracted(self, policy):
+        scaling = networks.FeatureScaling(dtype=policy)
+        scaling.build([None, 3])
+        scaling.fit(np.full(3, 5.0, np.float32), np.array([0.05, 0.05, 0.0], np.float32))
+        scaled = scaling(tf.constant([[5.0065, 4.993, 5.25]]))
+        self.assertAllClose(scaled, [[0.13, -0.14, 0.25]], rtol=1e-4, atol=1e-4)
+        self.assertEqual(scaled.dtype, tf.float32)
+
+
 class JointTest(tf.test.TestCase):
     def test_features_of_length_two_come_before_projections_of_length_one(self):
         network, images = _build(networks.OnlineNetwork), _images()

@@ -27,11 +27,12 @@ from semppl.trainers.reports.progress import duration
 
 _VERSION = 1  # of the features' order and of the views' seeds
 _STREAM = -1  # of the views' seeds; training's streams are not negative
-IMAGES_AT_A_TIME = 256
-_WORTH_COMPILING = 12
-"""Number of batches of views from which compiling their making pays: it takes seconds, and views then take a third of the time."""
+_MOST_IMAGES, _MOST_PIXELS = 256, 2**22  # of a batch: the memory of the network's maps grows with the pixels
+_WORTH_COMPILING = 3_000
+"""Number of views from which compiling their making pays: it takes seconds, and views then take a third of the time."""
 _TYPE = np.dtype(np.float16)
 _ROWS = 4096
+_VALUES_AT_A_TIME = 2**24  # of features in float64: 128 MiB
 
 Batch = dict[str, tf.Tensor]
 
@@ -41,7 +42,7 @@ class FeatureCache:
 
     The file is named after a digest of the images, the encoder's weights and the views' settings, so that another run with the
     same three finds it and one that differs in any makes a file of its own. Features are appended as they are computed: a killed
-    run goes on behind the last complete image.
+    run goes on behind the last complete batch.
 
     Args:
         images: Training images.
@@ -100,6 +101,11 @@ class FeatureCache:
         return self._shape[1] * self._shape[2] * _TYPE.itemsize
 
     @property
+    def _images_together(self) -> int:
+        """Number of images in a batch."""
+        return max(1, views_at_a_time(self._settings.large_size) // self._shape[1])
+
+    @property
     def _bytes(self) -> int:
         return self._shape[0] * self._bytes_an_image
 
@@ -117,10 +123,11 @@ class FeatureCache:
         return digest.hexdigest()[:24]
 
     def _complete(self) -> None:
-        """Appends the features of the images behind the last complete one, then gives the file its name."""
+        """Appends the features of the images behind the last complete batch, then gives the file its name."""
         part = self._path.with_suffix(".part")
         with part.open("ab") as file:
-            done = file.tell() // self._bytes_an_image
+            whole = file.tell() // self._bytes_an_image
+            done = whole // self._images_together * self._images_together  # the same batches give the same bits
             file.truncate(done * self._bytes_an_image)
             self._require_room(self._bytes - done * self._bytes_an_image)
             with naming_lost_pictures():
@@ -175,13 +182,13 @@ class FeatureCache:
     def _batches(self, first: int) -> tf.data.Dataset:
         """Returns batches of positions `[b]` and views `[V, b, H, W, C]`; the last image fills the last batch up."""
         count, views, _ = self._shape
-        together = max(1, IMAGES_AT_A_TIME // views)
+        together = self._images_together
         padded = -(-(count - first) // together) * together
         rows = tf.data.Dataset.range(first, first + padded).map(
             lambda position: {"positions": tf.minimum(position, count - 1)}
         )
-        compiled = padded * views >= _WORTH_COMPILING * IMAGES_AT_A_TIME
-        maker = _Views(self._settings, compiled=compiled)
+        # Of all images, also for a run that goes on: compiled views differ in the last bits.
+        maker = _Views(self._settings, compiled=count * views >= _WORTH_COMPILING)
         if isinstance(self._images, StreamedImageSet):
             made = self._images.map_pictures(rows, maker.crop).batch(together, drop_remainder=True)
             return made.map(maker.finish, num_parallel_calls=1, deterministic=True).prefetch(1)
@@ -193,6 +200,11 @@ class FeatureCache:
             return maker.make(row["positions"], tf.gather(pixels, row["positions"]), chosen)
 
         return rows.batch(together, drop_remainder=True).map(gather).prefetch(1)
+
+
+def views_at_a_time(size: int) -> int:
+    """Returns how many views of `size` pixels a side pass through the network together."""
+    return min(_MOST_IMAGES, max(1, _MOST_PIXELS // size**2))
 
 
 class _Views:
@@ -269,7 +281,8 @@ def statistics(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         Two arrays `[F]` float32.
     """
-    blocks = [features[first : first + _ROWS] for first in range(0, len(features), _ROWS)]
+    rows = max(1, _VALUES_AT_A_TIME // int(np.prod(features.shape[1:])))
+    blocks = [features[first : first + rows] for first in range(0, len(features), rows)]
     mean = np.sum([block.sum((0, 1), dtype=np.float64) for block in blocks], axis=0) / np.prod(features.shape[:2])
     squares = [np.square(block.astype(np.float64) - mean).sum((0, 1)) for block in blocks]
     stddev = np.sqrt(np.sum(squares, axis=0) / np.prod(features.shape[:2]))

@@ -6,12 +6,14 @@ from unittest import mock
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
+from keras.src.utils import data_utils  # no public name exists
 
 from semppl.layers.blocks.normalisation import FusedBatchNorm
 from semppl.layers.encoders import applications
 from semppl.tests import testing
 
 _KERAS = tf.keras.applications
+_SCALED_TWICE = ("EfficientNetB0",)
 _SLOW_FAMILIES = (
     "ConvNeXtTiny",  # standardised by constants of the network, in a model within the model
     "ResNet50",
@@ -53,7 +55,12 @@ def _encoder(name, images=None, **options):
 
 def _keras(name, encoder, size=None):
     """Returns Keras' own network, for pictures of any size, with the weights of an encoder."""
-    model = applications.APPLICATIONS[name](include_top=False, weights=None, pooling="avg", input_shape=(size, size, 3))
+    shape = (size, size, 3)
+    with mock.patch.object(data_utils, "get_file"), mock.patch.object(tf.keras.Model, "load_weights"):
+        # EfficientNet has one layer more with these weights.
+        model = applications.APPLICATIONS[name](
+            include_top=False, weights="imagenet" if name in _SCALED_TWICE else None, pooling="avg", input_shape=shape
+        )
     parts = [part for layer in model.layers for part in getattr(layer, "layers", [layer])]
     theirs = [variable for part in parts for variable in _own(part)]
     ours = [variable for place in encoder.places for variable in _own(place.layer)]
