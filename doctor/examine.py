@@ -282,7 +282,9 @@ def _suggestions(report: Report, source: Source) -> dict[str, str]:
 
 def _trial(report: Report, hyperparameters: Hyperparameters, steps: int, num_images: int) -> Report | None:
     """Measures time and memory of a few training steps; None if the trial fails."""
-    _say(f"training {steps} steps to see how long an epoch takes")
+    cached = num_images * hyperparameters.cached_views if hyperparameters.train == "heads" else 0
+    before = f"computing features of {cached} views, then " if cached else ""
+    _say(f"{before}training {steps} steps to see how long an epoch takes")
     try:
         trial = train_briefly(hyperparameters, steps)
     except TrialFailed as error:
