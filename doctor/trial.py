@@ -65,16 +65,21 @@ def _follow(command: list[str], metrics: pathlib.Path, errors: IO[str]) -> float
     lines: list[int] = []
     started = ended = time.monotonic()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors) as trial:
-        running = True
-        while running:
-            running = trial.poll() is None
-            now, before, lines = time.monotonic(), lines, _steps(metrics)
-            if not lines or (not before and len(lines) == 1):
-                started = now
-            if lines != before:
-                ended = now
-            if running:
-                time.sleep(_POLL)
+        try:
+            running = True
+            while running:
+                running = trial.poll() is None
+                now, before, lines = time.monotonic(), lines, _steps(metrics)
+                if not lines or (not before and len(lines) == 1):
+                    started = now
+                if lines != before:
+                    ended = now
+                if running:
+                    time.sleep(_POLL)
+        except BaseException:  # stopped: the trial must not go on alone
+            trial.kill()
+            trial.wait()
+            raise
     if trial.returncode or len(lines) < 2:
         errors.seek(0)
         reason = errors.read().strip().splitlines()[-1:] or ["too few reports to measure the speed"]

@@ -6,6 +6,10 @@ import json
 import os
 import pathlib
 import re
+import signal
+import subprocess
+import sys
+import tempfile
 from unittest import mock
 
 import numpy as np
@@ -188,6 +192,19 @@ class DoctorTest(tf.test.TestCase):
             code, _, report, _ = self.call(trial_steps=3)
         self.assertEqual(code, 1)
         self.assertIn("a run of 3 steps ends with: --batch_size must be small", self.texts(report))
+
+    def test_a_trial_that_is_interrupted_does_not_go_on_alone(self):
+        started, start = [], subprocess.Popen
+        with (
+            mock.patch.object(
+                trial.subprocess, "Popen", side_effect=lambda *a, **k: started.append(start(*a, **k)) or started[0]
+            ),
+            mock.patch.object(trial.time, "sleep", side_effect=KeyboardInterrupt),
+            tempfile.TemporaryFile("w+") as errors,
+            self.assertRaises(KeyboardInterrupt),
+        ):
+            trial._follow([sys.executable, "-c", "import time; time.sleep(600)"], self.folder / "metrics.jsonl", errors)
+        self.assertEqual(started[0].poll(), -signal.SIGKILL)
 
     def test_other_data_sets_are_examined_too(self):
         code, _, report, _ = self.call(
