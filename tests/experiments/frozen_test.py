@@ -15,7 +15,7 @@ from semppl.experiments import frozen
 from semppl.export.memory.evidence import Evidence
 from semppl.export.update_memory import update_memory
 from semppl.runs import checkpoints
-from semppl.tests import testing, tiny  # noqa: F401  (testing marks the flags as parsed)
+from semppl.tests import testing, tiny
 
 
 class FrozenTest(tf.test.TestCase):
@@ -65,6 +65,7 @@ class FrozenTest(tf.test.TestCase):
         output = self._main(folder / "run", folder / "1", labels_per_class=0, label_fraction=1.0, answers="class_means")
         self.assertRegex(output, r"\nremembers 1500 images of 10 classes")
 
+    @testing.slow
     def test_flags_of_the_export_win_and_the_run_is_made_once(self):
         folder = pathlib.Path(self.create_tempdir().full_path)
         self._main(folder / "run", folder / "1", answers="vote", fine_tunable=False)

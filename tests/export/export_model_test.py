@@ -265,12 +265,10 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         sizes = [_constant_bytes(served) for served in (exact, coarse)]
         self.assertGreater(sizes[0] / sizes[1], smaller - 0.2)
 
-    def test_a_residual_network_is_exported_in_bfloat16(self):
-        self._assert_a_residual_network_is_exported_in_bfloat16("batch")
-
+    @parameterized.parameters("batch", "group")
     @testing.slow
-    def test_a_residual_network_with_group_norm_is_exported_in_bfloat16(self):
-        self._assert_a_residual_network_is_exported_in_bfloat16("group")
+    def test_a_residual_network_is_exported_in_bfloat16(self, norm):
+        self._assert_a_residual_network_is_exported_in_bfloat16(norm)
 
     def _assert_a_residual_network_is_exported_in_bfloat16(self, norm):
         run = {"encoder": "resnet18_cifar", "norm": norm, "queue": False}
