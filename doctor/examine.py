@@ -90,7 +90,7 @@ def examine(hyperparameters: Hyperparameters, *, trial_steps: int = 0) -> tuple[
     _judge_classes(report)
     report["duplicates"] = _duplicates(report, parts)
     report["suggestions"] = _suggestions(report, source)
-    cached = len(source.train) * hyperparameters.cached_views if hyperparameters.train == "heads" else 0
+    cached = _num_cached_views(hyperparameters, len(source.train))
     if trial_steps and cached > _MOST_CACHED:
         _say(
             f"no trial: features of {cached} views come before the first step; the run itself prints how long they take"
@@ -283,7 +283,7 @@ def _suggestions(report: Report, source: Source) -> dict[str, str]:
 
 def _trial(report: Report, hyperparameters: Hyperparameters, steps: int, num_images: int) -> Report | None:
     """Measures time and memory of a few training steps; None if the trial fails."""
-    cached = num_images * hyperparameters.cached_views if hyperparameters.train == "heads" else 0
+    cached = _num_cached_views(hyperparameters, num_images)
     before = f"computing features of {cached} views, then " if cached else ""
     _say(f"{before}training {steps} steps to see how long an epoch takes")
     try:
@@ -293,6 +293,11 @@ def _trial(report: Report, hyperparameters: Hyperparameters, steps: int, num_ima
         return None
     seconds = num_images / trial.images_per_second
     return dataclasses.asdict(trial) | {"seconds_per_epoch": round(seconds, 1)}
+
+
+def _num_cached_views(hyperparameters: Hyperparameters, num_images: int) -> int:
+    """Returns the number of views whose features a run computes before its first step."""
+    return num_images * hyperparameters.cached_views if hyperparameters.train == "heads" else 0
 
 
 def _plain(name: str) -> str:
