@@ -7,7 +7,6 @@ from unittest import mock
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.evaluation.evaluate import evaluate
@@ -16,6 +15,7 @@ from semppl.export.import_checkpoint import import_checkpoint
 from semppl.layers.inputs.preparation import inference_preparation
 from semppl.runs import checkpoints
 from semppl.tests import testing
+from semppl.tests.data.pictures import write_two_classes
 from semppl.tests.export.foreign import foreign_networks
 from semppl.trainers.pretrain import pretrain
 from semppl.trainers.run_options import RunOptions
@@ -45,12 +45,7 @@ class ImportedRunTest(tf.test.TestCase):
         super().setUp()
         self.folder = pathlib.Path(self.create_tempdir().full_path)
         self.enterContext(mock.patch.dict(os.environ, {"XDG_CACHE_HOME": str(self.folder / "user")}))
-        rng = np.random.default_rng(0)
-        for name, level in (("dark", 0), ("light", 128)):
-            (self.folder / "pictures" / name).mkdir(parents=True)
-            for number in range(20):
-                pixels = rng.integers(level, level + 128, (32, 32, 3)).astype(np.uint8)
-                Image.fromarray(pixels).save(self.folder / "pictures" / name / f"{number}.png")
+        write_two_classes(self.folder / "pictures")
 
     def test_an_official_checkpoint_is_imported_trained_from_evaluated_and_served(self):
         shapes = foreign_networks.official_shapes(channels=8, module="res_net18")

@@ -9,7 +9,6 @@ from importlib import util
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export import convert
@@ -18,6 +17,7 @@ from semppl.export.model import runtimes
 from semppl.layers.inputs.preparation import inference_preparation
 from semppl.runs import checkpoints
 from semppl.tests import testing
+from semppl.tests.data.pictures import write_two_classes
 from semppl.tests.trainers import runs
 from semppl.trainers.pretrain import pretrain
 from semppl.trainers.run_options import RunOptions
@@ -53,12 +53,7 @@ class PretrainedRunTest(tf.test.TestCase):
     def setUpClass(cls):
         super().setUpClass()
         cls.folder = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
-        rng = np.random.default_rng(0)
-        for name, level in (("dark", 0), ("light", 128)):
-            (cls.folder / "pictures" / name).mkdir(parents=True)
-            for number in range(20):
-                pixels = rng.integers(level, level + 128, (32, 32, 3)).astype(np.uint8)
-                Image.fromarray(pixels).save(cls.folder / "pictures" / name / f"{number}.png")
+        write_two_classes(cls.folder / "pictures")
         weights = cls.folder / "weights.h5"
         tf.keras.utils.set_random_seed(1)
         tf.keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(32, 32, 3)).save_weights(
