@@ -182,7 +182,8 @@ class RunTest(tf.test.TestCase, parameterized.TestCase):
             r"^semppl on digits: 1500 images, 10 labelled, 10 classes; 10 steps; one CPU \(auto: .*tensorboard --logdir ",
         )
         bar = r"step 10/10  \[={24}\]  0:00 left  [\d.e+]+ images/s, \d+% waiting for data\x1b\[K\r\n"
-        terms = r"loss [\d.]+  L_aug [\d.]+  L_sem [\d.]+  I_aug [\d.]+  I_sem [\d.]+  pseudo_labelled [\d.]+  pseudo_acc [\d.]+\x1b\[K\r\n"
+        names = ("loss", "L_aug", "L_sem", "I_aug", "I_sem", "pseudo_labelled", "pseudo_acc")
+        terms = "  ".join(rf"{name} [\d.]+" for name in names) + r"\x1b\[K\r\n"
         self.assertRegex(shown, bar + terms + r"done: 10 steps, weights [0-9a-f]{12}…, in \S+\r\n$")
 
     def test_a_run_goes_on_with_another_cache(self):
