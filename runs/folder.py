@@ -196,3 +196,8 @@ def read_done(workdir: str | pathlib.Path) -> dict[str, Any]:
     """Reads `done.json` of a finished run."""
     done: dict[str, Any] = json.loads((pathlib.Path(workdir) / "done.json").read_text())
     return done
+
+
+def events_folder(workdir: pathlib.Path) -> pathlib.Path:
+    """Returns the folder of TensorBoard's events, which has the name of the run: so TensorBoard calls the run."""
+    return workdir / "tensorboard" / workdir.absolute().name
