@@ -7,7 +7,6 @@ python -m semppl.doctor.examine --flagfile=configs/own_pictures_cpu.flags \
 import dataclasses
 import json
 import pathlib
-import signal
 import sys
 from collections import Counter
 from typing import Any
@@ -332,7 +331,6 @@ def main(argv: list[str]) -> int:
 
 def run() -> None:
     """Runs the program from the console."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that a trial is stopped, too
     quiet.run(main)
 
 

@@ -37,7 +37,7 @@ from semppl.runs.checkpoints import RunCheckpoints
 from semppl.runs.folder import NotWritten
 from semppl.runs.pretrained import PretrainedWeights
 from semppl.trainers.devices import strategy, workers
-from semppl.trainers.devices.termination import STOPPED, Termination
+from semppl.trainers.devices.termination import Termination
 from semppl.trainers.method import Method
 from semppl.trainers.optimisers import schedules
 from semppl.trainers.optimisers.registry import OPTIMISERS, make_optimiser
@@ -77,6 +77,12 @@ _STEPS_PER_EXECUTION = flags.DEFINE_integer(
     "steps_per_execution", 1, "Steps per call of the training function, for a TPU.", lower_bound=1
 )
 _CHECKPOINT_EVERY = flags.DEFINE_integer("checkpoint_every", 500, "Steps between checkpoints.", lower_bound=1)
+_CHECKPOINT_MINUTES = flags.DEFINE_float(
+    "checkpoint_minutes",
+    2.0,
+    "Minutes after a checkpoint after which the next step is saved, whatever its number; 0: only every --checkpoint_every.",
+    lower_bound=0.0,
+)
 _LOG_EVERY = flags.DEFINE_integer(
     "log_every", 10, "Steps between reports to TensorBoard and metrics.jsonl.", lower_bound=1
 )
@@ -307,8 +313,8 @@ def main(argv: list[str]) -> int:
     """Runs from flags.
 
     Returns:
-        The exit code: 0 done, or stopped by SIGTERM; 2 wrong flags; 3 NaN or Inf; 4 a full disk; 5 another
-        worker lost; 130 Ctrl-C.
+        The exit code: 0 done; 2 wrong flags; 3 NaN or Inf; 4 a full disk; 5 another worker lost; 128 and the number of the
+        signal that stopped the run: 143 for SIGTERM, 130 for Ctrl-C, 129 for a closed terminal.
     """
     del argv
     tf.config.experimental.enable_op_determinism()
@@ -321,13 +327,11 @@ def main(argv: list[str]) -> int:
                 termination=termination,
             )
     except callbacks.Terminated:
-        print(STOPPED, flush=True)
+        return _stopped(termination)
     except workers.WorkerLost as error:
         if not termination.asked:
             return _fail(str(error), workers.WORKER_LOST)
-        print(STOPPED, flush=True)  # so was the lost worker: SIGTERM comes to all
-    except KeyboardInterrupt:
-        return _fail("stopped by Ctrl-C; the same command goes on from the last checkpoint", 130)
+        return _stopped(termination)  # so was the lost worker: the signal comes to all
     except callbacks.NotFinite as error:
         return _fail(str(error), 3)
     except NotWritten as error:
@@ -343,9 +347,15 @@ def _options_from_flags() -> RunOptions:
         jit_compile=_JIT_COMPILE.value,
         steps_per_execution=_STEPS_PER_EXECUTION.value,
         checkpoint_every=_CHECKPOINT_EVERY.value,
+        checkpoint_minutes=_CHECKPOINT_MINUTES.value,
         log_every=_LOG_EVERY.value,
         profile_steps=_PROFILE_STEPS.value,
     )
+
+
+def _stopped(termination: Termination) -> int:
+    print(termination.message(), flush=True)
+    return termination.exit_code
 
 
 def _fail(message: str, code: int) -> int:
