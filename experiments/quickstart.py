@@ -3,6 +3,8 @@
 python -m semppl.experiments.quickstart --workdir=outputs/quickstart
 """
 
+# ruff: noqa: E402 (flags are parsed before TensorFlow is imported)
+
 import concurrent.futures
 import contextlib
 import dataclasses
@@ -16,27 +18,28 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from semppl.programs import quiet  # before TensorFlow
-
-# isort: split
 import numpy as np
-import tensorflow as tf
 from absl import flags
 
 from semppl import configs
-from semppl.data.sources import load_source
-from semppl.evaluation.evaluate import evaluate
-from semppl.experiments import embedding_map
-from semppl.export.export_model import export
-from semppl.programs import run_flags
+from semppl.programs import quiet, run_flags
 from semppl.programs.children import Children
-from semppl.runs.files import write_atomically
 
 flags.adopt_module_key_flags(run_flags)
 
 _SEEDS = flags.DEFINE_list(
     "seeds", ["0"], "Seeds of the label draw and of the training; the table has the means over seeds."
 )
+
+quiet.parse_flags(__name__)
+
+import tensorflow as tf
+
+from semppl.data.sources import load_source
+from semppl.evaluation.evaluate import evaluate
+from semppl.experiments import embedding_map
+from semppl.export.export_model import export
+from semppl.runs.files import write_atomically
 
 PRESET = pathlib.Path(configs.__file__).parent / "digits.flags"
 

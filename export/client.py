@@ -3,6 +3,8 @@
 python -m semppl.export.client --server=http://localhost:8501 --model_name=digits a.png b.png
 """
 
+# ruff: noqa: E402 (flags are parsed before TensorFlow is imported)
+
 import json
 import pathlib
 import sys
@@ -10,16 +12,10 @@ import urllib.parse
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
-from semppl.programs import quiet  # before TensorFlow
-
-# isort: split
-
 import numpy as np
 from absl import flags
 
-from semppl.export.serving.rest_client import RestClient
-from semppl.export.serving.retries import NoModelServer, Refused, Unavailable
-from semppl.programs import model_flags
+from semppl.programs import model_flags, quiet
 from semppl.programs.batch_size_flag import BatchSize
 from semppl.programs.extras import has_extra, needs_extra
 
@@ -33,6 +29,11 @@ _ATTEMPTS = flags.DEFINE_integer(
     "attempts", 4, "Maximum number of attempts while the server does not answer.", lower_bound=1
 )
 flags.declare_key_flag("model_name")
+
+quiet.parse_flags(__name__, define=BATCH_SIZE.define, arguments=True)
+
+from semppl.export.serving.rest_client import RestClient
+from semppl.export.serving.retries import NoModelServer, Refused, Unavailable
 
 
 class Client(Protocol):
@@ -115,7 +116,6 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-@quiet.takes_arguments
 @quiet.program
 def main(argv: list[str]) -> int:
     """Prints a line of JSON per picture; returns the exit code."""
@@ -140,7 +140,6 @@ def main(argv: list[str]) -> int:
 
 def run() -> None:
     """Runs the console script."""
-    BATCH_SIZE.define()
     quiet.run(main)
 
 

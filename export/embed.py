@@ -3,6 +3,8 @@
 python -m semppl.export.embed --model=served/digits/1 --data=folder:pictures --out=embeddings
 """
 
+# ruff: noqa: E402 (flags are parsed before TensorFlow is imported)
+
 import concurrent.futures
 import dataclasses
 import json
@@ -10,23 +12,28 @@ import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from semppl.programs import quiet  # before TensorFlow
-
-# isort: split
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 import tqdm
 from absl import flags
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.programs import model_flags, quiet
+from semppl.programs.batch_size_flag import BatchSize
+from semppl.programs.data_flags import data_from_flags
+
+BATCH_SIZE = BatchSize(64, "Number of pictures per batch.")
+_SHARD_SIZE = flags.DEFINE_integer("shard_size", 10_000, "Maximum number of pictures per Parquet file.", lower_bound=1)
+for _name in ("model", "data", "out"):
+    flags.declare_key_flag(_name)  # --help shows it
+
+quiet.parse_flags(__name__, required=["model", "out"], define=BATCH_SIZE.define)
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from semppl.export.collections.collection import Collection, Span, open_collections, plan_spans
 from semppl.export.collections.embeddings import MANIFEST, count_readable, describe, summary
 from semppl.export.collections.rows import Answerer, make_table
 from semppl.export.model.assets import read_card
-from semppl.programs import model_flags
-from semppl.programs.batch_size_flag import BatchSize
-from semppl.programs.data_flags import data_from_flags
 from semppl.runs.files import file_written_aside, write_atomically
 
 _IDENTITY = {
@@ -37,11 +44,6 @@ _IDENTITY = {
     "shard_size": "--shard_size",
 }
 """Entries of the manifest that must be equal to resume, and their names in an error message."""
-
-BATCH_SIZE = BatchSize(64, "Number of pictures per batch.")
-_SHARD_SIZE = flags.DEFINE_integer("shard_size", 10_000, "Maximum number of pictures per Parquet file.", lower_bound=1)
-for _name in ("model", "data", "out"):
-    flags.declare_key_flag(_name)  # --help shows it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,8 +193,6 @@ def main(argv: list[str]) -> int:
 
 def run() -> None:
     """Runs the console script."""
-    flags.mark_flags_as_required(["model", "out"])
-    BATCH_SIZE.define()
     quiet.run(main)
 
 

@@ -3,28 +3,35 @@
 python -m semppl.export.search --index=index --picture=a.jpg --out=page.html
 """
 
+# ruff: noqa: E402 (flags are parsed before TensorFlow is imported)
+
 import dataclasses
 import pathlib
 from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from semppl.programs import quiet  # before TensorFlow
-
-# isort: split
-
 import numpy as np
 from absl import flags
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.programs import model_flags, quiet
+from semppl.programs.extras import require_extra
+
+_INDEX = flags.DEFINE_string("index", None, "Folder that semppl.export.index wrote.")
+_PICTURE = flags.DEFINE_multi_string("picture", [], "Picture file to search for; the flag can be repeated.")
+_RESULTS = flags.DEFINE_integer("results", 24, "Number of similar pictures to find.", lower_bound=1)
+for _name in ("model", "out"):
+    flags.declare_key_flag(_name)  # --help shows it
+
+quiet.parse_flags(__name__, required=["index"])
+
 from semppl.export.collections import faiss_index
 from semppl.export.collections.collection import open_collections, pictures_of, read_picture
 from semppl.export.collections.index_folder import read_description, read_index
 from semppl.export.collections.rows import Answerer
 from semppl.export.collections.thumbnails import data_url, thumbnail
 from semppl.export.model.assets import read_card
-from semppl.programs import model_flags
-from semppl.programs.extras import require_extra
 from semppl.runs.files import write_atomically
 
 _SIDE = 128  # of a picture on the page, in pixels
@@ -34,12 +41,6 @@ ol { list-style: none; padding: 0; display: flex; flex-wrap: wrap; gap: .8em; } 
 figcaption { font-size: 12px; overflow-wrap: anywhere; } img { width: 128px; height: 128px; border: 1px solid #ddd; }
 .similarity { font-weight: bold; } .class { color: #555; }
 """
-
-_INDEX = flags.DEFINE_string("index", None, "Folder that semppl.export.index wrote.")
-_PICTURE = flags.DEFINE_multi_string("picture", [], "Picture file to search for; the flag can be repeated.")
-_RESULTS = flags.DEFINE_integer("results", 24, "Number of similar pictures to find.", lower_bound=1)
-for _name in ("model", "out"):
-    flags.declare_key_flag(_name)  # --help shows it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,7 +196,6 @@ def main(argv: list[str]) -> int:
 
 def run() -> None:
     """Runs the console script."""
-    flags.mark_flag_as_required("index")
     quiet.run(main)
 
 

@@ -3,60 +3,20 @@
 python -m semppl.trainers.pretrain --flagfile=configs/digits.flags --workdir=outputs/digits
 """
 
+# ruff: noqa: E402 (flags are parsed before TensorFlow is imported)
+
 import dataclasses
 import functools
-import os
 import pathlib
-import signal
 import sys
 from collections.abc import Collection
 
-from semppl.programs import quiet  # before TensorFlow
-
-if __name__ == "__main__":  # before TensorFlow is imported, which takes seconds
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-
 import numpy as np
-import tensorflow as tf
 from absl import flags
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.data.cached_views import CachedViews
-from semppl.data.files.lost_pictures import naming_lost_pictures
-from semppl.data.images import NO_LABEL, Source
-from semppl.data.pipeline import Pipeline
-from semppl.data.splits import load_data, require_shrinkable
-from semppl.data.streaming import StreamedImageSet
-from semppl.data.views.recipes import boxes_of, check_recipe
-from semppl.layers.blocks.normalisation import NORMALISATIONS
-from semppl.layers.blocks.precision import PRECISIONS
-from semppl.layers.encoders.registry import check_checkpointing, check_encoder, check_pictures
-from semppl.programs import hyperparameter_flags, run_flags
+from semppl.programs import hyperparameter_flags, quiet, run_flags
 from semppl.programs.hyperparameter_flags import hyperparameters_from_flags
-from semppl.runs.checkpoints import RunCheckpoints
-from semppl.runs.folder import NotWritten
-from semppl.runs.pretrained import PretrainedWeights
-from semppl.trainers.devices import strategy, workers
-from semppl.trainers.devices.termination import Termination
-from semppl.trainers.method import Method
-from semppl.trainers.optimisers import schedules
-from semppl.trainers.optimisers.registry import OPTIMISERS, make_optimiser
-from semppl.trainers.pretrained import initial_encoder
-from semppl.trainers.pretrained.cached_features import FeatureCache, statistics
-from semppl.trainers.reports import callbacks, profiling
-from semppl.trainers.roles import Chief, Follower, Stage
-from semppl.trainers.run_options import RunOptions
-from semppl.trainers.semppl import SemPPL
-from semppl.trainers.supervised import Supervised
-
-METHODS: dict[str, type[Method]] = {"semppl": SemPPL, "supervised": Supervised}
-_REGISTRIES: dict[str, Collection[str]] = {
-    "method": METHODS,
-    "norm": NORMALISATIONS,
-    "optimiser": OPTIMISERS,
-    "precision": PRECISIONS,
-}
-"""The names that a hyper-parameter may have; encoders and recipes have checks of their own."""
 
 # --help lists these flags too.
 flags.adopt_module_key_flags(run_flags)
@@ -89,6 +49,45 @@ _LOG_EVERY = flags.DEFINE_integer(
 _PROFILE_STEPS = flags.DEFINE_string(
     "profile_steps", "", "FIRST,LAST steps to profile for TensorBoard, which needs tensorboard-plugin-profile."
 )
+
+quiet.parse_flags(__name__, check=hyperparameters_from_flags)
+
+import tensorflow as tf
+
+from semppl.data.cached_views import CachedViews
+from semppl.data.files.lost_pictures import naming_lost_pictures
+from semppl.data.images import NO_LABEL, Source
+from semppl.data.pipeline import Pipeline
+from semppl.data.splits import load_data, require_shrinkable
+from semppl.data.streaming import StreamedImageSet
+from semppl.data.views.recipes import boxes_of, check_recipe
+from semppl.layers.blocks.normalisation import NORMALISATIONS
+from semppl.layers.blocks.precision import PRECISIONS
+from semppl.layers.encoders.registry import check_checkpointing, check_encoder, check_pictures
+from semppl.runs.checkpoints import RunCheckpoints
+from semppl.runs.folder import NotWritten
+from semppl.runs.pretrained import PretrainedWeights
+from semppl.trainers.devices import strategy, workers
+from semppl.trainers.devices.termination import Termination
+from semppl.trainers.method import Method
+from semppl.trainers.optimisers import schedules
+from semppl.trainers.optimisers.registry import OPTIMISERS, make_optimiser
+from semppl.trainers.pretrained import initial_encoder
+from semppl.trainers.pretrained.cached_features import FeatureCache, statistics
+from semppl.trainers.reports import callbacks, profiling
+from semppl.trainers.roles import Chief, Follower, Stage
+from semppl.trainers.run_options import RunOptions
+from semppl.trainers.semppl import SemPPL
+from semppl.trainers.supervised import Supervised
+
+METHODS: dict[str, type[Method]] = {"semppl": SemPPL, "supervised": Supervised}
+_REGISTRIES: dict[str, Collection[str]] = {
+    "method": METHODS,
+    "norm": NORMALISATIONS,
+    "optimiser": OPTIMISERS,
+    "precision": PRECISIONS,
+}
+"""The names that a hyper-parameter may have; encoders and recipes have checks of their own."""
 _DEFAULTS = RunOptions()
 
 

@@ -131,7 +131,8 @@ def require_agreement(
 class Following(tf.keras.callbacks.Callback):
     """Keeps a worker that is not the chief training until the chief has saved.
 
-    A signal to stop comes to all workers. The chief needs the others to end its step and save; then they lose the chief, and end too.
+    A signal to stop comes to all workers. The chief needs the others to end its step and save; then they lose the chief, and
+    end too.
 
     Args:
         termination: Source of requests to stop early.
