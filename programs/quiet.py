@@ -16,6 +16,8 @@ from absl import logging as absl_logging
 from semppl.programs import command_line, menu, streams
 from semppl.runs.files import error_text, write_problem
 
+flags.disclaim_key_flags()  # --help lists flags that `parse_flags` defines under the program
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # otherwise TensorFlow logs a dozen lines at import
 
 

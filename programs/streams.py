@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import sys
+from typing import TextIO
 
 _GONE = (errno.EPIPE, errno.EIO)
 """Errors of a stream whose reader or terminal is gone."""
@@ -44,17 +45,18 @@ def make_lenient() -> None:
 
     A file that is opened later would take the number of a closed stream, and receive the stream's output.
     """
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        stream = getattr(sys, name)
-        if stream is None:
-            opened = os.open(os.devnull, os.O_RDWR)
-            if opened != number:
-                os.dup2(opened, number)
-                os.close(opened)
-            stream = os.fdopen(number, "r" if number == 0 else "w", encoding="utf-8")
-        if number:
-            stream.flush()
-            raw = io.BufferedWriter(io.FileIO(number, "w", closefd=False))
-            at_once = stream.line_buffering or number == 2
-            stream = Output(raw, encoding=stream.encoding, errors="backslashreplace", line_buffering=at_once)
-        setattr(sys, name, stream)
+    closed = [number for number, stream in enumerate((sys.stdin, sys.stdout, sys.stderr)) if stream is None]
+    for _ in closed:
+        os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+    if sys.stdin is None:
+        sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
+    sys.stdout, sys.stderr = _lenient(sys.stdout, 1), _lenient(sys.stderr, 2)
+
+
+def _lenient(stream: TextIO | None, number: int) -> Output:
+    if stream is not None:
+        stream.flush()
+    raw = io.BufferedWriter(io.FileIO(number, "w", closefd=False))
+    encoding = stream.encoding if stream else "utf-8"
+    at_once = number == 2 or (stream is not None and stream.isatty())
+    return Output(raw, encoding=encoding, errors="backslashreplace", line_buffering=at_once)

@@ -67,6 +67,20 @@ def plan_spans(collections: Sequence[Collection], size: int) -> list[Span]:
     return spans
 
 
+def pictures_in(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the picture files in a folder, at any depth, sorted by path.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    try:
+        return [folder / path for path in list_folder(str(folder)).paths]
+    except ValueError as error:
+        raise ValueError(
+            f"The arguments must be pictures, or folders of pictures. Received: {folder}, without any"
+        ) from error
+
+
 def open_collections(hyperparameters: Hyperparameters) -> list[Collection]:
     """Opens what `data` names, one collection per source; unreadable pictures are part of a collection.
 

@@ -98,7 +98,9 @@ class ConsoleScriptsTest(absltest.TestCase):
 
     def test_settings_that_do_not_suit_each_other_are_refused_before_tensorflow_is_imported(self):
         for script in ("semppl-pretrain", "semppl-doctor"):
-            ((_, _, code, text),) = _run([script], [["--workdir=a", "--batch_size=8", "--negatives=8"]])
+            ((_, _, code, text),) = _run(
+                [script], [["--workdir=a", "--labels_per_class=1", "--batch_size=8", "--negatives=8"]]
+            )
             self.assertEqual(code, 2)
             self.assertEqual(text, "error: --batch_size must be at least negatives + 1 = 9. Received: 8\n")
 
