@@ -33,8 +33,8 @@ class ObjectiveSettings(Settings):
     min_pseudo_label_coverage: float = setting(
         "objective",
         0.0,
-        "Smallest share of the unlabelled images of a batch, in 0..1, that get a pseudo-label: where fewer reach --min_vote_share, "
-        "the images with the clearest votes get one.",
+        "Smallest share of the unlabelled images of a batch, in 0..1, that get a pseudo-label: if fewer reach --min_vote_share, "
+        "those with the largest vote shares get one too.",
     )
     queue_size: int = setting("objective", 0, "Q, labelled entries per queue; 0: 20 global batches.")
     queue_quotas: bool = setting(

@@ -11,7 +11,7 @@ import time
 from typing import IO
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.programs.children import Children
+from semppl.programs.process.children import Children
 
 _REPORTS = 4
 _POLL = 0.01

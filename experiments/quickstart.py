@@ -23,12 +23,12 @@ from absl import flags
 
 from semppl import configs
 from semppl.programs import quiet, run_flags
-from semppl.programs.children import Children
+from semppl.programs.process.children import Children
 
 flags.adopt_module_key_flags(run_flags)
 
 _SEEDS = flags.DEFINE_list(
-    "seeds", ["0"], "Seeds of the label draw and of the training; the table has the means over seeds."
+    "seeds", ["0"], "Comma-separated seeds of the label draw and of the training; the table shows means over seeds."
 )
 
 quiet.parse_flags(__name__)

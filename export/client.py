@@ -29,7 +29,7 @@ _ATTEMPTS = flags.DEFINE_integer(
     "attempts", 4, "Maximum number of attempts while the server does not answer.", lower_bound=1
 )
 _SHOW_EMBEDDING = flags.DEFINE_bool(
-    "show_embedding", False, "Whether the answers of serving_default contain the embedding, hundreds of numbers."
+    "show_embedding", False, "Whether to print the embedding that serving_default returns."
 )
 flags.declare_key_flag("model_name")
 
@@ -39,7 +39,7 @@ from semppl.export.serving.rest_client import RestClient
 from semppl.export.serving.retries import NoModelServer, Refused, Unavailable
 
 _FIRST = ("path", "class_name", "probability", "abstain", "valid")
-"""The first entries of an answer; the others follow in the order of the alphabet."""
+"""The first entries of an answer; the others follow in alphabetical order."""
 
 
 class Client(Protocol):
@@ -82,7 +82,7 @@ def _names_host(server: str) -> bool:
 
 
 def ask(client: Client, paths: Sequence[pathlib.Path], *, signature: str, batch_size: int) -> Iterator[dict[str, Any]]:
-    """Yields the answer to each picture: its path, and the outputs of the signature for it, in one order for all servers.
+    """Yields the answer to each picture: its path, and the signature's outputs, in the same order for all servers.
 
     Args:
         client: Connection to the server.
@@ -118,7 +118,7 @@ def find_pictures(arguments: Sequence[str]) -> list[pathlib.Path]:
     paths = []
     for argument in map(pathlib.Path, arguments):
         if argument.is_dir():
-            # With TensorFlow, which single pictures can do without.
+            # Imports TensorFlow, which single pictures do not need.
             from semppl.export.collections.collection import pictures_in
 
             paths += pictures_in(argument)

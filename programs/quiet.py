@@ -13,7 +13,8 @@ from typing import Any
 from absl import app, flags
 from absl import logging as absl_logging
 
-from semppl.programs import command_line, menu, streams
+from semppl.programs import command_line, menu
+from semppl.programs.process import streams
 from semppl.runs.files import error_text, write_problem
 
 flags.disclaim_key_flags()  # --help lists flags that `parse_flags` defines under the program

@@ -272,7 +272,7 @@ class ResolvedTest(parameterized.TestCase):
         settings = {"encoder": "keras:MobileNetV2", "train": train, "small_views": 0}
         with self.assertRaisesRegex(
             ValueError,
-            "^--initial_weights must be imagenet or a file, where keras:MobileNetV2 is not trained. Received: none$",
+            "^--initial_weights must be imagenet or a file, since keras:MobileNetV2 is not trained. Received: none$",
         ):
             _make(**settings)
         _make(**settings | {"initial_weights": "imagenet"})

@@ -1,4 +1,4 @@
-"""Tests of semppl.programs.streams: a program in environments that have no such streams."""
+"""Tests of semppl.programs.process.streams: a program in environments that have no such streams."""
 
 import os
 import pathlib
@@ -12,7 +12,7 @@ import semppl
 
 _PROGRAM = """
 import sys
-from semppl.programs import streams
+from semppl.programs.process import streams
 streams.make_lenient()
 for row in range(20000):
     print("row", row, "… α ✓", flush=True)
@@ -58,7 +58,7 @@ class StreamsTest(absltest.TestCase):
     def test_a_full_disk_is_an_error(self):
         if not os.path.exists("/dev/full"):
             self.skipTest("no /dev/full")
-        program = "from semppl.programs import streams; streams.make_lenient(); print('x', flush=True)"
+        program = "from semppl.programs.process import streams; streams.make_lenient(); print('x', flush=True)"
         with open("/dev/full", "w") as full:
             done = subprocess.run(
                 [sys.executable, "-c", program],

@@ -1,4 +1,4 @@
-"""Tests of semppl.programs.children: processes whose parent is stopped."""
+"""Tests of semppl.programs.process.children: processes whose parent is stopped."""
 
 import os
 import pathlib
@@ -10,11 +10,11 @@ import time
 from absl.testing import absltest, parameterized
 
 import semppl
-from semppl.programs.children import Children
+from semppl.programs.process.children import Children
 
 _PARENT = """
 import sys, time
-from semppl.programs.children import Children
+from semppl.programs.process.children import Children
 with Children(grace={grace}) as children:
     child = children.start([sys.executable, "-c", {child!r}])
     time.sleep(60)
