@@ -102,6 +102,11 @@ def latest_checkpoint(workdir: str | pathlib.Path) -> str:
     return str(latest)
 
 
+def has_checkpoint(workdir: str | pathlib.Path) -> bool:
+    """Returns whether a run has a checkpoint."""
+    return tf.train.latest_checkpoint(str(pathlib.Path(workdir) / "checkpoints")) is not None
+
+
 def load_online(workdir: str | pathlib.Path) -> tuple[Hyperparameters, OnlineNetwork, int]:
     """Reads the online network of a run.
 
