@@ -106,11 +106,11 @@ _LABELLED, _SAMPLE, _ALL_LABELS = "labelled", "sample", "all_labels"
 
 @dataclasses.dataclass(frozen=True)
 class Evaluator:
-    """A way to classify.
+    """A function that classifies, and the training images for which it needs representations.
 
     Attributes:
         classes: Function from a task to the predicted classes `[t]`.
-        images: Training images that it needs in addition to the labelled ones: none ("labelled"), a sample of all ("sample"), or
+        images: Training images that are needed in addition to the labelled ones: none ("labelled"), a sample of all ("sample"), or
             all whose label is known, hidden labels included ("all_labels").
     """
 
@@ -161,7 +161,7 @@ def evaluate(
     Returns:
         Accuracy and balanced accuracy (the mean over classes): measure → representation → evaluator → value in 0..1.
         Representations are the raw pixels, the encoder's features, the projections, and both together ("joint"). A supervised run
-        has its own classifier instead of the last two; pictures of many sizes have no raw pixels.
+        has its own classifier instead of the last two; pictures of different sizes have no raw pixels.
 
     Raises:
         ValueError: If there is no run, no checkpoint, no such evaluator, or no labelled image to evaluate on.
@@ -248,7 +248,7 @@ def _representations(
     if isinstance(train, ImageSet) and isinstance(test, ImageSet):
         functions["raw_pixels"] = (_identity, _flat_pixels)
     else:
-        print("raw_pixels are left out: the pictures are of many sizes", file=sys.stderr, flush=True)
+        print("raw_pixels are left out: the pictures have different sizes", file=sys.stderr, flush=True)
     functions["features"] = (prepare, network.features)
     return functions
 

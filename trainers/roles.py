@@ -140,7 +140,10 @@ class Chief:
                 last_step=stage.last_step,
                 termination=self._termination,
             )
-            watchers = [callbacks.StopOnNotFinite(), summaries, progress, checkpointing]
+            idle = callbacks.WarnOfIdlePseudoLabels(
+                min_vote_share=stage.hyperparameters.min_vote_share, last_step=stage.last_step, warn=progress.say
+            )
+            watchers = [callbacks.StopOnNotFinite(), summaries, idle, progress, checkpointing]
             profiled = profiling.parse_steps(self._options.profile_steps, stage.last_step)
             if profiled:
                 profile = profiling.Profile(self._workdir, *profiled, steps_at_once=steps_at_once)

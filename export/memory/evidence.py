@@ -126,10 +126,10 @@ class Evidence:
         return dataclasses.replace(self, answers=self.best_answers() if answers == AUTO else answers)
 
     def best_answers(self) -> str:
-        """Returns the answers that are right most often; the first of `ANSWERS` in a tie, or without an image to judge by.
+        """Returns the most accurate of `ANSWERS`; the first in a tie, or without an image to judge by.
 
-        They are judged on the images that the memory is calibrated on, or, if there are none, on the labelled images, each
-        judged by others.
+        Accuracy is measured on the images that the memory is calibrated on, or, if there are none, on the labelled images, each
+        judged by the others.
         """
         fitted, _ = self._parts()
         images = fitted if len(fitted) else self._judged()
@@ -295,7 +295,7 @@ def summary(report: dict[str, Any]) -> str:
     if report["answers"] != VOTE:
         line += f", answers by {report['answers'].replace('_', ' ')}"
     if not report["fitted_on"]:
-        line += "; nothing to calibrate on: its probabilities are rough, and it never abstains"
+        line += "; nothing to calibrate on: probabilities are not calibrated, and the model never abstains"
     if measured:
         line += f"; on {report['checked_on']} held-out images: accuracy {measured['accuracy']:.3f}"
         line += f", answers {measured['coverage']:.1%}"

@@ -1,4 +1,4 @@
-"""Copies of others' layers that keep the promises of this project: no hidden random numbers, replicas that agree."""
+"""Copies of third-party layers without hidden random state, and with batch norm over all replicas."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -41,8 +41,8 @@ class FeatureCache:
     """The file with the features of `--cached_views` views of every training image.
 
     The file is named after a digest of the images, the encoder's weights and the views' settings, so that another run with the
-    same three finds it and one that differs in any makes a file of its own. Features are appended as they are computed: a killed
-    run goes on behind the last complete batch.
+    same three reads the same file, and a run that differs in any makes a file of its own. Features are appended as they are
+    computed: a killed run continues after the last complete batch.
 
     Args:
         images: Training images.
@@ -81,7 +81,7 @@ class FeatureCache:
         translated = disk_errors_as(
             lambda reason: NotCached(
                 f"--{self._flag} must be a folder that can be written, with room for the features. Received: "
-                f"{self._path.parent} ({reason}); make room, or choose another"
+                f"{self._path.parent} ({reason}); make room, or choose another folder"
             ),
             but=(NotCached, PictureLost),
         )
@@ -123,7 +123,7 @@ class FeatureCache:
         return digest.hexdigest()[:24]
 
     def _complete(self) -> None:
-        """Appends the features of the images behind the last complete batch, then gives the file its name."""
+        """Appends the features of the images after the last complete batch, then gives the file its name."""
         part = self._path.with_suffix(".part")
         with part.open("ab") as file:
             whole = file.tell() // self._bytes_an_image
@@ -142,7 +142,7 @@ class FeatureCache:
         if needed > free:
             raise NotCached(
                 f"--{self._flag} must have room for the features, {needed / 1e6:,.0f} MB. Received: {self._path.parent}, with "
-                f"{free / 1e6:,.0f} MB free; make room, choose another, or lower --cached_views"
+                f"{free / 1e6:,.0f} MB free; make room, choose another folder, or lower --cached_views"
             )
 
     def compute(self, first: int) -> Iterator[np.ndarray]:
@@ -174,7 +174,7 @@ class FeatureCache:
         encode(images)
         seconds = (time.monotonic() - start) / images.shape[0] * left * self._shape[1]
         print(
-            f"features of {left} pictures, {self._shape[1]} views each, by {self._settings.encoder}, once: "
+            f"computing, once, features of {left} pictures, {self._shape[1]} views each, by {self._settings.encoder}: "
             f"{self._bytes / 1e6:,.0f} MB, {self._path}; about {duration(seconds)}",
             flush=True,
         )
@@ -187,7 +187,7 @@ class FeatureCache:
         rows = tf.data.Dataset.range(first, first + padded).map(
             lambda position: {"positions": tf.minimum(position, count - 1)}
         )
-        # Of all images, also for a run that goes on: compiled views differ in the last bits.
+        # By all images, also in a run that continues: compiled views differ in the last bits.
         maker = _Views(self._settings, compiled=count * views >= _WORTH_COMPILING)
         if isinstance(self._images, StreamedImageSet):
             made = self._images.map_pictures(rows, maker.crop).batch(together, drop_remainder=True)
@@ -228,7 +228,7 @@ class _Views:
         )
 
     def finish(self, batch: Batch) -> Batch:
-        """Finishes a batch of such crops."""
+        """Finishes a batch of what `crop` returns: positions `[b]`, views `[V, b, H, W, C]`."""
         if self._random is None:
             return {"positions": batch["positions"], "views": batch["plain"][tf.newaxis]}
         crops = {"seeds": batch["seeds"]} | {
@@ -237,7 +237,7 @@ class _Views:
         return self._joined(batch["positions"], batch["plain"], crops)
 
     def make(self, positions: tf.Tensor, images: tf.Tensor, masks: tf.Tensor | None) -> Batch:
-        """Makes the views of images of one size, `[b, H, W, C]`."""
+        """Makes the views of images `[b, H, W, C]`: positions `[b]`, views `[V, b, size, size, C]`."""
         plain = self._prepare(images)
         if self._random is None:
             return {"positions": positions, "views": plain[tf.newaxis]}

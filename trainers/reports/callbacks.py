@@ -114,6 +114,46 @@ class Summaries(tf.keras.callbacks.Callback):
         return numbers
 
 
+class WarnOfIdlePseudoLabels(tf.keras.callbacks.Callback):
+    """Warns once when hardly any unlabelled image gets a pseudo-label, so that the method learns little from such images.
+
+    Args:
+        min_vote_share: Setting of the run, for the message.
+        last_step: Last step of the run, at which a shorter window ends too.
+        warn: Function that prints a line of warning.
+    """
+
+    WINDOW = 500
+    """Number of steps over which the coverage is averaged."""
+    TOO_LITTLE = 0.02
+
+    def __init__(self, *, min_vote_share: float, last_step: int, warn: Callable[[str], None] = print) -> None:
+        super().__init__()
+        self._min_vote_share = min_vote_share
+        self._last_step = last_step
+        self._warn = warn
+        self._warned = False
+        self._coverages: list[float] = []
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any]) -> None:
+        """Averages the coverage; at the end of a window, compares it with `TOO_LITTLE`."""
+        if self._warned or "pseudo_label_coverage" not in logs:
+            return
+        self._coverages.append(float(logs["pseudo_label_coverage"]))
+        step = _step(self.model)
+        if len(self._coverages) < self.WINDOW and step != self._last_step:
+            return
+        mean, steps = float(np.mean(self._coverages)), len(self._coverages)
+        self._coverages.clear()
+        if mean < self.TOO_LITTLE:
+            self._warned = True
+            self._warn(
+                f"warning: step {step}: {mean:.1%} of the unlabelled images got a pseudo-label in the last {steps} steps, so the "
+                f"others have no semantic positives; lower --min_vote_share (now {self._min_vote_share:g}), or set "
+                "--min_pseudo_label_coverage=0.1, in another --workdir"
+            )
+
+
 _GROUPS = {
     **{name: f"loss/{name}" for name in ("loss", *(f"contrastive_{kind}" for kind in ("augmentation", "semantic")))},
     **{name: f"loss/{name}" for name in ("invariance_augmentation", "invariance_semantic")},

@@ -206,6 +206,34 @@ class SummariesTest(_Case):
             self.run_to(summaries, 1)
 
 
+class WarnOfIdlePseudoLabelsTest(tf.test.TestCase, parameterized.TestCase):
+    def run_with(self, coverages, last_step=10_000):
+        warnings, model = [], _Model()
+        callback = callbacks.WarnOfIdlePseudoLabels(min_vote_share=0.75, last_step=last_step, warn=warnings.append)
+        callback.set_model(model)
+        for coverage in coverages:
+            model.optimizer.iterations.assign_add(1)
+            callback.on_train_batch_end(0, {} if coverage is None else {"pseudo_label_coverage": coverage})
+        return warnings
+
+    def test_a_window_in_which_nothing_gets_a_class_is_told_once(self):
+        (warning,) = self.run_with([0.5, 0.0] * 250 + [0.01] * 1500)
+        self.assertStartsWith(
+            warning, "warning: step 1000: 1.0% of the unlabelled images got a pseudo-label in the last 500"
+        )
+        self.assertIn("--min_vote_share (now 0.75)", warning)
+
+    @parameterized.named_parameters(
+        ("enough", [0.021] * 600), ("not yet a window", [0.0] * 499), ("a method without votes", [None] * 600)
+    )
+    def test_nothing_is_told_of(self, coverages):
+        self.assertEmpty(self.run_with(coverages))
+
+    def test_a_short_run_is_told_at_its_end(self):
+        (warning,) = self.run_with([0.0] * 20, last_step=20)
+        self.assertIn("0.0% of the unlabelled images got a pseudo-label in the last 20 steps", warning)
+
+
 class GridTest(_Case):
     def test_views_stand_side_by_side_and_images_below_each_other(self):
         views = np.arange(2 * 3 * 4 * 5 * 1).reshape(2, 3, 4, 5, 1)
