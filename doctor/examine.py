@@ -22,10 +22,10 @@ from absl import flags
 
 from semppl.configs.data import held_out_share
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.data.files.decoding import decoding_of
 from semppl.data.files.folder import list_folder
 from semppl.data.files.inspection import count_lost, inspect_pictures, summary
 from semppl.data.images import NO_LABEL, Images, Source
-from semppl.data.sources import decoding_of
 from semppl.data.splits import RunData, load_data, split_specs
 from semppl.data.views.recipes import check_recipe
 from semppl.doctor.duplicates import Prints, exact_duplicates, near_duplicates

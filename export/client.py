@@ -17,6 +17,7 @@ from semppl.programs import quiet  # before TensorFlow
 import numpy as np
 from absl import flags
 
+from semppl.export.collections.sendable import sendable
 from semppl.export.serving.rest_client import RestClient
 from semppl.export.serving.retries import NoModelServer, Refused, Unavailable
 from semppl.programs import model_flags
@@ -128,7 +129,7 @@ def find_pictures(arguments: Sequence[str]) -> list[pathlib.Path]:
 
 def _read(path: pathlib.Path) -> bytes:
     try:
-        return path.read_bytes()
+        return sendable(path.read_bytes())
     except OSError as error:
         raise ValueError(
             f"The arguments must be pictures, or folders of pictures. Received: {path} ({error.strerror})"

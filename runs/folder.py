@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.runs.files import disk_errors_as, locked, write_atomically
+from semppl.runs.files import disk_errors_as, locked, require_plain, write_atomically
 
 _SETTINGS = "hyperparameters.json"
 _INITIAL_WEIGHTS = "weights.json"
@@ -55,6 +55,7 @@ def open_run(
     """
     if workdir.parts and workdir.parts[0].endswith(":"):  # of gs://bucket/run, for which a local folder would be made
         raise ValueError(f"--workdir must be a folder of this machine's, mounted or its own. Received: {workdir}")
+    require_plain(workdir, "workdir")
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=workdir):

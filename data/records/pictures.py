@@ -44,6 +44,11 @@ class RecordedPictures:
         """Empty: `list_records` raises an error for files that cannot be read."""
         return ()
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Empty: every record is read."""
+        return ()
+
     def read(self, number: int) -> bytes:
         """Returns the bytes of a picture file; empty if the record has none."""
         return self._value(number, self.feature)
@@ -63,6 +68,12 @@ class RecordedPictures:
         return "\n".join((self.feature, self.mask_feature, *files))
 
 
+def paths_of(pattern: str) -> list[str]:
+    """Returns the sorted paths of the files that a pattern names; an existing file is taken as it stands."""
+    path = os.path.expanduser(pattern)
+    return [path] if os.path.isfile(path) else sorted(glob.glob(path, recursive=True))
+
+
 def list_records(
     pattern: str, *, image: str, label: str, name: str, mask: str = "", flag: str = "data"
 ) -> RecordedPictures:
@@ -79,7 +90,7 @@ def list_records(
     Raises:
         ValueError: If no file matches, or a file is damaged.
     """
-    paths = sorted(glob.glob(os.path.expanduser(pattern), recursive=True))
+    paths = paths_of(pattern)
     if not paths:
         raise ValueError(f"--{flag} must match a TFRecord file after tfrecord:. Received: {pattern or 'nothing'}")
     catalogue = read_catalogue(paths, label=label, name=name, unlabelled=NO_LABEL)

@@ -6,10 +6,13 @@ import pathlib
 import subprocess
 import sys
 import tomllib
+from unittest import mock
 
+from absl import flags
 from absl.testing import absltest
 
 import semppl
+from semppl.programs import command_line
 
 ROOT = pathlib.Path(semppl.__file__).resolve().parents[1]
 
@@ -52,6 +55,23 @@ def _run(entries, cases):
         check=True,
     )
     return json.loads(done.stdout.splitlines()[-1])
+
+
+class HomeTest(absltest.TestCase):
+    def test_a_tilde_at_the_start_of_a_value_is_the_home_folder(self):
+        values = flags.FlagValues()
+        flags.DEFINE_string("workdir", "~/default", "", flag_values=values)
+        flags.DEFINE_string("data", None, "", flag_values=values)
+        flags.DEFINE_multi_string("picture", [], "", flag_values=values)
+        argv = ["program", "--workdir=~/runs/a", "--data=folder:~/b", "--picture=~/c.png", "--picture=d~.png"]
+        with (
+            mock.patch.object(command_line.flags, "FLAGS", values),
+            mock.patch.dict(os.environ, {"HOME": "/h/user"}),
+        ):
+            command_line.parse(argv)
+        self.assertEqual(values.workdir, "/h/user/runs/a")
+        self.assertEqual(values.data, "folder:~/b")  # the source expands its own path
+        self.assertEqual(values.picture, ["/h/user/c.png", "d~.png"])
 
 
 class ConsoleScriptsTest(absltest.TestCase):

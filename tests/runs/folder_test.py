@@ -113,6 +113,14 @@ class OpenRunTest(_Case):
         self.assertEqual(str(caught.exception), expected)
         self.assertEmpty(list(here.iterdir()))
 
+    def test_a_folder_that_tensorflow_would_not_find_again_is_refused(self):
+        for name in ("exp[1]", "exp*", "exp?", "a\\b"):
+            workdir = self.folder() / name
+            with self.assertRaises(ValueError) as caught, folder.open_run(workdir, _settings()):
+                self.fail("opened")
+            self.assertStartsWith(str(caught.exception), "--workdir must be a path without * ? [ \\, which TensorFlow")
+            self.assertFalse(workdir.exists())
+
     def test_a_second_process_is_refused_until_the_first_has_ended(self):
         workdir, settings = self.folder(), _settings()
         with folder.open_run(workdir, settings):
