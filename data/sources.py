@@ -216,7 +216,7 @@ def _stream_split(builder: Any, image: str, label: str, text: str, split: str, m
     catalogue = read_catalogue(paths, label=label, name=text, masked=(image, mask) if mask else ())
     names = tuple(name.decode() for name in catalogue.names.tolist())
     encoded = read_records(catalogue.records, image, mask)
-    return StreamedImageSet(encoded, builder.info.features[image].shape[-1], catalogue.labels, names)
+    return StreamedImageSet(encoded, builder.info.features[image].shape[-1], catalogue.labels.astype(np.int32), names)
 
 
 SOURCES: dict[str, Callable[[Request], Source]] = {

@@ -212,9 +212,11 @@ def _duplicates(report: Report, parts: dict[str, Images]) -> Report:
     _say(f"comparing {sum(map(len, parts.values()))} images with each other")
     prints = Prints.joined([Prints.of(images) for images in parts.values()])
     where = [(name, position) for name, images in parts.items() for position in range(len(images))]
-    exact = [(group[0], other) for group in exact_duplicates(prints) for other in group[1:]]
-    near = near_duplicates(prints)
     found: Report = {}
+    exact, near = (
+        [(group[0], other) for group in groups for other in group[1:]]
+        for groups in (exact_duplicates(prints), near_duplicates(prints))
+    )
     for kind, pairs in (("exact", exact), ("near", near)):
         across = Counter(" – ".join((where[a][0], where[b][0])) for a, b in pairs)
         listed = sorted(pairs, key=lambda pair: where[pair[0]][0] == where[pair[1]][0])[:_PAIRS]  # across parts first

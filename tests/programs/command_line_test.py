@@ -60,18 +60,24 @@ def _run(entries, cases):
 class HomeTest(absltest.TestCase):
     def test_a_tilde_at_the_start_of_a_value_is_the_home_folder(self):
         values = flags.FlagValues()
-        flags.DEFINE_string("workdir", "~/default", "", flag_values=values)
-        flags.DEFINE_string("data", None, "", flag_values=values)
-        flags.DEFINE_multi_string("picture", [], "", flag_values=values)
-        argv = ["program", "--workdir=~/runs/a", "--data=folder:~/b", "--picture=~/c.png", "--picture=d~.png"]
+        flags.DEFINE_string("some_folder", "~/default", "", flag_values=values)
+        flags.DEFINE_string("some_source", None, "", flag_values=values)
+        flags.DEFINE_multi_string("some_files", [], "", flag_values=values)
+        argv = [
+            "program",
+            "--some_folder=~/runs/a",
+            "--some_source=folder:~/b",
+            "--some_files=~/c.png",
+            "--some_files=d~.png",
+        ]
         with (
             mock.patch.object(command_line.flags, "FLAGS", values),
             mock.patch.dict(os.environ, {"HOME": "/h/user"}),
         ):
             command_line.parse(argv)
-        self.assertEqual(values.workdir, "/h/user/runs/a")
-        self.assertEqual(values.data, "folder:~/b")  # the source expands its own path
-        self.assertEqual(values.picture, ["/h/user/c.png", "d~.png"])
+        self.assertEqual(values.some_folder, "/h/user/runs/a")
+        self.assertEqual(values.some_source, "folder:~/b")  # the source expands its own path
+        self.assertEqual(values.some_files, ["/h/user/c.png", "d~.png"])
 
 
 class ConsoleScriptsTest(absltest.TestCase):
