@@ -3,6 +3,8 @@
 python -m semppl.evaluation.evaluate --workdir=outputs/digits
 """
 
+# ruff: noqa: E402 (flags are parsed before TensorFlow is imported)
+
 import dataclasses
 import json
 import pathlib
@@ -10,15 +12,30 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from semppl.programs import quiet  # before TensorFlow
-
-# isort: split
-
 import numpy as np
-import tensorflow as tf
 from absl import flags
 
+from semppl.configs import choices
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.programs import place_flags, quiet, run_flags
+
+flags.adopt_module_key_flags(run_flags)
+flags.adopt_module_key_flags(place_flags)
+
+_NEIGHBOURS = flags.DEFINE_integer(
+    "k", 1, "Number of nearest neighbours that vote in `nearest_neighbours`.", lower_bound=1
+)
+_EVALUATORS = flags.DEFINE_list(
+    "evaluators",
+    None,
+    f"Comma-separated names of the evaluators to run, among {', '.join(choices.EVALUATORS)}; by default all.",
+)
+_SPLIT = flags.DEFINE_enum("split", "test", choices.SPLITS, "Held-out images of the run to evaluate on.")
+
+quiet.parse_flags(__name__)
+
+import tensorflow as tf
+
 from semppl.data.images import NO_LABEL, Images, ImageSet, Source
 from semppl.data.run_data import load_run_data
 from semppl.evaluation.class_means import class_mean_classes
@@ -27,11 +44,8 @@ from semppl.evaluation.label_spreading import label_spreading_classes
 from semppl.evaluation.logistic_regression import logistic_regression_classes
 from semppl.evaluation.nearest_neighbours import nearest_neighbour_classes
 from semppl.layers.networks import OnlineNetwork
-from semppl.programs import place_flags, run_flags
 from semppl.runs import checkpoints
 from semppl.runs.files import write_atomically
-
-SPLITS = ("test", "validation")
 
 _MAX_SAMPLE = 20_000  # images
 _MAX_SAMPLE_VALUES = 2**27  # of raw pixels, in float32
@@ -41,15 +55,6 @@ _MAX_SPREAD_VALUES = 2**26  # images × width of the representation
 Function = Callable[[tf.Tensor], tf.Tensor]
 Measured = dict[str, dict[str, float]]
 """Representation → evaluator → a measure in 0..1."""
-
-flags.adopt_module_key_flags(run_flags)
-flags.adopt_module_key_flags(place_flags)
-
-_NEIGHBOURS = flags.DEFINE_integer(
-    "k", 1, "Number of nearest neighbours that vote in `nearest_neighbours`.", lower_bound=1
-)
-_EVALUATORS = flags.DEFINE_list("evaluators", None, "Comma-separated names of the evaluators to run; by default all.")
-_SPLIT = flags.DEFINE_enum("split", "test", SPLITS, "Held-out images of the run to evaluate on.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,8 +207,8 @@ def evaluate(
 def _check(k: int, evaluators: Sequence[str], split: str) -> None:
     if k < 1:
         raise ValueError(f"--k must be a positive integer. Received: {k}")
-    if split not in SPLITS:
-        raise ValueError(f"--split must be one of {', '.join(SPLITS)}. Received: {split}")
+    if split not in choices.SPLITS:
+        raise ValueError(f"--split must be one of {', '.join(choices.SPLITS)}. Received: {split}")
     unknown = set(evaluators) - set(EVALUATORS)
     if unknown:
         raise ValueError(f"--evaluators must be of {', '.join(EVALUATORS)}. Received: {', '.join(sorted(unknown))}")

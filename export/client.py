@@ -3,6 +3,8 @@
 python -m semppl.export.client --server=http://localhost:8501 --model_name=digits a.png b.png
 """
 
+# ruff: noqa: E402 (flags are parsed before TensorFlow is imported)
+
 import json
 import pathlib
 import sys
@@ -10,17 +12,10 @@ import urllib.parse
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
-from semppl.programs import quiet  # before TensorFlow
-
-# isort: split
-
 import numpy as np
 from absl import flags
 
-from semppl.export.collections.sendable import sendable
-from semppl.export.serving.rest_client import RestClient
-from semppl.export.serving.retries import NoModelServer, Refused, Unavailable
-from semppl.programs import model_flags
+from semppl.programs import model_flags, quiet
 from semppl.programs.batch_size_flag import BatchSize
 from semppl.programs.extras import has_extra, needs_extra
 
@@ -34,12 +29,18 @@ _ATTEMPTS = flags.DEFINE_integer(
     "attempts", 4, "Maximum number of attempts while the server does not answer.", lower_bound=1
 )
 _SHOW_EMBEDDING = flags.DEFINE_bool(
-    "show_embedding", False, "Whether the answers of serving_default contain the embedding, hundreds of numbers."
+    "show_embedding", False, "Whether to print the embedding that serving_default returns."
 )
 flags.declare_key_flag("model_name")
 
+quiet.parse_flags(__name__, define=BATCH_SIZE.define, arguments=True)
+
+from semppl.export.collections.sendable import sendable
+from semppl.export.serving.rest_client import RestClient
+from semppl.export.serving.retries import NoModelServer, Refused, Unavailable
+
 _FIRST = ("path", "class_name", "probability", "abstain", "valid")
-"""The first entries of an answer; the others follow in the order of the alphabet."""
+"""The first entries of an answer; the others follow in alphabetical order."""
 
 
 class Client(Protocol):
@@ -82,7 +83,7 @@ def _names_host(server: str) -> bool:
 
 
 def ask(client: Client, paths: Sequence[pathlib.Path], *, signature: str, batch_size: int) -> Iterator[dict[str, Any]]:
-    """Yields the answer to each picture: its path, and the outputs of the signature for it, in one order for all servers.
+    """Yields the answer to each picture: its path, and the signature's outputs, in the same order for all servers.
 
     Args:
         client: Connection to the server.
@@ -118,7 +119,7 @@ def find_pictures(arguments: Sequence[str]) -> list[pathlib.Path]:
     paths = []
     for argument in map(pathlib.Path, arguments):
         if argument.is_dir():
-            # With TensorFlow, which single pictures can do without.
+            # Imports TensorFlow, which single pictures do not need.
             from semppl.export.collections.collection import pictures_in
 
             paths += pictures_in(argument)
@@ -144,7 +145,6 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-@quiet.takes_arguments
 @quiet.program
 def main(argv: list[str]) -> int:
     """Prints a line of JSON per picture, and a warning where the model cannot read it; returns the exit code."""
@@ -172,7 +172,6 @@ def main(argv: list[str]) -> int:
 
 def run() -> None:
     """Runs the console script."""
-    BATCH_SIZE.define()
     quiet.run(main)
 
 

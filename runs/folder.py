@@ -31,7 +31,7 @@ def writing_to(workdir: pathlib.Path) -> contextlib.AbstractContextManager[None]
     return disk_errors_as(
         lambda reason: NotWritten(
             f"--workdir must have room for the run. Received: {workdir} ({reason}). "
-            "What was saved before is sound: make room, and the same command goes on from there."
+            "Earlier checkpoints are intact: make room, and the same command goes on from there."
         )
     )
 
@@ -54,7 +54,7 @@ def open_run(
         NotWritten: If the disk is full.
     """
     if workdir.parts and workdir.parts[0].endswith(":"):  # of gs://bucket/run, for which a local folder would be made
-        raise ValueError(f"--workdir must be a folder of this machine's, mounted or its own. Received: {workdir}")
+        raise ValueError(f"--workdir must be a local or mounted folder. Received: {workdir}")
     require_plain(workdir, "workdir")
     try:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -158,3 +158,8 @@ def read_done(workdir: str | pathlib.Path) -> dict[str, Any]:
     """Reads `done.json` of a finished run."""
     done: dict[str, Any] = json.loads((pathlib.Path(workdir) / "done.json").read_text())
     return done
+
+
+def events_folder(workdir: pathlib.Path) -> pathlib.Path:
+    """Returns the folder of TensorBoard's events, which has the name of the run: so TensorBoard calls the run."""
+    return workdir / "tensorboard" / workdir.absolute().name

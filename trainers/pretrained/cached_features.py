@@ -92,7 +92,9 @@ class FeatureCache:
                     if not self._path.exists():
                         self._complete()
         if self._path.stat().st_size != self._bytes:
-            raise NotCached(f"--{self._flag} is damaged: remove {self._path}, and it is made again")
+            raise NotCached(
+                f"--{self._flag} must hold whole files of features. Received: {self._path}, which is damaged; remove the file"
+            )
         features = np.memmap(self._path, _TYPE, mode="r", shape=self._shape)
         return CachedViews(features, self._images.labels, self._images.groups)
 
@@ -168,7 +170,7 @@ class FeatureCache:
             bar.close()
 
     def _announce(self, encode: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor, left: int) -> None:
-        """Prints how much is computed, its size and its time, as one batch takes it."""
+        """Prints the number of features, their size in MB, and an estimate of the time from one batch."""
         encode(images)  # traces
         start = time.monotonic()
         encode(images)

@@ -139,7 +139,9 @@ class FeatureCacheTest(tf.test.TestCase, parameterized.TestCase):
         cache = self._cache()
         cache.load()
         cache._path.write_bytes(b"short")
-        with self.assertRaisesRegex(NotCached, "^--cache_dir is damaged: remove .*float16, and it is made again$"):
+        with self.assertRaisesRegex(
+            NotCached, "^--cache_dir must hold whole files .*float16, which is damaged; remove the file$"
+        ):
             cache.load()
 
     def test_features_that_are_not_finite_are_refused(self):
