@@ -12,14 +12,14 @@ import tensorflow as tf
 
 from semppl.configs.reading import ReadingSettings
 from semppl.data.files.cache import inspected_and_cached
-from semppl.data.files.decoding import Decoding
-from semppl.data.files.folder import list_folder
+from semppl.data.files.decoding import decoding_of
+from semppl.data.files.folder import folder_of, list_folder
 from semppl.data.files.inspection import inspect_pictures, require_few_bad
 from semppl.data.files.picture_files import PictureFiles, open_pictures, read_encoded
 from semppl.data.files.picture_list import PictureList
 from semppl.data.images import NO_LABEL, ImageSet, Source
 from semppl.data.records.catalogue import read_catalogue
-from semppl.data.records.pictures import list_records
+from semppl.data.records.pictures import list_records, paths_of
 from semppl.data.records.reader import read_records
 from semppl.data.streaming import StreamedImageSet
 
@@ -60,14 +60,12 @@ def load_source(spec: str, *, flag: str = "data", reading: ReadingSettings | Non
     return SOURCES[key](Request(argument, flag, reading or ReadingSettings(channels=3)))
 
 
-def decoding_of(reading: ReadingSettings) -> Decoding:
-    """Returns the settings with which picture files are decoded."""
-    return Decoding(
-        channels=reading.channels,
-        max_pixels=reading.max_pixels,
-        keep_truncated=reading.truncated == "keep",
-        shrink=reading.shrink,
-    )
+def names_files(spec: str) -> bool:
+    """Returns whether a source consists of picture files or TFRecord files that exist."""
+    key, _, argument = spec.partition(":")
+    if key == "folder":
+        return bool(argument) and folder_of(argument)[0].is_dir()
+    return key == "tfrecord" and bool(paths_of(argument))
 
 
 def _digits(request: Request) -> Source:
@@ -218,7 +216,7 @@ def _stream_split(builder: Any, image: str, label: str, text: str, split: str, m
     catalogue = read_catalogue(paths, label=label, name=text, masked=(image, mask) if mask else ())
     names = tuple(name.decode() for name in catalogue.names.tolist())
     encoded = read_records(catalogue.records, image, mask)
-    return StreamedImageSet(encoded, builder.info.features[image].shape[-1], catalogue.labels, names)
+    return StreamedImageSet(encoded, builder.info.features[image].shape[-1], catalogue.labels.astype(np.int32), names)
 
 
 SOURCES: dict[str, Callable[[Request], Source]] = {

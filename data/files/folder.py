@@ -6,8 +6,10 @@ import pathlib
 import stat
 
 from semppl.data.files.decoding import EXTENSIONS
-from semppl.data.files.label_file import Row, canonical, read_label_file
+from semppl.data.files.label_file import Row, canonical, class_name, read_label_file
+from semppl.data.files.left_out import Walked, remarks_on_classes, remarks_on_files, remarks_on_ids
 
+_MARKER = "?labels="
 BY_FOLDER = "folders"
 """Value of `?labels=` with which the first sub-folder is the class."""
 
@@ -24,6 +26,7 @@ class Folder:
         files_without_row: Number of pictures that the CSV file does not name.
         unreadable: Files, folders and links that cannot be opened, each with the reason.
         others: Number of other files: without the extension of a picture, or masks of the CSV file.
+        remarks: What is left out or looks like a mistake, in words.
     """
 
     root: pathlib.Path
@@ -33,6 +36,7 @@ class Folder:
     files_without_row: int = 0
     unreadable: tuple[str, ...] = ()
     others: int = 0
+    remarks: tuple[str, ...] = ()
 
     @property
     def place(self) -> str:
@@ -65,28 +69,39 @@ def list_folder(argument: str, *, flag: str = "data") -> Folder:
     Raises:
         ValueError: If the folder does not exist or contains no picture, or the label file does not exist.
     """
-    before, marker, after = argument.rpartition("?labels=")
-    path, labels = (before, after) if marker else (argument, "")
-    root = pathlib.Path(path).expanduser()
-    if not path or not root.is_dir():
-        raise ValueError(f"--{flag} must name a folder after folder:. Received: {path or 'nothing'}")
-    paths, unreadable, others = _walk(root)
+    root, labels = folder_of(argument)
+    given = argument.removeprefix(_MARKER) == argument != ""
+    if not given or not root.is_dir():
+        raise ValueError(f"--{flag} must name a folder after folder:. Received: {root if given else 'nothing'}")
+    walked = _walk(root)
+    paths, unreadable, others = walked.paths, walked.unreadable, sum(walked.endings.values())
     if not paths:
         kinds = " ".join(sorted(EXTENSIONS))
         but = f" that can be opened ({unreadable[0]})" if unreadable else ""
+        but += "".join(f"; {remark}" for remark in remarks_on_files(walked))
         raise ValueError(f"--{flag} must be a folder with a picture in it ({kinds}). Received: {root}, with none{but}")
     if labels == BY_FOLDER:
-        rows = tuple(Row(path, path.split("/")[0] if "/" in path else "") for path in paths)
-        return Folder(root, paths, rows, (), 0, unreadable, others)
-    labelled = read_label_file(_label_file(root, labels, flag), root) if labels else {}
+        rows = tuple(Row(path, class_name(path.split("/")[0]) if "/" in path else "") for path in paths)
+        remarks = (*remarks_on_files(walked), *remarks_on_classes(root, {row.label for row in rows} - {""}))
+        return Folder(root, paths, rows, (), 0, unreadable, others, remarks)
+    labelled = read_label_file(_label_file(root, labels, flag), root, paths) if labels else {}
     masks = {canonical(row.mask) for row in labelled.values() if row.mask} - {canonical(path) for path in labelled}
     pictures = tuple(path for path in paths if canonical(path) not in masks)
     paths, others = pictures, others + len(paths) - len(pictures)
     by_path = {canonical(path): path for path in paths}
     rows = tuple(labelled.get(canonical(path), Row(path, "")) for path in paths)
-    missing = tuple(path for path in labelled if path not in by_path)
+    named = tuple(path for path in labelled if path not in by_path)
+    missing = tuple(path for path in named if not (root / path).exists())
     unnamed = sum(canonical(path) not in labelled for path in paths) if labels else 0
-    return Folder(root, paths, rows, missing, unnamed, unreadable, others)
+    remarks = (*remarks_on_files(walked, named=len(named) - len(missing)), *remarks_on_ids(rows))
+    return Folder(root, paths, rows, missing, unnamed, unreadable, others, remarks)
+
+
+def folder_of(argument: str) -> tuple[pathlib.Path, str]:
+    """Splits `PATH?labels=LABELS` into the folder and LABELS, which may be empty; an existing path is taken as it stands."""
+    whole = pathlib.Path(argument).expanduser()
+    before, marker, after = argument.rpartition(_MARKER)
+    return (whole, "") if not marker or whole.is_dir() else (pathlib.Path(before).expanduser(), after)
 
 
 def _label_file(root: pathlib.Path, labels: str, flag: str) -> pathlib.Path:
@@ -107,12 +122,15 @@ def _size_and_time(path: pathlib.Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def _walk(root: pathlib.Path) -> tuple[tuple[str, ...], tuple[str, ...], int]:
-    """Returns the paths of the pictures relative to the root, the places that cannot be opened, and the number of other files.
+def _walk(root: pathlib.Path) -> Walked:
+    """Lists the pictures below the root, and counts what is left out.
 
     Links are followed; no folder is entered twice, so that a loop of links ends.
     """
-    paths, unreadable, others, entered = [], [], 0, set()
+    walked = Walked()
+    paths: list[str] = []
+    unreadable: list[str] = []
+    entered = set()
 
     def refused(error: OSError) -> None:
         unreadable.append(f"{error.filename}: {error.strerror}")
@@ -123,11 +141,12 @@ def _walk(root: pathlib.Path) -> tuple[tuple[str, ...], tuple[str, ...], int]:
             children.clear()
             continue
         entered.add((status.st_dev, status.st_ino))
+        walked.hidden += [os.path.join(folder, name) for name in sorted(children) if name.startswith(".")]
         children[:] = sorted(name for name in children if not name.startswith("."))
         for name in names:
             path = pathlib.Path(folder, name)
             if name.startswith(".") or path.suffix.lower() not in EXTENSIONS:
-                others += 1
+                walked.endings[path.suffix.lower()] += 1
                 continue
             try:
                 reason = "" if stat.S_ISREG(path.stat().st_mode) else "no regular file"
@@ -137,4 +156,5 @@ def _walk(root: pathlib.Path) -> tuple[tuple[str, ...], tuple[str, ...], int]:
                 unreadable.append(f"{path}: {reason}")
             else:
                 paths.append(path.relative_to(root).as_posix())
-    return tuple(sorted(paths)), tuple(unreadable), others
+    walked.paths, walked.unreadable = tuple(sorted(paths)), tuple(unreadable)
+    return walked

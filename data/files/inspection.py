@@ -128,7 +128,7 @@ def count_lost(pictures: PictureList, inspection: Inspection) -> tuple[int, int]
 
 
 def summary(pictures: PictureList, inspection: Inspection) -> list[str]:
-    """Returns a line per kind of problem: the number of files, and the name of the first."""
+    """Returns a line per kind of problem: the number of files, and the name of the first; then the list's remarks."""
     lines = []
     kinds = np.array([reason.partition(" (")[0] for reason in inspection.reasons.tolist()], str)
     for kind, count in sorted(Counter(kinds[~inspection.usable].tolist()).items()):
@@ -145,7 +145,7 @@ def summary(pictures: PictureList, inspection: Inspection) -> list[str]:
     ):
         if what:
             lines.append(f"{len(what)} {problem}: {shown(what[0], len(what))}")
-    return lines
+    return [*lines, *pictures.remarks]
 
 
 def shown(first: str, count: int = 1) -> str:

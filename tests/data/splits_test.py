@@ -225,6 +225,22 @@ class LoadDataTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(split_specs("folder:a,b?labels=c,d.csv"), ["folder:a,b?labels=c,d.csv"])
         self.assertEqual(split_specs("digits,folder:a,tfds:b:c,digits"), ["digits", "folder:a", "tfds:b:c", "digits"])
 
+    def test_a_comma_in_the_name_of_a_folder_is_no_separator(self):
+        root = pathlib.Path(self.create_tempdir().full_path)
+        self.enterContext(contextlib.chdir(root))
+        for name in ("a,folder:b", "letters,digits", "c,tfds:d", "x?labels=y"):
+            (root / name).mkdir()
+        (root / "one,digits.tfrecord").touch()
+        (root / "two,digits").touch()
+        for spec in ("folder:a,folder:b?labels=folders", "folder:letters,digits", "tfrecord:two,digits"):
+            self.assertEqual(split_specs(spec), [spec])
+            self.assertEqual(split_specs(f"digits,{spec},tfds:b:c"), ["digits", spec, "tfds:b:c"])
+        self.assertEqual(split_specs("folder:c,tfds:d,digits"), ["folder:c,tfds:d", "digits"])
+        (root / "letters").mkdir()
+        message = "told from each other: 'folder:letters,digits' exists, and so do 'folder:letters' and 'digits'"
+        with self.assertRaisesRegex(ValueError, message):
+            split_specs("folder:letters,digits")
+
     def test_a_source_gives_what_it_has(self):
         self.assertLen(Source(_images([0]), _images([0, 0]), ("a",)).held_out("test"), 2)
 

@@ -484,6 +484,46 @@ class RecordedPicturesTest(_FolderTest):
         ):
             self.records()
 
+    @parameterized.parameters(
+        (
+            {"image_feature": "image"},
+            r"^--image_feature must name a feature of bytes in .*a\.rec\. Received: image, among jpg ",
+        ),
+        (
+            {"image_feature": "kind"},
+            r"^--image_feature must .*\. Received: kind, among jpg \(bytes\), kind \(int64\), title \(",
+        ),
+        ({"name_feature": "nom"}, r"^--name_feature must name a feature of bytes .*Received: nom, among jpg"),
+        ({"mask_feature": "mask"}, r"^--mask_feature must name a feature of bytes .*Received: mask, among jpg"),
+        ({"label_feature": "title"}, r"^--label_feature must name integers in .*Received: title, among jpg"),
+    )
+    def test_a_feature_that_is_not_there_is_named_among_those_that_are(self, reading, message):
+        with self.assertRaisesRegex(ValueError, message):
+            self.records(**reading)
+
+    def test_a_label_of_another_name_is_named(self):
+        picture = decoding.encode(self.expected[0])
+        feature = {"jpg": tf.train.Feature(bytes_list=tf.train.BytesList(value=[picture]))}
+        feature["image/class/label"] = tf.train.Feature(int64_list=tf.train.Int64List(value=[1]))
+        with tf.io.TFRecordWriter(str(self.root / "a.rec")) as writer:
+            writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+        with self.assertRaisesRegex(
+            ValueError, "^--label_feature must name the label .*of image/class/label. Received: kind"
+        ):
+            self.records()
+        self.assertLen(self.records(label_feature="image/class/label", max_bad_fraction=0.5).train, 3)
+
+    def test_labels_beyond_32_bits_are_kept_apart(self):
+        picture = decoding.encode(self.expected[0])
+        large = (3_000_000_017, 2_000_000_011, 6_294_967_307, 2_000_000_011)
+        self.write("a.rec", [(picture, label, "p") for label in large])
+        (self.root / "b.rec").unlink()
+        for _ in range(2):  # the second time from the cached catalogue
+            source = self.records()
+            self.assertEqual(
+                [source.class_names[label] for label in source.train.labels], [str(label) for label in large]
+            )
+
     def test_a_pattern_that_matches_nothing_is_named(self):
         with self.assertRaisesRegex(
             ValueError, r"^--data must match a TFRecord file after tfrecord:\. Received: .*none\*$"
