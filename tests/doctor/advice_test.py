@@ -8,9 +8,23 @@ from semppl.configs.hyperparameters import Hyperparameters
 from semppl.doctor import advice
 from semppl.programs.presets import read_preset
 
-_HEADS = {"encoder": "keras:MobileNetV2", "train": "heads", "initial_weights": "imagenet", "small_views": 0}
+_HEADS = {
+    "labels_per_class": 5,
+    "encoder": "keras:MobileNetV2",
+    "train": "heads",
+    "initial_weights": "imagenet",
+    "small_views": 0,
+}
 _HEADS |= {"batch_size": 128, "labelled_batch_size": 64, "negatives": 40, "queue_size": 1280, "large_size": 128}
-_SCRATCH = {"encoder": "resnet18", "batch_size": 64, "labelled_batch_size": 32, "negatives": 40, "queue_size": 640}
+_SCRATCH = {
+    "labels_per_class": 5,
+    "small_views": 0,
+    "encoder": "resnet18",
+    "batch_size": 64,
+    "labelled_batch_size": 32,
+    "negatives": 40,
+    "queue_size": 640,
+}
 
 
 def _suggest(images, settings, *, labelled=50, channels=3, side=300, gpu=False):

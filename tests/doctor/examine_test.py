@@ -32,19 +32,26 @@ _SMALL = ("--batch_size=16", "--labelled_batch_size=8", "--negatives=8", "--queu
 
 
 class _Run:
-    """A process that takes five steps and reports them, as often as the clock moves."""
+    """Children of a program: one that takes five steps and reports them, as often as the clock moves."""
 
     def __init__(self, *, lines, seconds, errors=""):
         self.lines, self.seconds, self.errors, self.now, self.written = lines, seconds, errors, 0.0, 0
         self.returncode = 2 if errors else 0
 
-    def __call__(self, command, *, stderr, **_):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def start(self, command, *, stderr, **_):
         self.command = command
         stderr.write(self.errors)
+        stderr.flush()
         (workdir,) = (argument.removeprefix("--workdir=") for argument in command if "--workdir=" in argument)
         self.metrics = pathlib.Path(workdir, "metrics.jsonl")
         self.metrics.parent.mkdir()
-        return contextlib.nullcontext(self)
+        return self
 
     def poll(self):
         return self.returncode if self.written == self.lines else None
@@ -177,9 +184,9 @@ class DoctorTest(tf.test.TestCase):
         self.assertEqual(self.call("--recipe=nonesuch")[0], 2)
 
     def test_a_trial_tells_time_and_memory(self):
-        with mock.patch.object(trial, "subprocess") as processes, mock.patch.object(trial, "time") as clock:
+        with mock.patch.object(trial, "Children") as children, mock.patch.object(trial, "time") as clock:
             run = _Run(lines=4, seconds=16 * 5 / 24)  # between lines, in which five steps of 16 images are taken
-            processes.Popen, clock.monotonic, clock.sleep = run, run.monotonic, run.sleep
+            children.return_value, clock.monotonic, clock.sleep = run, run.monotonic, run.sleep
             _, _, report, page = self.call("--pixel_mean=0.5,0.5,0.5", "--steps=7", *_SMALL, trial_steps=20)
         self.assertEqual((report["trial"]["images_per_second"], report["trial"]["seconds_per_epoch"]), (24.0, 0.5))
         self.assertGreater(report["trial"]["memory_mb"], 0)
@@ -194,10 +201,10 @@ class DoctorTest(tf.test.TestCase):
         self.assertLess(page.index(report["verdict"][1:]), page.index("<h2>"))
 
     def test_the_features_of_a_trial_have_a_bar(self):
-        with mock.patch.object(trial, "subprocess") as processes, mock.patch.object(trial, "time") as clock:
+        with mock.patch.object(trial, "Children") as children, mock.patch.object(trial, "time") as clock:
             run = _Run(lines=4, seconds=1.0)
             run.errors = "noise\r 10%| 60/600 [00:04<00:40, 13 pictures/s]\r 20%| 120/600 [00:08<00:36, 13 pictures/s]"
-            processes.Popen, clock.monotonic, clock.sleep = run, run.monotonic, run.sleep
+            children.return_value, clock.monotonic, clock.sleep = run, run.monotonic, run.sleep
             with contextlib.redirect_stderr(io.StringIO()) as shown:
                 self.call(*_SMALL, trial_steps=20)
         self.assertIn("\r 20%| 120/600 [00:08<00:36, 13 pictures/s]\n", shown.getvalue())
@@ -224,9 +231,9 @@ class DoctorTest(tf.test.TestCase):
             self.assertNotIn("command", self.call(f"--data=folder:{self.folder}/none")[2])
 
     def test_a_trial_that_fails_stops_a_run(self):
-        with mock.patch.object(trial, "subprocess") as processes, mock.patch.object(trial, "time") as clock:
+        with mock.patch.object(trial, "Children") as children, mock.patch.object(trial, "time") as clock:
             run = _Run(lines=1, seconds=1.0, errors="noise\nerror: --batch_size must be small\n")
-            processes.Popen, clock.monotonic, clock.sleep = run, run.monotonic, run.sleep
+            children.return_value, clock.monotonic, clock.sleep = run, run.monotonic, run.sleep
             code, _, report, _ = self.call(trial_steps=3)
         self.assertEqual(code, 1)
         self.assertIn("a run of 3 steps ends with: --batch_size must be small", self.texts(report))
