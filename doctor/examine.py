@@ -60,11 +60,17 @@ def examine(hyperparameters: Hyperparameters, *, trial_steps: int = 0) -> tuple[
 
     Returns:
         The report, which can be written as JSON, and the data, or None if they cannot be loaded. The report's `problems` lists
-        what would stop the run, and warnings.
+        what would stop the run, and warnings; `suggestions` has a value and a reason for each name of a setting; `verdict` is a
+        sentence that says whether the run can start, and how long it takes.
 
     Raises:
         ValueError: If there is no such recipe.
     """
+    report, data = _examined(hyperparameters, trial_steps)
+    return report | {"verdict": verdict(report)}, data
+
+
+def _examined(hyperparameters: Hyperparameters, trial_steps: int) -> tuple[Report, RunData | None]:
     check_recipe(hyperparameters.recipe)
     report: Report = {"data": hyperparameters.data, "problems": [], "folders": _folders(hyperparameters)}
     for folder in report["folders"]:
@@ -110,7 +116,6 @@ def examine_into(
     """
     folder.mkdir(parents=True, exist_ok=True)
     report, data = examine(hyperparameters, trial_steps=trial_steps)
-    report["verdict"] = verdict(report)
     if arguments and data and report["verdict"].startswith("ready"):
         report["command"] = command(arguments, report["suggestions"])
     (folder / "doctor.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
