@@ -30,7 +30,7 @@ class SuggestionsTest(parameterized.TestCase):
     )
     def test_the_preset_suits_pictures_and_devices(self, count, case, preset, size):
         suggested = _suggest(count, **case)
-        self.assertEqual(suggested["preset"], f"configs/{preset}.flags")
+        self.assertEqual(suggested["preset"], preset)
         self.assertEqual(suggested["large_size"], size)
         self.assertNotIn("cached_views", suggested)
 
