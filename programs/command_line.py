@@ -54,7 +54,8 @@ def _explain(error: flags.Error) -> str:
         return f"--flagfile must be a file that can be read{presets_too}. Received: {received}"
     if missing := re.fullmatch(r"Missing value for flag --?(\w+)", message):
         return f"--{missing[1]} must be followed by a value. Received: none"
-    if illegal := re.match(r"flag --(\w+)=(.*?): (.*)", message):
+    first_problem = str(error).partition("\nflag --")[0]  # absl lists the problems of all flags
+    if illegal := re.match(r"flag --(\w+)=(.*?): (.*)", " ".join(first_problem.split())):
         name, received, problem = illegal.groups()
         return f"--{name} {_requirement(name, problem)}. Received: {'none' if received in ('', 'None') else received}"
     return message
