@@ -73,7 +73,8 @@ def main(argv: list[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     versions.watch(_POLL_SECONDS.value)
-    print(f"gRPC on localhost:{grpc_port}, REST on http://localhost:{rest_server.server_port}", flush=True)
+    address = f"http://localhost:{rest_server.server_port}"
+    print(f"gRPC on localhost:{grpc_port}, REST on {address}, a page to try pictures on {address}/", flush=True)
     stopped.wait()
     versions.stop()
     rest_server.shutdown()
