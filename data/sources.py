@@ -11,9 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 from semppl.configs.reading import ReadingSettings
+from semppl.data.files import folder
 from semppl.data.files.cache import inspected_and_cached
 from semppl.data.files.decoding import decoding_of
-from semppl.data.files.folder import folder_of, list_folder
+from semppl.data.files.folder import list_folder
 from semppl.data.files.inspection import inspect_pictures, require_few_bad
 from semppl.data.files.picture_files import PictureFiles, open_pictures, read_encoded
 from semppl.data.files.picture_list import PictureList
@@ -64,7 +65,7 @@ def names_files(spec: str) -> bool:
     """Returns whether a source consists of picture files or TFRecord files that exist."""
     key, _, argument = spec.partition(":")
     if key == "folder":
-        return bool(argument) and folder_of(argument)[0].is_dir()
+        return folder.exists(argument)
     return key == "tfrecord" and bool(paths_of(argument))
 
 

@@ -104,9 +104,19 @@ def folder_of(argument: str) -> tuple[pathlib.Path, str]:
     return (whole, "") if not marker or whole.is_dir() else (pathlib.Path(before).expanduser(), after)
 
 
-def _label_file(root: pathlib.Path, labels: str, flag: str) -> pathlib.Path:
+def exists(argument: str) -> bool:
+    """Returns whether `PATH?labels=LABELS` names a folder that exists, with labels that exist."""
+    root, labels = folder_of(argument)
+    return bool(argument) and root.is_dir() and (labels in ("", BY_FOLDER) or _found_labels(root, labels) is not None)
+
+
+def _found_labels(root: pathlib.Path, labels: str) -> pathlib.Path | None:
     places = (root / labels, pathlib.Path(labels).expanduser())
-    found = next((place for place in places if place.is_file()), None)
+    return next((place for place in places if place.is_file()), None)
+
+
+def _label_file(root: pathlib.Path, labels: str, flag: str) -> pathlib.Path:
+    found = _found_labels(root, labels)
     if found is None:
         raise ValueError(
             f"--{flag} must name a CSV file after ?labels=, in the folder or here, or `{BY_FOLDER}`. Received: {labels}"
