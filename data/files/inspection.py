@@ -144,10 +144,10 @@ def summary(pictures: PictureList, inspection: Inspection) -> list[str]:
             f"{inspection.truncated.sum()} used as far as they go, truncated: {shown(pictures.paths[first], 2)}"
         )
     if inspection.dim.any():
-        first = int(np.flatnonzero(inspection.dim)[0])
+        count, first = int(inspection.dim.sum()), int(np.flatnonzero(inspection.dim)[0])
         lines.append(
-            f"{inspection.dim.sum()} of 16 bits that use at most the lower 12, as of a detector, so that at most {_DIMMEST + 1} grey "
-            f"levels of 256 are left: multiply their values by 16: {shown(pictures.paths[first], int(inspection.dim.sum()))}"
+            f"{count} of 16 bits that use at most the lower 12, as of a detector, so that at most {_DIMMEST + 1} grey levels of 256 "
+            f"are left: multiply their values by 16: {shown(pictures.paths[first], count)}"
         )
     for problem, what in (
         ("in the CSV without a file", pictures.rows_without_file),
