@@ -146,7 +146,7 @@ def summary(pictures: PictureList, inspection: Inspection) -> list[str]:
     if inspection.dim.any():
         count, first = int(inspection.dim.sum()), int(np.flatnonzero(inspection.dim)[0])
         lines.append(
-            f"{count} of 16 bits that use at most the lower 12, as of a detector, so that at most {_DIMMEST + 1} grey levels of 256 "
+            f"{count} of 16 bits that use at most the lower 12, so that at most {_DIMMEST + 1} grey levels of 256 "
             f"are left: multiply their values by 16: {shown(pictures.paths[first], count)}"
         )
     for problem, what in (

@@ -76,9 +76,7 @@ class FolderSourceTest(_FolderTest):
         found = inspection.summary(pictures, inspection.inspect_pictures(pictures, Decoding()))
         self.assertLen(found, count)
         for line in found:
-            self.assertStartsWith(
-                line, "1 of 16 bits that use at most the lower 12, as of a detector, so that at most 17 grey"
-            )
+            self.assertStartsWith(line, "1 of 16 bits that use at most the lower 12, so that at most 17 grey")
             self.assertEndsWith(line, f"multiply their values by 16: a{ending}")
 
     def test_pictures_come_in_the_order_of_their_paths_with_the_labels_of_the_csv(self):
