@@ -21,11 +21,24 @@ def new_version(export_dir: str | pathlib.Path, *, flag: str) -> Iterator[pathli
     Raises:
         ValueError: if the folder exists, or its name is not a number.
     """
+    require_new(export_dir, flag=flag)
+    with folder_written_aside(pathlib.Path(export_dir)) as folder:
+        yield folder
+
+
+def require_new(export_dir: str | pathlib.Path, *, flag: str) -> None:
+    """Checks that a folder can become a version of a served model.
+
+    Args:
+        export_dir: Folder of the version.
+        flag: Flag that names the folder, for error messages.
+
+    Raises:
+        ValueError: if the folder exists, or its name is not a number.
+    """
     target = pathlib.Path(export_dir)
     if not target.name.isdecimal():
         raise ValueError(f"{flag} must end in a version number, as TensorFlow Serving wants it. Received: {export_dir}")
     require_plain(target, flag.removeprefix("--"))
     if target.exists():
         raise ValueError(f"{flag} must be a new folder; a served version never changes. Received: {export_dir}")
-    with folder_written_aside(target) as folder:
-        yield folder
