@@ -9,16 +9,18 @@ import dataclasses
 import json
 import pathlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from absl import flags
 
 from semppl.configs import choices
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.programs import quiet, run_flags
+from semppl.programs import place_flags, quiet, run_flags
 
 flags.adopt_module_key_flags(run_flags)
+flags.adopt_module_key_flags(place_flags)
 
 _NEIGHBOURS = flags.DEFINE_integer(
     "k", 1, "Number of nearest neighbours that vote in `nearest_neighbours`.", lower_bound=1
@@ -35,7 +37,7 @@ quiet.parse_flags(__name__)
 import tensorflow as tf
 
 from semppl.data.images import NO_LABEL, Images, ImageSet, Source
-from semppl.data.splits import RunData, load_data
+from semppl.data.run_data import load_run_data
 from semppl.evaluation.class_means import class_mean_classes
 from semppl.evaluation.features import embed, map_rows, preparation_of
 from semppl.evaluation.label_spreading import label_spreading_classes
@@ -144,7 +146,12 @@ MEASURES = {"accuracy": accuracy, "balanced_accuracy": balanced_accuracy}
 
 
 def evaluate(
-    workdir: str | pathlib.Path, *, k: int = 1, evaluators: Sequence[str] = tuple(EVALUATORS), split: str = "test"
+    workdir: str | pathlib.Path,
+    *,
+    k: int = 1,
+    evaluators: Sequence[str] = tuple(EVALUATORS),
+    split: str = "test",
+    moved: Mapping[str, Any] | None = None,
 ) -> dict[str, Measured]:
     """Evaluates the latest checkpoint of a run on held-out images, and writes `metrics.json` or `metrics_validation.json`.
 
@@ -154,6 +161,7 @@ def evaluate(
         evaluators: Keys of EVALUATORS. Those that use unlabelled images use a fixed sample of at most 20,000 training images
             (of raw pixels, at most 512 MB); label spreading uses at most 12,000 of these.
         split: "test" or "validation"; images without a label are left out.
+        moved: Settings, by name, of data that now lie elsewhere; see `load_run_data`.
 
     Returns:
         Accuracy and balanced accuracy (the mean over classes): measure → representation → evaluator → value in 0..1.
@@ -165,7 +173,7 @@ def evaluate(
     """
     _check(k, evaluators, split)
     hyperparameters, network, step = checkpoints.load_online(workdir)
-    data = _load(hyperparameters, workdir)
+    data = load_run_data(workdir, hyperparameters, moved)
     test = _labelled_images(data.source, split)
     train, visible = data.source.train, np.flatnonzero(data.labels != NO_LABEL)
     classifier = checkpoints.load_classifier(workdir)
@@ -204,15 +212,6 @@ def _check(k: int, evaluators: Sequence[str], split: str) -> None:
     unknown = set(evaluators) - set(EVALUATORS)
     if unknown:
         raise ValueError(f"--evaluators must be of {', '.join(EVALUATORS)}. Received: {', '.join(sorted(unknown))}")
-
-
-def _load(hyperparameters: Hyperparameters, workdir: str | pathlib.Path) -> RunData:
-    """Loads the data of a run; an error names the file that holds the settings."""
-    try:
-        return load_data(hyperparameters)
-    except ValueError as error:
-        origin = f"as {workdir}/hyperparameters.json has it; with other data, train or import into another folder"
-        raise ValueError(f"{error} ({origin})") from error
 
 
 def _labelled_images(source: Source, split: str) -> Images:
@@ -302,6 +301,7 @@ def main(argv: list[str]) -> int:
         k=_NEIGHBOURS.value,
         evaluators=_EVALUATORS.value or tuple(EVALUATORS),
         split=_SPLIT.value,
+        moved=place_flags.moved_from_flags(),
     )
     print("\n\n".join(table(measured, name) for name, measured in metrics.items()))
     return 0

@@ -4,7 +4,7 @@ import contextlib
 import pathlib
 from collections.abc import Iterator
 
-from semppl.runs.files import folder_written_aside
+from semppl.runs.files import folder_written_aside, require_plain
 
 
 @contextlib.contextmanager
@@ -39,5 +39,6 @@ def require_new(export_dir: str | pathlib.Path, *, flag: str) -> None:
     target = pathlib.Path(export_dir)
     if not target.name.isdecimal():
         raise ValueError(f"{flag} must end in a version number, as TensorFlow Serving wants it. Received: {export_dir}")
+    require_plain(target, flag.removeprefix("--"))
     if target.exists():
         raise ValueError(f"{flag} must be a new folder; a served version never changes. Received: {export_dir}")

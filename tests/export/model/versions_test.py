@@ -42,6 +42,11 @@ class NewVersionTest(parameterized.TestCase):
     def test_a_version_is_a_number_and_is_never_replaced(self):
         with self.assertRaisesRegex(ValueError, "--out must end in a version number"), new_version("a/b", flag="--out"):
             pass
+        for folder in ("served [v2]", "a*", "a?", "a\\b"):
+            target = self.target.parents[1] / folder / "1"
+            with self.assertRaisesRegex(ValueError, "--out must be a path without"), new_version(target, flag="--out"):
+                pass
+            self.assertFalse(target.parent.exists())
         self.target.mkdir(parents=True)
         with self.assertRaisesRegex(ValueError, "--out must be a new folder"), new_version(self.target, flag="--out"):
             pass
