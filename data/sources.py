@@ -1,6 +1,7 @@
 """Sources of images, by name: training and test images in memory or on disk."""
 
 import dataclasses
+import difflib
 import functools
 import pathlib
 import re
@@ -11,9 +12,10 @@ import numpy as np
 import tensorflow as tf
 
 from semppl.configs.reading import ReadingSettings
+from semppl.data.files import folder
 from semppl.data.files.cache import inspected_and_cached
 from semppl.data.files.decoding import decoding_of
-from semppl.data.files.folder import folder_of, list_folder
+from semppl.data.files.folder import list_folder
 from semppl.data.files.inspection import inspect_pictures, require_few_bad
 from semppl.data.files.picture_files import PictureFiles, open_pictures, read_encoded
 from semppl.data.files.picture_list import PictureList
@@ -56,7 +58,7 @@ def load_source(spec: str, *, flag: str = "data", reading: ReadingSettings | Non
     key, _, argument = spec.partition(":")
     if key not in SOURCES or (key == "digits" and argument):
         how = "tfds:NAME[:SPLIT], folder:PATH[?labels=FILE.csv], folder:PATH?labels=folders, tfrecord:GLOB"
-        raise ValueError(f"--{flag} must be one of {', '.join(SOURCES)} ({how}). Received: {spec}")
+        raise ValueError(f"--{flag} must be one of {', '.join(SOURCES)} ({how}). Received: {spec}{_meant(spec)}")
     return SOURCES[key](Request(argument, flag, reading or ReadingSettings(channels=3)))
 
 
@@ -64,8 +66,18 @@ def names_files(spec: str) -> bool:
     """Returns whether a source consists of picture files or TFRecord files that exist."""
     key, _, argument = spec.partition(":")
     if key == "folder":
-        return bool(argument) and folder_of(argument)[0].is_dir()
+        return folder.exists(argument)
     return key == "tfrecord" and bool(paths_of(argument))
+
+
+def _meant(spec: str) -> str:
+    """Returns the source that was probably meant by a text without a known key; empty if there is none."""
+    key, colon, argument = spec.partition(":")
+    near = difflib.get_close_matches(key.lower(), SOURCES, n=1)
+    folder = spec.partition("?labels=")[0]
+    if folder and (pathlib.Path(folder).expanduser().is_dir() or not (near or colon)):
+        return f"; did you mean folder:{spec}?"
+    return f"; did you mean {near[0]}{colon}{argument}?" if near and (near[0] != key) else ""
 
 
 def _digits(request: Request) -> Source:

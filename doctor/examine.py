@@ -1,6 +1,6 @@
 r"""Examines the data of a run before training, and writes the report as `doctor.json` and `doctor.html`.
 
-python -m semppl.doctor.examine --flagfile=configs/own_pictures_cpu.flags \
+python -m semppl.doctor.examine --preset=own_pictures_cpu \
   --data='folder:PICTURES?labels=labels.csv' --workdir=outputs/own
 """
 

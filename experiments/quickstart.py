@@ -219,9 +219,7 @@ def _print_results(workdir: pathlib.Path, embedding: list[float], picture_map: p
         "Next, your own pictures (labels.csv: a line `path,label` for each picture whose label you know; TEST_PICTURES has"
     )
     print("a folder per class):\n")
-    print(
-        f"  {os.path.relpath(sys.executable)} -m semppl.trainers.pretrain --flagfile=configs/own_pictures_cpu.flags \\"
-    )
+    print(f"  {os.path.relpath(sys.executable)} -m semppl.trainers.pretrain --preset=own_pictures_cpu \\")
     print("    --data='folder:PICTURES?labels=labels.csv' --test='folder:TEST_PICTURES?labels=folders' \\")
     print("    --cache_dir=cache --workdir=outputs/own")
 

@@ -9,6 +9,11 @@ from semppl.programs.setting_flags import define_flags, values_of_flags
 # Here, because two modules that define the same flag cannot be imported together.
 define_flags(Hyperparameters, unless=(*data_flags.NAMES, *place_flags.NAMES))
 flags.adopt_module_key_flags(place_flags)
+flags.DEFINE_string(
+    "preset",
+    "",
+    "[preset] Name of a preset, such as own_pictures_cpu, or path of a file of flags. Later flags override those of the preset.",
+)
 
 
 def hyperparameters_from_flags() -> Hyperparameters:

@@ -1,6 +1,6 @@
 """Trains an encoder on many images and a few labels: one run, from flags to `done.json`.
 
-python -m semppl.trainers.pretrain --flagfile=configs/digits.flags --workdir=outputs/digits
+python -m semppl.trainers.pretrain --preset=digits --workdir=outputs/digits
 """
 
 # ruff: noqa: E402 (flags are parsed before TensorFlow is imported)
@@ -157,7 +157,7 @@ def pretrain(
             _fit(stage, role)
         elif not stage.last_step:
             role.save_untrained(saved)
-        role.finish(stage.last_step)
+        role.finish(stage)
 
 
 def _initial_weights(hyperparameters: Hyperparameters, workdir: pathlib.Path) -> PretrainedWeights | None:

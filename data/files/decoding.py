@@ -168,6 +168,12 @@ def size_of(data: bytes) -> tuple[int, int] | None:
         return None
 
 
+def has_16_bits(data: bytes) -> bool:
+    """Returns whether a picture file has one channel of 16 bits."""
+    with _named_errors(), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        return bool(image.mode.startswith("I;16"))
+
+
 @contextlib.contextmanager
 def _named_errors() -> Iterator[None]:
     """Turns every exception of Pillow, also on maliciously crafted files, into `Unusable` with a reason."""

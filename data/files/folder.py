@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import re
 import stat
 
 from semppl.data.files.decoding import EXTENSIONS
@@ -72,7 +73,9 @@ def list_folder(argument: str, *, flag: str = "data") -> Folder:
     root, labels = folder_of(argument)
     given = argument.removeprefix(_MARKER) == argument != ""
     if not given or not root.is_dir():
-        raise ValueError(f"--{flag} must name a folder after folder:. Received: {root if given else 'nothing'}")
+        raise ValueError(
+            f"--{flag} must name a folder after folder:. Received: {root if given else 'nothing'}{_meant(str(root))}"
+        )
     walked = _walk(root)
     paths, unreadable, others = walked.paths, walked.unreadable, sum(walked.endings.values())
     if not paths:
@@ -104,12 +107,34 @@ def folder_of(argument: str) -> tuple[pathlib.Path, str]:
     return (whole, "") if not marker or whole.is_dir() else (pathlib.Path(before).expanduser(), after)
 
 
+def exists(argument: str) -> bool:
+    """Returns whether `PATH?labels=LABELS` names a folder that exists, with labels that exist."""
+    root, labels = folder_of(argument)
+    return bool(argument) and root.is_dir() and (labels in ("", BY_FOLDER) or _found_labels(root, labels) is not None)
+
+
+def _found_labels(root: pathlib.Path, labels: str) -> pathlib.Path | None:
+    return next((place for place in _label_places(root, labels) if place.is_file()), None)
+
+
+def _label_places(root: pathlib.Path, labels: str) -> tuple[pathlib.Path, ...]:
+    return root / labels, pathlib.Path(labels).expanduser()
+
+
+def _meant(path: str) -> str:
+    """Returns what was probably meant by a folder with another option than ?labels=; empty if there is no option."""
+    option = re.fullmatch(r"(.+)\?(\w+)=(.*)", path, re.DOTALL)
+    return f"; did you mean folder:{option[1]}?labels={option[3]}?" if option else ""
+
+
 def _label_file(root: pathlib.Path, labels: str, flag: str) -> pathlib.Path:
-    places = (root / labels, pathlib.Path(labels).expanduser())
-    found = next((place for place in places if place.is_file()), None)
+    found = _found_labels(root, labels)
     if found is None:
+        places = _label_places(root, labels)
+        tried = " and no ".join(dict.fromkeys(os.path.abspath(place) for place in places))
         raise ValueError(
-            f"--{flag} must name a CSV file after ?labels=, in the folder or here, or `{BY_FOLDER}`. Received: {labels}"
+            f"--{flag} must name a CSV file after ?labels=, relative to the folder or to the working directory, or "
+            f"`{BY_FOLDER}`. Received: {labels}, but there is no {tried}"
         )
     return found
 

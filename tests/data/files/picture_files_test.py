@@ -16,6 +16,7 @@ from PIL import Image
 from semppl.configs.reading import ReadingSettings
 from semppl.data.files import cache, decoding, inspection, picture_files
 from semppl.data.files.decoding import Decoding
+from semppl.data.files.folder import list_folder
 from semppl.data.files.lost_pictures import PictureLost
 from semppl.data.images import NO_LABEL
 from semppl.data.sources import load_source
@@ -64,6 +65,20 @@ class _FolderTest(tf.test.TestCase, parameterized.TestCase):
 
 
 class FolderSourceTest(_FolderTest):
+    @parameterized.parameters(
+        (4095, ".png", 1), (4095, ".tif", 1), (4400, ".png", 0), (65535, ".png", 0), (0, ".png", 0)
+    )
+    def test_12_bits_in_files_of_16_are_a_finding(self, largest, ending, count):
+        values = np.linspace(0, largest, 20 * 30).reshape(20, 30).astype(np.uint16)
+        Image.fromarray(values).save(self.root / f"a{ending}")
+        Image.fromarray(np.full((20, 30), 9, np.uint8)).save(self.root / "dark.png")
+        pictures = list_folder(str(self.root))
+        found = inspection.summary(pictures, inspection.inspect_pictures(pictures, Decoding()))
+        self.assertLen(found, count)
+        for line in found:
+            self.assertStartsWith(line, "1 of 16 bits that use at most the lower 12, so that at most 17 grey")
+            self.assertEndsWith(line, f"multiply their values by 16: a{ending}")
+
     def test_pictures_come_in_the_order_of_their_paths_with_the_labels_of_the_csv(self):
         for number, name in enumerate(("b/1.png", "a/2.png", "c.png", "a/1.bmp")):
             self.save(name, number, (20 + number, 30))
