@@ -5,6 +5,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from absl.flags import FLAGS
+
 from semppl.configs.hyperparameters import Hyperparameters
 
 _SIZES = (32, 48, 64, 96, 128, 224)
@@ -142,12 +144,10 @@ def command(arguments: Sequence[str], suggestions: Suggestions) -> str:
         suggestions: Result of `suggest`.
     """
     replaced = {*suggestions, "trial_steps"}
-    kept = [
-        argument
-        for argument in arguments
-        if argument.lstrip("-").partition("=")[0] not in replaced
-        and not ("preset" in suggestions and argument.startswith("--flagfile=") and _PRESETS in argument)
-    ]
+    if "preset" in suggestions:  # the one in use may stand in a file of flags
+        own = [argument for argument in arguments if not (argument.startswith("--flagfile=") and _PRESETS in argument)]
+        arguments = FLAGS.read_flags_from_files(own, force_gnu=False)
+    kept = [argument for argument in arguments if argument.lstrip("-").partition("=")[0] not in replaced]
     flags = [f"--{name}={suggestion['value']}" for name, suggestion in suggestions.items()]
     first = [flag for flag in flags if flag.startswith("--preset=")]  # so that later flags override it
     return shlex.join(["semppl-pretrain", *first, *kept, *(flag for flag in flags if flag not in first)])

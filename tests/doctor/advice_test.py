@@ -7,6 +7,7 @@ from absl.testing import absltest, parameterized
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.doctor import advice
 from semppl.programs.presets import read_preset
+from semppl.tests import testing  # noqa: F401  (marks the flags as parsed)
 
 _HEADS = {
     "labels_per_class": 5,
@@ -99,9 +100,10 @@ class CommandTest(parameterized.TestCase):
         self.assertEqual(shlex.split(written), expected)
 
     def test_another_preset_replaces_the_one_in_use_and_comes_first(self):
-        arguments = ["--flagfile=configs/own_pictures_cpu.flags", "--flagfile=own.flags", "--preset=x", "--workdir=w"]
+        own = self.create_tempfile("own.flags", "--preset=own_pictures_cpu\n--data=folder:a b\n").full_path
+        arguments = ["--flagfile=configs/own_pictures_cpu.flags", f"--flagfile={own}", "--preset=x", "--workdir=w"]
         written = advice.command(arguments, {"preset": {"value": "own_pictures_finetune", "reason": ""}})
-        expected = ["semppl-pretrain", "--preset=own_pictures_finetune", "--flagfile=own.flags", "--workdir=w"]
+        expected = ["semppl-pretrain", "--preset=own_pictures_finetune", "--data=folder:a b", "--workdir=w"]
         self.assertEqual(shlex.split(written), expected)
 
 
