@@ -74,6 +74,11 @@ class DrawnLabelsTest(parameterized.TestCase):
         draws = {tuple(_visible(images, labels_per_class=3, seed=seed)) for seed in range(20)}
         self.assertLen(draws, 20)
 
+    def test_the_seed_is_0_by_default(self):
+        images = load_source("digits").train
+        default, seeded = visible_labels(images, labels_per_class=3), visible_labels(images, labels_per_class=3, seed=0)
+        np.testing.assert_array_equal(default, seeded)
+
     def test_a_larger_draw_holds_the_smaller_one(self):
         images = _images(np.arange(200) % 4)
         few, many = (_visible(images, labels_per_class=count, seed=5) for count in (3, 10))
