@@ -19,7 +19,7 @@ from absl import flags
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export import export_model
 from semppl.export.memory.answers import AUTO
-from semppl.export.memory.evidence import summary
+from semppl.export.memory.judgement import summary
 from semppl.programs import hyperparameter_flags, run_flags
 from semppl.programs.hyperparameter_flags import hyperparameters_from_flags
 from semppl.trainers.pretrain import pretrain

@@ -24,7 +24,8 @@ import semppl
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export.memory.answers import ANSWERS, AUTO, VOTE
 from semppl.export.memory.calibration import CALIBRATION_SETS, CalibrationSettings
-from semppl.export.memory.evidence import Evidence, summary
+from semppl.export.memory.evidence import Evidence
+from semppl.export.memory.judgement import summary
 from semppl.export.memory.memory_views import check_views
 from semppl.export.memory.run_images import RunImages, centre_crop_of
 from semppl.export.model.assets import EVIDENCE, write_assets
@@ -87,7 +88,15 @@ _CALIBRATE_ON = flags.DEFINE_enum(
     "labelled images, each by the votes of the others), or nothing (the model never abstains).",
 )
 _TARGET_RISK = flags.DEFINE_float(
-    "target_risk", None, f"Share of wrong answers among the answers (by default {CalibrationSettings.target_risk})."
+    "target_risk",
+    None,
+    f"Largest share of wrong answers among the answers (by default {CalibrationSettings.target_risk}); the rest is abstained from.",
+)
+_RISK_CONFIDENCE = flags.DEFINE_float(
+    "risk_confidence",
+    CalibrationSettings.risk_confidence,
+    "Confidence, in (0, 1), with which --target_risk is kept: that of the exact binomial (Clopper-Pearson) upper bound of the "
+    "share of wrong answers.",
 )
 _TARGET_COVERAGE = flags.DEFINE_float(
     "target_coverage", None, "Share of pictures that are answered; set at most one of this and --target_risk."
@@ -111,6 +120,7 @@ _SETTINGS = (
     _MEMORY_VIEWS,
     _CALIBRATE_ON,
     _TARGET_RISK,
+    _RISK_CONFIDENCE,
     _TARGET_COVERAGE,
     _SET_COVERAGE,
     _FINE_TUNABLE,
@@ -271,7 +281,7 @@ def settings_from_flags() -> dict[str, Any]:
     return {flag.name: flag.value for flag in _SETTINGS if not flags.FLAGS[flag.name].using_default_value}
 
 
-_CALIBRATION = ("calibrate_on", "target_risk", "target_coverage", "set_coverage")
+_CALIBRATION = ("calibrate_on", "target_risk", "risk_confidence", "target_coverage", "set_coverage")
 
 
 def _require_effect(workdir: str | pathlib.Path, settings: Mapping[str, Any]) -> None:
@@ -285,11 +295,13 @@ def _require_effect(workdir: str | pathlib.Path, settings: Mapping[str, Any]) ->
             checkpoints.has_labelled_queue(workdir),
             "a run without a queue of labels, and no --memory",
         )
-    aims = [
-        f"--{name}={settings[name]}" for name in ("target_risk", "target_coverage", "set_coverage") if name in settings
-    ]
+    aims = [f"--{name}={settings[name]}" for name in _CALIBRATION[1:] if name in settings]
     if aims and settings.get("calibrate_on") == "nothing":
         raise ValueError(f"{aims[0]} must come with something to calibrate on. Received: --calibrate_on=nothing")
+    if "risk_confidence" in settings and settings.get("target_coverage"):
+        raise ValueError(
+            f"--risk_confidence must come with --target_risk. Received: --target_coverage={settings['target_coverage']}"
+        )
     aims += [
         f"--{name}={settings[name]}"
         for name in ("calibrate_on", "num_neighbours", "answers", "memory_views")

@@ -21,7 +21,8 @@ from absl import flags
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export.memory.embedded_images import FIRST_ADDED_ID, EmbeddedImages
-from semppl.export.memory.evidence import Evidence, summary
+from semppl.export.memory.evidence import Evidence
+from semppl.export.memory.judgement import summary
 from semppl.export.memory.labelled_pictures import LabelledPicture, read_labelled_pictures
 from semppl.export.memory.memory_views import framed, mean_direction, random_view
 from semppl.export.memory.run_images import centre_crop_of

@@ -151,6 +151,7 @@ def export(
     memory_views: int | None = None,
     calibrate_on: str | None = None,
     target_risk: float | None = None,
+    risk_confidence: float | None = None,
     target_coverage: float | None = None,
     set_coverage: float | None = None,
     fine_tunable: bool | None = None,
@@ -171,7 +172,8 @@ def export(
             that is right most often.
         memory_views: Number of views whose mean embedding stands for a remembered image; by default 1.
         calibrate_on: Images that probabilities are calibrated on: "held_out" (default), "memory" or "nothing".
-        target_risk: Share of wrong answers among those that the model does not abstain from; by default 0.05.
+        target_risk: Largest share of wrong answers among those that the model does not abstain from; by default 0.05.
+        risk_confidence: Confidence with which `target_risk` is kept; by default 0.9.
         target_coverage: Share of pictures that the model does not abstain from, in place of `target_risk`.
         set_coverage: Share of prediction sets that contain the true class; by default 0.9.
         fine_tunable: Whether the weights are stored a second time, as variables that `hub.KerasLayer` trains; with

@@ -50,6 +50,7 @@ class RunImages:
         self._prints: dict[str, np.ndarray] = {}
         self._train, self._class_names = source.train, source.class_names
         self._held_out = source.test if source.validation is None else source.validation
+        self._split = "test" if source.validation is None else "validation"
         self._labels = data.labels
 
     def evidence(
@@ -81,6 +82,7 @@ class RunImages:
             settings,
             views=views,
             population=Moments.of(sample),
+            split=self._split,
         )
 
     def ood_score(self, encode: Callable[[tf.Tensor], tf.Tensor]) -> tuple[OodScore, dict[str, Any]]:

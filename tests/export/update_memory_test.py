@@ -1,7 +1,9 @@
 """Tests of semppl.export.update_memory."""
 
+import contextlib
 import csv
 import hashlib
+import io
 import json
 import pathlib
 import shutil
@@ -215,9 +217,16 @@ class UpdateMemoryTest(tf.test.TestCase, parameterized.TestCase):
     def test_the_command_says_how_good_it_is_and_ends_in_one_line_if_it_is_not(self):
         file, _ = self._label_file("7")
         values = {"model": str(self.model), "labels": str(file), "out": str(self.model.with_name("2"))}
-        with flagsaver.flagsaver(**values):
+        printed = io.StringIO()
+        with flagsaver.flagsaver(**values), contextlib.redirect_stdout(printed):
             self.assertEqual(update_memory.main([]), 0)
             self.assertEqual(update_memory.main([]), 2)
+        self.assertRegex(
+            printed.getvalue(), r"on 149 test images \(calibrated on 148 other test images\): accuracy 0\.\d+"
+        )
+        self.assertRegex(
+            printed.getvalue(), r"\nwarning: this model never answers: .*; with --target_risk=0\.\d it answers "
+        )
 
 
 if __name__ == "__main__":
