@@ -37,7 +37,7 @@ from semppl.export.model.warmup import write_warmup
 from semppl.programs import run_flags
 from semppl.programs.extras import has_extra, needs_extra
 from semppl.runs import checkpoints
-from semppl.runs.folder import read_initial_weights
+from semppl.runs.folder import read_initial_weights, unfinished
 
 flags.adopt_module_key_flags(run_flags)
 
@@ -241,14 +241,22 @@ def _describe(
         "method": hyperparameters.method,
         "data": hyperparameters.data,
         "step": step,
+        "steps": hyperparameters.steps,
+        "unfinished": bool(unfinished(workdir, step, hyperparameters.steps)),
         "weights_sha256": checkpoints.weights_sha256(checkpoints.latest_checkpoint(workdir)),
-        "evaluation": json.loads(metrics.read_text()) if metrics.is_file() else None,
+        "evaluation": _evaluation_at(step, metrics),
         "hyperparameters": dataclasses.asdict(hyperparameters),
         "initial_weights": read_initial_weights(workdir),
         "trained_on": json.loads(data.read_text()) if data.is_file() else None,
         "licences": {"code": "Apache-2.0", "data": data_licence},
         "versions": {"semppl": semppl.__version__} | {name: importlib.metadata.version(name) for name in packages},
     }
+
+
+def _evaluation_at(step: int, metrics: pathlib.Path) -> dict[str, Any] | None:
+    """Reads an evaluation; None if there is none, or another step was evaluated."""
+    evaluation: dict[str, Any] = json.loads(metrics.read_text()) if metrics.is_file() else {"step": None}
+    return evaluation if evaluation.get("step", step) == step else None
 
 
 def export_with(
@@ -318,6 +326,8 @@ def main(argv: list[str]) -> int:
     settings = settings_from_flags()
     command = shlex.join(["python", "-m", "semppl.export.export_model", *sys.argv[1:]])
     card = export_with(run_flags.WORKDIR.value, str(_EXPORT_DIR.value), settings, command=command)
+    if words := unfinished(run_flags.WORKDIR.value, card["step"], card["steps"]):
+        print(words)
     signatures = "serving_default = embed_bytes, embed_images"
     if "memory" in card:
         print(summary(card["memory"]))

@@ -196,3 +196,15 @@ def read_done(workdir: str | pathlib.Path) -> dict[str, Any]:
     """Reads `done.json` of a finished run."""
     done: dict[str, Any] = json.loads((pathlib.Path(workdir) / "done.json").read_text())
     return done
+
+
+def unfinished(workdir: str | pathlib.Path, step: int, steps: int) -> str:
+    """Says in words that a run was not trained to its last step; empty for a finished or an imported run.
+
+    Args:
+        workdir: Folder of the run.
+        step: Step of the latest checkpoint.
+        steps: Number of steps of the whole run.
+    """
+    trained_here = (pathlib.Path(workdir) / "data.json").is_file()
+    return f"step {step:,} of {steps:,}, unfinished" if trained_here and step < steps else ""

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from semppl.evaluation.evaluate import Measured
+    from semppl.evaluation.results.table import Measured
     from semppl.export.loaded import Model
 
 __version__ = "0.1.0"

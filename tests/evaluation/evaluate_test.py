@@ -22,6 +22,8 @@ from semppl.evaluation.class_means import class_mean_classes
 from semppl.evaluation.label_spreading import label_spreading_classes
 from semppl.evaluation.logistic_regression import logistic_regression_classes
 from semppl.evaluation.nearest_neighbours import nearest_neighbour_classes
+from semppl.evaluation.results.classes import class_report
+from semppl.evaluation.results.floors import colour_histograms
 from semppl.layers.networks import OnlineNetwork
 from semppl.programs import command_line
 from semppl.tests import testing, tiny  # noqa: F401  (testing marks the flags as parsed)
@@ -119,16 +121,16 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
     def test_a_sample_has_all_labelled_images_and_a_fixed_draw_of_others(self):
         images, visible = _few_digits().train, np.array([3, 150])
         with mock.patch.object(evaluation, "_MAX_SAMPLE", 20):
-            sample = evaluation._sample(visible, images, raw_pixels=False)
-            self.assertEqual(sample.tolist(), evaluation._sample(visible, images, raw_pixels=True).tolist())
+            sample = evaluation._sample(visible, images)
+            self.assertEqual(sample.tolist(), evaluation._sample(visible, images, values=64).tolist())
         self.assertLen(sample, 20)
         self.assertContainsSubset([3, 150], sample.tolist())
         self.assertEqual(sample.tolist(), sorted(set(sample.tolist())))
         with mock.patch.object(evaluation, "_MAX_SAMPLE_VALUES", 64 * 30):  # 8 × 8 pixels
-            self.assertLen(evaluation._sample(visible, images, raw_pixels=True), 30)
-            self.assertLen(evaluation._sample(visible, images, raw_pixels=False), 200)
+            self.assertLen(evaluation._sample(visible, images, values=64), 30)
+            self.assertLen(evaluation._sample(visible, images), 200)
         with mock.patch.object(evaluation, "_MAX_SAMPLE", 1):
-            self.assertEqual(evaluation._sample(visible, images, raw_pixels=False).tolist(), [3, 150])
+            self.assertEqual(evaluation._sample(visible, images).tolist(), [3, 150])
 
     @parameterized.parameters((50, 2**26, 50), (200, 4 * 40, 40), (3, 2**26, 3))
     def test_labels_spread_over_few_images_the_labelled_ones_first(self, most, values, expected):
@@ -178,7 +180,53 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
         metrics = evaluation.evaluate(workdir, k=3)
         self.assertEqual(list(metrics), ["accuracy", "balanced_accuracy"])
         report = json.loads((workdir / "metrics.json").read_text())
-        self.assertEqual(report, {"step": 7, "k": 3, "test_images": 60, "labelled": 20, **metrics})
+        header = {"step": 7, "steps": 20, "unfinished": False, "k": 3, "test_images": 60, "labelled": 20}
+        self.assertEqual({name: report.pop(name) for name in (*header, *metrics)}, header | metrics)
+        self.assertEqual(set(report), {"floors", "classes"})
+
+    def test_floors_and_classes_are_those_of_the_test_images(self):
+        workdir, settings, run = self._run()
+        report = evaluation.evaluate_run(workdir, evaluators=["nearest_neighbours"])
+        source = _few_digits()
+        labelled = np.flatnonzero(visible_labels(source.train, labels_per_class=2, seed=settings.label_seed) != NO_LABEL)
+        train, test = (colour_histograms(tf.constant(part.images)).numpy() for part in (source.train, source.test))
+        histogram = logistic_regression_classes(train[labelled], source.train.labels[labelled], test)
+        truth = source.test.labels
+        for measure, function in evaluation.MEASURES.items():
+            self.assertEqual(
+                report["floors"][measure],
+                {
+                    "chance": 0.1,
+                    "majority_class": function(np.full(60, np.bincount(truth).argmax()), truth),
+                    "raw_pixels": report[measure]["raw_pixels"]["nearest_neighbours"],
+                    "colour_histogram": function(histogram, truth),
+                },
+            )
+        projections = [run.online.project(images).numpy() for images in (source.train.images[labelled], source.test.images)]
+        classes = nearest_neighbour_classes(projections[1], projections[0], source.train.labels[labelled], k=1)
+        expected = class_report(classes, truth, source.class_names)
+        self.assertEqual(report["classes"], {"of": "projections, nearest_neighbours"} | expected)
+
+    def test_raw_pixels_of_many_pictures_on_disk_are_not_needed_with_all_labels(self):
+        train = _few_digits().train
+        self.assertEqual(evaluation._affordable(list(evaluation.EVALUATORS), train), list(evaluation.EVALUATORS))
+        streamed = mock.MagicMock()
+        for count, left_out in ((20_000, []), (20_001, ["logistic_regression_all_labels"])):
+            streamed.__len__.return_value = count
+            chosen = evaluation._affordable(list(evaluation.EVALUATORS), streamed)
+            self.assertEqual([name for name in evaluation.EVALUATORS if name not in chosen], left_out)
+
+    def test_an_unfinished_run_says_at_which_step(self):
+        workdir, _, _ = self._run()
+        (workdir / "data.json").write_text("{}")  # it was trained here
+        printed = io.StringIO()
+        with flagsaver.flagsaver(workdir=str(workdir), evaluators=["class_means"]), contextlib.redirect_stdout(printed):
+            self.assertEqual(evaluation.main([]), 0)
+        lines = printed.getvalue().splitlines()
+        self.assertEqual(lines[0], "step 7 of 20, unfinished")
+        for text in ("floors: chance 0.1000", "accuracy per class (projections, class_means)", "An export serves the row"):
+            self.assertIn(text, printed.getvalue())
+        self.assertTrue(json.loads((workdir / "metrics.json").read_text())["unfinished"])
 
     def test_balanced_accuracy_is_the_mean_over_the_classes_that_occur(self):
         # Class 2: 1 of 4; class 0: 1 of 1; class 5: 0 of 1. Nobody is of class 1.

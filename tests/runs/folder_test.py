@@ -25,6 +25,15 @@ class _Case(tf.test.TestCase, parameterized.TestCase):
         return pathlib.Path(self.create_tempdir().full_path)
 
 
+class UnfinishedTest(_Case):
+    def test_a_run_that_was_trained_here_says_at_which_step_it_stands(self):
+        workdir = self.folder()
+        self.assertEqual(folder.unfinished(workdir, 500, 1500), "")  # imported: no data.json
+        (workdir / "data.json").touch()
+        self.assertEqual(folder.unfinished(workdir, 500, 1500), "step 500 of 1,500, unfinished")
+        self.assertEqual(folder.unfinished(workdir, 1500, 1500), "")
+
+
 class WritingToTest(_Case):
     @parameterized.parameters(
         (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
