@@ -1,4 +1,4 @@
-"""Lists networks of others as encoders: parameters, smallest pictures, width of the features, and time a picture.
+"""Lists third-party networks as encoders: parameters, smallest pictures, width of the features, and time per picture.
 
     python -m semppl.benchmarks.encoder_cost --networks=keras:MobileNetV2,keras:ResNet50
 

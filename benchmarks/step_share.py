@@ -26,7 +26,7 @@ def parts(model: semppl.SemPPL, batch: dict[str, tf.Tensor]) -> dict[str, Callab
     labels, groups = batch["labels"], batch["groups"]
     step = model.optimizer.iterations
     fill_queue(model, targets, labels, groups)
-    classes = model.vote(anchors, groups).classes
+    classes = model.vote(anchors, groups, labels).classes
     negatives, positives = model.draw_negatives(groups, step), model.draw_semantic_positives(classes, step)
 
     def losses() -> tf.Tensor:
@@ -39,7 +39,7 @@ def parts(model: semppl.SemPPL, batch: dict[str, tf.Tensor]) -> dict[str, Callab
         "whole step": tf.function(lambda: model.train_step(batch)),
         "queue, vote, draws and losses": tf.function(lambda: machinery(model, anchors, targets, batch)),
         "· enqueue": tf.function(lambda: model.enqueue(targets, labels, groups)),
-        "· vote": tf.function(lambda: model.vote(anchors, groups)),
+        "· vote": tf.function(lambda: model.vote(anchors, groups, labels)),
         "· draw of negatives": tf.function(lambda: model.draw_negatives(groups, step)),
         "· draw of semantic positives": tf.function(lambda: model.draw_semantic_positives(classes, step)),
         "· losses and their gradient": tf.function(losses),
@@ -52,7 +52,9 @@ def machinery(model: semppl.SemPPL, anchors: tf.Tensor, targets: tf.Tensor, batc
     step = tf.convert_to_tensor(model.optimizer.iterations)
     targets, labels, groups = model.gather(targets, batch["labels"], batch["groups"])
     model.enqueue(targets, labels, groups)
-    classes = tf.where(batch["labels"] != NO_LABEL, batch["labels"], model.vote(anchors, batch["groups"]).classes)
+    classes = tf.where(
+        batch["labels"] != NO_LABEL, batch["labels"], model.vote(anchors, batch["groups"], batch["labels"]).classes
+    )
     drawn = model.draw_negatives(groups, step), model.draw_semantic_positives(classes, step)
     with tf.GradientTape() as tape:
         tape.watch(anchors)

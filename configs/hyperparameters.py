@@ -61,10 +61,10 @@ class Hyperparameters(
         allowed = f"a value per channel, {self.channels}"
         require(self.channels in (0, len(self.pixel_mean)), "pixel_mean", allowed, self.pixel_mean)
         starts = bool(self.initial_run or self.initial_weights)
-        trained = "0 without --initial_weights or --initial_run, since random weights are left untrained"
+        trained = "0 without --initial_weights or --initial_run, since random weights would stay untrained"
         require(starts or self.frozen_stages == 0, "frozen_stages", trained, self.frozen_stages)
         from_elsewhere = starts or self.train == "all" or ":" not in self.encoder
-        allowed = f"imagenet or a file, where {self.encoder} is not trained"
+        allowed = f"imagenet or a file, since {self.encoder} is not trained"
         require(from_elsewhere, "initial_weights", allowed, self.initial_weights or "none")
         require(1 <= self.neighbours <= self.capacity, "neighbours", f"in 1..{self.capacity}", self.neighbours)
         enough = f"at least negatives + 1 = {self.negatives + 1}"

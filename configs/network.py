@@ -20,19 +20,19 @@ class NetworkSettings(Settings):
     train: str = setting(
         "networks",
         "all",
-        "Trained part of the networks: all, or heads (projector and predictor, on features of the frozen encoder that are computed "
+        "Trained part of the networks: all, heads (projector and predictor, on features of the frozen encoder that are computed "
         "once; see --cached_views), or nothing (a run of no steps, whose weights are the initial ones).",
     )
     frozen_norms: str = setting(
         "networks",
         "auto",
         "Whether the encoder's batch norms use their moving averages in training, and are not trained: true, false, or auto, which "
-        "means true with --initial_weights and --train=all.",
+        "means true with --initial_weights and false without.",
     )
     frozen_stages: int = setting(
         "networks",
         0,
-        "Number of the encoder's first stages that are not trained; a stage ends where the resolution halves, see "
+        "Number of the encoder's stages, counted from the image on, that are not trained; stages are defined in "
         "docs/reference/encoders.md.",
     )
     head_width: int = setting("networks", 4096, "Units in the hidden layer of the projector and of the predictor.")

@@ -30,6 +30,12 @@ class ObjectiveSettings(Settings):
         0.0,
         "Smallest share of the votes, in 0..1, with which an unlabelled image gets a pseudo-label; below it, the image gets none.",
     )
+    min_pseudo_label_coverage: float = setting(
+        "objective",
+        0.0,
+        "Smallest share of the unlabelled images of a batch, in 0..1, that get a pseudo-label: if fewer reach --min_vote_share, "
+        "those with the largest vote shares get one too.",
+    )
     queue_size: int = setting("objective", 0, "Q, labelled entries per queue; 0: 20 global batches.")
     queue_quotas: bool = setting(
         "objective",
@@ -52,5 +58,7 @@ class ObjectiveSettings(Settings):
         require(self.semantic_positives >= 0, "semantic_positives", "0 or more", self.semantic_positives)
         require(self.queue_size >= 0, "queue_size", "0 or more", self.queue_size)
         require(0 <= self.min_vote_share <= 1, "min_vote_share", "in 0..1", self.min_vote_share)
+        coverage = self.min_pseudo_label_coverage
+        require(0 <= coverage <= 1, "min_pseudo_label_coverage", "in 0..1", coverage)
         weights = ("contrastive_weight", "semantic_weight", "invariance_weight")
         self.require_each(weights, lambda weight: weight >= 0, "0 or more")

@@ -17,8 +17,8 @@ class OptimisationSettings(Settings):
     initial_weights: str = setting(
         "optimisation",
         "",
-        "Weights with which the encoder, a network of Keras Applications, starts: a file (.h5, .weights.h5, .keras), or imagenet, "
-        "which Keras downloads; empty: random weights.",
+        "Weights with which a keras: or kecam: encoder starts: a file of Keras weights (.h5, .weights.h5, .keras), or imagenet, "
+        "which is downloaded once; empty: random weights.",
     )
     batch_size: int = setting("optimisation", 4096, "N, global batch size: images per step, over all replicas.")
     labelled_batch_size: int = setting(
@@ -31,7 +31,9 @@ class OptimisationSettings(Settings):
         "optimisation", 0.3, "Peak learning rate at a batch size of 256; multiplied by batch_size / 256."
     )
     encoder_rate_factor: float = setting(
-        "optimisation", 1.0, "Factor of the learning rate of the encoder; positive, below 1 for fine-tuning."
+        "optimisation",
+        1.0,
+        "Factor by which the encoder's learning rate is multiplied; positive, below 1 for fine-tuning.",
     )
     warmup_epochs: float = setting("optimisation", 10.0, "Linear warm-up, in passes over the training images.")
     warmup_steps: int = setting("optimisation", -1, "Linear warm-up, in steps; -1: see --warmup_epochs.")

@@ -21,8 +21,8 @@ class ViewSettings(Settings):
     cached_views: int = setting(
         "views",
         9,
-        "Large views of each picture whose features are computed before the first step; only with --train=heads. The first is the "
-        "picture as evaluation prepares it.",
+        "Number of views of each picture whose features are computed before the first step, with --train=heads only: the picture "
+        "as evaluation prepares it, and random large views.",
     )
     mask_probability: float = setting(
         "views", 0.1, "p_m, probability that a large view's background is removed, where the image has a mask."

@@ -12,7 +12,7 @@ Row = dict[str, tf.Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class CachedViews:
-    """The images of one split, each as the features of V of its views; see `ImageSet` for the other attributes.
+    """The images of one split, each represented by the features of V of its views.
 
     Attributes:
         features: `[n, V, F]` float16, in memory or mapped from a file.
@@ -28,10 +28,10 @@ class CachedViews:
         return len(self.labels)
 
     def draw(self, row: Row, *, count: int) -> Row:
-        """Draws different views of each image, by the image's own seed.
+        """Draws views of each image without replacement, by the image's own seed.
 
         Args:
-            row: positions `[B]` int64 and seeds `[B, 2]`.
+            row: positions `[B]` int64, and seeds `[B, 2]` int64.
             count: Number of views per image, L, at most V.
 
         Returns:

@@ -116,11 +116,11 @@ _LABELLED, _SAMPLE, _ALL_LABELS = "labelled", "sample", "all_labels"
 
 @dataclasses.dataclass(frozen=True)
 class Evaluator:
-    """A way to classify.
+    """A function that classifies, and the training images for which it needs representations.
 
     Attributes:
         classes: Function from a task to the predicted classes `[t]`.
-        images: Training images that it needs in addition to the labelled ones: none ("labelled"), a sample of all ("sample"), or
+        images: Training images that are needed in addition to the labelled ones: none ("labelled"), a sample of all ("sample"), or
             all whose label is known, hidden labels included ("all_labels").
     """
 

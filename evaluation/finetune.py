@@ -36,10 +36,10 @@ _PROTOCOL = flags.DEFINE_enum(
     "run. transfer: logistic regression on frozen features, from all labels.",
 )
 _LEARNING_RATES = flags.DEFINE_list(
-    "learning_rates", [], "Comma-separated learning rates to try; empty: the protocol's."
+    "learning_rates", [], "Comma-separated learning rates to try; empty: those of the protocol."
 )
 _EPOCH_COUNTS = flags.DEFINE_list(
-    "epoch_counts", [], "Comma-separated numbers of epochs to try; empty: the protocol's."
+    "epoch_counts", [], "Comma-separated numbers of epochs to try; empty: those of the protocol."
 )
 BATCH_SIZE = BatchSize(1024, "Maximum batch size; a smaller training set is one batch.")
 _HELD_OUT_SHARE = flags.DEFINE_float(

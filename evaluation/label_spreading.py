@@ -1,4 +1,4 @@
-"""Label spreading over a graph of nearest neighbours, and a logistic regression on the labels that it gives."""
+"""Label spreading over a graph of nearest neighbours, and a logistic regression on the spread labels."""
 
 import warnings
 

@@ -115,7 +115,7 @@ def train_classifier(task: Task, protocol: Protocol) -> Report:
     rate, epochs = max(cells, key=lambda cell: scores.get(cell, 0.0))  # the first of the best
     loss = _fit(training, task, task.images, rate, epochs, scaled=protocol.scaled)
     if not math.isfinite(loss):
-        raise ValueError(f"--learning_rates must be low enough for a loss that is a number. Received: {rate:g}")
+        raise ValueError(f"--learning_rates must be low enough for a finite loss. Received: {rate:g}")
     return {
         "accuracy": _accuracy(training, task, task.test),
         "chosen": {"learning_rate": rate, "epochs": epochs},

@@ -43,7 +43,7 @@ _UNTRAINED: dict[str, Any] = {
     "embedding_width": 8,
     "accumulate_steps": 1,
 }
-"""Settings of a run that takes no step: what is not used is small."""
+"""Settings of a run of no steps; the unused parts, such as queue and heads, are small."""
 
 _EXPORTED: dict[str, Any] = {"embedding": "features", "answers": AUTO}
 """Settings of the export, unless given."""
@@ -63,8 +63,8 @@ def frozen(
         hyperparameters: Settings of data, pictures and encoder; settings of batches, heads and length are replaced.
         workdir: Folder of the run.
         export_dir: Folder to write, which must not exist; its name is the version number.
-        settings: Settings of the export by the names of its flags; by default, features are served and the best answers
-            chosen.
+        settings: Settings of the export by the names of its flags; by default, the embedding is the features, and the most
+            accurate answers are chosen.
         command: Command line, for the model card.
 
     Returns:

@@ -33,7 +33,7 @@ from semppl.runs.files import write_atomically
 flags.adopt_module_key_flags(run_flags)
 
 _SEEDS = flags.DEFINE_list(
-    "seeds", ["0"], "Seeds of the label draw and of the training; the table has the means over seeds."
+    "seeds", ["0"], "Comma-separated seeds of the label draw and of the training; the table shows means over seeds."
 )
 
 PRESET = pathlib.Path(configs.__file__).parent / "digits.flags"

@@ -1,4 +1,4 @@
-"""Sends pictures to a served model, and prints its answers.
+"""Sends pictures, or folders of pictures, to a served model, and prints its answers: a line of JSON per picture.
 
 python -m semppl.export.client --server=http://localhost:8501 --model_name=digits a.png b.png
 """
@@ -32,7 +32,13 @@ _SECONDS = flags.DEFINE_float("timeout_seconds", 10.0, "Time limit of an attempt
 _ATTEMPTS = flags.DEFINE_integer(
     "attempts", 4, "Maximum number of attempts while the server does not answer.", lower_bound=1
 )
+_SHOW_EMBEDDING = flags.DEFINE_bool(
+    "show_embedding", False, "Whether to print the embedding that serving_default returns."
+)
 flags.declare_key_flag("model_name")
+
+_FIRST = ("path", "class_name", "probability", "abstain", "valid")
+"""The first entries of an answer; the others follow in alphabetical order."""
 
 
 class Client(Protocol):
@@ -75,7 +81,7 @@ def _names_host(server: str) -> bool:
 
 
 def ask(client: Client, paths: Sequence[pathlib.Path], *, signature: str, batch_size: int) -> Iterator[dict[str, Any]]:
-    """Yields the answer to each picture: its path, and the outputs of the signature for it.
+    """Yields the answer to each picture: its path, and the signature's outputs, in the same order for all servers.
 
     Args:
         client: Connection to the server.
@@ -97,14 +103,36 @@ def ask(client: Client, paths: Sequence[pathlib.Path], *, signature: str, batch_
             if values.shape[:1] != (len(batch),):
                 raise NoModelServer(f"{name} of shape {values.shape} for {len(batch)} pictures")
         for row, path in enumerate(batch):
-            yield {"path": str(path)} | {name: values[row].tolist() for name, values in outputs.items()}
+            answer = {"path": str(path)} | {name: values[row].tolist() for name, values in outputs.items()}
+            names = [name for name in _FIRST if name in answer] + sorted(answer.keys() - {*_FIRST})
+            yield {name: answer[name] for name in names}
+
+
+def find_pictures(arguments: Sequence[str]) -> list[pathlib.Path]:
+    """Returns the picture files that the arguments name; a folder stands for the pictures in it, at any depth.
+
+    Raises:
+        ValueError: if a folder has no picture.
+    """
+    paths = []
+    for argument in map(pathlib.Path, arguments):
+        if argument.is_dir():
+            # Imports TensorFlow, which single pictures do not need.
+            from semppl.export.collections.collection import pictures_in
+
+            paths += pictures_in(argument)
+        else:
+            paths.append(argument)
+    return paths
 
 
 def _read(path: pathlib.Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ValueError(f"The arguments must be pictures. Received: {path} ({error.strerror})") from error
+        raise ValueError(
+            f"The arguments must be pictures, or folders of pictures. Received: {path} ({error.strerror})"
+        ) from error
 
 
 def _text(item: bytes) -> str:
@@ -118,14 +146,17 @@ def _line(error: Exception) -> str:
 @quiet.takes_arguments
 @quiet.program
 def main(argv: list[str]) -> int:
-    """Prints a line of JSON per picture; returns the exit code."""
+    """Prints a line of JSON per picture, and a warning where the model cannot read it; returns the exit code."""
     if len(argv) < 2:
-        raise ValueError("The arguments must be pictures. Received: none")
+        raise ValueError("The arguments must be pictures, or folders of pictures. Received: none")
     try:
         client = connect(_SERVER.value, model_flags.MODEL_NAME.value, seconds=_SECONDS.value, attempts=_ATTEMPTS.value)
-        paths = [pathlib.Path(argument) for argument in argv[1:]]
-        for answer in ask(client, paths, signature=_SIGNATURE.value, batch_size=BATCH_SIZE.value):
-            print(json.dumps(answer, ensure_ascii=False, default=_text))
+        left_out = {"embedding"} if _SIGNATURE.value == "serving_default" and not _SHOW_EMBEDDING.value else set()
+        for answer in ask(client, find_pictures(argv[1:]), signature=_SIGNATURE.value, batch_size=BATCH_SIZE.value):
+            shown = {name: value for name, value in answer.items() if name not in left_out}
+            print(json.dumps(shown, ensure_ascii=False, default=_text), flush=True)
+            if not answer.get("valid", True):
+                print(f"warning: {answer['path']}: the model cannot read this picture", file=sys.stderr)
     except Refused as error:
         asked = "--model_name, --signature and --batch_size"
         raise ValueError(f"{asked} must suit the server. Received: {_line(error)}") from error

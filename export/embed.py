@@ -1,12 +1,17 @@
-"""Embeds many pictures with an exported model into Parquet files; an interrupted run can be resumed.
+"""Embeds and classifies many pictures with an exported model: into Parquet files, a CSV file of predictions, or both.
 
 python -m semppl.export.embed --model=served/digits/1 --data=folder:pictures --out=embeddings
+python -m semppl.export.embed --model=served/digits/1 --data=folder:pictures --predictions=predictions.csv
+
+With --out, an interrupted run can be resumed.
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import json
 import pathlib
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -21,9 +26,9 @@ from absl import flags
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export.collections.collection import Collection, Span, open_collections, plan_spans
-from semppl.export.collections.embeddings import MANIFEST, count_readable, describe, summary
+from semppl.export.collections.embeddings import MANIFEST, count_readable, describe, summary, write_predictions
 from semppl.export.collections.rows import Answerer, make_table
-from semppl.export.model.assets import read_card
+from semppl.export.model.assets import read_card, read_class_names
 from semppl.programs import model_flags
 from semppl.programs.batch_size_flag import BatchSize
 from semppl.programs.data_flags import data_from_flags
@@ -40,6 +45,9 @@ _IDENTITY = {
 
 BATCH_SIZE = BatchSize(64, "Number of pictures per batch.")
 _SHARD_SIZE = flags.DEFINE_integer("shard_size", 10_000, "Maximum number of pictures per Parquet file.", lower_bound=1)
+_PREDICTIONS = flags.DEFINE_string(
+    "predictions", None, "CSV file to write: path, class, probability and abstain of each picture."
+)
 for _name in ("model", "data", "out"):
     flags.declare_key_flag(_name)  # --help shows it
 
@@ -172,26 +180,40 @@ def _progress() -> Callable[[int, int], None]:
     return say
 
 
+def _embed_into(out: str) -> None:
+    """Embeds the pictures that the flags name into the folder `out`; writes the predictions."""
+    model, predictions = str(model_flags.MODEL.value), _PREDICTIONS.value
+    if predictions and not read_class_names(pathlib.Path(model)):
+        raise ValueError(
+            f"--predictions must come with a --model that has a memory of labelled images. Received: {model}"
+        )
+    if predictions and not pathlib.Path(predictions).parent.is_dir():
+        raise ValueError(f"--predictions must be a file in an existing folder. Received: {predictions}")
+    settings = {"batch_size": BATCH_SIZE.value, "shard_size": _SHARD_SIZE.value}
+    count = embed(model, data_from_flags(), out, say=_progress(), **settings)
+    unreadable = count - count_readable(out)
+    if model_flags.OUT.value:
+        print(summary(count, unreadable, out))
+    if predictions:
+        write_predictions(out, predictions)
+        but = f"; {unreadable} of them could not be read" if unreadable else ""
+        print(f"predictions of {count} pictures written to {predictions}{but}")
+
+
 @quiet.program
 def main(argv: list[str]) -> int:
     """Embeds the pictures that the flags name; returns the exit code."""
     del argv
-    count = embed(
-        str(model_flags.MODEL.value),
-        data_from_flags(),
-        str(model_flags.OUT.value),
-        batch_size=BATCH_SIZE.value,
-        shard_size=_SHARD_SIZE.value,
-        say=_progress(),
-    )
-    out = str(model_flags.OUT.value)
-    print(summary(count, count - count_readable(out), out))
+    if not (model_flags.OUT.value or _PREDICTIONS.value):
+        raise ValueError("--out must be a folder, or --predictions a file. Received: neither")
+    with contextlib.ExitStack() as afterwards:
+        _embed_into(str(model_flags.OUT.value or afterwards.enter_context(tempfile.TemporaryDirectory())))
     return 0
 
 
 def run() -> None:
     """Runs the console script."""
-    flags.mark_flags_as_required(["model", "out"])
+    flags.mark_flag_as_required("model")
     BATCH_SIZE.define()
     quiet.run(main)
 

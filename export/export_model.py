@@ -45,7 +45,7 @@ _EXPORT_DIR = flags.DEFINE_string(
     "export_dir", None, "Folder to write; its name must be the version number, as in …/digits/1."
 )
 _EMBEDDING = flags.DEFINE_string(
-    "embedding", "projections", "What the model embeds pictures as: projections, features, or joint (both together)."
+    "embedding", "projections", "Embedding that the model returns: projections, features, or joint (both together)."
 )
 _EMBEDDING_DIMS = flags.DEFINE_integer(
     "embedding_dims", 0, "Number of leading dimensions of the embedding to use; 0: all."
@@ -71,7 +71,7 @@ _ANSWERS = flags.DEFINE_enum(
     VOTE,
     (*ANSWERS, AUTO),
     "How the model classifies: by a vote of the remembered images, by class means, by logistic regression on the remembered "
-    "embeddings, or (auto) by whichever is right most often on the images it is calibrated on, or else by cross-validation among "
+    "embeddings, or (auto) by the most accurate of the three, on the images of --calibrate_on or else by cross-validation among "
     "the labelled images.",
 )
 _MEMORY_VIEWS = flags.DEFINE_integer(
@@ -90,7 +90,7 @@ _CALIBRATE_ON = flags.DEFINE_enum(
 _TARGET_RISK = flags.DEFINE_float(
     "target_risk",
     None,
-    f"Largest share of wrong answers among the answers (by default {CalibrationSettings.target_risk}); the rest is abstained from.",
+    f"Largest share of wrong answers among the answers (by default {CalibrationSettings.target_risk}).",
 )
 _RISK_CONFIDENCE = flags.DEFINE_float(
     "risk_confidence",
@@ -99,7 +99,7 @@ _RISK_CONFIDENCE = flags.DEFINE_float(
     "share of wrong answers.",
 )
 _TARGET_COVERAGE = flags.DEFINE_float(
-    "target_coverage", None, "Share of pictures that are answered; set at most one of this and --target_risk."
+    "target_coverage", None, "Smallest share of pictures that are answered; set at most one of this and --target_risk."
 )
 _SET_COVERAGE = flags.DEFINE_float("set_coverage", 0.9, "Share of prediction sets that contain the true class.")
 

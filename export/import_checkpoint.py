@@ -97,7 +97,7 @@ def read(source: str | pathlib.Path) -> ForeignCheckpoint:
     elif path.is_dir():
         raise ValueError(f"--source must be a file, or a folder with a TensorFlow checkpoint. Received: {source}")
     elif not path.exists():
-        raise ValueError(f"--source must be a file that is there. Received: {source}")
+        raise ValueError(f"--source must be an existing file. Received: {source}")
     elif keras_weights.recognises(path):
         reader = keras_applications.read
     return reader(path)
@@ -140,7 +140,7 @@ def main(argv: list[str]) -> int:
     network = f"{checkpoint.settings['encoder']}, width {checkpoint.settings['width']:g}, {checkpoint.step} steps"
     print(f"imported to {run_flags.WORKDIR.value}: {checkpoint.origin}, {network}")
     if checkpoint.lacks:
-        print(f"not in the checkpoint, and untrained: {' and '.join(checkpoint.lacks)}; its features are what to use")
+        print(f"not in the checkpoint, and untrained: {' and '.join(checkpoint.lacks)}; use features, not projections")
     return 0
 
 

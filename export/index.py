@@ -127,7 +127,9 @@ def main(argv: list[str]) -> int:
         f"{description['pictures']} pictures indexed in {model_flags.OUT.value}: {how}, recall@10 {description['recall_at_10']:.3f}"
     )
     if "projector" in description:
-        print(f"to view the pictures: tensorboard --logdir {model_flags.OUT.value}")
+        print(
+            f"to view the pictures: tensorboard --logdir {model_flags.OUT.value}, then http://localhost:6006/#projector"
+        )
         if not description["projector"]["thumbnails"]:
             print(f"without thumbnails: {description['projector']['why']}", file=sys.stderr)
     return 0

@@ -1,12 +1,14 @@
-"""Finds pictures that are similar to other pictures; prints the results, and writes a page with thumbnails.
+"""Finds pictures that are similar to other pictures: prints the results, writes a page with thumbnails, or serves one.
 
 python -m semppl.export.search --index=index --picture=a.jpg --out=page.html
+python -m semppl.export.search --index=index --page_port=8600
 """
 
-import dataclasses
+import functools
 import pathlib
-from collections.abc import Sequence
-from html import escape
+import signal
+import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from semppl.programs import quiet  # before TensorFlow
@@ -18,56 +20,34 @@ from absl import flags
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export.collections import faiss_index
-from semppl.export.collections.collection import open_collections, pictures_of, read_picture
+from semppl.export.collections.collection import (
+    Collection,
+    decode_query,
+    open_collections,
+    pictures_of,
+    read_picture,
+)
 from semppl.export.collections.index_folder import read_description, read_index
 from semppl.export.collections.rows import Answerer
-from semppl.export.collections.thumbnails import data_url, thumbnail
+from semppl.export.collections.search_page import Found, Result, file_address, page, section
+from semppl.export.collections.search_server import make_server
 from semppl.export.model.assets import read_card
 from semppl.programs import model_flags
 from semppl.programs.extras import require_extra
 from semppl.runs.files import write_atomically
 
-_SIDE = 128  # of a picture on the page, in pixels
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 75em; margin: 2em auto; padding: 0 1em; color: #222; }
-ol { list-style: none; padding: 0; display: flex; flex-wrap: wrap; gap: .8em; } figure { margin: 0; width: 128px; }
-figcaption { font-size: 12px; overflow-wrap: anywhere; } img { width: 128px; height: 128px; border: 1px solid #ddd; }
-.similarity { font-weight: bold; } .class { color: #555; }
-"""
-
 _INDEX = flags.DEFINE_string("index", None, "Folder that semppl.export.index wrote.")
 _PICTURE = flags.DEFINE_multi_string("picture", [], "Picture file to search for; the flag can be repeated.")
 _RESULTS = flags.DEFINE_integer("results", 24, "Number of similar pictures to find.", lower_bound=1)
+_PAGE_PORT = flags.DEFINE_integer(
+    "page_port",
+    None,
+    "Port on the loopback interface of a page that searches for one picture after the other; 0: any free port.",
+    lower_bound=0,
+    upper_bound=2**16 - 1,
+)
 for _name in ("model", "out"):
     flags.declare_key_flag(_name)  # --help shows it
-
-
-@dataclasses.dataclass(frozen=True)
-class Found:
-    """A picture that a search found.
-
-    Attributes:
-        id: Position of the picture among those of all collections.
-        path: Path in its source; may be empty.
-        similarity: Cosine similarity to the query, in -1..1.
-        truth: Name of the true class; empty if unknown.
-        class_name: Name of the predicted class; empty if the model does not classify.
-    """
-
-    id: int
-    path: str
-    similarity: float
-    truth: str = ""
-    class_name: str = ""
-
-    def describe(self) -> str:
-        """Formats similarity, path and class as one line."""
-        shown = self.shown_class()
-        return f"{self.similarity:.3f}  {self.path or self.id}{f'  [{shown}]' if shown else ''}"
-
-    def shown_class(self) -> str:
-        """Returns the true class, or the predicted one with a question mark, or nothing."""
-        return self.truth or (f"{self.class_name}?" if self.class_name else "")
 
 
 class Search:
@@ -98,16 +78,13 @@ class Search:
         self._answer = Answerer(model)
         self._index, self._rows = read_index(folder)
 
-    def like(self, pictures: Sequence[bytes], count: int, *, names: Sequence[str] = ()) -> list[list[Found]]:
+    def like(self, pictures: Sequence[bytes], count: int, *, names: Sequence[str] = ()) -> list[Result]:
         """Finds the pictures most similar to each query.
 
         Args:
             pictures: Contents of the query files, from `collection.read_picture`.
             count: Number of pictures to find per query.
-            names: Names of the queries, for error messages; by default their numbers.
-
-        Returns:
-            For each query, the pictures found, by falling similarity.
+            names: Names of the queries; by default their numbers.
 
         Raises:
             ValueError: if a query cannot be read.
@@ -118,53 +95,76 @@ class Search:
             raise ValueError(
                 f"--model must embed in {self._index.d} numbers, as in the index. Received: a model with {width}"
             )
+        names = names or [f"number {number + 1}" for number in range(len(pictures))]
         if not answers["valid"].all():
-            worst = int(np.argmin(answers["valid"]))
-            raise ValueError(
-                f"--picture must be a picture. Received: {names[worst] if names else f'number {worst + 1}'}"
-            )
+            raise ValueError(f"--picture must be a picture. Received: {names[int(np.argmin(answers['valid']))]}")
         similarities, positions = faiss_index.search(self._index, answers["embedding"], count)
-        return [
-            [Found(similarity=float(s), **row) for s, row in zip(of, self._rows.take(at).to_pylist(), strict=True)]
+        found = [
+            tuple(Found(similarity=float(s), **row) for s, row in zip(of, self._rows.take(at).to_pylist(), strict=True))
             for of, at in zip(similarities, positions, strict=True)
         ]
+        return [Result(*parts) for parts in zip(names, pictures, found, *_predictions(answers), strict=True)]
 
-    def page(self, names: Sequence[str], pictures: Sequence[bytes], found: Sequence[Sequence[Found]]) -> str:
-        """Formats results as a self-contained HTML page; without thumbnails, if the collections cannot be opened.
+    def like_indexed(self, position: int, count: int) -> Result:
+        """Finds the pictures most similar to the one at a position among those of all collections.
+
+        Raises:
+            ValueError: if there is no such picture, or it cannot be read.
+        """
+        collections = self._collections
+        if not 0 <= position < sum(map(len, collections)):
+            raise ValueError(f"There must be a picture at the position. Received: {position}")
+        (picture,) = pictures_of(collections, [position])
+        names = [path for collection in collections for path in collection.paths]
+        (result,) = self.like([picture], count, names=[names[position] or str(position)])
+        return result
+
+    def section(self, result: Result, link: Callable[[Found], str] | None = None) -> str:
+        """Formats a result as HTML; without thumbnails, if the collections cannot be opened.
 
         Args:
-            names: Names of the queries.
-            pictures: Contents of the query files.
-            found: Pictures found for each query.
+            result: Result of a search.
+            link: Function that returns the address to which a picture leads; by default that of its file, if it is one.
         """
+        ids, collections = [one.id for one in result.found], self._collections
+        pictures = list(pictures_of(collections, ids)) if collections else [b""] * len(ids)
+        return section(result, pictures, link=link or self._file_of)
+
+    def page(self, results: Sequence[Result]) -> str:
+        """Formats results as a self-contained HTML page, from which each picture leads to its file."""
+        return page("".join(map(self.section, results)), f"More like {results[0].name}")
+
+    @functools.cached_property
+    def _collections(self) -> list[Collection]:
+        """The collections that were embedded; none if they cannot be opened."""
         try:
-            collections = open_collections(self.hyperparameters)
+            return open_collections(self.hyperparameters)
         except ValueError:
-            collections = []
-        sections = ""
-        for name, picture, similar in zip(names, pictures, found, strict=True):
-            files = pictures_of(collections, [one.id for one in similar]) if collections else [b""] * len(similar)
-            figures = "".join(_figure(one, file) for one, file in zip(similar, files, strict=True))
-            query = f'<img alt="" src="{data_url(thumbnail(picture, _SIDE))}">'
-            sections += f"<section><h2>More like {escape(name)}</h2>{query}<ol>{figures}</ol></section>\n"
-        return (
-            f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>More like {escape(names[0])}</title>'
-            f"<style>{_STYLE}</style>\n{sections}</html>\n"
-        )
+            return []
+
+    def _file_of(self, found: Found) -> str:
+        """Returns the address of a picture's file; empty if the picture is not in a folder."""
+        first = 0
+        for collection in self._collections:
+            if found.id < first + len(collection):
+                return file_address(collection.place, found) if collection.place else ""
+            first += len(collection)
+        return ""
+
+
+def _predictions(answers: dict[str, np.ndarray]) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any]]:
+    """Returns class name, probability and abstention of each query; without a memory, no class."""
+    count = len(answers["embedding"])
+    if "class_name" not in answers:
+        return [""] * count, [0.0] * count, [False] * count
+    names = [name.decode() for name in answers["class_name"]]
+    return names, answers["probability"].tolist(), answers["abstain"].tolist()
 
 
 def _embedding(record: dict[str, Any]) -> str:
     """Formats width and kind of the embedding in a model card or manifest; empty if not recorded."""
     embedding = record.get("embedding")
     return f"{embedding['width']} {embedding['kind']}" if embedding else ""
-
-
-def _figure(found: Found, picture: bytes) -> str:
-    return (
-        f'<li><figure><img alt="" src="{data_url(thumbnail(picture, _SIDE))}"><figcaption>'
-        f'<span class="similarity">{found.similarity:.3f}</span> {escape(found.path or str(found.id))} '
-        f'<span class="class">{escape(found.shown_class())}</span></figcaption></figure></li>'
-    )
 
 
 def _write(out: str, page: str) -> None:
@@ -174,22 +174,46 @@ def _write(out: str, page: str) -> None:
         raise ValueError(f"--out must be a file that can be written. Received: {out} ({error.strerror})") from error
 
 
+def _serve(search: Search, port: int) -> None:
+    """Serves the page of the search until SIGTERM or SIGINT."""
+
+    def by_file(name: str, content: bytes) -> str:
+        return further(search.like([decode_query(content, search.hyperparameters)], _RESULTS.value, names=[name])[0])
+
+    def by_id(position: int) -> str:
+        return further(search.like_indexed(position, _RESULTS.value))
+
+    def further(result: Result) -> str:
+        return search.section(result, lambda found: f"/like/{found.id}")
+
+    try:
+        server = make_server(port, by_file=by_file, by_id=by_id)
+    except OSError as error:
+        raise ValueError(f"--page_port must be free; 0 takes one that is. Received: {port} ({error})") from error
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
+    print(f"search on http://localhost:{server.server_port}", flush=True)
+    server.serve_forever()
+
+
 @quiet.program
 def main(argv: list[str]) -> int:
-    """Prints the results, and writes the page if `--out` is set; returns the exit code."""
+    """Prints the results, writes the page if `--out` is set, and serves it if `--page_port` is; returns the exit code."""
     del argv
-    if not _PICTURE.value:
-        raise ValueError("--picture must name a picture file. Received: none")
+    if not _PICTURE.value and _PAGE_PORT.value is None:
+        raise ValueError("--picture must name a picture file, or --page_port a port. Received: neither")
     search = Search(str(_INDEX.value), model_flags.MODEL.value or "")
     pictures = [read_picture(path, search.hyperparameters) for path in _PICTURE.value]
-    found = search.like(pictures, _RESULTS.value, names=_PICTURE.value)
-    for name, similar in zip(_PICTURE.value, found, strict=True):
-        print(f"more like {name}:")
-        for one in similar:
+    results = search.like(pictures, _RESULTS.value, names=_PICTURE.value) if pictures else []
+    for result in results:
+        print(f"more like {result.name}{f' ({result.describe()})' if result.class_name else ''}:")
+        for one in result.found:
             print(f"  {one.describe()}")
-    if model_flags.OUT.value:
-        _write(model_flags.OUT.value, search.page(_PICTURE.value, pictures, found))
+    if model_flags.OUT.value and results:
+        _write(model_flags.OUT.value, search.page(results))
         print(f"to view the pictures: {model_flags.OUT.value}")
+    if _PAGE_PORT.value is not None:
+        _serve(search, _PAGE_PORT.value)
     return 0
 
 

@@ -57,13 +57,13 @@ def main(argv: list[str]) -> int:
     try:
         grpc_server, grpc_port = grpc_service.start(predictor, _PORT.value)
     except (RuntimeError, OSError) as error:
-        raise ValueError(f"--port must be free; 0 takes one that is. Received: {_PORT.value} ({error})") from error
+        raise ValueError(f"--port must be a free port, or 0 for any. Received: {_PORT.value} ({error})") from error
     try:
         rest_server = rest_service.start(predictor, _REST_API_PORT.value)
     except OSError as error:
         grpc_server.stop(grace=None)
         raise ValueError(
-            f"--rest_api_port must be free; 0 takes one that is. Received: {_REST_API_PORT.value} ({error})"
+            f"--rest_api_port must be a free port, or 0 for any. Received: {_REST_API_PORT.value} ({error})"
         ) from error
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

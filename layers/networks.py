@@ -70,15 +70,15 @@ FEATURES_LENGTH = 2.0
 """Length of the features in a joint embedding, where the projections have length 1."""
 
 _CONSTANT = 1e-6
-"""Standard deviation up to which a feature says nothing about an image."""
+"""Standard deviation up to which a feature counts as constant."""
 
 
 @tf.keras.saving.register_keras_serializable(package="semppl")
 class TargetNetwork(tf.keras.Model):
     """Encoder and projector: f and g.
 
-    A frozen encoder is in inference mode. Wherever images `[B, H, W, C]` are expected, `[B, F]`
-    are the encoder's features of such images, computed before.
+    A frozen encoder is in inference mode. `features`, `project` and calls take images
+    `[B, H, W, C]`, or the encoder's features `[B, F]` of such images, computed before.
 
     Args:
         encoder: Name of the encoder, see `check_encoder`.
@@ -157,9 +157,9 @@ class TargetNetwork(tf.keras.Model):
         return unit_norm(self.projector(features, training=training))
 
     def join_features(self, features: tf.Tensor) -> tf.Tensor:
-        """Maps features `[B, F]` to unit-norm joint embeddings `[B, F + D]`: what the encoder knew, and what the labels added.
+        """Maps features `[B, F]` to unit-norm joint embeddings `[B, F + D]`: the features, then the projections.
 
-        The features at unit norm have twice the length of the projections, chosen on CIFAR-10 with 4 labels a class.
+        The features are scaled to twice the length of the projections, chosen on CIFAR-10 with 4 labels per class.
         """
         joined = tf.concat([FEATURES_LENGTH * unit_norm(features), self.project_features(features)], axis=-1)
         return unit_norm(joined)

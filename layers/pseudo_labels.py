@@ -86,7 +86,7 @@ def _largest(similarities: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.reduce_max(similarities, axis=-1, keepdims=True), indices[..., tf.newaxis]
 
 
-def abstain(votes: Votes, *, min_share: float) -> Votes:
+def abstain(votes: Votes, *, min_share: tf.Tensor | float) -> Votes:
     """Withholds the class of images whose vote was not clear, such as images of none of the classes.
 
     Args:
@@ -101,6 +101,25 @@ def abstain(votes: Votes, *, min_share: float) -> Votes:
     """
     clear = votes.confidence >= min_share
     return Votes(tf.where(clear, votes.classes, NO_LABEL), tf.where(clear, votes.confidence, 0.0))
+
+
+def share_that_covers(confidence: tf.Tensor, unlabelled: tf.Tensor, *, coverage: float) -> tf.Tensor:
+    """Finds the largest share of the votes that enough unlabelled images reach.
+
+    Args:
+        confidence: `[N]` share of the votes that each image's class got, in 0..1, over the global batch.
+        unlabelled: `[N]` bool, whether the image has no label.
+        coverage: Share of the unlabelled images, in 0..1, that are to reach it.
+
+    Returns:
+        The confidence of the ⌈coverage · U⌉-th clearest of U unlabelled images; infinity if that is none.
+
+    Not in the paper: see docs/reference/method.md.
+    """
+    ordered = tf.sort(tf.where(unlabelled, confidence, -1.0), direction="DESCENDING")
+    number = tf.math.ceil(coverage * tf.reduce_sum(tf.cast(unlabelled, tf.float32)))
+    share = ordered[tf.maximum(tf.cast(number, tf.int32) - 1, 0)]
+    return tf.where(number > 0, share, math.inf)
 
 
 def _votes_per_image(votes: tf.Tensor) -> tf.Tensor:

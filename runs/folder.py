@@ -34,7 +34,7 @@ def writing_to(workdir: pathlib.Path) -> contextlib.AbstractContextManager[None]
     return disk_errors_as(
         lambda reason: NotWritten(
             f"--workdir must have room for the run. Received: {workdir} ({reason}). "
-            "What was saved before is sound: make room, and the same command goes on from there."
+            "Earlier checkpoints are intact: make room, and the same command goes on from there."
         )
     )
 
@@ -53,7 +53,7 @@ def open_run(workdir: pathlib.Path, hyperparameters: Hyperparameters) -> Iterato
         NotWritten: If the disk is full.
     """
     if workdir.parts and workdir.parts[0].endswith(":"):  # of gs://bucket/run, for which a local folder would be made
-        raise ValueError(f"--workdir must be a folder of this machine's, mounted or its own. Received: {workdir}")
+        raise ValueError(f"--workdir must be a local or mounted folder. Received: {workdir}")
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=workdir):
@@ -208,3 +208,8 @@ def unfinished(workdir: str | pathlib.Path, step: int, steps: int) -> str:
     """
     trained_here = (pathlib.Path(workdir) / "data.json").is_file()
     return f"step {step:,} of {steps:,}, unfinished" if trained_here and step < steps else ""
+
+
+def events_folder(workdir: pathlib.Path) -> pathlib.Path:
+    """Returns the folder of TensorBoard's events, which has the name of the run: so TensorBoard calls the run."""
+    return workdir / "tensorboard" / workdir.absolute().name

@@ -1,4 +1,4 @@
-"""The file of a network's published weights: Keras' own download, into Keras' own cache."""
+"""The file of a network's published weights, which Keras downloads into Keras' cache."""
 
 import contextlib
 import io
@@ -32,7 +32,7 @@ def imagenet_file(encoder: str, *, size: int, flag: str) -> pathlib.Path:
     """Returns the path of a network's weights, downloaded if they are not in Keras' cache.
 
     Args:
-        encoder: Name of an encoder that is a network of others.
+        encoder: Name of a third-party encoder, "keras:…" or "kecam:…".
         size: Side of the pictures, in pixels.
         flag: Name of the flag in the error message.
 
@@ -71,7 +71,7 @@ def _wanted(encoder: str, size: int) -> _Wanted | None:
     with _replaced(downloads, "get_file", ask), contextlib.suppress(_Wanted):
         if network:
             APPLICATIONS[network](include_top=False, weights="imagenet")
-        else:  # which prints what went wrong, and goes on with random weights
+        else:  # the package prints what went wrong, and continues with random weights
             with contextlib.redirect_stdout(io.StringIO()):
                 attention_models.pretrained_model(str(attention_model_of(encoder)), size)
     return asked[0] if asked else None
@@ -88,7 +88,7 @@ def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
 
 
 def _watched(download: Callable[[], str], path: pathlib.Path) -> str:
-    """Calls `download` in a thread: looking up the name of a host takes as long as it likes, whatever the time limit."""
+    """Calls `download` in a thread, because the time limit of sockets does not apply to looking up a host name."""
     answers: list[str | Exception] = []
 
     def work() -> None:

@@ -1,6 +1,6 @@
-"""Arrays of Keras' files of weights: `.h5`, `.weights.h5` and `.keras`, of Keras 2 and 3.
+"""Reads the arrays of Keras weight files: `.h5`, `.weights.h5` and `.keras`, of Keras 2 and 3.
 
-Only arrays of numbers are read: the description of a model, which may contain code, is not.
+Only arrays of numbers are read, not the model's configuration, which may contain code.
 """
 
 import io
@@ -28,7 +28,7 @@ def read_arrays(path: pathlib.Path, *, flag: str) -> Arrays:
     """Reads all arrays of numbers; runs no code of the file, and follows no link out of the file.
 
     Args:
-        path: Path of a model or of weights.
+        path: Path of a file of a model or of weights.
         flag: Name of the flag in the error message.
 
     Returns:
@@ -36,7 +36,7 @@ def read_arrays(path: pathlib.Path, *, flag: str) -> Arrays:
         layer and that of the weight, such as "Conv1/Conv1/kernel:0", in the order of the model.
 
     Raises:
-        ValueError: If the file is absent or damaged, or no file of Keras weights.
+        ValueError: If the file is absent or damaged, or is not a file of Keras weights.
     """
     try:
         if not recognises(path):

@@ -1,4 +1,4 @@
-"""Weights of a pretrained network for an encoder of others: read from a file, compared, assigned, recorded."""
+"""Weights of a pretrained network for a third-party encoder: read from a file, compared, assigned, recorded."""
 
 import dataclasses
 import hashlib
@@ -18,12 +18,12 @@ _NUMBERED = re.compile(r"(?P<place>(?P<prefix>.*?)layers/.*)/vars/\d+")
 
 @dataclasses.dataclass(frozen=True)
 class PretrainedWeights:
-    """Weights of a network, of the shapes of an encoder's variables.
+    """Weights of a network, with the shapes of an encoder's variables.
 
     Attributes:
-        values: A value for each variable, in the order of `variables_of`.
-        file: Name of the file.
-        sha256: Digest of the file.
+        values: Arrays, one per variable, in the order of `variables_of`.
+        file: Name of the file, without its folder.
+        sha256: SHA-256 digest of the file, in hexadecimal.
     """
 
     values: list[np.ndarray]
@@ -41,7 +41,7 @@ class PretrainedWeights:
 
 
 def variables_of(places: Sequence[Place]) -> Iterator[tuple[str, tf.Variable]]:
-    """Yields the names in Keras, such as "Conv1/kernel", and the variables, whether these are trained or not."""
+    """Yields the name in Keras, such as "Conv1/kernel", of each variable, and the variable, trainable or not."""
     for place in places:
         for variable in (*place.layer._trainable_weights, *place.layer._non_trainable_weights):
             yield f"{place.layer.name}/{_role(variable)}", variable
@@ -51,8 +51,8 @@ def read_weights(path: str | pathlib.Path, places: Sequence[Place], *, network: 
     """Reads the weights of a network from a file of Keras.
 
     Args:
-        path: Path of a model or of weights, of Keras 2 or 3, with or without a final layer.
-        places: Places of the network's variables, which exist.
+        path: Path of a file of a model or of weights, of Keras 2 or 3, with or without a final layer.
+        places: The encoder's `places`; the encoder's variables must exist.
         network: Name of the network in the error message.
         flag: Name of the flag in the error message.
 
@@ -68,11 +68,11 @@ def read_weights(path: str | pathlib.Path, places: Sequence[Place], *, network: 
 
 
 def weights_of(model: tf.keras.Model, path: pathlib.Path) -> PretrainedWeights:
-    """Takes the weights of a network that has read a file by itself.
+    """Returns the weights of a network that has loaded a file itself.
 
     Args:
-        model: Network with the structure of an encoder.
-        path: Path of the file.
+        model: Network with the layers of an encoder, in the same order.
+        path: Path of the file, for name and digest.
     """
     parts = [part for layer in model.layers for part in getattr(layer, "layers", [layer])]
     values = [
@@ -106,7 +106,7 @@ def _check(name: str, shape: tuple[int, ...], array: np.ndarray | None) -> None:
 
 
 def _check_rest(rest: Arrays) -> None:
-    """Refuses the weights of a deeper network: only a final layer, which is no convolution of an area, may be left."""
+    """Refuses the weights of a deeper network: only a final layer, which has no kernel larger than 1×1, may be left."""
     for name, array in rest.items():
         if array.ndim == 4 and max(array.shape[:2]) > 1:
             raise _Mismatch(f"{name} must not be there, with the shape {array.shape}")

@@ -111,7 +111,7 @@ def pretrain(workdir: _Path, *, preset: _Path = "", **settings: Any) -> dict[str
 def evaluate(
     workdir: _Path, *, k: int = 1, evaluators: Sequence[str] | None = None, split: str = "test"
 ) -> dict[str, "Measured"]:
-    """Evaluates the latest checkpoint of a run on held-out images, and writes `metrics.json`.
+    """Evaluates the latest checkpoint of a run on held-out images, and writes `metrics.json` or `metrics_validation.json`.
 
     Args:
         workdir: Folder of the run.
@@ -168,13 +168,13 @@ def export(
         memory: Whether the model remembers the labelled images, and classifies by them; by default if the run has a
             queue of labelled images.
         num_neighbours: Number of remembered images that the signature `neighbours` returns; by default 10.
-        answers: How the model classifies: "vote" (default), "class_means", "logistic_regression", or "auto", the one
-            that is right most often.
+        answers: How the model classifies: "vote" (default), "class_means", "logistic_regression", or "auto", the most
+            accurate of the three.
         memory_views: Number of views whose mean embedding stands for a remembered image; by default 1.
         calibrate_on: Images that probabilities are calibrated on: "held_out" (default), "memory" or "nothing".
-        target_risk: Largest share of wrong answers among those that the model does not abstain from; by default 0.05.
+        target_risk: Largest share, in 0..1, of wrong answers among the answers without abstention; by default 0.05.
         risk_confidence: Confidence with which `target_risk` is kept; by default 0.9.
-        target_coverage: Share of pictures that the model does not abstain from, in place of `target_risk`.
+        target_coverage: Smallest share, in 0..1, of pictures without abstention; in place of `target_risk`.
         set_coverage: Share of prediction sets that contain the true class; by default 0.9.
         fine_tunable: Whether the weights are stored a second time, as variables that `hub.KerasLayer` trains; with
             "float32" only, and there by default.

@@ -4,7 +4,6 @@ python -m semppl.trainers.pretrain --flagfile=configs/digits.flags --workdir=out
 """
 
 import dataclasses
-import functools
 import os
 import pathlib
 import signal
@@ -191,10 +190,9 @@ def _require_agreement(stage: Stage, cluster: workers.Cluster, options: RunOptio
 
 def _fit(stage: Stage, role: Chief | Follower) -> None:
     """Takes the steps that are left."""
-    pictures = Pipeline(stage.source.train, stage.labels, stage.hyperparameters)
-    pipeline = dataclasses.replace(pictures, images=_features(stage)) if stage.model.trains_heads else pictures
-    first_views = functools.partial(_first_share, pictures, stage.devices, stage.first_step)
-    with role.watching(stage, first_views) as watchers:
+    images = _features(stage) if stage.model.trains_heads else stage.source.train
+    pipeline = Pipeline(images, stage.labels, stage.hyperparameters)
+    with role.watching(stage) as watchers:
         stage.model.fit(
             _distributed(pipeline, stage.devices, stage.first_step),
             steps_per_epoch=stage.last_step - stage.first_step,
@@ -293,13 +291,6 @@ def _distributed(pipeline: Pipeline, devices: tf.distribute.Strategy, first_step
         return batches.repeat()  # endless: else workers ask each other for more, and shapes are open
 
     return devices.distribute_datasets_from_function(feed)
-
-
-def _first_share(pipeline: Pipeline, devices: tf.distribute.Strategy, first_step: int) -> dict[str, np.ndarray]:
-    """Makes the first batch of one replica, whose shapes training compiles anyway."""
-    share = pipeline.batches(first_step=first_step, num_replicas=devices.num_replicas_in_sync)
-    views: dict[str, np.ndarray] = next(share.as_numpy_iterator())
-    return views
 
 
 @quiet.program

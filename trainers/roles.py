@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from semppl.trainers.devices.workers import Following
 from semppl.trainers.method import Method
 from semppl.trainers.reports import callbacks, profiling
 from semppl.trainers.reports.progress import Progress
+from semppl.trainers.reports.views_grid import ViewsOfAFew
 from semppl.trainers.run_options import RunOptions
 
 
@@ -93,7 +94,7 @@ class Chief:
         print(
             f"{settings.method} on {settings.data}: {stage.data['images']} images, {stage.data['labelled']} labelled, "
             f"{len(stage.source.class_names)} classes; {settings.steps} steps; {stage.where}; "
-            f"TensorBoard: tensorboard --logdir {self._workdir}",
+            f"TensorBoard: tensorboard --logdir {self._workdir / 'tensorboard'}",
             flush=True,
         )
         if not stage.last_step:
@@ -104,14 +105,11 @@ class Chief:
             print(f"going on from step {stage.first_step} of {stage.last_step}", flush=True)
 
     @contextlib.contextmanager
-    def watching(
-        self, stage: Stage, first_views: Callable[[], dict[str, np.ndarray]]
-    ) -> Iterator[list[tf.keras.callbacks.Callback]]:
+    def watching(self, stage: Stage) -> Iterator[list[tf.keras.callbacks.Callback]]:
         """Makes the callbacks that profile, report, show progress and save.
 
         Args:
             stage: What is about to be trained.
-            first_views: Function that returns the views of the first step, for TensorBoard.
 
         Yields:
             The callbacks, in their order; a profile and the progress bar end with the context.
@@ -133,14 +131,22 @@ class Chief:
                 class_names=stage.source.class_names,
                 warn=progress.say,
             )
-            summaries.views(first_views(), stage.first_step)
+            views = callbacks.ShowViews(
+                ViewsOfAFew(stage.source.train, stage.hyperparameters),
+                summaries.views,
+                first_step=stage.first_step,
+                last_step=stage.last_step,
+            )
             checkpointing = callbacks.Checkpointing(
                 stage.saved,
                 every=self._options.checkpoint_every,
                 last_step=stage.last_step,
                 termination=self._termination,
             )
-            watchers = [callbacks.StopOnNotFinite(), summaries, progress, checkpointing]
+            idle = callbacks.WarnOfIdlePseudoLabels(
+                min_vote_share=stage.hyperparameters.min_vote_share, last_step=stage.last_step, warn=progress.say
+            )
+            watchers = [callbacks.StopOnNotFinite(), summaries, views, idle, progress, checkpointing]
             profiled = profiling.parse_steps(self._options.profile_steps, stage.last_step)
             if profiled:
                 profile = profiling.Profile(self._workdir, *profiled, steps_at_once=steps_at_once)
@@ -189,9 +195,7 @@ class Follower:
         print(f"{stage.where}; {steps}; the chief writes and reports", flush=True)
 
     @contextlib.contextmanager
-    def watching(
-        self, stage: Stage, first_views: Callable[[], dict[str, np.ndarray]]
-    ) -> Iterator[list[tf.keras.callbacks.Callback]]:
+    def watching(self, stage: Stage) -> Iterator[list[tf.keras.callbacks.Callback]]:
         """Makes the callbacks that stop at a NaN or infinity and leave a SIGTERM to the chief."""
         yield [callbacks.StopOnNotFinite(), Following(self._termination)]
 

@@ -14,7 +14,7 @@ from semppl.layers.labels import NO_LABEL
 from semppl.layers.moving_average import update_moving_average
 from semppl.layers.negatives import draw_negatives
 from semppl.layers.networks import OnlineNetwork, TargetNetwork
-from semppl.layers.pseudo_labels import Votes, abstain, nearest_neighbour_vote
+from semppl.layers.pseudo_labels import Votes, abstain, nearest_neighbour_vote, share_that_covers
 from semppl.layers.randomness import random_integers
 from semppl.layers.semantic_positives import SemanticPositives, draw_semantic_positives
 from semppl.losses import objective
@@ -74,7 +74,7 @@ class SemPPL(Method):
         targets = self.project(batch)  # [L,B,D]
         targets, labels, groups = self.gather(targets, batch["labels"], batch["groups"])  # [L,N,D], [N], [N]
         self.enqueue(targets, labels, groups)
-        votes = self.vote(anchors, batch["groups"])
+        votes = self.vote(anchors, batch["groups"], batch["labels"])
         classes = tf.where(batch["labels"] != NO_LABEL, batch["labels"], votes.classes)  # [B]
         negatives = self.draw_negatives(groups, step)  # [B,L,M]
         positives = self.draw_semantic_positives(classes, step)  # [B,L,R]
@@ -127,7 +127,7 @@ class SemPPL(Method):
         rows = self.hyperparameters.labelled_batch_size
         self.queue.enqueue(targets[:, :rows], labels[:rows], groups[:rows])
 
-    def vote(self, anchors: tf.Tensor, groups: tf.Tensor) -> Votes:
+    def vote(self, anchors: tf.Tensor, groups: tf.Tensor, labels: tf.Tensor) -> Votes:
         """Elects a class for each image, labelled or not, by its nearest queue entries: `[B]`."""
         votes = nearest_neighbour_vote(
             tf.stop_gradient(anchors[: self.hyperparameters.large_views]),
@@ -138,7 +138,18 @@ class SemPPL(Method):
             k=self.hyperparameters.neighbours,
             prior_corrected=self.hyperparameters.prior_corrected_votes,
         )
-        return abstain(votes, min_share=self.hyperparameters.min_vote_share)
+        return abstain(votes, min_share=self.choose_min_share(votes.confidence, labels))
+
+    def choose_min_share(self, confidence: tf.Tensor, labels: tf.Tensor) -> tf.Tensor | float:
+        """Returns the share of the votes that a pseudo-label needs: less where too few images reach `min_vote_share`."""
+        settings = self.hyperparameters
+        if settings.min_pseudo_label_coverage == 0:
+            return settings.min_vote_share
+        confidence, labels = (
+            collectives.gather_rows(rows, axis=0, num_labelled=self.num_labelled_rows) for rows in (confidence, labels)
+        )
+        covering = share_that_covers(confidence, labels == NO_LABEL, coverage=settings.min_pseudo_label_coverage)
+        return tf.minimum(settings.min_vote_share, covering)
 
     def draw_negatives(self, groups: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """Samples other images for each image and target view: positions in the global batch, `[B, L, M]`."""

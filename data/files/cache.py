@@ -129,7 +129,9 @@ def cached_encoded(files: PictureFiles, cache_dir: str, spool: Spool | None = No
     try:
         records = index_records(paths)
     except ValueError as error:
-        raise NotCached(f"--cache_dir is damaged: remove {folder}, and it is made again ({error})") from error
+        raise NotCached(
+            f"--cache_dir must hold whole files. Received: {folder}, which is damaged; remove the folder ({error})"
+        ) from error
     return read_records(records, "image", "mask" if files.have_masks else "")
 
 

@@ -31,11 +31,13 @@ class Collection:
         paths: Name of each picture in its source; empty if it has none.
         truths: Name of each picture's true class; empty if unknown.
         read: Function from positions to picture files that TensorFlow decodes; empty bytes for an unreadable picture.
+        place: Absolute path of the folder that the paths are relative to; empty if the pictures are not in a folder.
     """
 
     paths: tuple[str, ...]
     truths: tuple[str, ...]
     read: Callable[[Sequence[int]], list[bytes]]
+    place: str = ""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -67,6 +69,20 @@ def plan_spans(collections: Sequence[Collection], size: int) -> list[Span]:
     return spans
 
 
+def pictures_in(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the picture files in a folder, at any depth, sorted by path.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    try:
+        return [folder / path for path in list_folder(str(folder)).paths]
+    except ValueError as error:
+        raise ValueError(
+            f"The arguments must be pictures, or folders of pictures. Received: {folder}, without any"
+        ) from error
+
+
 def open_collections(hyperparameters: Hyperparameters) -> list[Collection]:
     """Opens what `data` names, one collection per source; unreadable pictures are part of a collection.
 
@@ -94,11 +110,20 @@ def read_picture(path: str | pathlib.Path, hyperparameters: Hyperparameters) -> 
         ValueError: if the file cannot be read or decoded.
     """
     try:
-        return decodable(pathlib.Path(path).read_bytes(), decoding_of(hyperparameters.reading))
+        return decode_query(pathlib.Path(path).read_bytes(), hyperparameters)
     except OSError as error:
         raise ValueError(f"--picture must be a file. Received: {path}: {error.strerror}") from error
     except Unusable as error:
         raise ValueError(f"--picture must be a picture. Received: {path}: {error}") from error
+
+
+def decode_query(content: bytes, hyperparameters: Hyperparameters) -> bytes:
+    """Converts the content of a picture file to what the model decodes.
+
+    Raises:
+        Unusable: if it cannot be decoded.
+    """
+    return decodable(content, decoding_of(hyperparameters.reading))
 
 
 def read_pictures(paths: Sequence[str | os.PathLike[str]], hyperparameters: Hyperparameters) -> list[bytes]:
@@ -132,7 +157,8 @@ def _open(spec: str, hyperparameters: Hyperparameters) -> Collection:
     key, _, argument = spec.partition(":")
     if key == "folder":
         folder = list_folder(argument)
-        return _files(folder, decoding_of(hyperparameters.reading))
+        files = _files(folder, decoding_of(hyperparameters.reading))
+        return dataclasses.replace(files, place=str(folder.root.absolute()))
     if key == "tfrecord":
         image, label, name = (getattr(hyperparameters, f"{part}_feature") for part in ("image", "label", "name"))
         records = list_records(argument, image=image, label=label, name=name)

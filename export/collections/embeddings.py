@@ -1,7 +1,9 @@
 """Folders of embeddings, as `semppl.export.embed` writes them: manifest and Parquet files."""
 
+import csv
 import dataclasses
 import hashlib
+import io
 import json
 import pathlib
 from collections.abc import Sequence
@@ -13,6 +15,7 @@ import pyarrow.parquet as pq
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export.collections.collection import Collection
+from semppl.runs.files import file_written_aside
 
 MANIFEST = "_manifest.json"
 """File that records the model and how the pictures were read; readers of Parquet ignore names that begin with `_`."""
@@ -92,6 +95,26 @@ def count_readable(folder: str | pathlib.Path) -> int:
     """Counts the readable pictures in a folder of embeddings."""
     parts = pathlib.Path(folder).glob("part-*.parquet")
     return sum(int(np.count_nonzero(pq.read_table(part, columns=["valid"])["valid"].to_numpy())) for part in parts)
+
+
+def write_predictions(folder: str | pathlib.Path, file: str | pathlib.Path) -> None:
+    """Writes the answers in a folder of embeddings as a CSV file.
+
+    Args:
+        folder: Folder of the embeddings of a model with a memory.
+        file: Path of the file to write. Its columns are path, class (empty where the picture could not be read), probability, in
+            0..1, and abstain, `true` or `false`; a row per picture.
+    """
+    columns = ["path", "class_name", "probability", "abstain", "valid"]
+    with file_written_aside(pathlib.Path(file)) as raw:
+        text = io.TextIOWrapper(raw, "utf-8", newline="")
+        writer = csv.writer(text)
+        writer.writerow(["path", "class", "probability", "abstain"])
+        for part in sorted(pathlib.Path(folder).glob("part-*.parquet")):
+            for row in pq.read_table(part, columns=columns).to_pylist():
+                name = row["class_name"] if row["valid"] else ""
+                writer.writerow([row["path"], name, f"{row['probability']:.4f}", str(row["abstain"]).lower()])
+        text.detach()  # flushes
 
 
 def summary(pictures: int, unreadable: int, out: str) -> str:

@@ -13,7 +13,7 @@ VOTE, CLASS_MEANS, LOGISTIC_REGRESSION = "vote", "class_means", "logistic_regres
 ANSWERS = (VOTE, CLASS_MEANS, LOGISTIC_REGRESSION)
 
 AUTO = "auto"
-"""The answers that are right most often."""
+"""The most accurate of `ANSWERS`."""
 
 _ROUNDS = 5
 _MOST_WEIGHTS = 2**25  # images × dimensions × classes; such a regression takes up to a minute

@@ -134,10 +134,10 @@ class Evidence:
         return dataclasses.replace(self, answers=self.best_answers() if answers == AUTO else answers)
 
     def best_answers(self) -> str:
-        """Returns the answers that are right most often; the first of `ANSWERS` in a tie, or without an image to judge by.
+        """Returns the most accurate of `ANSWERS`; the first in a tie, or without an image to judge by.
 
-        They are judged on the images that the memory is calibrated on, or, if there are none, on the labelled images, each
-        judged by others.
+        Accuracy is measured on the images that the memory is calibrated on, or, if there are none, on the labelled images, each
+        judged by the others.
         """
         fitted, _ = self._parts()
         images = fitted if len(fitted) else self._judged()

@@ -116,7 +116,7 @@ def summary(report: dict[str, Any]) -> str:
     if report["answers"] != VOTE:
         line += f", answers by {report['answers'].replace('_', ' ')}"
     if not report["fitted_on"]:
-        line += "; nothing to calibrate on: its probabilities are rough, and it never abstains"
+        line += "; nothing to calibrate on: probabilities are not calibrated, and the model never abstains"
     if values:
         line += f"; on {report['checked_on']} {report['held_out_images']} images"
         if report["fitted_on"]:

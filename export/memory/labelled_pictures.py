@@ -38,7 +38,7 @@ def read_labelled_pictures(path: str | pathlib.Path) -> list[LabelledPicture]:
         if cells["label"]:
             picture, where = file.parent / plain_path(cells["path"]), f"{file}, {lines}"
             if not os.path.isfile(picture):
-                raise ValueError(f"--labels must name pictures that are there. Received: {picture} ({where})")
+                raise ValueError(f"--labels must name existing pictures. Received: {picture} ({where})")
             pictures.append(LabelledPicture(picture, cells["label"], where))
     if not pictures:
         raise ValueError(f"--labels must have a labelled picture. Received: {path}, which has none")

@@ -1,4 +1,4 @@
-"""Random views of a remembered image, whose embeddings are averaged."""
+"""Random views of a labelled image, whose embeddings are averaged in a memory."""
 
 import dataclasses
 from collections.abc import Sequence

@@ -169,7 +169,7 @@ class BatchNorm(_Affine):
 
 @tf.keras.saving.register_keras_serializable(package="semppl")
 class FusedBatchNorm(BatchNorm):
-    """`BatchNorm` whose inference is one kernel, bit for bit that of Keras' layer; for networks of others.
+    """`BatchNorm` whose inference is one kernel, bit for bit that of Keras' layer; for third-party networks.
 
     Frozen layers in training mode do not use the kernel: on a GPU, its gradient has no deterministic
     implementation.

@@ -34,8 +34,8 @@ def constructors() -> dict[str, Callable[..., tf.keras.Model]]:
 def pretrained_model(network: str, size: int) -> tf.keras.Model:
     """Builds a network with the package's own weights, which the package downloads.
 
-    Embeddings of positions are resized to the pictures. Where the download fails, the package goes
-    on with random weights.
+    Position embeddings are resized to the size of the pictures. If the download fails, the package
+    continues with random weights.
 
     Args:
         network: Key of `constructors()`.
@@ -62,7 +62,7 @@ class _AttentionModel(GraphEncoder, tf.keras.layers.Layer):
 
     Args:
         network: Key of `constructors()`.
-        size: Side of the pictures, in pixels; the embeddings of positions are of that size.
+        size: Side of the pictures, in pixels, to which position embeddings are fitted.
 
     Raises:
         ValueError: If the network does not map pictures to features.

@@ -1,4 +1,4 @@
-"""Copies of others' layers that keep the promises of this project: no hidden random numbers, replicas that agree."""
+"""Copies of third-party layers without hidden random state, and with batch norm over all replicas."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,7 +25,7 @@ class _Standardisation(tf.keras.layers.Layer):
     change the constant.
 
     Args:
-        factor: Factor of each channel behind the standardisation. Default 1.
+        factor: Factor of each channel, applied after the standardisation. Default 1.
     """
 
     def __init__(self, factor: Sequence[float] = (1.0,), **kwargs: Any) -> None:
@@ -86,7 +86,7 @@ def standardisation_of(
     Args:
         layer: Layer of the network.
         name: Name of the copy.
-        factor: Factor of each channel behind the standardisation. Default 1.
+        factor: Factor of each channel, applied after the standardisation. Default 1.
     """
     return _Standardisation(factor, name=name, dtype=_at_least_float32(layer))
 

@@ -87,7 +87,7 @@ class LayerGraph:
 
     @tf.autograph.experimental.do_not_convert
     def run(self, images: tf.Tensor) -> tf.Tensor:
-        """Calls the layers; whether they train is that of the layer around them."""
+        """Maps `[B, H, W, C]` to the output of the model; layers are in the mode, training or inference, of the layer around."""
         values = {_Slot(0): images}
         for step in self._steps:
             args, kwargs = _filled(step.arguments, values)
@@ -104,7 +104,7 @@ class LayerGraph:
 
 
 class GraphEncoder:
-    """The part of an encoder that is the same for every network of others.
+    """The part of an encoder that is the same for every third-party network.
 
     Attributes:
         prepares_pixels: Whether the encoder takes images in 0..1 as they are.

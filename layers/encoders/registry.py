@@ -61,7 +61,7 @@ def attention_model_of(name: str) -> str | None:
 
 
 def is_foreign(name: str) -> bool:
-    """Returns whether an encoder is a network of others, which may start from their weights."""
+    """Returns whether an encoder is a third-party network, which may start from published weights."""
     return name.startswith((APPLICATION, ATTENTION_MODEL))
 
 
@@ -98,7 +98,7 @@ def check_encoder(name: str, *, called: str = "`name`") -> None:
 
 
 def check_pictures(name: str, *, width: float, pixel_mean: tuple[float, ...], sizes: Mapping[str, int]) -> None:
-    """Checks that a network of others can take the pictures of a run.
+    """Checks that a third-party network can take the pictures of a run.
 
     Args:
         name: Name of the encoder.
@@ -152,9 +152,9 @@ def build_encoder(
     Args:
         name: Name of the encoder, see `check_encoder`.
         width: Multiplier of all numbers of channels, which are rounded to multiples of 8. Default
-            1, the only one for networks of others.
-        norm: "batch" (the default), or "group" for group norm with standardised weights; networks of
-            others have their own normalisation.
+            1, the only value for third-party networks.
+        norm: "batch" (the default), or "group" for group norm with standardised weights; third-party
+            networks have their own normalisation.
         size: Side of the pictures, in pixels, for networks of keras-cv-attention-models; all other
             encoders take pictures of any size. Default 224.
         layer_name: Name of the layer, the first part of its variables' names.

@@ -123,6 +123,7 @@ class ValidationTest(parameterized.TestCase):
         ("max_bad_fraction", 1.1, "in 0..1"),
         ("shrink", 7, "0, or 8 or more pixels"),
         ("min_vote_share", 1.5, "in 0..1"),
+        ("min_pseudo_label_coverage", 1.5, "in 0..1"),
         ("split_seed", -1, "in 0..2**32 - 1"),
         ("pixel_mean", (), "finite numbers, one per channel"),
         ("pixel_mean", (0.1, float("nan"), 0.1), "finite numbers, one per channel"),
@@ -271,7 +272,7 @@ class ResolvedTest(parameterized.TestCase):
         settings = {"encoder": "keras:MobileNetV2", "train": train, "small_views": 0}
         with self.assertRaisesRegex(
             ValueError,
-            "^--initial_weights must be imagenet or a file, where keras:MobileNetV2 is not trained. Received: none$",
+            "^--initial_weights must be imagenet or a file, since keras:MobileNetV2 is not trained. Received: none$",
         ):
             _make(**settings)
         _make(**settings | {"initial_weights": "imagenet"})

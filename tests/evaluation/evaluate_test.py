@@ -188,7 +188,9 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
         workdir, settings, run = self._run()
         report = evaluation.evaluate_run(workdir, evaluators=["nearest_neighbours"])
         source = _few_digits()
-        labelled = np.flatnonzero(visible_labels(source.train, labels_per_class=2, seed=settings.label_seed) != NO_LABEL)
+        labelled = np.flatnonzero(
+            visible_labels(source.train, labels_per_class=2, seed=settings.label_seed) != NO_LABEL
+        )
         train, test = (colour_histograms(tf.constant(part.images)).numpy() for part in (source.train, source.test))
         histogram = logistic_regression_classes(train[labelled], source.train.labels[labelled], test)
         truth = source.test.labels
@@ -202,7 +204,9 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
                     "colour_histogram": function(histogram, truth),
                 },
             )
-        projections = [run.online.project(images).numpy() for images in (source.train.images[labelled], source.test.images)]
+        projections = [
+            run.online.project(images).numpy() for images in (source.train.images[labelled], source.test.images)
+        ]
         classes = nearest_neighbour_classes(projections[1], projections[0], source.train.labels[labelled], k=1)
         expected = class_report(classes, truth, source.class_names)
         self.assertEqual(report["classes"], {"of": "projections, nearest_neighbours"} | expected)
@@ -224,7 +228,11 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
             self.assertEqual(evaluation.main([]), 0)
         lines = printed.getvalue().splitlines()
         self.assertEqual(lines[0], "step 7 of 20, unfinished")
-        for text in ("floors: chance 0.1000", "accuracy per class (projections, class_means)", "An export serves the row"):
+        for text in (
+            "floors: chance 0.1000",
+            "accuracy per class (projections, class_means)",
+            "An export serves the row",
+        ):
             self.assertIn(text, printed.getvalue())
         self.assertTrue(json.loads((workdir / "metrics.json").read_text())["unfinished"])
 

@@ -3,6 +3,7 @@
 import contextlib
 import http.server
 import io
+import json
 import pathlib
 import subprocess
 import sys
@@ -68,9 +69,14 @@ class ClientTest(parameterized.TestCase):
             client.connect(address, "digits", seconds=1, attempts=1)
 
     @parameterized.parameters(
-        ([], {}, 2, "The arguments must be pictures. Received: none"),
-        (["none.png"], {}, 2, "The arguments must be pictures. Received: {}/none.png (No such file or directory)"),
-        ([""], {}, 2, "The arguments must be pictures. Received: {} (Is a directory)"),
+        ([], {}, 2, "The arguments must be pictures, or folders of pictures. Received: none"),
+        (
+            ["none.png"],
+            {},
+            2,
+            "The arguments must be pictures, or folders of pictures. Received: {}/none.png (No such file or directory)",
+        ),
+        (["empty"], {}, 2, "The arguments must be pictures, or folders of pictures. Received: {}/empty, without any"),
         (
             ["picture"],
             {"server": "http://localhost:9", "attempts": 1},
@@ -81,6 +87,7 @@ class ClientTest(parameterized.TestCase):
     def test_what_goes_wrong_is_one_line(self, arguments, values, code, message):
         folder = pathlib.Path(self.create_tempdir().full_path)
         (folder / "picture").write_bytes(b"a")
+        (folder / "empty").mkdir()
         with contextlib.redirect_stderr(io.StringIO()) as output, flagsaver.flagsaver(**values):
             self.assertEqual(client.main(["client", *(str(folder / name) for name in arguments)]), code)
         self.assertIn(message.format(folder), output.getvalue())
@@ -126,6 +133,47 @@ class ClientTest(parameterized.TestCase):
         with contextlib.redirect_stdout(io.StringIO()) as output, flagsaver.flagsaver(server=server):
             self.assertEqual(client.main(["client", picture]), 0)
         self.assertIn('"x": "a"', output.getvalue())
+
+    def _answers(self, *arguments, **values):
+        """Runs the client; returns a dict per line of its output, and its errors."""
+        output, errors = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors), flagsaver.flagsaver(**values):
+            self.assertEqual(client.main(["client", *map(str, arguments)]), 0)
+        return [json.loads(line) for line in output.getvalue().splitlines()], errors.getvalue()
+
+    @parameterized.parameters(
+        (False, ["path", "class_name", "probability", "abstain", "valid", "label", "ood"]),
+        (True, ["path", "class_name", "probability", "abstain", "valid", "embedding", "label", "ood"]),
+    )
+    def test_the_answer_comes_first_and_the_embedding_if_it_is_asked_for(self, embedding, names):
+        outputs = {"ood": [3.0], "embedding": [[0.6, 0.8]], "valid": [True], "label": [1], "probability": [0.9]}
+        outputs |= {"abstain": [False], "class_name": ["cat"]}
+        server = self._server((200, json.dumps({"outputs": outputs}).encode()))
+        (answer,), errors = self._answers(self.create_tempfile().full_path, server=server, show_embedding=embedding)
+        self.assertEqual((list(answer), errors), (names, ""))
+        self.assertEqual((answer["class_name"], answer["probability"]), ("cat", 0.9))
+
+    def test_the_embedding_is_shown_where_only_that_is_computed(self):
+        server = self._server((200, b'{"outputs": {"valid": [true], "embedding": [[1.5]]}}'))
+        (answer,), _ = self._answers(self.create_tempfile().full_path, server=server, signature="embed_bytes")
+        self.assertEqual(answer["embedding"], [1.5])
+
+    def test_a_picture_that_the_model_cannot_read_is_told_beside_the_answers(self):
+        server = self._server((200, b'{"outputs": {"valid": [true, false]}}'))
+        good, bad = (self.create_tempfile(name).full_path for name in ("good.png", "bad.png"))
+        answers, errors = self._answers(good, bad, server=server)
+        self.assertEqual([answer["valid"] for answer in answers], [True, False])
+        self.assertEqual(errors, f"warning: {bad}: the model cannot read this picture\n")
+
+    def test_a_folder_stands_for_its_pictures(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        (folder / "inner").mkdir()
+        for name in ("b.png", "inner/a.JPG", "notes.txt", "[c].webp"):
+            (folder / name).write_bytes(b"a")
+        server = self._server((200, b'{"outputs": {"valid": [true, true, true, true]}}'))
+        answers, _ = self._answers(folder, folder / "b.png", server=server)
+        expected = ["[c].webp", "b.png", "inner/a.JPG", "b.png"]
+        self.assertEqual([answer["path"] for answer in answers], [str(folder / name) for name in expected])
 
     def test_a_name_that_is_no_ascii_is_quoted(self):
         with self.assertRaisesRegex(Refused, "/v1/models/%C3%A4%2F:predict answered 404"):

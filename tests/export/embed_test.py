@@ -1,5 +1,8 @@
 """Tests of semppl.export.embed."""
 
+import contextlib
+import csv
+import io
 import json
 import os
 import pathlib
@@ -8,11 +11,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
+from absl.testing import flagsaver, parameterized
 from PIL import Image
 
 import semppl
@@ -21,13 +26,14 @@ from semppl.data.sources import load_source
 from semppl.export import embed, export_model
 from semppl.export.collections import embeddings
 from semppl.export.collections.collection import open_collections
+from semppl.programs import hyperparameter_flags  # noqa: F401  (defines --batch_size)
 from semppl.tests import testing, tiny  # noqa: F401  (before TensorFlow runs anything)
 from semppl.tests.export.random_runs import write_run
 
 _PICTURES = 23
 
 
-class EmbedTest(tf.test.TestCase):
+class EmbedTest(tf.test.TestCase, parameterized.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
@@ -70,6 +76,42 @@ class EmbedTest(tf.test.TestCase):
             self.assertAllClose(rows[name].to_numpy(), expected[name], atol=1e-4)
         self.assertEqual(rows["valid"].to_pylist().count(False), 1)
         self.assertEqual(embeddings.count_readable(self.out), _PICTURES - 1)
+
+    def _main(self, **values):
+        """Runs the program; returns its exit code, its output and its errors."""
+        output, errors = io.StringIO(), io.StringIO()
+        values = {"model": str(self.model), "out": None, "predictions": None} | values
+        self.enterContext(mock.patch.object(embed, "data_from_flags", return_value={"data": f"folder:{self.data}"}))
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors), flagsaver.flagsaver(**values):
+            code = embed.main(["embed"])
+        return code, output.getvalue(), errors.getvalue()
+
+    @parameterized.parameters(True, False)
+    def test_predictions_are_a_row_of_text_per_picture(self, with_embeddings):
+        file = self.folder / "predictions.csv"
+        code, output, _ = self._main(predictions=str(file), out=str(self.out) if with_embeddings else None)
+        told = f"predictions of {_PICTURES} pictures written to {file}; 1 of them could not be read"
+        self.assertEqual((code, output.splitlines()[-1]), (0, told))
+        self.assertEqual(self.out.exists(), with_embeddings)
+        with file.open(encoding="utf-8", newline="") as text:
+            rows = list(csv.DictReader(text))
+        self.out = self.folder / "embeddings"
+        self._embed()
+        expected = self._rows().to_pylist()
+        self.assertLen(rows, _PICTURES)
+        for row, of_model in zip(rows, expected, strict=True):
+            name = of_model["class_name"] if of_model["valid"] else ""
+            self.assertEqual((row["path"], row["class"]), (of_model["path"], name))
+            self.assertEqual(row["abstain"], "true" if of_model["abstain"] else "false")
+            self.assertAlmostEqual(float(row["probability"]), of_model["probability"], delta=1e-3)
+
+    @parameterized.parameters(
+        ({}, "--out must be a folder, or --predictions a file. Received: neither"),
+        ({"predictions": "none/p.csv"}, "--predictions must be a file in an existing folder. Received: none/p.csv"),
+    )
+    def test_where_nothing_can_be_written_is_told_first(self, values, message):
+        code, _, errors = self._main(**values)
+        self.assertEqual((code, errors), (2, f"error: {message}\n"))
 
     def test_what_the_data_tell_is_kept_beside_what_the_model_answers(self):
         (self.data / "labels.csv").write_text("path,label\n1/01 ü.PNG,seven\n")

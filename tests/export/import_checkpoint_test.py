@@ -311,7 +311,7 @@ class OfficialTest(_TestCase):
         self.assertFalse(trace.exists())
 
     def test_a_missing_file_is_refused(self):
-        self._assert_refused("--source must be a file that is there. Received: .*source$")
+        self._assert_refused("--source must be an existing file. Received: .*source$")
 
     def test_a_folder_without_a_checkpoint_is_refused(self):
         self._source.mkdir()
@@ -367,11 +367,11 @@ class CommandTest(_TestCase):
             good.communicate(),
             (
                 f"imported to {self._workdir}: official (Haiku), resnet18, width 0.125, 7 steps\n"
-                "not in the checkpoint, and untrained: projector and predictor; its features are what to use\n",
+                "not in the checkpoint, and untrained: projector and predictor; use features, not projections\n",
                 "",
             ),
         )
-        line = "error: --source must be a file that is there. Received: nowhere.pkl\n"
+        line = "error: --source must be an existing file. Received: nowhere.pkl\n"
         self.assertEqual(bad.communicate(), ("", line))
         self.assertEqual((good.returncode, bad.returncode), (0, 2))
         hyperparameters = Hyperparameters.load(self._workdir)

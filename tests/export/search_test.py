@@ -7,7 +7,12 @@ import pathlib
 import re
 import shutil
 import tempfile
+import threading
+import time
 import unittest
+import urllib.error
+import urllib.parse
+import urllib.request
 from importlib import util
 from unittest import mock
 
@@ -21,9 +26,11 @@ from tensorboard.plugins.projector import projector_config_pb2
 from semppl.data.files.decoding import encode
 from semppl.data.sources import load_source
 from semppl.export import embed, export_model, index, search
-from semppl.export.collections import faiss_index
+from semppl.export.collections import faiss_index, search_page
 from semppl.export.collections.collection import read_picture
 from semppl.export.collections.embeddings import read_embeddings
+from semppl.export.collections.search_page import Found, Result
+from semppl.export.collections.search_server import make_server
 from semppl.export.collections.thumbnails import thumbnail
 from semppl.programs import extras
 from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
@@ -36,6 +43,11 @@ _HAS_FAISS = util.find_spec("faiss") is not None
 def _unit(rng, shape):
     vectors = rng.normal(size=shape).astype(np.float32)
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def _get(address, body=None):
+    with urllib.request.urlopen(address, body, timeout=60) as answer:
+        return answer.read().decode()
 
 
 @unittest.skipUnless(_HAS_FAISS, 'the extra "search" is not installed')
@@ -129,7 +141,8 @@ class SearchTest(tf.test.TestCase):
         self.assertEqual((self.report["kind"], self.report["recall_at_10"]), ("exact", 1.0))
 
     def test_a_picture_is_most_like_itself_and_then_like_its_nearest(self):
-        (found,) = self.search.like([self._query("a/<03>.png")], 5)
+        (result,) = self.search.like([self._query("a/<03>.png")], 5)
+        found = result.found
         embedded = read_embeddings(self.folder / "embeddings")
         paths = embedded.rows["path"].to_pylist()
         similarities = embedded.vectors @ embedded.vectors[paths.index("a/<03>.png")]
@@ -140,7 +153,7 @@ class SearchTest(tf.test.TestCase):
 
     def test_the_page_shows_every_result_and_needs_nothing_else(self):
         pictures = [self._query("a/<03>.png"), self._query("b/<01>.png")]
-        page = self.search.page(["<query>", "other"], pictures, self.search.like(pictures, 4))
+        page = self.search.page(self.search.like(pictures, 4, names=["<query>", "other"]))
         self.assertLen(re.findall("<figure>", page), 8)
         sources = re.findall('src="(.*?)"', page)
         self.assertLen(sources, 10)
@@ -150,12 +163,68 @@ class SearchTest(tf.test.TestCase):
         self.assertIn("a/&lt;03&gt;.png", page)
         self.assertNotIn("<query>", page)
         self.assertNotRegex(page, "https?://")
+        for address in re.findall('href="(.*?)"', page):
+            self.assertTrue(pathlib.Path(urllib.parse.unquote(urllib.parse.urlsplit(address).path)).is_file())
+        self.assertLen(re.findall('href="file:///', page), 8)
+
+    def test_the_page_says_what_the_model_predicts_for_the_query(self):
+        query = self._query("a/<03>.png")
+        (result,) = self.search.like([query], 4)
+        expected = tf.saved_model.load(str(self.model)).signatures["serving_default"](bytes=tf.constant([query]))
+        name, probability = expected["class_name"][0].numpy().decode(), float(expected["probability"][0])
+        self.assertEqual((result.class_name, result.abstains), (name, bool(expected["abstain"][0])))
+        self.assertAllClose(result.probability, probability, atol=1e-4)
+        self.assertIn(f"<p>The model says: {name}, probability {result.probability:.2f}", self.search.page([result]))
+
+    def test_right_and_wrong_predictions_of_known_classes_have_a_colour(self):
+        for truth, predicted, shown in (
+            ("cat", "cat", '<span class="right">cat</span>'),
+            ("cat", "dog", '<span class="wrong">cat, predicted dog</span>'),
+            ("", "dog", '<span class="quiet">dog?</span>'),
+            ("cat", "", "<span>cat</span>"),
+            ("", "", "a.png </figcaption>"),
+        ):
+            result = Result("q", b"", (Found(0, "a.png", 0.5, truth, predicted),))
+            self.assertIn(shown, search_page.section(result, [b""], link=lambda found: ""))
+
+    def test_the_served_page_searches_for_files_and_searches_on(self):
+        values = {"index": str(self.folder / "index"), "page_port": 0, "results": 3}
+        served = []
+        made = mock.patch.object(
+            search, "make_server", side_effect=lambda *a, **k: served.append(make_server(*a, **k)) or served[0]
+        )
+        with (
+            made,
+            mock.patch.object(search.signal, "signal"),
+            contextlib.redirect_stdout(io.StringIO()),
+            flagsaver.flagsaver(**values),
+        ):
+            thread = threading.Thread(target=search.main, args=(["search"],), daemon=True)
+            thread.start()
+            while not served and thread.is_alive():
+                time.sleep(0.01)
+            address = f"http://localhost:{served[0].server_port}"
+            self.assertIn("Drop a picture here", _get(address))
+            found = _get(f"{address}/search?name=%3Cmine%3E", (self.pictures / "a/<03>.png").read_bytes())
+            self.assertIn("More like &lt;mine&gt;", found)
+            links = re.findall('href="(/like/[0-9]+)"', found)
+            self.assertLen(links, 3)
+            further = _get(address + links[1])
+            self.assertLen(re.findall('href="/like/', further), 3)
+            self.assertIn(f"/like/{links[1].rpartition('/')[2]}", further)  # the most similar picture is itself
+            for path, body in (("/search?name=a", b"rubbish"), ("/like/99999", None), ("/like/11", None)):
+                with self.assertRaisesRegex(urllib.error.HTTPError, "400"):
+                    _get(address + path, body)
+            with self.assertRaisesRegex(urllib.error.HTTPError, "404"):
+                _get(f"{address}/nothing")
+            served[0].shutdown()
+            thread.join()
+        served[0].server_close()
 
     def test_a_page_is_written_without_thumbnails_where_the_pictures_have_gone(self):
-        picture = self._query("a/<03>.png")
-        found = self.search.like([picture], 3)
+        away = search.Search(self.folder / "index")
         with mock.patch.object(search, "open_collections", side_effect=ValueError("gone")):
-            page = self.search.page(["query"], [picture], found)
+            page = away.page(away.like([self._query("a/<03>.png")], 3))
         self.assertLen(re.findall("<figure>", page), 3)
 
     def test_the_projector_finds_tensors_metadata_sprite_and_an_event_file(self):
@@ -216,8 +285,8 @@ class SearchTest(tf.test.TestCase):
         report = json.loads((old / "index.json").read_text())
         del report["made_of"]["embedding"]
         (old / "index.json").write_text(json.dumps(report))
-        (found,) = search.Search(old).like([self._query("a/<03>.png")], 1)
-        self.assertEqual(found[0].path, "a/<03>.png")
+        (result,) = search.Search(old).like([self._query("a/<03>.png")], 1)
+        self.assertEqual(result.found[0].path, "a/<03>.png")
 
     def test_a_page_that_cannot_be_written_names_the_flag(self):
         values = {"index": str(self.folder / "index"), "picture": [str(self.pictures / "a/<03>.png")]}

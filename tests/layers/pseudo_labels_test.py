@@ -1,5 +1,7 @@
 """Tests of semppl.layers.pseudo_labels."""
 
+import math
+
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
@@ -267,6 +269,29 @@ class AbstainTest(tf.test.TestCase, parameterized.TestCase):
         sure = pseudo_labels.abstain(votes, min_share=min_share)
         self.assertAllEqual(sure.classes, expected)
         self.assertAllEqual(sure.confidence, np.where(np.array(expected) == NO_LABEL, 0, votes.confidence))
+
+
+class ShareThatCoversTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.product(coverage=[0.0, 0.1, 0.25, 0.5, 1.0], labelled=[0, 3, 8])
+    def test_it_is_the_confidence_of_the_last_image_that_is_needed(self, coverage, labelled):
+        rng = np.random.default_rng(labelled)
+        confidence = rng.choice([0.0, 0.25, 0.5, 0.75, 1.0], 8).astype(np.float32)
+        unlabelled = np.arange(8) >= labelled
+        remaining, needed = sorted(confidence[unlabelled]), coverage * np.sum(unlabelled)
+        expected, reached = math.inf, 0
+        while reached < needed:
+            expected, reached = remaining.pop(), reached + 1
+        share = pseudo_labels.share_that_covers(tf.constant(confidence), tf.constant(unlabelled), coverage=coverage)
+        self.assertEqual(float(share), expected)
+
+    def test_at_least_the_asked_share_of_the_images_get_a_class(self):
+        confidence = tf.constant([0.25, 1.0, 0.5, 0.5, 0.25, 0.0])
+        votes = pseudo_labels.Votes(tf.range(6), confidence)
+        unlabelled = tf.constant([True, False, True, True, True, True])
+        share = pseudo_labels.share_that_covers(confidence, unlabelled, coverage=0.2)
+        self.assertAllEqual(
+            pseudo_labels.abstain(votes, min_share=share).classes, [NO_LABEL, 1, 2, 3, NO_LABEL, NO_LABEL]
+        )
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ class OpenRunTest(_Case):
         self.enterContext(contextlib.chdir(here))
         with self.assertRaises(ValueError) as caught, folder.open_run(workdir, _settings()):
             self.fail("opened")
-        expected = f"--workdir must be a folder of this machine's, mounted or its own. Received: {workdir}"
+        expected = f"--workdir must be a local or mounted folder. Received: {workdir}"
         self.assertEqual(str(caught.exception), expected)
         self.assertEmpty(list(here.iterdir()))
 

@@ -19,8 +19,9 @@ from absl.testing import flagsaver, parameterized
 from tensorboard.backend.event_processing import event_accumulator
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.data.sources import load_source
 from semppl.runs import checkpoints
-from semppl.runs.folder import NotWritten
+from semppl.runs.folder import NotWritten, events_folder
 from semppl.tests import testing
 from semppl.tests.trainers import runs
 from semppl.trainers import pretrain
@@ -54,7 +55,7 @@ _SETTINGS = {
 _LOSSES = ("contrastive_augmentation", "contrastive_semantic", "invariance_augmentation", "invariance_semantic")
 _TAGS = {
     *(f"loss/{name}" for name in ("loss", *_LOSSES)),
-    *(f"pseudo_labels/pseudo_label_{name}" for name in ("accuracy", "balanced_accuracy", "coverage")),
+    *(f"accuracy/pseudo_label_{name}" for name in ("accuracy", "balanced_accuracy", "coverage")),
     *(f"pseudo_labels/{name}" for name in ("pseudo_labels_judged", "vote_confidence", "with_semantic_positive")),
     *(f"optimisation/{name}" for name in ("learning_rate", "target_decay", "gradient_norm")),
     *("embedding_spread", "queue/filled", "queue/fewest_of_a_class"),
@@ -129,11 +130,11 @@ class RunTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_tensorboard_shows_everything_that_a_run_reports(self):
         workdir, _ = _a_run()
-        events = event_accumulator.EventAccumulator(str(workdir / "tensorboard")).Reload()
+        events = event_accumulator.EventAccumulator(str(events_folder(workdir)), {"tensors": 0}).Reload()
         self.assertEqual(set(events.Tags()["tensors"]), _TAGS)
         for tag in _TAGS:
             steps = [event.step for event in events.Tensors(tag)]
-            self.assertEqual(steps, [0] if tag.startswith("views/") else [3, 6, 9, 10], tag)
+            self.assertEqual(steps, [*range(11)] if tag.startswith("views/") else [3, 6, 9, 10], tag)
 
     def test_the_reports_are_what_the_settings_say(self):
         workdir, _ = _a_run()
@@ -156,16 +157,23 @@ class RunTest(tf.test.TestCase, parameterized.TestCase):
             self.assertGreater(line["gradient_norm"], 0)
             self.assertEqual(line["with_semantic_positive"], 1)
 
-    def test_the_views_in_the_picture_are_those_of_the_first_step(self):
+    def test_the_views_stand_beside_their_image_and_change_from_step_to_step(self):
         workdir, _ = _a_run()
-        events = event_accumulator.EventAccumulator(str(workdir / "tensorboard")).Reload()
-        for tag, views in (("views/large", 2), ("views/small", 1)):
-            width, height, png = tf.make_ndarray(events.Tensors(tag)[0].tensor_proto)
-            self.assertEqual((int(width), int(height)), (8 * views, 8 * 8))
-            picture = tf.io.decode_png(png).numpy()
-            self.assertGreater(picture.std(), 30)  # of 255: something is to be seen
-            if views == 2:
-                self.assertNotAllEqual(picture[:, :8], picture[:, 8:])
+        events = event_accumulator.EventAccumulator(str(events_folder(workdir)), {"tensors": 0}).Reload()
+        for tag, columns in (("views/large", 3), ("views/small", 1)):  # the image itself and two views; one view
+            pictures = []
+            for event in events.Tensors(tag)[:2]:
+                width, height, png = tf.make_ndarray(event.tensor_proto)
+                self.assertEqual((int(width), int(height)), (8 * columns, 8 * 8))
+                pictures.append(tf.io.decode_png(png).numpy())
+                self.assertGreater(pictures[-1].std(), 30)  # of 255: something is to be seen
+            first, second = pictures
+            self.assertNotAllEqual(first[:, -8:], second[:, -8:])
+            if columns == 3:
+                images = load_source("digits").train.images[[0, 214, 428, 642, 856, 1070, 1284, 1499]]
+                self.assertAllClose(first[:, :8] / 255, np.concatenate(images), atol=0.004)
+                self.assertAllEqual(first[:, :8], second[:, :8])
+                self.assertNotAllEqual(first[:, 8:16], first[:, 16:])
 
     def test_a_terminal_shows_how_far_it_is_and_all_terms(self):
         _, shown = _a_run()
@@ -174,7 +182,8 @@ class RunTest(tf.test.TestCase, parameterized.TestCase):
             r"^semppl on digits: 1500 images, 10 labelled, 10 classes; 10 steps; one CPU \(auto: .*tensorboard --logdir ",
         )
         bar = r"step 10/10  \[={24}\]  0:00 left  [\d.e+]+ images/s, \d+% waiting for data\x1b\[K\r\n"
-        terms = r"loss [\d.]+  L_aug [\d.]+  L_sem [\d.]+  I_aug [\d.]+  I_sem [\d.]+  pseudo_acc [\d.]+\x1b\[K\r\n"
+        names = ("loss", "L_aug", "L_sem", "I_aug", "I_sem", "pseudo_labelled", "pseudo_acc")
+        terms = "  ".join(rf"{name} [\d.]+" for name in names) + r"\x1b\[K\r\n"
         self.assertRegex(shown, bar + terms + r"done: 10 steps, weights [0-9a-f]{12}…, in \S+\r\n$")
 
     def test_a_run_goes_on_with_another_cache(self):

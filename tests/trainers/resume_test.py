@@ -188,7 +188,7 @@ class FullDiskTest(_Case):
         self.assertEqual(
             run.stderr,
             f"error: --workdir must have room for the run. Received: {workdir} (No space left on device). "
-            "What was saved before is sound: make room, and the same command goes on from there.\n",
+            "Earlier checkpoints are intact: make room, and the same command goes on from there.\n",
         )
         step = runs.checkpointed_step(workdir)
         self.assertGreater(step, 0)

@@ -81,7 +81,10 @@ class Oracle:
             self.queues[j] = numpy_method.enqueue(queue, targets[j], labels, groups, capacity=settings.capacity)
         self.entered += int(np.sum(labels != NO_LABEL))
         votes = [numpy_method.vote(predictions[:large, b], groups[b], self.queues, settings.neighbours) for b in images]
-        votes = [vote if vote[1] >= settings.min_vote_share else (NO_LABEL, 0.0) for vote in votes]
+        needed = math.ceil(settings.min_pseudo_label_coverage * int(np.sum(labels == NO_LABEL)))
+        clearest = sorted((votes[b][1] for b in images if labels[b] == NO_LABEL), reverse=True)
+        threshold = min(settings.min_vote_share, clearest[needed - 1] if needed else 1.0)
+        votes = [vote if vote[1] >= threshold else (NO_LABEL, 0.0) for vote in votes]
         classes = numpy_method.choose_classes(labels, [elected for elected, _ in votes])
         slots = self._draw_slots(classes)
         terms = numpy_method.terms(
@@ -155,6 +158,10 @@ class StepTest(tf.test.TestCase, parameterized.TestCase):
             {"temperature": 0.7, "contrastive_weight": 1.5, "semantic_weight": 2.0},
         ),
         ("votes that must agree", {"neighbours": 2, "min_vote_share": 0.75}),
+        (
+            "the clearest votes where too few agree",
+            {"neighbours": 2, "min_vote_share": 1.0, "min_pseudo_label_coverage": 0.5},
+        ),
         ("no semantic positives", {"semantic_positives": 0}),
         ("labelled images only", {"labelled_batch_size": 14, "queue_size": 20}),
     )
@@ -411,6 +418,8 @@ class ReplicasTest(tf.test.TestCase, parameterized.TestCase):
             small_views=small_views,
             queue_quotas=for_rare_classes,
             prior_corrected_votes=for_rare_classes,
+            min_vote_share=1.0,
+            min_pseudo_label_coverage=0.5 if for_rare_classes else 0.0,
             **rates[optimiser],
         )
         self._assert_replicas_equal_one(replicas, settings, num_steps=4, tolerance=1e-9)

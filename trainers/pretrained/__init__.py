@@ -1,1 +1,1 @@
-"""What a run with a pretrained encoder starts from: its weights, and its features of every image."""
+"""The start of a run with a pretrained encoder: the encoder's weights, and its features of every image."""

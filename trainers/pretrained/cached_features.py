@@ -41,8 +41,8 @@ class FeatureCache:
     """The file with the features of `--cached_views` views of every training image.
 
     The file is named after a digest of the images, the encoder's weights and the views' settings, so that another run with the
-    same three finds it and one that differs in any makes a file of its own. Features are appended as they are computed: a killed
-    run goes on behind the last complete batch.
+    same three reads the same file, and a run that differs in any makes a file of its own. Features are appended as they are
+    computed: a killed run continues after the last complete batch.
 
     Args:
         images: Training images.
@@ -81,7 +81,7 @@ class FeatureCache:
         translated = disk_errors_as(
             lambda reason: NotCached(
                 f"--{self._flag} must be a folder that can be written, with room for the features. Received: "
-                f"{self._path.parent} ({reason}); make room, or choose another"
+                f"{self._path.parent} ({reason}); make room, or choose another folder"
             ),
             but=(NotCached, PictureLost),
         )
@@ -92,7 +92,9 @@ class FeatureCache:
                     if not self._path.exists():
                         self._complete()
         if self._path.stat().st_size != self._bytes:
-            raise NotCached(f"--{self._flag} is damaged: remove {self._path}, and it is made again")
+            raise NotCached(
+                f"--{self._flag} must hold whole files of features. Received: {self._path}, which is damaged; remove the file"
+            )
         features = np.memmap(self._path, _TYPE, mode="r", shape=self._shape)
         return CachedViews(features, self._images.labels, self._images.groups)
 
@@ -123,7 +125,7 @@ class FeatureCache:
         return digest.hexdigest()[:24]
 
     def _complete(self) -> None:
-        """Appends the features of the images behind the last complete batch, then gives the file its name."""
+        """Appends the features of the images after the last complete batch, then gives the file its name."""
         part = self._path.with_suffix(".part")
         with part.open("ab") as file:
             whole = file.tell() // self._bytes_an_image
@@ -142,7 +144,7 @@ class FeatureCache:
         if needed > free:
             raise NotCached(
                 f"--{self._flag} must have room for the features, {needed / 1e6:,.0f} MB. Received: {self._path.parent}, with "
-                f"{free / 1e6:,.0f} MB free; make room, choose another, or lower --cached_views"
+                f"{free / 1e6:,.0f} MB free; make room, choose another folder, or lower --cached_views"
             )
 
     def compute(self, first: int) -> Iterator[np.ndarray]:
@@ -168,13 +170,13 @@ class FeatureCache:
             bar.close()
 
     def _announce(self, encode: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor, left: int) -> None:
-        """Prints how much is computed, its size and its time, as one batch takes it."""
+        """Prints the number of features, their size in MB, and an estimate of the time from one batch."""
         encode(images)  # traces
         start = time.monotonic()
         encode(images)
         seconds = (time.monotonic() - start) / images.shape[0] * left * self._shape[1]
         print(
-            f"features of {left} pictures, {self._shape[1]} views each, by {self._settings.encoder}, once: "
+            f"computing, once, features of {left} pictures, {self._shape[1]} views each, by {self._settings.encoder}: "
             f"{self._bytes / 1e6:,.0f} MB, {self._path}; about {duration(seconds)}",
             flush=True,
         )
@@ -187,7 +189,7 @@ class FeatureCache:
         rows = tf.data.Dataset.range(first, first + padded).map(
             lambda position: {"positions": tf.minimum(position, count - 1)}
         )
-        # Of all images, also for a run that goes on: compiled views differ in the last bits.
+        # By all images, also in a run that continues: compiled views differ in the last bits.
         maker = _Views(self._settings, compiled=count * views >= _WORTH_COMPILING)
         if isinstance(self._images, StreamedImageSet):
             made = self._images.map_pictures(rows, maker.crop).batch(together, drop_remainder=True)
@@ -228,7 +230,7 @@ class _Views:
         )
 
     def finish(self, batch: Batch) -> Batch:
-        """Finishes a batch of such crops."""
+        """Finishes a batch of what `crop` returns: positions `[b]`, views `[V, b, H, W, C]`."""
         if self._random is None:
             return {"positions": batch["positions"], "views": batch["plain"][tf.newaxis]}
         crops = {"seeds": batch["seeds"]} | {
@@ -237,7 +239,7 @@ class _Views:
         return self._joined(batch["positions"], batch["plain"], crops)
 
     def make(self, positions: tf.Tensor, images: tf.Tensor, masks: tf.Tensor | None) -> Batch:
-        """Makes the views of images of one size, `[b, H, W, C]`."""
+        """Makes the views of images `[b, H, W, C]`: positions `[b]`, views `[V, b, size, size, C]`."""
         plain = self._prepare(images)
         if self._random is None:
             return {"positions": positions, "views": plain[tf.newaxis]}

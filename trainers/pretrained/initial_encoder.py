@@ -62,13 +62,13 @@ def start_from_initial_run(model: tf.keras.Model, hyperparameters: Hyperparamete
 
 
 def check_initial_weights(hyperparameters: Hyperparameters) -> None:
-    """Checks that `--initial_weights` comes with an encoder that takes the weights of others.
+    """Checks that `--initial_weights` comes with a third-party encoder.
 
     Args:
         hyperparameters: Hyper-parameters of the run that starts.
 
     Raises:
-        ValueError: If it does not.
+        ValueError: If the encoder is one of this project's own.
     """
     if hyperparameters.initial_weights and not is_foreign(hyperparameters.encoder):
         raise ValueError(
@@ -84,7 +84,7 @@ def check_frozen_stages(hyperparameters: Hyperparameters) -> None:
         hyperparameters: Hyper-parameters of the run that starts.
 
     Raises:
-        ValueError: If it has fewer, or none.
+        ValueError: If the encoder has fewer stages, or none.
     """
     if hyperparameters.frozen_stages:
         name = hyperparameters.encoder
@@ -109,12 +109,12 @@ def read_initial_weights(hyperparameters: Hyperparameters) -> PretrainedWeights:
         if network is not None:
             return pretrained.weights_of(attention_models.pretrained_model(network, size), path)
     elif not path.is_file():
-        raise ValueError(f"--initial_weights must be a file that is there, or {IMAGENET}. Received: {path}")
+        raise ValueError(f"--initial_weights must be an existing file, or {IMAGENET}. Received: {path}")
     encoder = build_encoder(name, size=size)
     encoder(tf.zeros([1, size, size, hyperparameters.channels]))
     if len(list(pretrained.variables_of(encoder.places))) < len(encoder.variables):
         raise ValueError(
-            f"--initial_weights must be empty with --encoder={name}, whose layers have layers. Received: {path}"
+            f"--initial_weights must not be a file with --encoder={name}, whose layers contain layers. Received: {path}"
         )
     return pretrained.read_weights(path, encoder.places, network=name, flag="initial_weights")
 
@@ -136,7 +136,10 @@ def describe_start(hyperparameters: Hyperparameters, weights: PretrainedWeights 
 
     Args:
         hyperparameters: Hyper-parameters of the run.
-        weights: What `read_initial_weights` returned; None for a run that starts from another run.
+        weights: Result of `read_initial_weights`; None for a run that starts from another run.
+
+    Returns:
+        The content of `weights.json`.
     """
     if weights is None:
         source = hyperparameters.initial_run

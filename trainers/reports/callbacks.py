@@ -11,9 +11,10 @@ import tensorflow as tf
 from semppl.layers.labels import NO_LABEL
 from semppl.runs.checkpoints import RunCheckpoints
 from semppl.runs.files import write_atomically
-from semppl.runs.folder import writing_to
+from semppl.runs.folder import events_folder, writing_to
 from semppl.trainers.devices.termination import Termination
 from semppl.trainers.reports.monitors import meaningful
+from semppl.trainers.reports.views_grid import Views
 
 COLLAPSED_SPREAD = 0.01
 
@@ -71,14 +72,18 @@ class Summaries(tf.keras.callbacks.Callback):
         self._lines = workdir / "metrics.jsonl"
         with writing_to(workdir):
             _drop_later_lines(self._lines, first_step)
-            self._writer = tf.summary.create_file_writer(str(workdir / "tensorboard"))
+            self._writer = tf.summary.create_file_writer(str(events_folder(workdir)))
 
-    def views(self, batch: dict[str, np.ndarray], step: int) -> None:
-        """Writes a grid of views: one row per image, large views and then small views."""
+    def views(self, views: Views, step: int) -> None:
+        """Writes grids of views, a row per image: the image as evaluation prepares it and its large views; its small views."""
+        names = ", ".join(f"`{name}`" for name in views.names)
+        grids = {"large": np.concatenate([views.plain[np.newaxis], views.large]), "small": views.small}
         with writing_to(self._workdir), self._writer.as_default():
-            for name in ("large", "small"):
-                if len(batch[name]):
-                    tf.summary.image(f"views/{name}", grid(batch[name][:, :8])[np.newaxis], step=step)
+            for name, columns in grids.items():
+                if len(columns):
+                    first = "First column: the image as evaluation prepares it. " if name == "large" else ""
+                    text = f"{first}Rows from the top: {names}"
+                    tf.summary.image(f"views/{name}", grid(columns)[np.newaxis], step=step, description=text)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any]) -> None:
         """Reports every few steps."""
@@ -92,7 +97,7 @@ class Summaries(tf.keras.callbacks.Callback):
         with writing_to(self._workdir):
             with self._writer.as_default():  # and flushes, so that a kill leaves no gap
                 for name, value in numbers.items():
-                    tf.summary.scalar(_GROUPS.get(name, name), value, step=step)
+                    tf.summary.scalar(_GROUPS.get(name, name), value, step=step, description=_DESCRIPTIONS.get(name))
             with self._lines.open("a") as file:
                 file.write(json.dumps({"step": step, **rounded}) + "\n")
         if numbers.get("embedding_spread", 1) < COLLAPSED_SPREAD and not self._warned:
@@ -114,18 +119,94 @@ class Summaries(tf.keras.callbacks.Callback):
         return numbers
 
 
+class WarnOfIdlePseudoLabels(tf.keras.callbacks.Callback):
+    """Warns once when hardly any unlabelled image gets a pseudo-label, so that the method learns little from such images.
+
+    Args:
+        min_vote_share: Setting of the run, for the message.
+        last_step: Last step of the run, at which a shorter window ends too.
+        warn: Function that prints a line of warning.
+    """
+
+    WINDOW = 500
+    """Number of steps over which the coverage is averaged."""
+    TOO_LITTLE = 0.02
+
+    def __init__(self, *, min_vote_share: float, last_step: int, warn: Callable[[str], None] = print) -> None:
+        super().__init__()
+        self._min_vote_share = min_vote_share
+        self._last_step = last_step
+        self._warn = warn
+        self._warned = False
+        self._coverages: list[float] = []
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any]) -> None:
+        """Averages the coverage; at the end of a window, compares it with `TOO_LITTLE`."""
+        if self._warned or "pseudo_label_coverage" not in logs:
+            return
+        self._coverages.append(float(logs["pseudo_label_coverage"]))
+        step = _step(self.model)
+        if len(self._coverages) < self.WINDOW and step != self._last_step:
+            return
+        mean, steps = float(np.mean(self._coverages)), len(self._coverages)
+        self._coverages.clear()
+        if mean < self.TOO_LITTLE:
+            self._warned = True
+            self._warn(
+                f"warning: step {step}: {mean:.1%} of the unlabelled images got a pseudo-label in the last {steps} steps, so the "
+                f"others have no semantic positives; lower --min_vote_share (now {self._min_vote_share:g}), or set "
+                "--min_pseudo_label_coverage=0.1, in another --workdir"
+            )
+
+
+_LOSSES = (
+    "loss",
+    *(f"{kind}_{which}" for kind in ("contrastive", "invariance") for which in ("augmentation", "semantic")),
+)
+_FIRST = ("pseudo_label_accuracy", "pseudo_label_balanced_accuracy", "pseudo_label_coverage", "train_accuracy")
 _GROUPS = {
-    **{name: f"loss/{name}" for name in ("loss", *(f"contrastive_{kind}" for kind in ("augmentation", "semantic")))},
-    **{name: f"loss/{name}" for name in ("invariance_augmentation", "invariance_semantic")},
-    **{
-        name: f"pseudo_labels/{name}"
-        for name in (
-            *(f"pseudo_label_{measure}" for measure in ("accuracy", "balanced_accuracy", "coverage")),
-            *("pseudo_labels_judged", "vote_confidence", "with_semantic_positive"),
-        )
-    },
+    **{name: f"accuracy/{name}" for name in _FIRST},  # the first group on TensorBoard's page, by the alphabet
+    **{name: f"loss/{name}" for name in _LOSSES},
+    **{name: f"pseudo_labels/{name}" for name in ("pseudo_labels_judged", "vote_confidence", "with_semantic_positive")},
     **{name: f"optimisation/{name}" for name in ("learning_rate", "target_decay", "gradient_norm")},
 }
+_DESCRIPTIONS = {
+    "pseudo_label_accuracy": "Share of correct pseudo-labels among those of unlabelled images whose true class is known.",
+    "pseudo_label_balanced_accuracy": "The accuracy of the pseudo-labels, averaged over the true classes.",
+    "pseudo_label_coverage": "Share of the unlabelled images that received a pseudo-label.",
+    "train_accuracy": "Share of the training images of the batch that the classifier gets right.",
+    "embedding_spread": "1 − ‖mean embedding‖²: near 1 while embeddings differ, 0 when all are one point.",
+    "with_semantic_positive": "Share of all images with a semantic positive.",
+    "vote_confidence": "Mean share of the votes that the elected class received.",
+}
+
+
+class ShowViews(tf.keras.callbacks.Callback):
+    """Writes views at the start and ten times during the run.
+
+    Args:
+        make: Function from a step to views.
+        write: Function that writes views and their step.
+        first_step: Step at which this process starts.
+        last_step: Last step of the run.
+    """
+
+    _TIMES = 10
+
+    def __init__(
+        self, make: Callable[[int], Views], write: Callable[[Views, int], None], *, first_step: int, last_step: int
+    ) -> None:
+        super().__init__()
+        self._make = make
+        self._write = write
+        self._turn = _Turn(-(-last_step // self._TIMES), first_step)
+        write(make(first_step), first_step)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any]) -> None:
+        """Writes views at the end of an interval."""
+        step = _step(self.model)
+        if self._turn.comes_at(step):
+            self._write(self._make(step), step)
 
 
 class Checkpointing(tf.keras.callbacks.Callback):

@@ -5,6 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from semppl.runs.folder import events_folder
+
 
 def parse_steps(text: str, last_step: int) -> tuple[int, int] | None:
     """Reads `--profile_steps`.
@@ -42,7 +44,7 @@ class Profile(tf.keras.callbacks.Callback):
 
     def __init__(self, workdir: pathlib.Path, first: int, last: int, *, steps_at_once: int = 1) -> None:
         super().__init__()
-        self._folder = workdir / "tensorboard"
+        self._folder = events_folder(workdir)
         self._first = first
         self._last = last
         self._steps_at_once = steps_at_once

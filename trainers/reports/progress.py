@@ -19,6 +19,7 @@ _NAMES = types.MappingProxyType(
         "contrastive_semantic": "L_sem",
         "invariance_augmentation": "I_aug",
         "invariance_semantic": "I_sem",
+        "pseudo_label_coverage": "pseudo_labelled",
         "pseudo_label_accuracy": "pseudo_acc",
         "train_accuracy": "train_acc",
     }

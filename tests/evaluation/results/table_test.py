@@ -15,7 +15,10 @@ class TableTest(absltest.TestCase):
     def test_a_column_that_repeats_its_neighbour_is_left_out_and_named(self):
         measured = {"a": {"x": 0.5, "y": 0.5, "z": 0.5, "w": 0.1}, "b": {"x": 0.25, "y": 0.25, "z": 0.25, "w": 0.25}}
         lines = tables.table(measured, "accuracy").splitlines()
-        self.assertEqual([line.split() for line in lines[:3]], [["accuracy", "x", "w"], ["a", "0.5000", "0.1000"], ["b", "0.2500", "0.2500"]])
+        self.assertEqual(
+            [line.split() for line in lines[:3]],
+            [["accuracy", "x", "w"], ["a", "0.5000", "0.1000"], ["b", "0.2500", "0.2500"]],
+        )
         self.assertEqual(lines[3:], ["y: the same as x", "z: the same as x"])
 
     def test_an_encoder_below_a_floor_is_told_with_both_figures(self):
@@ -47,7 +50,9 @@ class TableTest(absltest.TestCase):
         self.assertIn("serves projections, which have no row here", tables.served_row(supervised))
 
     def test_floors_are_one_line(self):
-        self.assertEqual(tables.floor_line({"chance": 0.1, "raw_pixels": 0.25}), "floors: chance 0.1000, raw pixels 0.2500")
+        self.assertEqual(
+            tables.floor_line({"chance": 0.1, "raw_pixels": 0.25}), "floors: chance 0.1000, raw pixels 0.2500"
+        )
 
 
 if __name__ == "__main__":

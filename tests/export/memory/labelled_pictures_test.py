@@ -53,9 +53,9 @@ class LabelledPicturesTest(parameterized.TestCase):
         ),
         ("", "must begin with a line of names, path and label among them. Received: no line"),
         ("path,label\na.png,\n", "--labels must have a labelled picture"),
-        ("path,label\na.png,cat\nx.png,cat\n", "--labels must name pictures that are there. .*x.png .*, line 3"),
+        ("path,label\na.png,cat\nx.png,cat\n", "--labels must name existing pictures. .*x.png .*, line 3"),
         ("path,label\n,cat\n", "Every row must name a picture. Received: an empty path .*, line 2"),
-        (f"path,label\n{'x' * 999},cat\n", "--labels must name pictures that are there"),
+        (f"path,label\n{'x' * 999},cat\n", "--labels must name existing pictures"),
     )
     def test_what_is_no_label_file_is_refused(self, text, message):
         with self.assertRaisesRegex(ValueError, message):

@@ -160,7 +160,7 @@ class InitialWeightsTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, f"^{message}$"):
             initial_encoder.check_initial_weights(self._settings(encoder="convnet"))
         initial_encoder.check_initial_weights(self._settings(encoder="convnet", initial_weights=""))
-        message = "--initial_weights must be a file that is there, or imagenet. Received: .*mine.weights.h5"
+        message = "--initial_weights must be an existing file, or imagenet. Received: .*mine.weights.h5"
         with self.assertRaisesRegex(ValueError, f"^{message}$"):
             initial_encoder.read_initial_weights(self._settings())
 

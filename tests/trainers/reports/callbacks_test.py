@@ -12,10 +12,11 @@ from tensorboard.backend.event_processing import event_accumulator
 
 from semppl.layers.embedding_queue import EmbeddingQueue
 from semppl.runs.checkpoints import RunCheckpoints
-from semppl.runs.folder import NotWritten
+from semppl.runs.folder import NotWritten, events_folder
 from semppl.tests import testing  # noqa: F401  (marks the flags as parsed)
 from semppl.trainers.devices.termination import Termination
 from semppl.trainers.reports import callbacks
+from semppl.trainers.reports.views_grid import Views
 
 _CLASSES = ("cat", "dog", "owl")
 
@@ -64,7 +65,7 @@ class _Case(tf.test.TestCase, parameterized.TestCase):
         return [json.loads(line) for line in (self.workdir / "metrics.jsonl").read_text().splitlines()]
 
     def events(self):
-        events = event_accumulator.EventAccumulator(str(self.workdir / "tensorboard"))
+        events = event_accumulator.EventAccumulator(str(events_folder(self.workdir)))
         return events.Reload()
 
 
@@ -134,8 +135,8 @@ class SummariesTest(_Case):
         self.assertEqual((line["pseudo_label_coverage"], line["pseudo_labels_judged"]), (0.5, 0.0))
         self.assertNotIn("pseudo_label_accuracy", line)
         tags = self.events().Tags()["tensors"]
-        self.assertIn("pseudo_labels/pseudo_label_coverage", tags)
-        self.assertNotIn("pseudo_labels/pseudo_label_accuracy", tags)
+        self.assertIn("accuracy/pseudo_label_coverage", tags)
+        self.assertNotIn("accuracy/pseudo_label_accuracy", tags)
 
     def test_the_learning_rate_is_that_of_the_step(self):
         self.run_to(self.summaries(every=1), 3)
@@ -175,20 +176,52 @@ class SummariesTest(_Case):
         self.assertEqual(callbacks.grid(views).shape, (12, 10, shown))
         np.testing.assert_array_equal(callbacks.grid(views)[4:8, 5:], views[1, 1, ..., :shown])
 
-    def test_views_are_shown_as_a_picture_with_an_image_a_row(self):
+    def test_views_are_shown_beside_their_image_with_an_image_a_row_and_their_names(self):
         rng = np.random.default_rng(0)
-        views = {"large": rng.uniform(size=(3, 12, 4, 4, 1)), "small": np.zeros((0, 12, 2, 2, 1))}
-        self.summaries().views({name: value.astype(np.float32) for name, value in views.items()}, 7)
+        plain, large = (rng.uniform(size=(*shape, 8, 4, 4, 1)).astype(np.float32) for shape in ((), (3,)))
+        views = Views(
+            tuple(f"{number}.png" for number in range(8)), plain, large, np.zeros((0, 8, 2, 2, 1), np.float32)
+        )
+        self.summaries().views(views, 7)
         events = self.events()
         self.assertEqual([tag for tag in events.Tags()["tensors"] if "views" in tag], ["views/large"])
         (event,) = events.Tensors("views/large")
         width, height, png = tf.make_ndarray(event.tensor_proto)
-        self.assertEqual((int(width), int(height), event.step), (3 * 4, 8 * 4, 7))  # eight images, three views each
+        self.assertEqual((int(width), int(height), event.step), (4 * 4, 8 * 4, 7))  # eight images, four columns
         picture = tf.io.decode_png(png).numpy() / 255
         for image in range(8):
-            for view in range(3):
-                tile = picture[4 * image : 4 * image + 4, 4 * view : 4 * view + 4]
-                self.assertAllClose(tile, views["large"][view, image], atol=0.004)
+            for column, expected in enumerate([plain[image], *large[:, image]]):
+                tile = picture[4 * image : 4 * image + 4, 4 * column : 4 * column + 4]
+                self.assertAllClose(tile, expected, atol=0.004)
+        described = events.SummaryMetadata("views/large").summary_description
+        self.assertEndsWith(described, "Rows from the top: " + ", ".join(f"`{number}.png`" for number in range(8)))
+
+    def test_views_are_made_at_the_start_and_ten_times(self):
+        model, written = _Model(), []
+        callback = callbacks.ShowViews(
+            lambda step: f"views of {step}", lambda *those: written.append(those), first_step=5, last_step=30
+        )
+        callback.set_model(model)
+        for step in range(1, 31):
+            model.optimizer.iterations.assign(step)
+            if step > 5:
+                callback.on_train_batch_end(0, {})
+        self.assertEqual([step for _, step in written], [5, 6, 9, 12, 15, 18, 21, 24, 27, 30])
+        self.assertTrue(all(views == f"views of {step}" for views, step in written))
+
+    def test_the_first_cards_say_what_they_show(self):
+        self.run_to(self.summaries(every=1), 1, {"pseudo_label_coverage": 0.5, "embedding_spread": 0.9})
+        events = self.events()
+        self.assertIn(
+            "received a pseudo-label", events.SummaryMetadata("accuracy/pseudo_label_coverage").summary_description
+        )
+        scalars = [tag for tag in events.Tags()["tensors"] if not tag.startswith("views/")]
+        self.assertEqual(min(scalars), "accuracy/pseudo_label_coverage")
+
+    def test_tensorboard_calls_the_run_by_its_name(self):
+        self.summaries()
+        (folder,) = (self.workdir / "tensorboard").iterdir()
+        self.assertEqual(folder.name, self.workdir.name)
 
     def test_collapsed_embeddings_are_told_once(self):
         self.run_to(self.summaries(every=1), 1, {"embedding_spread": 0.02})
@@ -204,6 +237,34 @@ class SummariesTest(_Case):
         full = mock.patch.object(type(summaries._lines), "open", side_effect=OSError(28, "No space left on device"))
         with full, self.assertRaisesRegex(NotWritten, "No space left on device"):
             self.run_to(summaries, 1)
+
+
+class WarnOfIdlePseudoLabelsTest(tf.test.TestCase, parameterized.TestCase):
+    def run_with(self, coverages, last_step=10_000):
+        warnings, model = [], _Model()
+        callback = callbacks.WarnOfIdlePseudoLabels(min_vote_share=0.75, last_step=last_step, warn=warnings.append)
+        callback.set_model(model)
+        for coverage in coverages:
+            model.optimizer.iterations.assign_add(1)
+            callback.on_train_batch_end(0, {} if coverage is None else {"pseudo_label_coverage": coverage})
+        return warnings
+
+    def test_a_window_in_which_nothing_gets_a_class_is_told_once(self):
+        (warning,) = self.run_with([0.5, 0.0] * 250 + [0.01] * 1500)
+        self.assertStartsWith(
+            warning, "warning: step 1000: 1.0% of the unlabelled images got a pseudo-label in the last 500"
+        )
+        self.assertIn("--min_vote_share (now 0.75)", warning)
+
+    @parameterized.named_parameters(
+        ("enough", [0.021] * 600), ("not yet a window", [0.0] * 499), ("a method without votes", [None] * 600)
+    )
+    def test_nothing_is_told_of(self, coverages):
+        self.assertEmpty(self.run_with(coverages))
+
+    def test_a_short_run_is_told_at_its_end(self):
+        (warning,) = self.run_with([0.0] * 20, last_step=20)
+        self.assertIn("0.0% of the unlabelled images got a pseudo-label in the last 20 steps", warning)
 
 
 class GridTest(_Case):

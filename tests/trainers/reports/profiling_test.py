@@ -6,6 +6,7 @@ from unittest import mock
 import tensorflow as tf
 from absl.testing import parameterized
 
+from semppl.runs.folder import events_folder
 from semppl.tests import testing  # noqa: F401  (marks the flags as parsed)
 from semppl.trainers.reports import profiling
 
@@ -49,23 +50,23 @@ class ProfileTest(tf.test.TestCase, parameterized.TestCase):
         return calls
 
     def test_it_records_the_steps_that_it_is_told_to(self):
-        expected = [1, 2, "start in run/tensorboard", 3, 4, 5, "stop", 6, 7]
+        expected = [1, 2, "start in run/tensorboard/run", 3, 4, 5, "stop", 6, 7]
         self.assertEqual(self._calls(range(1, 8)), expected)
 
     @parameterized.parameters((5, 5), (5, 6), (6, 7), (7, 8), (8, 8))
     def test_steps_that_are_taken_at_once_are_recorded_whole(self, first, last):
         calls = self._calls((4, 8, 12), first=first, last=last, steps_at_once=4)
-        self.assertEqual(calls, [4, "start in run/tensorboard", 8, "stop", 12])
+        self.assertEqual(calls, [4, "start in run/tensorboard/run", 8, "stop", 12])
 
     def test_a_profile_goes_on_over_several_times_that_steps_are_taken(self):
         calls = self._calls((4, 8, 12, 13), first=4, last=5, steps_at_once=4)
-        self.assertEqual(calls, ["start in run/tensorboard", 4, 8, "stop", 12, 13])
+        self.assertEqual(calls, ["start in run/tensorboard/run", 4, 8, "stop", 12, 13])
 
     def test_a_run_that_goes_on_behind_them_records_nothing(self):
         self.assertEqual(self._calls((6, 7), start=5), [6, 7])
 
     def test_a_run_that_stops_in_between_writes_what_there_is(self):
-        self.assertEqual(self._calls((1, 2, 3)), [1, 2, "start in run/tensorboard", 3, "stop"])
+        self.assertEqual(self._calls((1, 2, 3)), [1, 2, "start in run/tensorboard/run", 3, "stop"])
 
     def test_a_profile_is_written_where_tensorboard_looks(self):
         workdir = pathlib.Path(self.create_tempdir().full_path)
@@ -74,7 +75,7 @@ class ProfileTest(tf.test.TestCase, parameterized.TestCase):
         profile.on_train_batch_begin(0)
         model.optimizer.iterations.assign(1)
         profile.on_train_batch_end(0)
-        self.assertLen(list((workdir / "tensorboard" / "plugins" / "profile").glob("*/*.xplane.pb")), 1)
+        self.assertLen(list((events_folder(workdir) / "plugins" / "profile").glob("*/*.xplane.pb")), 1)
 
 
 if __name__ == "__main__":
