@@ -1,6 +1,7 @@
-"""Evaluates a run's encoder on held-out images: prints a table and writes `metrics.json`.
+"""Evaluates a run's encoder, or an exported model, on held-out images: prints a table; of a run, also writes `metrics.json`.
 
 python -m semppl.evaluation.evaluate --workdir=outputs/digits
+python -m semppl.evaluation.evaluate --model=served/digits/1 --test=SOURCE
 """
 
 import dataclasses
@@ -20,14 +21,16 @@ from absl import flags
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.images import NO_LABEL, Images, ImageSet, Source
-from semppl.data.splits import RunData, load_data
+from semppl.data.splits import RunData, load_data, load_held_out
 from semppl.evaluation.class_means import class_mean_classes
+from semppl.evaluation.exported import evaluate_model, report_lines
 from semppl.evaluation.features import embed, map_rows, preparation_of
 from semppl.evaluation.label_spreading import label_spreading_classes
 from semppl.evaluation.logistic_regression import logistic_regression_classes
 from semppl.evaluation.nearest_neighbours import nearest_neighbour_classes
 from semppl.evaluation.results.classes import class_lines, class_report
 from semppl.evaluation.results.floors import colour_histograms, histogram_classes, majority_classes, small_pixels
+from semppl.evaluation.results.measures import MEASURES
 from semppl.evaluation.results.table import (
     Measured,
     below_floors,
@@ -38,7 +41,7 @@ from semppl.evaluation.results.table import (
     table,
 )
 from semppl.layers.networks import OnlineNetwork
-from semppl.programs import run_flags
+from semppl.programs import model_flags, run_flags, test_flag
 from semppl.runs import checkpoints
 from semppl.runs.files import write_atomically
 from semppl.runs.folder import unfinished
@@ -54,6 +57,8 @@ _MAX_SPREAD_VALUES = 2**26  # images × width of the representation
 Report = dict[str, Any]
 
 flags.adopt_module_key_flags(run_flags)
+flags.adopt_module_key_flags(test_flag)
+flags.declare_key_flag("model")
 
 _NEIGHBOURS = flags.DEFINE_integer(
     "k", 1, "Number of nearest neighbours that vote in `nearest_neighbours`.", lower_bound=1
@@ -137,21 +142,13 @@ EVALUATORS = {
 }
 
 
-def accuracy(classes: np.ndarray, truth: np.ndarray) -> float:
-    """Returns the share of predicted classes `[t]` that equal the ground truth `[t]`."""
-    return float(np.mean(classes == truth))
-
-
-def balanced_accuracy(classes: np.ndarray, truth: np.ndarray) -> float:
-    """Returns the mean, over the classes in the ground truth `[t]`, of the accuracy of the predictions `[t]` on each class."""
-    return float(np.mean([np.mean(classes[truth == label] == label) for label in np.unique(truth)]))
-
-
-MEASURES = {"accuracy": accuracy, "balanced_accuracy": balanced_accuracy}
-
-
 def evaluate(
-    workdir: str | pathlib.Path, *, k: int = 1, evaluators: Sequence[str] = tuple(EVALUATORS), split: str = "test"
+    workdir: str | pathlib.Path,
+    *,
+    k: int = 1,
+    evaluators: Sequence[str] = tuple(EVALUATORS),
+    split: str = "test",
+    test: str = "",
 ) -> dict[str, Measured]:
     """Evaluates the latest checkpoint of a run on held-out images, and writes `metrics.json` or `metrics_validation.json`.
 
@@ -161,6 +158,7 @@ def evaluate(
         evaluators: Keys of EVALUATORS. Those that use unlabelled images use a fixed sample of at most 20,000 training images
             (of raw pixels, at most 512 MB); label spreading uses at most 12,000 of these.
         split: "test" or "validation"; images without a label are left out.
+        test: Source of test images in place of those of the run, which may have none; empty: those of the run.
 
     Returns:
         Accuracy and balanced accuracy (the mean over classes): measure → representation → evaluator → value in 0..1.
@@ -170,12 +168,17 @@ def evaluate(
     Raises:
         ValueError: If there is no run, no checkpoint, no such evaluator, or no labelled image to evaluate on.
     """
-    report = evaluate_run(workdir, k=k, evaluators=evaluators, split=split)
+    report = evaluate_run(workdir, k=k, evaluators=evaluators, split=split, test=test)
     return {measure: report[measure] for measure in MEASURES}
 
 
 def evaluate_run(
-    workdir: str | pathlib.Path, *, k: int = 1, evaluators: Sequence[str] = tuple(EVALUATORS), split: str = "test"
+    workdir: str | pathlib.Path,
+    *,
+    k: int = 1,
+    evaluators: Sequence[str] = tuple(EVALUATORS),
+    split: str = "test",
+    test: str = "",
 ) -> Report:
     """Evaluates as `evaluate` does; returns all that is written.
 
@@ -185,25 +188,29 @@ def evaluate_run(
         "floors", measures of classifiers without an encoder; "classes", the accuracy of each class and the commonest confusions
         of one row and column, which "of" names.
     """
-    _check(k, evaluators, split)
+    _check(k, evaluators, split, test)
     hyperparameters, network, step = checkpoints.load_online(workdir)
     data = _load(hyperparameters, workdir)
-    test = _labelled_images(data.source, split)
+    if test:
+        judged = load_held_out(hyperparameters, test, data.source.class_names)
+        data = dataclasses.replace(data, source=dataclasses.replace(data.source, test=judged))
+    images = _labelled_images(data.source, split)
     visible = np.flatnonzero(data.labels != NO_LABEL)
-    classes, histogram = _predictions(workdir, hyperparameters, network, data, test, evaluators, k)
-    metrics = _measured(classes, test.labels)
+    classes, histogram = _predictions(workdir, hyperparameters, network, data, images, evaluators, k)
+    metrics = _measured(classes, images.labels)
     row, column = _shown(classes)
     report = {
         "step": step,
         "steps": hyperparameters.steps,
         "unfinished": bool(unfinished(workdir, step, hyperparameters.steps)),
         "k": k,
-        f"{split}_images": len(test),
+        f"{split}_images": len(images),
+        **({"test": test} if test else {}),
         "labelled": len(visible),
         **metrics,
-        "floors": _floors(metrics, test.labels, histogram, len(data.source.class_names)),
+        "floors": _floors(metrics, images.labels, histogram, len(data.source.class_names)),
         "classes": {"of": f"{row}, {column}"}
-        | class_report(classes[row][column], test.labels, data.source.class_names),
+        | class_report(classes[row][column], images.labels, data.source.class_names),
     }
     write_atomically(pathlib.Path(workdir) / written_to(split), json.dumps(report, indent=2) + "\n")
     return report
@@ -279,11 +286,13 @@ def _shown(classes: dict[str, dict[str, np.ndarray]]) -> tuple[str, str]:
     return row, next(iter(classes[row]))
 
 
-def _check(k: int, evaluators: Sequence[str], split: str) -> None:
+def _check(k: int, evaluators: Sequence[str], split: str, test: str) -> None:
     if k < 1:
         raise ValueError(f"--k must be a positive integer. Received: {k}")
     if split not in SPLITS:
         raise ValueError(f"--split must be one of {', '.join(SPLITS)}. Received: {split}")
+    if test and split != "test":
+        raise ValueError(f"--test must come with --split=test. Received: --split={split}")
     unknown = set(evaluators) - set(EVALUATORS)
     if unknown:
         raise ValueError(f"--evaluators must be of {', '.join(EVALUATORS)}. Received: {', '.join(sorted(unknown))}")
@@ -354,14 +363,29 @@ def _measured(classes: dict[str, dict[str, np.ndarray]], truth: np.ndarray) -> d
 def main(argv: list[str]) -> int:
     """Runs from flags; returns the exit code."""
     del argv
-    split = _SPLIT.value
+    split, test = _SPLIT.value, str(flags.FLAGS[test_flag.NAME].value)
+    if model_flags.MODEL.value:
+        _refuse_beside_a_model()
+        print("\n".join(report_lines(evaluate_model(model_flags.MODEL.value, split=split, test=test))))
+        return 0
     report = evaluate_run(
-        run_flags.WORKDIR.value, k=_NEIGHBOURS.value, evaluators=_EVALUATORS.value or tuple(EVALUATORS), split=split
+        run_flags.WORKDIR.value,
+        k=_NEIGHBOURS.value,
+        evaluators=_EVALUATORS.value or tuple(EVALUATORS),
+        split=split,
+        test=test,
     )
     if report["unfinished"]:
         print(unfinished(run_flags.WORKDIR.value, report["step"], report["steps"]), end="\n\n")
     print("\n".join(_lines(report, written_to(split))))
     return 0
+
+
+def _refuse_beside_a_model() -> None:
+    """Refuses flags that have no effect on the evaluation of an exported model."""
+    for flag in (run_flags.WORKDIR, _NEIGHBOURS, _EVALUATORS):
+        if flags.FLAGS[flag.name].value != flags.FLAGS[flag.name].default:
+            raise ValueError(f"--{flag.name} must be left out beside --model. Received: {flag.value}")
 
 
 def _lines(report: Report, file: str) -> list[str]:

@@ -3,12 +3,13 @@
 from absl import flags
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.programs import data_flags
+from semppl.programs import data_flags, test_flag
 from semppl.programs.setting_flags import define_flags, values_of_flags
 
 # Here, because two modules that define the same flag cannot be imported together.
-define_flags(Hyperparameters, unless=data_flags.NAMES)
+define_flags(Hyperparameters, unless=(*data_flags.NAMES, test_flag.NAME))
 flags.adopt_module_key_flags(data_flags)
+flags.adopt_module_key_flags(test_flag)
 
 
 def hyperparameters_from_flags() -> Hyperparameters:

@@ -18,6 +18,11 @@ _SETTINGS = "hyperparameters.json"
 _INITIAL_WEIGHTS = "weights.json"
 
 
+_HOW_TO_LENGTHEN = (
+    "; to train longer, start a new run from the encoder of this one: --initial_run={} with another --workdir"
+)
+
+
 class NotWritten(Exception):
     """A run's folder could not be written; the message names it and the remedy."""
 
@@ -92,6 +97,7 @@ def _compare_or_write(workdir: pathlib.Path, hyperparameters: Hyperparameters) -
         listed = "; ".join(f"--{name}={there} (there: {here})" for name, (here, there) in sorted(differences.items()))
         raise ValueError(
             f"--workdir must hold a run with the same settings, or none. Received: {workdir}, which differs in {listed}"
+            + (_HOW_TO_LENGTHEN.format(workdir) if {"steps", "epochs"} & set(differences) else "")
         )
 
 

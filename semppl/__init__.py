@@ -109,7 +109,7 @@ def pretrain(workdir: _Path, *, preset: _Path = "", **settings: Any) -> dict[str
 
 
 def evaluate(
-    workdir: _Path, *, k: int = 1, evaluators: Sequence[str] | None = None, split: str = "test"
+    workdir: _Path, *, k: int = 1, evaluators: Sequence[str] | None = None, split: str = "test", test: str = ""
 ) -> dict[str, "Measured"]:
     """Evaluates the latest checkpoint of a run on held-out images, and writes `metrics.json` or `metrics_validation.json`.
 
@@ -119,6 +119,7 @@ def evaluate(
         evaluators: Names of the evaluators, among "nearest_neighbours", "class_means", "logistic_regression",
             "label_spreading" and "logistic_regression_all_labels"; by default all.
         split: Images to evaluate on, "test" or "validation".
+        test: Source of test images, in the form of `pretrain`'s `test`, in place of those of the run; by default these.
 
     Returns:
         Values in 0..1 by measure ("accuracy", "balanced_accuracy"), representation ("raw_pixels", "features",
@@ -135,7 +136,7 @@ def evaluate(
 
     with quiet.hushed():
         chosen = evaluators or tuple(program.EVALUATORS)
-        return program.evaluate(pathlib.Path(workdir), k=k, evaluators=chosen, split=split)
+        return program.evaluate(pathlib.Path(workdir), k=k, evaluators=chosen, split=split, test=test)
 
 
 def export(

@@ -34,19 +34,20 @@ def class_report(predicted: np.ndarray, truth: np.ndarray, names: Sequence[str])
     return {"per_class": rows, "confusions": confusions}
 
 
-def class_lines(report: dict[str, Any], *, written_to: str) -> list[str]:
-    """Formats a report of `class_report`: the classes by rising accuracy, and the confusions; at most 20 lines of each.
+def class_lines(report: dict[str, Any], *, written_to: str = "") -> list[str]:
+    """Formats a report of `class_report`: the classes by rising accuracy, and the commonest confusions.
 
     Args:
         report: Report, with "of", the row and column of the table that it describes.
-        written_to: Name of the file that has the whole report.
+        written_to: Name of the file that has the whole report, of which 20 classes are printed; empty: all classes are.
     """
     rows = sorted(report["per_class"], key=lambda row: row["accuracy"])
-    width = max(len(row["class"]) for row in rows[:_MOST_LINES])
+    most = _MOST_LINES if written_to else len(rows)
+    width = max(len(row["class"]) for row in rows[:most])
     lines = [f"accuracy per class ({report['of']}), the lowest first:"]
-    lines += [f"  {row['class']:<{width}}  {row['accuracy']:.4f} of {row['images']}" for row in rows[:_MOST_LINES]]
-    if len(rows) > _MOST_LINES:
-        lines.append(f"  {len(rows) - _MOST_LINES} more classes stand in {written_to}")
+    lines += [f"  {row['class']:<{width}}  {row['accuracy']:.4f} of {row['images']}" for row in rows[:most]]
+    if len(rows) > most:
+        lines.append(f"  {len(rows) - most} more classes stand in {written_to}")
     if report["confusions"]:
         of = {row["class"]: row["images"] for row in rows}
         lines.append("commonest confusions (true → predicted):")

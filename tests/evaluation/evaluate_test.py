@@ -22,6 +22,7 @@ from semppl.evaluation.class_means import class_mean_classes
 from semppl.evaluation.label_spreading import label_spreading_classes
 from semppl.evaluation.logistic_regression import logistic_regression_classes
 from semppl.evaluation.nearest_neighbours import nearest_neighbour_classes
+from semppl.evaluation.results import measures
 from semppl.evaluation.results.classes import class_report
 from semppl.evaluation.results.floors import colour_histograms
 from semppl.layers.networks import OnlineNetwork
@@ -194,7 +195,7 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
         train, test = (colour_histograms(tf.constant(part.images)).numpy() for part in (source.train, source.test))
         histogram = logistic_regression_classes(train[labelled], source.train.labels[labelled], test)
         truth = source.test.labels
-        for measure, function in evaluation.MEASURES.items():
+        for measure, function in measures.MEASURES.items():
             self.assertEqual(
                 report["floors"][measure],
                 {
@@ -220,6 +221,36 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
             chosen = evaluation._affordable(list(evaluation.EVALUATORS), streamed)
             self.assertEqual([name for name in evaluation.EVALUATORS if name not in chosen], left_out)
 
+    def test_a_run_is_judged_by_test_images_that_are_named_later(self):
+        workdir, _, _ = self._run()
+        own = evaluation.evaluate_run(workdir, evaluators=["class_means"])
+        source = _few_digits()
+        with (
+            mock.patch.object(splits, "load_splits", return_value=dataclasses.replace(source, test=None)),
+            mock.patch.object(
+                splits, "load_source", return_value=dataclasses.replace(source, train=source.test, test=None)
+            ),
+        ):
+            with self.assertRaisesRegex(ValueError, "^--test must give held-out images"):
+                evaluation.evaluate_run(workdir, evaluators=["class_means"])
+            later = evaluation.evaluate_run(workdir, evaluators=["class_means"], test="folder:later")
+            with self.assertRaisesRegex(ValueError, "^--test must be a source of images that were not trained on"):
+                evaluation.evaluate_run(workdir, test="0.2")
+        self.assertEqual(later.pop("test"), "folder:later")
+        self.assertEqual(later, own)
+        self.assertEqual(json.loads((workdir / "metrics.json").read_text())["test"], "folder:later")
+        with self.assertRaisesRegex(ValueError, "^--test must come with --split=test. Received: --split=validation"):
+            evaluation.evaluate(workdir, test="folder:later", split="validation")
+
+    def test_flags_of_a_run_are_refused_beside_a_model(self):
+        for flag in ("workdir", "k", "evaluators"):
+            value = {"workdir": "outputs/a", "k": 3, "evaluators": ["class_means"]}[flag]
+            with (
+                flagsaver.flagsaver(**{"workdir": None, "model": "served/1", flag: value}),
+                self.assertRaisesRegex(ValueError, f"^--{flag} must be left out beside --model"),
+            ):
+                evaluation._refuse_beside_a_model()
+
     def test_an_unfinished_run_says_at_which_step(self):
         workdir, _, _ = self._run()
         (workdir / "data.json").write_text("{}")  # it was trained here
@@ -239,8 +270,8 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
     def test_balanced_accuracy_is_the_mean_over_the_classes_that_occur(self):
         # Class 2: 1 of 4; class 0: 1 of 1; class 5: 0 of 1. Nobody is of class 1.
         truth, classes = np.array([2, 2, 0, 2, 2, 5]), np.array([2, 0, 0, 1, 1, 1])
-        self.assertAlmostEqual(evaluation.balanced_accuracy(classes, truth), (1 / 4 + 1 + 0) / 3, delta=1e-12)
-        self.assertAlmostEqual(evaluation.accuracy(classes, truth), 2 / 6, delta=1e-12)
+        self.assertAlmostEqual(measures.balanced_accuracy(classes, truth), (1 / 4 + 1 + 0) / 3, delta=1e-12)
+        self.assertAlmostEqual(measures.accuracy(classes, truth), 2 / 6, delta=1e-12)
 
     def test_whoever_names_one_class_only_is_right_in_one_class_of_all(self):
         workdir, _, _ = self._run(classifier=True, method="supervised", labelled_batch_size=16, queue_size=16)

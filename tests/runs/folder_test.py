@@ -83,6 +83,19 @@ class OpenRunTest(_Case):
         )
         self.assertEqual(Hyperparameters.load(workdir), _settings())
 
+    def test_who_wants_a_longer_run_reads_how_to_begin_one(self):
+        workdir = self.folder()
+        with folder.open_run(workdir, _settings()):
+            pass
+        for other in ({"steps": 40}, {"steps": 0, "epochs": 3.0}):
+            with (
+                self.assertRaisesRegex(
+                    ValueError, rf"; to train longer, .*: --initial_run={workdir} with another --workdir$"
+                ),
+                folder.open_run(workdir, _settings(**other)),
+            ):
+                self.fail("opened")
+
     def test_paths_may_change_and_the_new_ones_are_recorded(self):
         workdir, moved = self.folder(), _settings(cache_dir="b", data_dir="c")
         with folder.open_run(workdir, _settings(cache_dir="a")):

@@ -38,6 +38,7 @@ class ClassReportTest(absltest.TestCase):
         self.assertEqual(lines[21], "  10 more classes stand in metrics.json")
         self.assertEqual(lines[22:24], ["commonest confusions (true → predicted):", "  class 0 → class 7: 1 of 2"])
         self.assertLen(lines, 23 + 7)
+        self.assertLen(class_lines(report, written_to=""), 1 + 30 + 1 + 7)
 
     def test_where_all_is_right_nothing_is_confused(self):
         report = class_report(np.arange(3), np.arange(3), NAMES)
