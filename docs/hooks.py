@@ -86,7 +86,7 @@ def _page(path: str) -> str:
 def flags_reference() -> str:
     """Lays out the flags of every console script, and the settings of a run by group, as Markdown."""
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
-    modules = {script: entry.partition(":")[0] for script, entry in scripts.items()}
+    modules = {script: entry.partition(":")[0] for script, entry in scripts.items() if script != "semppl"}
     for module in modules.values():
         importlib.import_module(module)
     settings = flags.FLAGS.get_key_flags_for_module(SETTINGS)

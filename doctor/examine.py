@@ -4,24 +4,34 @@ python -m semppl.doctor.examine --flagfile=configs/own_pictures_cpu.flags \
   --data='folder:PICTURES?labels=labels.csv' --workdir=outputs/own
 """
 
+# ruff: noqa: E402 (flags are parsed before TensorFlow is imported)
+
 import dataclasses
 import json
 import pathlib
-import signal
 import sys
 from collections import Counter
 from typing import Any
 
-from semppl.programs import quiet  # before TensorFlow
-
-# isort: split
-
 import numpy as np
-import tensorflow as tf
 from absl import flags
 
 from semppl.configs.data import held_out_share
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.programs import hyperparameter_flags, quiet, run_flags
+from semppl.programs.hyperparameter_flags import hyperparameters_from_flags
+
+flags.adopt_module_key_flags(run_flags)
+flags.adopt_module_key_flags(hyperparameter_flags)
+
+_TRIAL_STEPS = flags.DEFINE_integer(
+    "trial_steps", 20, "Number of training steps to measure time and memory with; 0: no measurement.", lower_bound=0
+)
+
+quiet.parse_flags(__name__, check=hyperparameters_from_flags)
+
+import tensorflow as tf
+
 from semppl.data.files.folder import list_folder
 from semppl.data.files.inspection import count_lost, inspect_pictures, summary
 from semppl.data.images import NO_LABEL, Images, Source
@@ -31,15 +41,6 @@ from semppl.data.views.recipes import check_recipe
 from semppl.doctor.duplicates import Prints, exact_duplicates, near_duplicates
 from semppl.doctor.page import page
 from semppl.doctor.trial import TrialFailed, train_briefly
-from semppl.programs import hyperparameter_flags, run_flags
-from semppl.programs.hyperparameter_flags import hyperparameters_from_flags
-
-flags.adopt_module_key_flags(run_flags)
-flags.adopt_module_key_flags(hyperparameter_flags)
-
-_TRIAL_STEPS = flags.DEFINE_integer(
-    "trial_steps", 20, "Number of training steps to measure time and memory with; 0: no measurement.", lower_bound=0
-)
 
 Report = dict[str, Any]
 _FEW_LABELS = 3
@@ -332,7 +333,6 @@ def main(argv: list[str]) -> int:
 
 def run() -> None:
     """Runs the program from the console."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that a trial is stopped, too
     quiet.run(main)
 
 

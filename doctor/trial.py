@@ -11,6 +11,7 @@ import time
 from typing import IO
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.programs.process.children import Children
 
 _REPORTS = 4
 _POLL = 0.01
@@ -64,22 +65,18 @@ def _follow(command: list[str], metrics: pathlib.Path, errors: IO[str]) -> float
     """Runs a trial, and returns the steps per second between the first and the last line of its metrics."""
     lines: list[int] = []
     started = ended = time.monotonic()
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors) as trial:
-        try:
-            running = True
-            while running:
-                running = trial.poll() is None
-                now, before, lines = time.monotonic(), lines, _steps(metrics)
-                if not lines or (not before and len(lines) == 1):
-                    started = now
-                if lines != before:
-                    ended = now
-                if running:
-                    time.sleep(_POLL)
-        except BaseException:  # stopped: the trial must not go on alone
-            trial.kill()
-            trial.wait()
-            raise
+    with Children(grace=0) as children:
+        trial = children.start(command, stdout=subprocess.DEVNULL, stderr=errors)
+        running = True
+        while running:
+            running = trial.poll() is None
+            now, before, lines = time.monotonic(), lines, _steps(metrics)
+            if not lines or (not before and len(lines) == 1):
+                started = now
+            if lines != before:
+                ended = now
+            if running:
+                time.sleep(_POLL)
     if trial.returncode or len(lines) < 2:
         errors.seek(0)
         reason = errors.read().strip().splitlines()[-1:] or ["too few reports to measure the speed"]

@@ -4,6 +4,8 @@ python -m semppl.evaluation.evaluate --workdir=outputs/digits
 python -m semppl.evaluation.evaluate --model=served/digits/1 --test=SOURCE
 """
 
+# ruff: noqa: E402 (flags are parsed before TensorFlow is imported)
+
 import dataclasses
 import json
 import pathlib
@@ -11,15 +13,31 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from semppl.programs import quiet  # before TensorFlow
-
-# isort: split
-
 import numpy as np
-import tensorflow as tf
 from absl import flags
 
+from semppl.configs import choices
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.programs import model_flags, quiet, run_flags, test_flag
+
+flags.adopt_module_key_flags(run_flags)
+flags.adopt_module_key_flags(test_flag)
+flags.declare_key_flag("model")
+
+_NEIGHBOURS = flags.DEFINE_integer(
+    "k", 1, "Number of nearest neighbours that vote in `nearest_neighbours`.", lower_bound=1
+)
+_EVALUATORS = flags.DEFINE_list(
+    "evaluators",
+    None,
+    f"Comma-separated names of the evaluators to run, among {', '.join(choices.EVALUATORS)}; by default all.",
+)
+_SPLIT = flags.DEFINE_enum("split", "test", choices.SPLITS, "Held-out images of the run to evaluate on.")
+
+quiet.parse_flags(__name__)
+
+import tensorflow as tf
+
 from semppl.data.images import NO_LABEL, Images, ImageSet, Source
 from semppl.data.splits import RunData, load_data, load_held_out
 from semppl.evaluation.class_means import class_mean_classes
@@ -41,12 +59,9 @@ from semppl.evaluation.results.table import (
     table,
 )
 from semppl.layers.networks import OnlineNetwork
-from semppl.programs import model_flags, run_flags, test_flag
 from semppl.runs import checkpoints
 from semppl.runs.files import write_atomically
 from semppl.runs.folder import unfinished
-
-SPLITS = ("test", "validation")
 
 _MAX_SAMPLE = 20_000  # images
 _MAX_SAMPLE_VALUES = 2**27  # of raw pixels, in float32
@@ -55,16 +70,6 @@ _MAX_SPREAD = 12_000  # images
 _MAX_SPREAD_VALUES = 2**26  # images × width of the representation
 
 Report = dict[str, Any]
-
-flags.adopt_module_key_flags(run_flags)
-flags.adopt_module_key_flags(test_flag)
-flags.declare_key_flag("model")
-
-_NEIGHBOURS = flags.DEFINE_integer(
-    "k", 1, "Number of nearest neighbours that vote in `nearest_neighbours`.", lower_bound=1
-)
-_EVALUATORS = flags.DEFINE_list("evaluators", None, "Comma-separated names of the evaluators to run; by default all.")
-_SPLIT = flags.DEFINE_enum("split", "test", SPLITS, "Held-out images of the run to evaluate on.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -289,8 +294,8 @@ def _shown(classes: dict[str, dict[str, np.ndarray]]) -> tuple[str, str]:
 def _check(k: int, evaluators: Sequence[str], split: str, test: str) -> None:
     if k < 1:
         raise ValueError(f"--k must be a positive integer. Received: {k}")
-    if split not in SPLITS:
-        raise ValueError(f"--split must be one of {', '.join(SPLITS)}. Received: {split}")
+    if split not in choices.SPLITS:
+        raise ValueError(f"--split must be one of {', '.join(choices.SPLITS)}. Received: {split}")
     if test and split != "test":
         raise ValueError(f"--test must come with --split=test. Received: --split={split}")
     unknown = set(evaluators) - set(EVALUATORS)

@@ -3,6 +3,8 @@
 python -m semppl.evaluation.finetune --workdir=outputs/digits --protocol=linear
 """
 
+# ruff: noqa: E402 (flags are parsed before TensorFlow is imported)
+
 import dataclasses
 import json
 import math
@@ -10,28 +12,21 @@ import pathlib
 import warnings
 from collections.abc import Sequence
 
-from semppl.programs import quiet  # before TensorFlow
-
-# isort: split
 import numpy as np
-import tensorflow as tf
 from absl import flags
 
+from semppl.configs import choices
+from semppl.configs.choices import TRANSFER
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.data.images import NO_LABEL
-from semppl.data.splits import RunData, load_data
-from semppl.evaluation.protocols import PROTOCOLS, TRANSFER, Report, Task, train_classifier, transfer_features
-from semppl.programs import run_flags
+from semppl.programs import quiet, run_flags
 from semppl.programs.batch_size_flag import BatchSize
-from semppl.runs import checkpoints
-from semppl.runs.files import write_atomically
 
 flags.adopt_module_key_flags(run_flags)
 
 _PROTOCOL = flags.DEFINE_enum(
     "protocol",
     None,
-    [*PROTOCOLS, TRANSFER],
+    [*choices.PROTOCOLS, choices.TRANSFER],
     "linear: a classifier on the frozen encoder, from all labels. semi_supervised: all weights, on the labelled images of the "
     "run. transfer: logistic regression on frozen features, from all labels.",
 )
@@ -55,6 +50,16 @@ _TARGET_TEST = flags.DEFINE_string("target_test", "", "Source of test images for
 _TARGET_DATA_DIR = flags.DEFINE_string(
     "target_data_dir", "", "Folder of the data sets that tensorflow-datasets prepared; empty: the run's."
 )
+
+quiet.parse_flags(__name__, required=["protocol"], define=BATCH_SIZE.define)
+
+import tensorflow as tf
+
+from semppl.data.images import NO_LABEL
+from semppl.data.splits import RunData, load_data
+from semppl.evaluation.protocols import PROTOCOLS, Report, Task, train_classifier, transfer_features
+from semppl.runs import checkpoints
+from semppl.runs.files import write_atomically
 
 
 def finetune(
@@ -182,8 +187,6 @@ def main(argv: list[str]) -> int:
 
 def run() -> None:
     """Runs the program from the console."""
-    flags.mark_flag_as_required("protocol")
-    BATCH_SIZE.define()
     quiet.run(main)
 
 

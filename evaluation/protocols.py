@@ -46,7 +46,6 @@ PROTOCOLS = {
         frozen=False, learning_rates=(0.005, 0.01, 0.02, 0.05, 0.1), epochs=(30, 50), scaled=False
     ),
 }
-TRANSFER = "transfer"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,14 +3,21 @@
 python -m semppl.experiments.embedding_map --workdir=outputs/digits --out=docs/images/digits_embeddings.png
 """
 
+# ruff: noqa: E402 (flags are parsed before TensorFlow is imported)
+
 import pathlib
 
-from semppl.programs import quiet  # before TensorFlow
-
-# isort: split
 import numpy as np
-import tensorflow as tf
 from absl import flags
+
+from semppl.programs import model_flags, quiet, run_flags
+
+flags.adopt_module_key_flags(run_flags)
+flags.declare_key_flag("out")
+
+quiet.parse_flags(__name__, required=["out"])
+
+import tensorflow as tf
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -20,11 +27,7 @@ from semppl.data.images import NO_LABEL
 from semppl.data.splits import load_data
 from semppl.evaluation.features import embed, preparation_of
 from semppl.layers.networks import OnlineNetwork
-from semppl.programs import model_flags, run_flags
 from semppl.runs import checkpoints
-
-flags.adopt_module_key_flags(run_flags)
-flags.declare_key_flag("out")
 
 PERPLEXITY = 20
 MAX_LEGEND_CLASSES = 20
@@ -104,5 +107,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    flags.mark_flag_as_required("out")
     quiet.run(main)

@@ -16,9 +16,9 @@ from semppl.programs import quiet  # before TensorFlow
 # isort: split
 from absl import flags
 
+from semppl.configs.choices import AUTO
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export import export_model
-from semppl.export.memory.answers import AUTO
 from semppl.export.memory.judgement import summary
 from semppl.programs import hyperparameter_flags, run_flags
 from semppl.programs.hyperparameter_flags import hyperparameters_from_flags
@@ -28,6 +28,8 @@ from semppl.trainers.run_options import RunOptions
 flags.adopt_module_key_flags(run_flags)
 flags.adopt_module_key_flags(hyperparameter_flags)
 flags.adopt_module_key_flags(export_model)
+
+quiet.parse_flags(__name__, required=["export_dir"], check=hyperparameters_from_flags)
 
 _UNTRAINED: dict[str, Any] = {
     "train": "nothing",
@@ -96,5 +98,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    flags.mark_flag_as_required("export_dir")
     quiet.run(main)

@@ -3,7 +3,10 @@
 python -m semppl.experiments.quickstart --workdir=outputs/quickstart
 """
 
+# ruff: noqa: E402 (flags are parsed before TensorFlow is imported)
+
 import concurrent.futures
+import contextlib
 import dataclasses
 import json
 import os
@@ -15,26 +18,28 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from semppl.programs import quiet  # before TensorFlow
-
-# isort: split
 import numpy as np
-import tensorflow as tf
 from absl import flags
 
 from semppl import configs
-from semppl.data.sources import load_source
-from semppl.evaluation.evaluate import evaluate
-from semppl.experiments import embedding_map
-from semppl.export.export_model import export
-from semppl.programs import run_flags
-from semppl.runs.files import write_atomically
+from semppl.programs import quiet, run_flags
+from semppl.programs.process.children import Children
 
 flags.adopt_module_key_flags(run_flags)
 
 _SEEDS = flags.DEFINE_list(
     "seeds", ["0"], "Comma-separated seeds of the label draw and of the training; the table shows means over seeds."
 )
+
+quiet.parse_flags(__name__)
+
+import tensorflow as tf
+
+from semppl.data.sources import load_source
+from semppl.evaluation.evaluate import evaluate
+from semppl.experiments import embedding_map
+from semppl.export.export_model import export
+from semppl.runs.files import write_atomically
 
 PRESET = pathlib.Path(configs.__file__).parent / "digits.flags"
 
@@ -47,6 +52,9 @@ METHODS: dict[str, list[str]] = {
 
 SIDE_BY_SIDE = 2
 """Trainings at a time: two processes of one thread use two cores better than one process of two threads."""
+
+_GRACE = 60.0
+"""Seconds that a training has to save when the quickstart is stopped."""
 
 _TITLES = {
     "raw_pixels": "raw pixels, nearest labelled image",
@@ -139,8 +147,8 @@ def _train_side_by_side(trainings: Sequence[Training], judge: Callable[[Training
     """Trains SIDE_BY_SIDE runs at a time and passes each to `judge`, in order; the first shows its progress."""
     first, *others = trainings
     print(f"• {first.title}; beside it, with logs in {first.folder.parent}, the other {len(others)}", flush=True)
-    with concurrent.futures.ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        futures = [pool.submit(_train, training, shown=training is first) for training in trainings]
+    with concurrent.futures.ThreadPoolExecutor(SIDE_BY_SIDE) as pool, Children(grace=_GRACE) as children:
+        futures = [pool.submit(_train, training, children, shown=training is first) for training in trainings]
         try:
             for training, future in zip(trainings, futures, strict=True):
                 if not future.done() and training is not first:
@@ -148,10 +156,10 @@ def _train_side_by_side(trainings: Sequence[Training], judge: Callable[[Training
                 future.result()
                 judge(training)
         finally:
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _train(training: Training, *, shown: bool) -> None:
+def _train(training: Training, children: Children, *, shown: bool) -> None:
     """Trains in a process with its share of the cores; output goes to the terminal if `shown`, else to the log."""
     command = [
         *(sys.executable, "-m", "semppl.trainers.pretrain", f"--flagfile={PRESET}", *METHODS[training.method]),
@@ -159,13 +167,12 @@ def _train(training: Training, *, shown: bool) -> None:
     ]
     threads = str(max(1, (os.cpu_count() or 1) // SIDE_BY_SIDE))
     share = {"TF_NUM_INTRAOP_THREADS": threads, "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
-    if shown:
-        subprocess.run(command, check=True, env=os.environ | share)
-        return
-    with training.log.open("w") as log:
-        code = subprocess.run(command, stdout=log, stderr=log, env=os.environ | share).returncode
+    with contextlib.ExitStack() as log:
+        output = None if shown else log.enter_context(training.log.open("w", encoding="utf-8"))
+        code = children.start(command, stdout=output, stderr=output, env=os.environ | share).wait()
+    if code and not shown:
+        print(training.log.read_text(encoding="utf-8"), file=sys.stderr, flush=True)
     if code:
-        print(training.log.read_text(), file=sys.stderr, flush=True)
         raise subprocess.CalledProcessError(code, command)
 
 

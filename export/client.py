@@ -3,6 +3,8 @@
 python -m semppl.export.client --server=http://localhost:8501 --model_name=digits a.png b.png
 """
 
+# ruff: noqa: E402 (flags are parsed before TensorFlow is imported)
+
 import json
 import pathlib
 import sys
@@ -10,16 +12,10 @@ import urllib.parse
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
-from semppl.programs import quiet  # before TensorFlow
-
-# isort: split
-
 import numpy as np
 from absl import flags
 
-from semppl.export.serving.rest_client import RestClient
-from semppl.export.serving.retries import NoModelServer, Refused, Unavailable
-from semppl.programs import model_flags
+from semppl.programs import model_flags, quiet
 from semppl.programs.batch_size_flag import BatchSize
 from semppl.programs.extras import has_extra, needs_extra
 
@@ -36,6 +32,11 @@ _SHOW_EMBEDDING = flags.DEFINE_bool(
     "show_embedding", False, "Whether to print the embedding that serving_default returns."
 )
 flags.declare_key_flag("model_name")
+
+quiet.parse_flags(__name__, define=BATCH_SIZE.define, arguments=True)
+
+from semppl.export.serving.rest_client import RestClient
+from semppl.export.serving.retries import NoModelServer, Refused, Unavailable
 
 _FIRST = ("path", "class_name", "probability", "abstain", "valid")
 """The first entries of an answer; the others follow in alphabetical order."""
@@ -143,7 +144,6 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-@quiet.takes_arguments
 @quiet.program
 def main(argv: list[str]) -> int:
     """Prints a line of JSON per picture, and a warning where the model cannot read it; returns the exit code."""
@@ -171,7 +171,6 @@ def main(argv: list[str]) -> int:
 
 def run() -> None:
     """Runs the console script."""
-    BATCH_SIZE.define()
     quiet.run(main)
 
 

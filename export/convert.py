@@ -3,6 +3,8 @@
 python -m semppl.export.convert --model=served/digits/1 --format=onnx --out=converted
 """
 
+# ruff: noqa: E402 (flags are parsed before TensorFlow is imported)
+
 import dataclasses
 import json
 import pathlib
@@ -10,33 +12,34 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
-from semppl.programs import quiet  # before TensorFlow
-
-# isort: split
-
 import numpy as np
-import tensorflow as tf
 from absl import flags
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.export.collections.collection import open_collections, pictures_of
-from semppl.export.collections.thumbnails import decoded
-from semppl.export.model import runtimes
-from semppl.export.model.assets import read_card
-from semppl.programs import model_flags
+from semppl.programs import model_flags, quiet
 from semppl.programs.data_flags import data_from_flags
 from semppl.programs.extras import require_extra
-from semppl.runs.files import folder_written_aside
 
 FORMATS = ("onnx", "tflite")
-DESCRIPTION = "conversion.json"
-CONVERTIBLE = ("float32", "int8")
-TOLERANCE = 1e-4
-_PICTURES = 32
 
 _FORMAT = flags.DEFINE_enum("format", "onnx", FORMATS, "Format to convert to.")
 for _name in ("model", "out", "data"):
     flags.declare_key_flag(_name)  # --help shows it
+
+quiet.parse_flags(__name__, required=["model", "out"])
+
+import tensorflow as tf
+
+from semppl.export.collections.collection import open_collections, pictures_of
+from semppl.export.collections.thumbnails import decoded
+from semppl.export.model import runtimes
+from semppl.export.model.assets import read_card
+from semppl.runs.files import folder_written_aside
+
+DESCRIPTION = "conversion.json"
+CONVERTIBLE = ("float32", "int8")
+TOLERANCE = 1e-4
+_PICTURES = 32
 
 
 def convert(
@@ -179,7 +182,6 @@ def main(argv: list[str]) -> int:
 
 def run() -> None:
     """Runs the console script."""
-    flags.mark_flags_as_required(["model", "out"])
     quiet.run(main)
 
 

@@ -6,6 +6,8 @@ python -m semppl.export.embed --model=served/digits/1 --data=folder:pictures --p
 With --out, an interrupted run can be resumed.
 """
 
+# ruff: noqa: E402 (flags are parsed before TensorFlow is imported)
+
 import concurrent.futures
 import contextlib
 import dataclasses
@@ -15,23 +17,31 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from semppl.programs import quiet  # before TensorFlow
-
-# isort: split
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 import tqdm
 from absl import flags
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.programs import model_flags, quiet
+from semppl.programs.batch_size_flag import BatchSize
+from semppl.programs.data_flags import data_from_flags
+
+BATCH_SIZE = BatchSize(64, "Number of pictures per batch.")
+_SHARD_SIZE = flags.DEFINE_integer("shard_size", 10_000, "Maximum number of pictures per Parquet file.", lower_bound=1)
+_PREDICTIONS = flags.DEFINE_string(
+    "predictions", None, "CSV file to write: path, class, probability and abstain of each picture."
+)
+for _name in ("model", "data", "out"):
+    flags.declare_key_flag(_name)  # --help shows it
+
+quiet.parse_flags(__name__, required=["model"], define=BATCH_SIZE.define)
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from semppl.export.collections.collection import Collection, Span, open_collections, plan_spans
 from semppl.export.collections.embeddings import MANIFEST, count_readable, describe, summary, write_predictions
 from semppl.export.collections.rows import Answerer, make_table
 from semppl.export.model.assets import read_card, read_class_names
-from semppl.programs import model_flags
-from semppl.programs.batch_size_flag import BatchSize
-from semppl.programs.data_flags import data_from_flags
 from semppl.runs.files import file_written_aside, write_atomically
 
 _IDENTITY = {
@@ -42,14 +52,6 @@ _IDENTITY = {
     "shard_size": "--shard_size",
 }
 """Entries of the manifest that must be equal to resume, and their names in an error message."""
-
-BATCH_SIZE = BatchSize(64, "Number of pictures per batch.")
-_SHARD_SIZE = flags.DEFINE_integer("shard_size", 10_000, "Maximum number of pictures per Parquet file.", lower_bound=1)
-_PREDICTIONS = flags.DEFINE_string(
-    "predictions", None, "CSV file to write: path, class, probability and abstain of each picture."
-)
-for _name in ("model", "data", "out"):
-    flags.declare_key_flag(_name)  # --help shows it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,8 +215,6 @@ def main(argv: list[str]) -> int:
 
 def run() -> None:
     """Runs the console script."""
-    flags.mark_flag_as_required("model")
-    BATCH_SIZE.define()
     quiet.run(main)
 
 

@@ -5,33 +5,34 @@ python -m semppl.export.embed_beam --model=served/digits/1 --data=folder:picture
 Flags that are not defined here are passed to Beam.
 """
 
+# ruff: noqa: E402 (flags are parsed before TensorFlow is imported)
+
 import dataclasses
 import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from semppl.programs import quiet  # before TensorFlow
-
-# isort: split
-
 from absl import flags
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.export.collections.collection import Span, open_collections, plan_spans
-from semppl.export.collections.embeddings import MANIFEST, describe, summary
-from semppl.export.collections.rows import Answerer, make_table
-from semppl.export.model.assets import read_card
-from semppl.programs import command_line, model_flags
+from semppl.programs import command_line, model_flags, quiet
 from semppl.programs.data_flags import data_from_flags
 from semppl.programs.extras import require_extra
-
-_PICTURES_AT_A_TIME = 64
-_LOCAL = (None, "DirectRunner")
 
 _FILES = flags.DEFINE_integer("files", 0, "Number of Parquet files; 0 lets Beam choose.", lower_bound=0)
 for _name in ("model", "data", "out"):
     flags.declare_key_flag(_name)  # --help shows it
+
+quiet.parse_flags(__name__, required=["model", "out"], arguments=True, parser=command_line.parse_known)
+
+from semppl.export.collections.collection import Span, open_collections, plan_spans
+from semppl.export.collections.embeddings import MANIFEST, describe, summary
+from semppl.export.collections.rows import Answerer, make_table
+from semppl.export.model.assets import read_card
+
+_PICTURES_AT_A_TIME = 64
+_LOCAL = (None, "DirectRunner")
 
 
 def embed(
@@ -126,7 +127,6 @@ def _run(
     return sum(counter.result for counter in counters)
 
 
-@quiet.takes_arguments
 @quiet.program
 def main(argv: list[str]) -> int:
     """Embeds the pictures that the flags name; returns the exit code."""
@@ -143,8 +143,7 @@ def main(argv: list[str]) -> int:
 
 def run() -> None:
     """Runs the console script."""
-    flags.mark_flags_as_required(["model", "out"])
-    quiet.run(main, command_line.parse_known)
+    quiet.run(main)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 python -m semppl.export.export_model --workdir=outputs/digits --export_dir=served/digits/1
 """
 
+# ruff: noqa: E402 (flags are parsed before TensorFlow is imported)
+
 import dataclasses
 import functools
 import importlib.metadata
@@ -14,30 +16,14 @@ import tempfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from semppl.programs import quiet  # before TensorFlow
-
-# isort: split
-import tensorflow as tf
 from absl import flags
 
 import semppl
+from semppl.configs.choices import ANSWERS, AUTO, DTYPES, VOTE
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.export.memory.answers import ANSWERS, AUTO, VOTE
 from semppl.export.memory.calibration import CALIBRATION_SETS, CalibrationSettings
-from semppl.export.memory.evidence import Evidence
-from semppl.export.memory.judgement import summary
-from semppl.export.memory.memory_views import check_views
-from semppl.export.memory.run_images import RunImages, centre_crop_of
-from semppl.export.model.assets import EVIDENCE, write_assets
-from semppl.export.model.embedder import Embedder
-from semppl.export.model.inference_network import DTYPES
-from semppl.export.model.servable import AnsweringServable, Servable
-from semppl.export.model.versions import new_version
-from semppl.export.model.warmup import write_warmup
-from semppl.programs import run_flags
+from semppl.programs import quiet, run_flags
 from semppl.programs.extras import has_extra, needs_extra
-from semppl.runs import checkpoints
-from semppl.runs.folder import read_initial_weights, unfinished
 
 flags.adopt_module_key_flags(run_flags)
 
@@ -110,6 +96,23 @@ _FINE_TUNABLE = flags.DEFINE_boolean(
 )
 DATA_LICENCE = "see the data set"
 _DATA_LICENCE = flags.DEFINE_string("data_licence", DATA_LICENCE, "Licence of the pictures, for the model card.")
+
+quiet.parse_flags(__name__, required=["export_dir"])
+
+import tensorflow as tf
+
+from semppl.export.memory.evidence import Evidence
+from semppl.export.memory.judgement import summary
+from semppl.export.memory.memory_views import check_views
+from semppl.export.memory.run_images import RunImages, centre_crop_of
+from semppl.export.model.assets import EVIDENCE, write_assets
+from semppl.export.model.embedder import Embedder
+from semppl.export.model.servable import AnsweringServable, Servable
+from semppl.export.model.versions import new_version
+from semppl.export.model.warmup import write_warmup
+from semppl.runs import checkpoints
+from semppl.runs.folder import read_initial_weights, unfinished
+
 _SETTINGS = (
     _EMBEDDING,
     _EMBEDDING_DIMS,
@@ -346,7 +349,6 @@ def main(argv: list[str]) -> int:
 
 def run() -> None:
     """Runs the console script."""
-    flags.mark_flag_as_required("export_dir")
     quiet.run(main)
 
 

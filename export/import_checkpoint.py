@@ -3,25 +3,17 @@
 python -m semppl.export.import_checkpoint --source=resnet_50_1x_1_pct.pkl --workdir=outputs/official
 """
 
-import dataclasses
+# ruff: noqa: E402 (flags are parsed before TensorFlow is imported)
+
+import functools
 import pathlib
 from collections.abc import Callable
 from typing import Any
 
-from semppl.programs import quiet  # before TensorFlow
-
-# isort: split
-
-import tensorflow as tf
 from absl import flags
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.export.foreign import haiku, keras_applications, simclr
-from semppl.export.foreign.checkpoint import ForeignCheckpoint
-from semppl.export.memory.run_images import centre_crop_of
-from semppl.layers.networks import OnlineNetwork
-from semppl.programs import run_flags, setting_flags
-from semppl.runs import files, keras_weights
+from semppl.programs import quiet, run_flags, setting_flags
 
 flags.adopt_module_key_flags(run_flags)
 
@@ -31,8 +23,6 @@ _SOURCE = flags.DEFINE_string(
     "Checkpoint to import: an official pickle (SemPPL, ReLICv2, BYOL), a TensorFlow checkpoint or SavedModel of SimCLR, "
     "or weights of a Keras Applications ResNet (.h5, .keras).",
 )
-_DEFAULTS: dict[str, Any] = {"data": "tfds:imagenet2012", "recipe": "imagenet", "large_size": 224}
-_COLOURS = 3  # every supported checkpoint was trained on RGB
 _LABELS = ("labels_per_class", "label_fraction", "label_list")
 SETTINGS = {
     "data": "by default tfds:imagenet2012",
@@ -45,6 +35,23 @@ SETTINGS = {
     "pixel_stddev": "by default what the checkpoint was trained with",
 }
 """Hyper-parameters that are flags of this program, and their defaults in words."""
+
+quiet.parse_flags(
+    __name__,
+    required=["source"],
+    define=functools.partial(setting_flags.define_optional_flags, Hyperparameters, SETTINGS),
+)
+
+import tensorflow as tf
+
+from semppl.export.foreign import haiku, keras_applications, simclr
+from semppl.export.foreign.checkpoint import ForeignCheckpoint
+from semppl.export.memory.run_images import centre_crop_of
+from semppl.layers.networks import OnlineNetwork
+from semppl.runs import files, keras_weights
+
+_DEFAULTS: dict[str, Any] = {"data": "tfds:imagenet2012", "recipe": "imagenet", "large_size": 224}
+_COLOURS = 3  # every supported checkpoint was trained on RGB
 
 
 def import_checkpoint(source: str | pathlib.Path, workdir: str | pathlib.Path, **settings: Any) -> ForeignCheckpoint:
@@ -117,13 +124,6 @@ def _write(network: OnlineNetwork, step: int, folder: pathlib.Path) -> None:
     manager.save(checkpoint_number=step)
 
 
-def _define_settings() -> None:
-    """Defines flags for hyper-parameters; at run time, because pre-training defines flags of the same names."""
-    for field in dataclasses.fields(Hyperparameters):
-        if field.name in SETTINGS:
-            setting_flags.define_optional(field, SETTINGS[field.name])
-
-
 def _settings_from_flags() -> dict[str, Any]:
     settings = {name: setting_flags.value_of_flag(name) for name in SETTINGS}
     return {name: value for name, value in settings.items() if value is not None}
@@ -146,8 +146,6 @@ def main(argv: list[str]) -> int:
 
 def run() -> None:
     """Runs the console script."""
-    flags.mark_flag_as_required("source")
-    _define_settings()
     quiet.run(main)
 
 

@@ -4,27 +4,19 @@ python -m semppl.export.index --embeddings=embeddings --out=index
 tensorboard --logdir index
 """
 
+# ruff: noqa: E402 (flags are parsed before TensorFlow is imported)
+
 import pathlib
 import sys
 from typing import Any
-
-from semppl.programs import quiet  # before TensorFlow
-
-# isort: split
 
 import numpy as np
 from absl import flags
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export.collections import faiss_index
-from semppl.export.collections.collection import open_collections, pictures_of
-from semppl.export.collections.embeddings import Embeddings, read_embeddings
-from semppl.export.collections.index_folder import write_index
-from semppl.export.collections.projector import side_of_thumbnails, write_projector
-from semppl.export.collections.thumbnails import thumbnail
-from semppl.programs import model_flags
+from semppl.programs import model_flags, quiet
 from semppl.programs.extras import require_extra
-from semppl.runs.files import folder_written_aside
 
 _EMBEDDINGS = flags.DEFINE_string("embeddings", None, "Folder that semppl.export.embed wrote.")
 _KIND = flags.DEFINE_enum(
@@ -40,6 +32,15 @@ _PROJECTOR_PICTURES = flags.DEFINE_integer(
     "projector_pictures", 5000, "Number of pictures in the projector, evenly spaced; 0: no projector.", lower_bound=0
 )
 flags.declare_key_flag("out")
+
+quiet.parse_flags(__name__, required=["embeddings", "out"])
+
+from semppl.export.collections.collection import open_collections, pictures_of
+from semppl.export.collections.embeddings import Embeddings, read_embeddings
+from semppl.export.collections.index_folder import write_index
+from semppl.export.collections.projector import side_of_thumbnails, write_projector
+from semppl.export.collections.thumbnails import thumbnail
+from semppl.runs.files import folder_written_aside
 
 
 def build_index(
@@ -137,7 +138,6 @@ def main(argv: list[str]) -> int:
 
 def run() -> None:
     """Runs the console script."""
-    flags.mark_flags_as_required(["embeddings", "out"])
     quiet.run(main)
 
 

@@ -4,6 +4,8 @@ python -m semppl.export.search --index=index --picture=a.jpg --out=page.html
 python -m semppl.export.search --index=index --page_port=8600
 """
 
+# ruff: noqa: E402 (flags are parsed before TensorFlow is imported)
+
 import functools
 import pathlib
 import signal
@@ -11,30 +13,12 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from semppl.programs import quiet  # before TensorFlow
-
-# isort: split
-
 import numpy as np
 from absl import flags
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.export.collections import faiss_index
-from semppl.export.collections.collection import (
-    Collection,
-    decode_query,
-    open_collections,
-    pictures_of,
-    read_picture,
-)
-from semppl.export.collections.index_folder import read_description, read_index
-from semppl.export.collections.rows import Answerer
-from semppl.export.collections.search_page import Found, Result, file_address, page, section
-from semppl.export.collections.search_server import make_server
-from semppl.export.model.assets import read_card
-from semppl.programs import model_flags
+from semppl.programs import model_flags, quiet
 from semppl.programs.extras import require_extra
-from semppl.runs.files import write_atomically
 
 _INDEX = flags.DEFINE_string("index", None, "Folder that semppl.export.index wrote.")
 _PICTURE = flags.DEFINE_multi_string("picture", [], "Picture file to search for; the flag can be repeated.")
@@ -48,6 +32,24 @@ _PAGE_PORT = flags.DEFINE_integer(
 )
 for _name in ("model", "out"):
     flags.declare_key_flag(_name)  # --help shows it
+
+
+quiet.parse_flags(__name__, required=["index"])
+
+from semppl.export.collections import faiss_index
+from semppl.export.collections.collection import (
+    Collection,
+    decode_query,
+    open_collections,
+    pictures_of,
+    read_picture,
+)
+from semppl.export.collections.index_folder import read_description, read_index
+from semppl.export.collections.rows import Answerer
+from semppl.export.collections.search_page import Found, Result, file_address, page, section
+from semppl.export.collections.search_server import make_server
+from semppl.export.model.assets import read_card
+from semppl.runs.files import write_atomically
 
 
 class Search:
@@ -218,7 +220,6 @@ def main(argv: list[str]) -> int:
 
 def run() -> None:
     """Runs the console script."""
-    flags.mark_flag_as_required("index")
     quiet.run(main)
 
 

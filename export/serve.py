@@ -3,19 +3,16 @@
 python -m semppl.export.serve --model_name=digits --model_base_path=served/digits
 """
 
+# ruff: noqa: E402 (flags are parsed before TensorFlow is imported)
+
 import pathlib
 import signal
 import threading
 
-from semppl.programs import quiet  # before TensorFlow
-
-# isort: split
-
 from absl import flags
 
-from semppl.export.serving.model_versions import ModelVersions
-from semppl.export.serving.predictor import Limits, Predictor
-from semppl.programs import model_flags
+from semppl.export.serving.limits import Limits
+from semppl.programs import model_flags, quiet
 from semppl.programs.extras import require_extra
 
 _MODEL_BASE_PATH = flags.DEFINE_string(
@@ -42,6 +39,11 @@ _MAX_AT_ONCE = flags.DEFINE_integer(
     "max_at_once", Limits.at_once, "Maximum number of requests that are computed concurrently."
 )
 _WAIT_SECONDS = flags.DEFINE_float("wait_seconds", Limits.seconds, "Time limit of a request in the queue, in seconds.")
+
+quiet.parse_flags(__name__, required=["model_base_path"])
+
+from semppl.export.serving.model_versions import ModelVersions
+from semppl.export.serving.predictor import Predictor
 
 
 @quiet.program
@@ -79,7 +81,6 @@ def main(argv: list[str]) -> int:
 
 def run() -> None:
     """Runs the console script."""
-    flags.mark_flag_as_required("model_base_path")
     quiet.run(main)
 
 

@@ -3,6 +3,8 @@
 python -m semppl.export.update_memory --model=served/digits/1 --labels=new.csv --out=served/digits/2
 """
 
+# ruff: noqa: E402 (flags are parsed before TensorFlow is imported)
+
 import dataclasses
 import pathlib
 import shlex
@@ -11,15 +13,22 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from semppl.programs import quiet  # before TensorFlow
-
-# isort: split
-
 import numpy as np
-import tensorflow as tf
 from absl import flags
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.programs import model_flags, quiet
+
+_LABELS = flags.DEFINE_string(
+    "labels", None, "CSV file with the columns path (relative to the file) and label (name of a class)."
+)
+for _name in ("model", "out"):
+    flags.declare_key_flag(_name)  # --help shows it
+
+quiet.parse_flags(__name__, required=["model", "labels", "out"])
+
+import tensorflow as tf
+
 from semppl.export.memory.embedded_images import FIRST_ADDED_ID, EmbeddedImages
 from semppl.export.memory.evidence import Evidence
 from semppl.export.memory.judgement import summary
@@ -31,15 +40,8 @@ from semppl.export.model.decoding import decode_upright
 from semppl.export.model.variables import exchange_variables, memory_values
 from semppl.export.model.versions import new_version
 from semppl.layers.inputs.preparation import fingerprints
-from semppl.programs import model_flags
 
 _BATCH = 32
-
-_LABELS = flags.DEFINE_string(
-    "labels", None, "CSV file with the columns path (relative to the file) and label (name of a class)."
-)
-for _name in ("model", "out"):
-    flags.declare_key_flag(_name)  # --help shows it
 
 
 def update_memory(
@@ -186,7 +188,6 @@ def main(argv: list[str]) -> int:
 
 def run() -> None:
     """Runs the console script."""
-    flags.mark_flags_as_required(["model", "labels", "out"])
     quiet.run(main)
 
 

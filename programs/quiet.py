@@ -4,14 +4,20 @@ import contextlib
 import functools
 import logging
 import os
+import signal
 import sys
-from collections.abc import Callable, Iterator
+import types
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from absl import app, flags
 from absl import logging as absl_logging
 
-from semppl.programs import command_line
+from semppl.programs import command_line, menu
+from semppl.programs.process import streams
 from semppl.runs.files import error_text, write_problem
+
+flags.disclaim_key_flags()  # --help lists flags that `parse_flags` defines under the program
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # otherwise TensorFlow logs a dozen lines at import
 
@@ -34,6 +40,72 @@ def hushed() -> Iterator[None]:
         logging.getLogger("tensorflow").setLevel(former[1])
 
 
+def parse_flags(
+    module: str,
+    *,
+    required: Sequence[str] = (),
+    define: Callable[[], None] | None = None,
+    check: Callable[[], object] | None = None,
+    arguments: bool = False,
+    parser: Callable[[list[str]], list[str]] = command_line.parse,
+) -> None:
+    """Parses the command line if a module is the program of this process; programs call this before TensorFlow is imported.
+
+    Importing TensorFlow takes seconds. `--help` and a wrong flag therefore end the process here.
+
+    Args:
+        module: `__name__` of the module.
+        required: Names of flags that must be set.
+        define: Function that defines further flags, whose names another program uses, too.
+        check: Function that raises ValueError if the values do not suit each other.
+        arguments: Whether the program takes arguments that are not flags.
+        parser: Function from a command line to the arguments that are not flags.
+    """
+    if not menu.is_started(module):
+        return
+    streams.make_lenient()
+    _end_in_a_word()
+    flags.mark_flags_as_required(required)
+    if define:
+        define()
+    if module != "__main__":  # a console script, whose --help lists the flags of the module
+        sys.modules["__main__"].__doc__ = sys.modules[module].__doc__
+        for flag in flags.FLAGS.get_key_flags_for_module(module):
+            flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+    app.define_help_flags()
+    _command_line[:] = parser(sys.argv)
+    try:
+        if _command_line[1:] and not arguments:
+            raise ValueError(f"Arguments must be flags, --name=value. Received: {' '.join(_command_line[1:])}")
+        if check:
+            check()
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.exit(2)
+
+
+_command_line: list[str] = []
+"""Name of the program and its arguments that are not flags, once parsed."""
+
+
+_former: dict[int, Any] = {}
+"""Handlers of signals that were in place before `parse_flags`."""
+
+
+def _end_in_a_word() -> None:
+    """Makes a signal end the process without a traceback while libraries are imported."""
+
+    def end(number: int, frame: types.FrameType | None) -> None:
+        del frame
+        if number == signal.SIGINT:
+            os.write(2, b"interrupted\n")
+        os._exit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            _former[number] = signal.signal(number, end)
+
+
 def program(main: Callable[[list[str]], int]) -> Callable[[list[str]], int]:
     """Decorates a program's `main`: hushes libraries, and turns an error that the user can correct into one line on stderr.
 
@@ -42,15 +114,12 @@ def program(main: Callable[[list[str]], int]) -> Callable[[list[str]], int]:
 
     Returns:
         A function that returns exit code 2 for ValueError, OSError and any error about a full disk, and 130 for an interruption.
-        Arguments that are not flags are errors, unless the function is decorated with `takes_arguments`.
     """
 
     @functools.wraps(main)
     def quiet_main(argv: list[str]) -> int:
         hush()
         try:
-            if argv[1:] and quiet_main not in _TAKE_ARGUMENTS:
-                raise ValueError(f"Arguments must be flags, --name=value. Received: {' '.join(argv[1:])}")
             return main(argv)
         except (ValueError, OSError) as error:
             message = _message(error)
@@ -67,21 +136,13 @@ def program(main: Callable[[list[str]], int]) -> Callable[[list[str]], int]:
     return quiet_main
 
 
-def run(main: Callable[[list[str]], int], parser: Callable[[list[str]], list[str]] = command_line.parse) -> None:
-    """Runs a program with `app.run` and one-line errors; `--help` of a console script lists the flags of main's module."""
-    if main.__module__ != "__main__":
-        for flag in flags.FLAGS.get_key_flags_for_module(main.__module__):
-            flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
-    app.run(main, flags_parser=parser)
+def run(main: Callable[[list[str]], int]) -> None:
+    """Runs a program whose flags are parsed with `app.run`, which exits with the code that `main` returns."""
+    for number, handler in _former.items():
+        signal.signal(number, handler)
+    app.run(main, flags_parser=lambda argv: _command_line or command_line.parse(argv))
 
 
-def takes_arguments(main: Callable[[list[str]], int]) -> Callable[[list[str]], int]:
-    """Decorates a `main` that takes arguments that are not flags; applied after `program`."""
-    _TAKE_ARGUMENTS.add(main)
-    return main
-
-
-_TAKE_ARGUMENTS: set[Callable[[list[str]], int]] = set()
 _WRITTEN = ("out", "export_dir", "workdir")
 
 

@@ -1,7 +1,7 @@
 """Settings as flags: a flag per field of a record, and its value once the command line is parsed."""
 
 import dataclasses
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 from absl import flags
@@ -32,9 +32,16 @@ def define_flags(record: type, *, unless: Container[str] = (), flag_values: flag
             _DEFINE[type(field.default)](field.name, default, meaning, flag_values=flag_values)
 
 
-def define_optional(field: dataclasses.Field, default: str) -> None:
-    """Defines the flag of a field without a default; `default` says in words what holds if the flag is not set."""
-    _DEFINE[type(field.default)](field.name, None, f"{field.metadata['help']} ({default})")
+def define_optional_flags(record: type, defaults: Mapping[str, str]) -> None:
+    """Defines flags without a value of their own.
+
+    Args:
+        record: Dataclass.
+        defaults: Names of fields, and in words what holds if the flag is not set.
+    """
+    for field in dataclasses.fields(record):
+        if field.name in defaults:
+            _DEFINE[type(field.default)](field.name, None, f"{field.metadata['help']} ({defaults[field.name]})")
 
 
 def values_of_flags(record: type, flag_values: flags.FlagValues = flags.FLAGS) -> dict[str, Any]:

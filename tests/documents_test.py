@@ -68,6 +68,8 @@ def program_of(words: list[str]) -> str | None:
     """Returns the module that a command runs; None for a command that is not ours."""
     if "-m" in words and words[words.index("-m") + 1 :][:1] and words[words.index("-m") + 1].startswith("semppl."):
         return words[words.index("-m") + 1]
+    if words[0] == "semppl" and len(words) > 1:
+        return programs().get(f"semppl-{words[1]}", words[1])
     if words[0].startswith("semppl-"):
         return programs().get(words[0], words[0])
     return None

@@ -3,59 +3,19 @@
 python -m semppl.trainers.pretrain --flagfile=configs/digits.flags --workdir=outputs/digits
 """
 
+# ruff: noqa: E402 (flags are parsed before TensorFlow is imported)
+
 import dataclasses
-import os
 import pathlib
-import signal
 import sys
 from collections.abc import Collection
 
-from semppl.programs import quiet  # before TensorFlow
-
-if __name__ == "__main__":  # before TensorFlow is imported, which takes seconds
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-
 import numpy as np
-import tensorflow as tf
 from absl import flags
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.data.cached_views import CachedViews
-from semppl.data.files.lost_pictures import naming_lost_pictures
-from semppl.data.images import NO_LABEL, Source
-from semppl.data.pipeline import Pipeline
-from semppl.data.splits import load_data, require_shrinkable
-from semppl.data.streaming import StreamedImageSet
-from semppl.data.views.recipes import boxes_of, check_recipe
-from semppl.layers.blocks.normalisation import NORMALISATIONS
-from semppl.layers.blocks.precision import PRECISIONS
-from semppl.layers.encoders.registry import check_checkpointing, check_encoder, check_pictures
-from semppl.programs import hyperparameter_flags, run_flags
+from semppl.programs import hyperparameter_flags, quiet, run_flags
 from semppl.programs.hyperparameter_flags import hyperparameters_from_flags
-from semppl.runs.checkpoints import RunCheckpoints
-from semppl.runs.folder import NotWritten
-from semppl.runs.pretrained import PretrainedWeights
-from semppl.trainers.devices import strategy, workers
-from semppl.trainers.devices.termination import STOPPED, Termination
-from semppl.trainers.method import Method
-from semppl.trainers.optimisers import schedules
-from semppl.trainers.optimisers.registry import OPTIMISERS, make_optimiser
-from semppl.trainers.pretrained import initial_encoder
-from semppl.trainers.pretrained.cached_features import FeatureCache, statistics
-from semppl.trainers.reports import callbacks, profiling
-from semppl.trainers.roles import Chief, Follower, Stage
-from semppl.trainers.run_options import RunOptions
-from semppl.trainers.semppl import SemPPL
-from semppl.trainers.supervised import Supervised
-
-METHODS: dict[str, type[Method]] = {"semppl": SemPPL, "supervised": Supervised}
-_REGISTRIES: dict[str, Collection[str]] = {
-    "method": METHODS,
-    "norm": NORMALISATIONS,
-    "optimiser": OPTIMISERS,
-    "precision": PRECISIONS,
-}
-"""The names that a hyper-parameter may have; encoders and recipes have checks of their own."""
 
 # --help lists these flags too.
 flags.adopt_module_key_flags(run_flags)
@@ -76,12 +36,57 @@ _STEPS_PER_EXECUTION = flags.DEFINE_integer(
     "steps_per_execution", 1, "Steps per call of the training function, for a TPU.", lower_bound=1
 )
 _CHECKPOINT_EVERY = flags.DEFINE_integer("checkpoint_every", 500, "Steps between checkpoints.", lower_bound=1)
+_CHECKPOINT_MINUTES = flags.DEFINE_float(
+    "checkpoint_minutes",
+    2.0,
+    "Minutes after a checkpoint after which the next step is saved, whatever its number; 0: only every --checkpoint_every.",
+    lower_bound=0.0,
+)
 _LOG_EVERY = flags.DEFINE_integer(
     "log_every", 10, "Steps between reports to TensorBoard and metrics.jsonl.", lower_bound=1
 )
 _PROFILE_STEPS = flags.DEFINE_string(
     "profile_steps", "", "FIRST,LAST steps to profile for TensorBoard, which needs tensorboard-plugin-profile."
 )
+
+quiet.parse_flags(__name__, check=hyperparameters_from_flags)
+
+import tensorflow as tf
+
+from semppl.data.cached_views import CachedViews
+from semppl.data.files.lost_pictures import naming_lost_pictures
+from semppl.data.images import NO_LABEL, Source
+from semppl.data.pipeline import Pipeline
+from semppl.data.splits import load_data, require_shrinkable
+from semppl.data.streaming import StreamedImageSet
+from semppl.data.views.recipes import boxes_of, check_recipe
+from semppl.layers.blocks.normalisation import NORMALISATIONS
+from semppl.layers.blocks.precision import PRECISIONS
+from semppl.layers.encoders.registry import check_checkpointing, check_encoder, check_pictures
+from semppl.runs.checkpoints import RunCheckpoints
+from semppl.runs.folder import NotWritten
+from semppl.runs.pretrained import PretrainedWeights
+from semppl.trainers.devices import strategy, workers
+from semppl.trainers.devices.termination import Termination
+from semppl.trainers.method import Method
+from semppl.trainers.optimisers import schedules
+from semppl.trainers.optimisers.registry import OPTIMISERS, make_optimiser
+from semppl.trainers.pretrained import initial_encoder
+from semppl.trainers.pretrained.cached_features import FeatureCache, statistics
+from semppl.trainers.reports import callbacks, profiling
+from semppl.trainers.roles import Chief, Follower, Stage
+from semppl.trainers.run_options import RunOptions
+from semppl.trainers.semppl import SemPPL
+from semppl.trainers.supervised import Supervised
+
+METHODS: dict[str, type[Method]] = {"semppl": SemPPL, "supervised": Supervised}
+_REGISTRIES: dict[str, Collection[str]] = {
+    "method": METHODS,
+    "norm": NORMALISATIONS,
+    "optimiser": OPTIMISERS,
+    "precision": PRECISIONS,
+}
+"""The names that a hyper-parameter may have; encoders and recipes have checks of their own."""
 _DEFAULTS = RunOptions()
 
 
@@ -298,8 +303,8 @@ def main(argv: list[str]) -> int:
     """Runs from flags.
 
     Returns:
-        The exit code: 0 done, or stopped by SIGTERM; 2 wrong flags; 3 NaN or Inf; 4 a full disk; 5 another
-        worker lost; 130 Ctrl-C.
+        The exit code: 0 done; 2 wrong flags; 3 NaN or Inf; 4 a full disk; 5 another worker lost; 128 and the number of the
+        signal that stopped the run: 143 for SIGTERM, 130 for Ctrl-C, 129 for a closed terminal.
     """
     del argv
     tf.config.experimental.enable_op_determinism()
@@ -312,13 +317,11 @@ def main(argv: list[str]) -> int:
                 termination=termination,
             )
     except callbacks.Terminated:
-        print(STOPPED, flush=True)
+        return _stopped(termination)
     except workers.WorkerLost as error:
         if not termination.asked:
             return _fail(str(error), workers.WORKER_LOST)
-        print(STOPPED, flush=True)  # so was the lost worker: SIGTERM comes to all
-    except KeyboardInterrupt:
-        return _fail("stopped by Ctrl-C; the same command goes on from the last checkpoint", 130)
+        return _stopped(termination)  # so was the lost worker: the signal comes to all
     except callbacks.NotFinite as error:
         return _fail(str(error), 3)
     except NotWritten as error:
@@ -334,9 +337,15 @@ def _options_from_flags() -> RunOptions:
         jit_compile=_JIT_COMPILE.value,
         steps_per_execution=_STEPS_PER_EXECUTION.value,
         checkpoint_every=_CHECKPOINT_EVERY.value,
+        checkpoint_minutes=_CHECKPOINT_MINUTES.value,
         log_every=_LOG_EVERY.value,
         profile_steps=_PROFILE_STEPS.value,
     )
+
+
+def _stopped(termination: Termination) -> int:
+    print(termination.message(), flush=True)
+    return termination.exit_code
 
 
 def _fail(message: str, code: int) -> int:

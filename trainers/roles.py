@@ -77,7 +77,8 @@ class Chief:
 
     def restore(self, saved: checkpoints.RunCheckpoints) -> int:
         """Removes what a killed save left and restores the latest checkpoint; returns its step, or 0."""
-        return saved.restore()
+        self._termination.saved = saved.restore()
+        return self._termination.saved
 
     def check_data(self, stage: Stage) -> None:
         """Compares the data with the data that the run began with, and records where they lie now."""
@@ -140,6 +141,7 @@ class Chief:
             checkpointing = callbacks.Checkpointing(
                 stage.saved,
                 every=self._options.checkpoint_every,
+                minutes=self._options.checkpoint_minutes,
                 last_step=stage.last_step,
                 termination=self._termination,
             )

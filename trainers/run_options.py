@@ -16,11 +16,12 @@ class RunOptions:
         steps_per_execution: Steps per call of the training function. Reports and checkpoints are written once per group of
             steps; with more than one, input wait time is not measured.
         checkpoint_every: Steps between checkpoints.
+        checkpoint_minutes: Minutes after a checkpoint after which the next step is saved, whatever its number; 0: never.
         log_every: Steps between reports.
         profile_steps: `FIRST,LAST` steps to profile; empty for no profile.
 
     Raises:
-        ValueError: If a number of steps or seconds is below 1.
+        ValueError: If a number of steps or seconds is below 1, or a number of minutes below 0.
     """
 
     strategy: str = "auto"
@@ -29,6 +30,7 @@ class RunOptions:
     jit_compile: str = "auto"
     steps_per_execution: int = 1
     checkpoint_every: int = 500
+    checkpoint_minutes: float = 2.0
     log_every: int = 10
     profile_steps: str = ""
 
@@ -36,3 +38,5 @@ class RunOptions:
         for name in ("worker_patience", "steps_per_execution", "checkpoint_every", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name} must be 1 or more. Received: {getattr(self, name)}")
+        if not self.checkpoint_minutes >= 0:  # nor NaN
+            raise ValueError(f"--checkpoint_minutes must be 0 or more. Received: {self.checkpoint_minutes}")

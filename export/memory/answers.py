@@ -5,15 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from semppl.configs.choices import CLASS_MEANS, LOGISTIC_REGRESSION, VOTE
 from semppl.evaluation.class_means import class_means
 from semppl.evaluation.logistic_regression import Moments, fit_logistic_regression, refit
 from semppl.export.memory.embedded_images import EmbeddedImages
-
-VOTE, CLASS_MEANS, LOGISTIC_REGRESSION = "vote", "class_means", "logistic_regression"
-ANSWERS = (VOTE, CLASS_MEANS, LOGISTIC_REGRESSION)
-
-AUTO = "auto"
-"""The most accurate of `ANSWERS`."""
 
 _ROUNDS = 5
 _MOST_WEIGHTS = 2**25  # images × dimensions × classes; such a regression takes up to a minute

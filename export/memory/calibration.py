@@ -5,7 +5,7 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 CALIBRATION_SETS = ("held_out", "memory", "nothing")
 
@@ -169,7 +169,7 @@ def risk_bound(wrong: np.ndarray, answers: np.ndarray, certainty: float) -> np.n
     Reference: Clopper & Pearson 1934, Biometrika 26.
     """
     right = answers - wrong
-    bound: np.ndarray = np.where(right > 0, stats.beta.ppf(certainty, wrong + 1, np.maximum(right, 1)), 1.0)
+    bound: np.ndarray = np.where(right > 0, special.betaincinv(wrong + 1, np.maximum(right, 1), certainty), 1.0)
     return bound
 
 

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from semppl.configs.choices import ANSWERS, AUTO, VOTE
 from semppl.evaluation.logistic_regression import Moments
 from semppl.export.memory import calibration
-from semppl.export.memory.answers import ANSWERS, AUTO, VOTE, Answerer, is_affordable
+from semppl.export.memory.answers import Answerer, is_affordable
 from semppl.export.memory.calibration import Calibration, CalibrationSettings
 from semppl.export.memory.embedded_images import FIRST_ADDED_ID, EmbeddedImages
 from semppl.export.memory.judgement import HELD_OUT, Judged, measured, said_in_words

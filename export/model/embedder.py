@@ -7,9 +7,10 @@ from collections.abc import Callable
 import tensorflow as tf
 from tensorflow.python.framework import convert_to_constants  # no public name exists
 
+from semppl.configs.choices import DTYPES
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export.model.decoding import decode_rows
-from semppl.export.model.inference_network import DTYPES, Int8Kernels, fold_batch_norms, in_half
+from semppl.export.model.inference_network import Int8Kernels, fold_batch_norms, in_half
 from semppl.layers.inputs.preparation import fingerprints, inference_preparation
 from semppl.layers.networks import OnlineNetwork, unit_norm
 

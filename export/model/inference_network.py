@@ -9,7 +9,6 @@ from semppl.configs.hyperparameters import Hyperparameters
 from semppl.layers.blocks.normalisation import BatchNorm
 from semppl.layers.networks import OnlineNetwork
 
-DTYPES = ("float32", "bfloat16", "float16", "int8")
 _LARGEST = 127  # of int8, on both sides of zero
 
 

@@ -1,7 +1,6 @@
 """Admission and execution of requests: limits, a queue, and counters."""
 
 import contextlib
-import dataclasses
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -10,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from semppl.export.serving.json_tensors import BadRequest
+from semppl.export.serving.limits import Limits
 from semppl.export.serving.model_versions import ModelVersions, Version
 
 DEFAULT_SIGNATURE = "serving_default"
@@ -22,29 +22,6 @@ class NotServed(LookupError):
 
 class Busy(RuntimeError):
     """Raised if too many requests are waiting; a retry may succeed."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Limits:
-    """Limits of each request, and of all requests together.
-
-    Attributes:
-        rows: Maximum batch size.
-        request_bytes: Maximum size of a request, in bytes.
-        at_once: Maximum number of requests that are computed concurrently.
-        seconds: Time limit of a request in the queue.
-    """
-
-    rows: int = 256
-    request_bytes: int = 2**26
-    at_once: int = 2
-    seconds: float = 10.0
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            if getattr(self, field.name) <= 0:
-                flag = f"max_{field.name}" if field.name != "seconds" else "wait_seconds"
-                raise ValueError(f"--{flag} must be positive. Received: {getattr(self, field.name)}")
 
 
 class Predictor:

@@ -60,10 +60,6 @@ class QuietTest(absltest.TestCase):
         with contextlib.redirect_stderr(printed):
             return main(list(argv)), printed.getvalue()
 
-    def test_arguments_that_are_no_flags_are_refused(self):
-        expected = (2, "error: Arguments must be flags, --name=value. Received: extra one\n")
-        self.assertEqual(self._run(TypeError("not reached"), ("program", "extra", "one")), expected)
-
     def test_an_interruption_is_a_word(self):
         self.assertEqual(self._run(KeyboardInterrupt()), (130, "interrupted\n"))
 
@@ -119,7 +115,7 @@ class QuietTest(absltest.TestCase):
         self.assertContainsSubset(["--port", "--model_base_path"], re.findall(r"--\w+", done.stdout))
 
     def test_other_exit_codes_and_errors_are_the_programs_own(self):
-        self.assertEqual(quiet.takes_arguments(quiet.program(lambda argv: len(argv)))(["program", "a", "b"]), 3)
+        self.assertEqual(quiet.program(lambda argv: len(argv))(["program", "a", "b"]), 3)
 
         @quiet.program
         def main(argv):

@@ -9,6 +9,7 @@ import os
 import pathlib
 import pty
 import re
+import signal
 import tempfile
 from unittest import mock
 
@@ -334,15 +335,22 @@ class WrongFlagsTest(parameterized.TestCase):
         self.assertRegex(errors, expected)
 
     @parameterized.parameters(
-        (callbacks.Terminated(), 0, ""),
         (callbacks.NotFinite("step 3: loss = nan"), 3, "error: step 3: loss = nan\n"),
         (NotWritten("no room"), 4, "error: no room\n"),
         (OSError(5, "broken", "a.png"), 2, "error: [Errno 5] broken: 'a.png'\n"),
-        (KeyboardInterrupt(), 130, "error: stopped by Ctrl-C; the same command goes on from the last checkpoint\n"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
     )
     def test_every_end_has_its_exit_code(self, error, code, printed):
         with mock.patch.object(pretrain, "pretrain", side_effect=error):
             self.assertEqual(self._main("--workdir=nowhere"), (code, printed))
+
+    def test_a_run_that_was_stopped_has_the_exit_code_of_the_signal(self):
+        def stopped(*_, termination):
+            termination.signal = signal.SIGTERM
+            raise callbacks.Terminated
+
+        with mock.patch.object(pretrain, "pretrain", side_effect=stopped):
+            self.assertEqual(self._main("--workdir=nowhere"), (143, ""))
 
 
 class CommandTest(parameterized.TestCase):

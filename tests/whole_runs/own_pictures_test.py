@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pathlib
+import signal
 from unittest import mock
 
 import numpy as np
@@ -87,7 +88,7 @@ class OwnPicturesTest(tf.test.TestCase):
 
         cached = self.settings(f"--cache_dir={self.folder}/cache")  # which changes no number
         asked = Termination()
-        asked.asked = True
+        asked.signal = signal.SIGTERM
         with self.assertRaises(callbacks.Terminated):
             pretrain(cached, self.folder / "stopped", RunOptions(strategy="default"), termination=asked)
         pretrain(cached, self.folder / "stopped", RunOptions(strategy="default"))

@@ -1,1 +1,1 @@
-"""Devices and workers: strategies, rendezvous, lost workers, SIGTERM."""
+"""Devices and workers: strategies, rendezvous, lost workers, signals that stop a run."""

@@ -131,7 +131,8 @@ def require_agreement(
 class Following(tf.keras.callbacks.Callback):
     """Keeps a worker that is not the chief training until the chief has saved.
 
-    SIGTERM comes to all workers. The chief needs the others to end its step and save; then they lose the chief, and end too.
+    A signal to stop comes to all workers. The chief needs the others to end its step and save; then they lose the chief, and
+    end too.
 
     Args:
         termination: Source of requests to stop early.
@@ -142,5 +143,5 @@ class Following(tf.keras.callbacks.Callback):
         self._termination = termination
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any]) -> None:
-        """Lets a SIGTERM wait for the chief."""
+        """Lets a signal wait for the chief."""
         self._termination.underway = True

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -210,31 +211,46 @@ class ShowViews(tf.keras.callbacks.Callback):
 
 
 class Checkpointing(tf.keras.callbacks.Callback):
-    """Saves every few steps and at the end; on SIGTERM saves and ends the run.
+    """Saves every few steps, every few minutes and at the end; when asked to stop, saves and ends the run.
 
     Args:
         checkpoints: Checkpoints of the run.
         every: Steps between checkpoints.
+        minutes: Minutes after a checkpoint after which the next step is saved; 0: only by steps.
         last_step: Last step of the run, always saved.
         termination: Source of requests to stop early.
+        clock: Function that returns the time in seconds.
     """
 
     def __init__(
-        self, checkpoints: RunCheckpoints, *, every: int, last_step: int, termination: Termination | None = None
+        self,
+        checkpoints: RunCheckpoints,
+        *,
+        every: int,
+        minutes: float = 0.0,
+        last_step: int,
+        termination: Termination | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
         self._checkpoints = checkpoints
         self._turn = _Turn(every, checkpoints.step)
+        self._seconds = 60 * minutes or float("inf")
         self._last_step = last_step
         self._termination = termination or Termination()
+        self._clock = clock
+        self._saved_at = clock()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any]) -> None:
-        """Saves at the end of an interval, at the last step and on SIGTERM."""
+        """Saves at the end of an interval, at the last step and when asked to stop."""
         step, asked = _step(self.model), self._termination.asked
-        if self._turn.comes_at(step) or step == self._last_step or asked:
+        due = self._turn.comes_at(step) or self._clock() - self._saved_at >= self._seconds
+        if due or step == self._last_step or asked:
             with self._termination.saving():
                 require_finite([*self.model.variables, *self.model.optimizer.variables])
                 self._checkpoints.save()
+                self._termination.saved = step
+            self._saved_at = self._clock()
         if asked and step != self._last_step:
             raise Terminated
         self._termination.underway = True

@@ -1,4 +1,4 @@
-"""Tests of semppl.trainers.devices.termination: processes that receive SIGTERM."""
+"""Tests of semppl.trainers.devices.termination: processes that receive signals."""
 
 import os
 import pathlib
@@ -10,7 +10,7 @@ import time
 from absl.testing import absltest, parameterized
 
 import semppl
-from semppl.trainers.devices.termination import CUT_OFF, Termination
+from semppl.trainers.devices.termination import Termination
 
 
 def _start(*lines):
@@ -26,15 +26,18 @@ def _start(*lines):
     return process
 
 
-def _terminate(process):
-    """Returns the exit code, what was printed, and the seconds that it took."""
+def _terminate(process, *numbers):
+    """Sends signals, by default one SIGTERM; returns the exit code, what was printed, and the seconds that it took."""
     start = time.monotonic()
-    process.send_signal(signal.SIGTERM)
+    for number in numbers or (signal.SIGTERM,):
+        process.send_signal(number)
+        time.sleep(0.2 * (len(numbers) > 1))
     printed, _ = process.communicate(timeout=60)
     return process.returncode, printed, time.monotonic() - start
 
 
 _READY = "print('ready', flush=True)"
+_CUT_OFF = "stopped on SIGTERM: the same command resumes from the last checkpoint, or starts again if there is none\n"
 # Outside Python, as in a long operation of TensorFlow: no handler of Python's runs, not even after the signal.
 _BUSY = "ctypes.CDLL(None).pause(), ctypes.CDLL(None).sleep(20)"
 
@@ -42,7 +45,7 @@ _BUSY = "ctypes.CDLL(None).pause(), ctypes.CDLL(None).sleep(20)"
 class TerminationTest(parameterized.TestCase):
     def test_where_nothing_is_underway_the_process_ends_at_once(self):
         code, printed, seconds = _terminate(_start(_READY, _BUSY))
-        self.assertEqual((code, printed), (0, f"{CUT_OFF}\n"))
+        self.assertEqual((code, printed), (143, _CUT_OFF))
         self.assertLess(seconds, 0.9)
 
     def test_a_run_that_is_underway_ends_by_itself(self):
@@ -52,14 +55,49 @@ class TerminationTest(parameterized.TestCase):
 
     def test_a_run_that_does_not_end_is_ended(self):
         code, printed, seconds = _terminate(_start("termination.underway = True", _READY, _BUSY))
-        self.assertEqual((code, printed), (0, f"{CUT_OFF}\n"))
+        self.assertEqual((code, printed), (143, _CUT_OFF))
         self.assertBetween(seconds, 0.9, 10)
 
     def test_a_save_may_take_its_time(self):
         save = "with termination.saving(): time.sleep(2.5), print('saved', flush=True)"
         code, printed, seconds = _terminate(_start("termination.underway = True", _READY, save, "time.sleep(20)"))
-        self.assertEqual((code, printed), (0, f"saved\n{CUT_OFF}\n"))
+        self.assertEqual((code, printed), (143, f"saved\n{_CUT_OFF}"))
         self.assertBetween(seconds, 2, 10)
+
+    @parameterized.parameters((signal.SIGINT, 130), (signal.SIGHUP, 129))
+    def test_ctrl_c_and_a_closed_terminal_are_heard_as_sigterm_is(self, number, expected):
+        waits = "while not termination.asked: time.sleep(0.01)"
+        process = _start("termination.underway = True", _READY, waits, "exit(termination.exit_code)")
+        self.assertEqual(_terminate(process, number)[:2], (expected, ""))
+        self.assertEqual(_terminate(_start(_READY, _BUSY), number)[0], expected)
+
+    @parameterized.parameters(signal.SIGTERM, signal.SIGINT)
+    def test_a_second_signal_ends_a_run_at_once_even_while_it_saves(self, second):
+        save = "with termination.saving(): time.sleep(20)"
+        process = _start("termination.underway, termination.saved = True, 0", _READY, save)
+        code, printed, seconds = _terminate(process, signal.SIGINT, second)
+        expected = "stopped on SIGINT: nothing saved yet; the same command starts again\n"
+        self.assertEqual((code, printed), (130, expected))
+        self.assertLess(seconds, 5)
+
+    def test_the_two_sighups_of_a_closed_terminal_are_one_request(self):
+        save = "with termination.saving(): time.sleep(1.5), print('saved', flush=True)"
+        process = _start("termination.underway = True", _READY, save, "os._exit(termination.exit_code)")
+        self.assertEqual(_terminate(process, signal.SIGHUP, signal.SIGHUP)[:2], (129, "saved\n"))
+
+    def test_a_signal_that_the_process_ignores_stays_ignored(self):
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        self.addCleanup(signal.signal, signal.SIGHUP, before)
+        with Termination():
+            self.assertEqual(signal.getsignal(signal.SIGHUP), signal.SIG_IGN)
+            self.assertNotEqual(signal.getsignal(signal.SIGTERM), signal.SIG_IGN)
+
+    def test_the_message_says_what_was_saved(self):
+        termination = Termination()
+        termination.signal, termination.saved = signal.SIGINT, 74
+        self.assertEqual(
+            termination.message(), "stopped on SIGINT: saved at step 74; the same command resumes from there"
+        )
 
     def test_other_signals_do_not_stop_a_run(self):
         hears = "signal.signal(signal.SIGUSR1, lambda *_: os.write(1, b'heard\\n'))"
@@ -67,7 +105,7 @@ class TerminationTest(parameterized.TestCase):
         process.send_signal(signal.SIGUSR1)
         self.assertEqual(process.stdout.readline(), "heard\n")
         self.assertIsNone(process.poll())
-        self.assertEqual(_terminate(process)[0], 0)
+        self.assertEqual(_terminate(process)[0], 143)
 
     def test_afterwards_signals_are_handled_as_before(self):
         def handler(*_):
@@ -86,7 +124,7 @@ class TerminationTest(parameterized.TestCase):
     def test_the_signal_can_be_taken_back_from_a_library_that_took_it(self):
         taken = "ctypes.CDLL(None).signal(signal.SIGTERM, ctypes.c_void_p(1))"  # SIG_IGN, behind Python's back
         code, printed, _ = _terminate(_start(taken, "termination.listen_again()", _READY, _BUSY))
-        self.assertEqual((code, printed), (0, f"{CUT_OFF}\n"))
+        self.assertEqual((code, printed), (143, _CUT_OFF))
 
     def test_one_that_does_not_listen_takes_nothing(self):
         former = signal.getsignal(signal.SIGTERM)

@@ -155,9 +155,9 @@ class LostTest(_Case):
         self.assertTrue(pair[0].wait_until(functools.partial(self._reaches, workdir, 20)), pair[0].stderr)
         for process in pair:
             process.process.terminate()
-        self.assertEqual(self.ended(pair), [0, 0], [process.stderr for process in pair])
+        self.assertEqual(self.ended(pair), [143, 143], [process.stderr for process in pair])
         for process in pair:
-            self.assertRegex(process.stdout, r"\nstopped on SIGTERM; the same command goes on from [^\n]+\n\Z")
+            self.assertRegex(process.stdout, r"\nstopped on SIGTERM: [^\n]*the same command resumes from [^\n]+\n\Z")
         self.assertBetween(runs.checkpointed_step(workdir), 20, 39)
         pair = runs.workers(workdir)
         self.assertEqual(self.ended(pair), [0, 0])

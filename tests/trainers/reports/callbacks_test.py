@@ -3,6 +3,7 @@
 import contextlib
 import json
 import pathlib
+import signal
 from unittest import mock
 
 import numpy as np
@@ -285,6 +286,24 @@ class CheckpointingTest(_Case):
         checkpointing.set_model(model)
         return checkpointing
 
+    def test_a_step_is_saved_minutes_after_the_last_checkpoint_and_the_time_counts_from_there(self):
+        model, now = _Model(), [0.0]
+        checkpoints = RunCheckpoints(model, self.workdir)
+        termination = Termination()
+        checkpointing = callbacks.Checkpointing(
+            checkpoints, every=5, minutes=0.5, last_step=99, termination=termination, clock=lambda: now[0]
+        )
+        checkpointing.set_model(model)
+        saved = []
+        for step in range(1, 12):
+            now[0] += 11
+            model.step()
+            checkpointing.on_train_batch_end(0, {})
+            if step in self._saved():
+                saved.append(step)
+                self.assertEqual(termination.saved, step)
+        self.assertEqual(saved, [3, 5, 8, 10])
+
     def _saved(self):
         names = (path.name for path in (self.workdir / "checkpoints").glob("*.index"))
         return sorted(int(name.removeprefix("step-").removesuffix(".index")) for name in names)
@@ -317,16 +336,16 @@ class CheckpointingTest(_Case):
         checkpointing.on_train_batch_end(0, {})
         self.assertTrue(termination.underway)
         self.assertEmpty(self._saved())
-        termination.asked = True
+        termination.signal = signal.SIGTERM
         model.step()
         with self.assertRaises(callbacks.Terminated):
             checkpointing.on_train_batch_end(0, {})
-        self.assertEqual(self._saved(), [2])
+        self.assertEqual((self._saved(), termination.saved), ([2], 2))
 
     def test_when_asked_to_stop_in_the_last_step_the_run_simply_ends(self):
         model, termination = _Model(), Termination()
         checkpointing = self._checkpointing(model, last_step=1, termination=termination)
-        termination.asked = True
+        termination.signal = signal.SIGTERM
         model.step()
         checkpointing.on_train_batch_end(0, {})
         self.assertEqual(self._saved(), [1])
