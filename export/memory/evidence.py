@@ -1,6 +1,7 @@
 """Evidence: the embedded images from which a labelled memory is built and calibrated."""
 
 import dataclasses
+import os
 import pathlib
 from typing import Any
 
@@ -34,6 +35,7 @@ class Evidence:
         views: Number of views whose mean embedding stands for an image of the memory.
         population: Moments of embeddings of the training images; None in files of older versions.
         split: What the held-out images are: "test" or "validation"; "held-out" in files of older versions.
+        paths: Paths of images of the memory by their identifiers; of those that have one.
     """
 
     memory: EmbeddedImages
@@ -45,6 +47,7 @@ class Evidence:
     views: int = 1
     population: Moments | None = None
     split: str = HELD_OUT
+    paths: dict[int, str] = dataclasses.field(default_factory=dict)
 
     def save(self, path: pathlib.Path) -> None:
         """Writes the evidence as a `.npz` file."""
@@ -57,6 +60,8 @@ class Evidence:
                 answers=self.answers,
                 views=self.views,
                 split=self.split,
+                path_ids=np.array(list(self.paths), np.int64),
+                paths=np.array([os.fsencode(path) for path in self.paths.values()], np.bytes_),
                 **images,
                 **{f"population_{name}": value for name, value in (self.population or _NO_MOMENTS)._asdict().items()},
                 **{f"trust_{name}": value for name, value in dataclasses.asdict(self.settings).items()},
@@ -82,6 +87,7 @@ class Evidence:
                 views=int(arrays["views"]),
                 population=population if len(population.mean) else None,
                 split=str(arrays["split"]) if "split" in arrays else HELD_OUT,
+                paths=_paths(arrays),
             )
 
     def build(self) -> tuple[LabelledMemory, dict[str, Any]]:
@@ -257,6 +263,12 @@ _PARTS = ("memory", "held_out")
 _NO_MOMENTS = Moments(np.zeros(0), np.zeros(0))
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(EmbeddedImages))
+
+
+def _paths(arrays: Any) -> dict[int, str]:
+    if "paths" not in arrays:  # of an older version
+        return {}
+    return dict(zip(arrays["path_ids"].tolist(), map(os.fsdecode, arrays["paths"].tolist()), strict=True))
 
 
 def _field(arrays: Any, part: str, name: str) -> np.ndarray:

@@ -67,6 +67,7 @@ class RunImages:
                 random large views of the run's recipe.
         """
         labelled = np.flatnonzero(self._labels != NO_LABEL)
+        names = self._train.names
         memory = self._embedded("train", self._train, labelled, self._labels, embed, views)
         held_out = memory.take(np.zeros(0, int))
         if self._held_out is not None:
@@ -83,6 +84,7 @@ class RunImages:
             views=views,
             population=Moments.of(sample),
             split=self._split,
+            paths={int(at): names[at] for at in labelled if names and names[at]},
         )
 
     def ood_score(self, encode: Callable[[tf.Tensor], tf.Tensor]) -> tuple[OodScore, dict[str, Any]]:

@@ -311,6 +311,14 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
         ):
             _accuracy(workdir)
 
+    def test_where_there_is_one_class_only_every_evaluator_answers(self):
+        rng = np.random.default_rng(0)
+        task = evaluation.Task(
+            rng.standard_normal((9, 4)), np.full(9, 5), np.array([0, 4]), np.arange(9), rng.standard_normal((3, 4)), 1
+        )
+        for evaluator in evaluation.EVALUATORS.values():
+            self.assertEqual(evaluator.classes(task).tolist(), [5, 5, 5])
+
     def test_images_without_a_known_label_take_no_part_in_all_labels(self):
         source, (workdir, _, _) = _few_digits(), self._run()
         train = dataclasses.replace(source.train, labels=np.where(np.arange(200) % 2, source.train.labels, NO_LABEL))

@@ -30,6 +30,10 @@ class TableTest(absltest.TestCase):
         )
         self.assertEqual(tables.below_floors(MEASURED, {"raw_pixels": 0.49}), "")
 
+    def test_of_one_class_accuracy_says_nothing(self):
+        warning = tables.below_floors({"features": {"nearest_neighbours": 1.0}}, {"chance": 1.0, "majority_class": 1.0})
+        self.assertStartsWith(warning, "warning: all of these images are of one class")
+
     def test_hidden_labels_are_compared_only_where_nothing_else_is(self):
         only = {name: {tables.ALL_LABELS: row[tables.ALL_LABELS]} for name, row in MEASURED.items()}
         self.assertEqual(tables.fair_columns(only), [tables.ALL_LABELS])

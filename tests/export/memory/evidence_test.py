@@ -1,6 +1,7 @@
 """Tests of semppl.export.memory.evidence."""
 
 import dataclasses
+import os
 import pathlib
 from unittest import mock
 
@@ -82,7 +83,10 @@ class CopiesTest(tf.test.TestCase):
 
 class EvidenceTest(tf.test.TestCase, parameterized.TestCase):
     def test_what_is_saved_is_read_again(self):
-        evidence = _evidence(settings=CalibrationSettings("memory", 0.0, 0.7, 0.8, 0.7), split="validation")
+        paths = {3: "a, b/ç.png", FIRST_ADDED_ID: os.fsdecode(b"not utf-8 \xff.png")}
+        evidence = _evidence(
+            settings=CalibrationSettings("memory", 0.0, 0.7, 0.8, 0.7), split="validation", paths=paths
+        )
         path = pathlib.Path(self.create_tempdir().full_path) / "evidence.npz"
         evidence.save(path)
         read = Evidence.load(path)
@@ -94,9 +98,16 @@ class EvidenceTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(
             (read.class_names, read.temperature, read.settings), (evidence.class_names, 0.3, evidence.settings)
         )
-        self.assertEqual(read.split, "validation")
+        self.assertEqual((read.split, read.paths), ("validation", paths))
         with np.load(path) as arrays:  # as an older release wrote it
-            np.savez(path, **{name: arrays[name] for name in arrays if name not in ("split", "trust_risk_confidence")})
+            np.savez(
+                path,
+                **{
+                    name: arrays[name]
+                    for name in arrays
+                    if name not in ("split", "paths", "path_ids", "trust_risk_confidence")
+                },
+            )
         read = Evidence.load(path)
         self.assertEqual(
             (read.settings, read.split), (dataclasses.replace(evidence.settings, risk_confidence=0.9), "held-out")
@@ -420,9 +431,9 @@ class AnswersTest(tf.test.TestCase, parameterized.TestCase):
                 self.assertAllEqual(read.population, moments)
             self.assertEqual(read.build()[1], evidence.build()[1])
         with np.load(path) as arrays:
-            new = ("answers", "views", "split", "population_mean", "population_variances")
+            new = ("answers", "views", "split", "paths", "population_mean", "population_variances")
             np.savez(path, **{name: arrays[name] for name in arrays if name not in new})
-        self.assertEqual(dataclasses.astuple(Evidence.load(path))[5:], ("vote", 1, None, "held-out"))
+        self.assertEqual(dataclasses.astuple(Evidence.load(path))[5:], ("vote", 1, None, "held-out", {}))
 
     def test_the_summary_says_how_it_answers_unless_it_votes(self):
         for answers, expected in (("vote", ""), ("class_means", ", answers by class means")):
