@@ -13,7 +13,8 @@ class DataSettings(Settings):
         "data",
         "digits",
         "Training images: comma-separated sources, each `digits` (built in), `tfds:NAME[:SPLIT]`, `folder:PATH`, "
-        "`folder:PATH?labels=FILE.csv`, `folder:PATH?labels=folders` or `tfrecord:GLOB`.",
+        "`folder:PATH?labels=FILE.csv`, `folder:PATH?labels=folders` or `tfrecord:GLOB`. FILE.csv lies in the folder, or is a path "
+        "from the working directory; its columns are path, relative to the folder, and label.",
     )
     validation: str = setting(
         "data",

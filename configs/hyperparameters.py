@@ -63,6 +63,8 @@ class Hyperparameters(
         starts = bool(self.initial_run or self.initial_weights)
         trained = "0 without --initial_weights or --initial_run, since random weights would stay untrained"
         require(starts or self.frozen_stages == 0, "frozen_stages", trained, self.frozen_stages)
+        alone = f"0 with --train={self.train}, which trains no stage"
+        require(self.train == "all" or self.frozen_stages == 0, "frozen_stages", alone, self.frozen_stages)
         from_elsewhere = starts or self.train == "all" or ":" not in self.encoder
         allowed = f"imagenet or a file, since {self.encoder} is not trained"
         require(from_elsewhere, "initial_weights", allowed, self.initial_weights or "none")

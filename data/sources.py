@@ -1,6 +1,7 @@
 """Sources of images, by name: training and test images in memory or on disk."""
 
 import dataclasses
+import difflib
 import functools
 import pathlib
 import re
@@ -56,8 +57,18 @@ def load_source(spec: str, *, flag: str = "data", reading: ReadingSettings | Non
     key, _, argument = spec.partition(":")
     if key not in SOURCES or (key == "digits" and argument):
         how = "tfds:NAME[:SPLIT], folder:PATH[?labels=FILE.csv], folder:PATH?labels=folders, tfrecord:GLOB"
-        raise ValueError(f"--{flag} must be one of {', '.join(SOURCES)} ({how}). Received: {spec}")
+        raise ValueError(f"--{flag} must be one of {', '.join(SOURCES)} ({how}). Received: {spec}{_meant(spec)}")
     return SOURCES[key](Request(argument, flag, reading or ReadingSettings(channels=3)))
+
+
+def _meant(spec: str) -> str:
+    """Returns the source that was probably meant by a text without a known key; empty if there is none."""
+    key, colon, argument = spec.partition(":")
+    near = difflib.get_close_matches(key.lower(), SOURCES, n=1)
+    folder = spec.partition("?labels=")[0]
+    if folder and (pathlib.Path(folder).expanduser().is_dir() or not (near or colon)):
+        return f"; did you mean folder:{spec}?"
+    return f"; did you mean {near[0]}{colon}{argument}?" if near and (near[0] != key) else ""
 
 
 def decoding_of(reading: ReadingSettings) -> Decoding:

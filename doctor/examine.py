@@ -1,6 +1,6 @@
 r"""Examines the data of a run before training, and writes the report as `doctor.json` and `doctor.html`.
 
-python -m semppl.doctor.examine --flagfile=configs/own_pictures_cpu.flags \
+python -m semppl.doctor.examine --preset=own_pictures_cpu \
   --data='folder:PICTURES?labels=labels.csv' --workdir=outputs/own
 """
 
@@ -276,7 +276,7 @@ def _suggestions(report: Report, source: Source) -> dict[str, str]:
         photographs = {"large_size": str(size), "small_size": str(max(16, size // 2)), "shrink": str(2 * size)}
         recipe = "grey" if source.train.channels == 1 else "imagenet" if size > 32 else "cifar"
         preset = "from_scratch_cpu" if not pretrained else "cpu" if heads else "finetune"
-        suggestions = {"flagfile": f"configs/own_pictures_{preset}.flags", "recipe": recipe} | photographs | suggestions
+        suggestions = {"preset": f"own_pictures_{preset}", "recipe": recipe} | photographs | suggestions
     if heads and len(source.train) >= _MANY:
         suggestions["cached_views"] = "5"
     return suggestions

@@ -1,6 +1,7 @@
 r"""Exports an encoder that answers from labelled pictures, without training: a run of no steps, and its export.
 
-python -m semppl.experiments.frozen --data=folder:PICTURES?labels=labels.csv --encoder=keras:MobileNetV2 \
+python -m semppl.experiments.frozen --data='folder:PICTURES?labels=labels.csv' \
+  --test='folder:TEST_PICTURES?labels=folders' --cache_dir=cache --encoder=keras:MobileNetV2 --large_size=128 \
   --initial_weights=imagenet --workdir=outputs/frozen --export_dir=served/frozen/1
 """
 
@@ -18,18 +19,17 @@ from absl import flags
 
 from semppl.configs.choices import AUTO
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.objective import ObjectiveSettings
+from semppl.configs.optimisation import OptimisationSettings
 from semppl.export import export_model
 from semppl.export.memory.judgement import summary
-from semppl.programs import hyperparameter_flags, run_flags
+from semppl.export.model.versions import require_new
+from semppl.programs import run_flags
 from semppl.programs.hyperparameter_flags import hyperparameters_from_flags
 from semppl.trainers.pretrain import pretrain
 from semppl.trainers.run_options import RunOptions
 
 flags.adopt_module_key_flags(run_flags)
-flags.adopt_module_key_flags(hyperparameter_flags)
-flags.adopt_module_key_flags(export_model)
-
-quiet.parse_flags(__name__, required=["export_dir"], check=hyperparameters_from_flags)
 
 _UNTRAINED: dict[str, Any] = {
     "train": "nothing",
@@ -49,6 +49,26 @@ _UNTRAINED: dict[str, Any] = {
 
 _EXPORTED: dict[str, Any] = {"embedding": "features", "answers": AUTO}
 """Settings of the export, unless given."""
+
+
+_OF_TRAINING = {
+    *_UNTRAINED,
+    *(f.name for group in (ObjectiveSettings, OptimisationSettings) for f in dataclasses.fields(group)),
+}
+for _name in {field.name for field in dataclasses.fields(Hyperparameters)} - _OF_TRAINING | {"seed", "initial_weights"}:
+    flags.declare_key_flag(_name)  # --help shows it, and none of training
+flags.adopt_module_key_flags(export_model)
+
+
+def _use_own_defaults() -> None:
+    """Shows in --help the defaults of `_EXPORTED`."""
+    for name, value in _EXPORTED.items():
+        flags.FLAGS.set_default(name, value)
+
+
+quiet.parse_flags(
+    __name__, required=["workdir", "export_dir"], define=_use_own_defaults, check=hyperparameters_from_flags
+)
 
 
 def frozen(
@@ -75,6 +95,7 @@ def frozen(
     Raises:
         ValueError: If a setting cannot be used, or the data cannot be read.
     """
+    require_new(export_dir, flag="--export_dir")
     pretrain(dataclasses.replace(hyperparameters, **_UNTRAINED), workdir, RunOptions(strategy="default"))
     return export_model.export_with(workdir, export_dir, _EXPORTED | dict(settings), command=command)
 

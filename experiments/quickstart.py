@@ -215,9 +215,13 @@ def _print_results(workdir: pathlib.Path, embedding: list[float], picture_map: p
     print(f"  its embedding of {workdir / 'picture.png'}: {len(embedding)} numbers, {numbers} …")
     print(f"  figures                                            {workdir / 'summary.json'}   ({seconds:.0f} s)")
     print(f"  training curves                                    tensorboard --logdir {workdir}\n")
-    print("Next, your own pictures (labels.csv: a line `path,label` for each picture whose label you know):\n")
-    print("  python -m semppl.trainers.pretrain --flagfile=configs/own_pictures_cpu.flags \\")
-    print("    --data='folder:PICTURES?labels=labels.csv' --cache_dir=cache --workdir=outputs/own")
+    print(
+        "Next, your own pictures (labels.csv: a line `path,label` for each picture whose label you know; TEST_PICTURES has"
+    )
+    print("a folder per class):\n")
+    print(f"  {os.path.relpath(sys.executable)} -m semppl.trainers.pretrain --preset=own_pictures_cpu \\")
+    print("    --data='folder:PICTURES?labels=labels.csv' --test='folder:TEST_PICTURES?labels=folders' \\")
+    print("    --cache_dir=cache --workdir=outputs/own")
 
 
 @quiet.program

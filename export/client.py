@@ -26,7 +26,11 @@ _SIGNATURE = flags.DEFINE_enum("signature", "serving_default", ["serving_default
 BATCH_SIZE = BatchSize(32, "Maximum number of pictures per request.")
 _SECONDS = flags.DEFINE_float("timeout_seconds", 10.0, "Time limit of an attempt, in seconds.", lower_bound=0.001)
 _ATTEMPTS = flags.DEFINE_integer(
-    "attempts", 4, "Maximum number of attempts while the server does not answer.", lower_bound=1
+    "attempts",
+    10,
+    "Maximum number of attempts while the server does not answer; ten wait for about 15 seconds, as long as a server takes to load "
+    "its model.",
+    lower_bound=1,
 )
 _SHOW_EMBEDDING = flags.DEFINE_bool(
     "show_embedding", False, "Whether to print the embedding that serving_default returns."
@@ -36,7 +40,7 @@ flags.declare_key_flag("model_name")
 quiet.parse_flags(__name__, define=BATCH_SIZE.define, arguments=True)
 
 from semppl.export.serving.rest_client import RestClient
-from semppl.export.serving.retries import NoModelServer, Refused, Unavailable
+from semppl.export.serving.retries import NoModelServer, Refused, Unavailable, Waits, no_word
 
 _FIRST = ("path", "class_name", "probability", "abstain", "valid")
 """The first entries of an answer; the others follow in alphabetical order."""
@@ -49,7 +53,7 @@ class Client(Protocol):
         """Runs a signature on named inputs; returns its outputs by name."""
 
 
-def connect(server: str, model: str, *, seconds: float, attempts: int) -> Client:
+def connect(server: str, model: str, *, seconds: float, attempts: int, waits: Waits = no_word) -> Client:
     """Creates the client for an address.
 
     Args:
@@ -57,6 +61,7 @@ def connect(server: str, model: str, *, seconds: float, attempts: int) -> Client
         model: Name of the model.
         seconds: Time limit of an attempt.
         attempts: Maximum number of attempts.
+        waits: Function that is called before the first pause of a request.
 
     Raises:
         ValueError: if the address is not valid, or the packages for gRPC are not installed.
@@ -65,12 +70,12 @@ def connect(server: str, model: str, *, seconds: float, attempts: int) -> Client
     if scheme not in ("http", "https", "grpc") or not _names_host(server):
         raise ValueError(f"--server must be http://HOST:PORT or grpc://HOST:PORT. Received: {server}")
     if scheme != "grpc":
-        return RestClient(server, model, seconds=seconds, attempts=attempts)
+        return RestClient(server, model, seconds=seconds, attempts=attempts, waits=waits)
     if not has_extra("serving"):
         raise ValueError(f"--server must be http://HOST:PORT here. Received: {server}; gRPC {needs_extra('serving')}")
     from semppl.export.serving.grpc_client import GrpcClient
 
-    return GrpcClient(address, model, seconds=seconds, attempts=attempts)
+    return GrpcClient(address, model, seconds=seconds, attempts=attempts, waits=waits)
 
 
 def _names_host(server: str) -> bool:
@@ -140,6 +145,10 @@ def _text(item: bytes) -> str:
     return item.decode(errors="replace")
 
 
+def _say_that_it_waits(error: Unavailable) -> None:
+    print(f"waiting for {_SERVER.value}, which may still load its model ({_line(error)})", file=sys.stderr, flush=True)
+
+
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())
 
@@ -150,7 +159,13 @@ def main(argv: list[str]) -> int:
     if len(argv) < 2:
         raise ValueError("The arguments must be pictures, or folders of pictures. Received: none")
     try:
-        client = connect(_SERVER.value, model_flags.MODEL_NAME.value, seconds=_SECONDS.value, attempts=_ATTEMPTS.value)
+        client = connect(
+            _SERVER.value,
+            model_flags.MODEL_NAME.value,
+            seconds=_SECONDS.value,
+            attempts=_ATTEMPTS.value,
+            waits=_say_that_it_waits,
+        )
         left_out = {"embedding"} if _SIGNATURE.value == "serving_default" and not _SHOW_EMBEDDING.value else set()
         for answer in ask(client, find_pictures(argv[1:]), signature=_SIGNATURE.value, batch_size=BATCH_SIZE.value):
             shown = {name: value for name, value in answer.items() if name not in left_out}

@@ -7,6 +7,7 @@ python -m semppl.export.serve --model_name=digits --model_base_path=served/digit
 
 import pathlib
 import signal
+import socket
 import threading
 
 from absl import flags
@@ -54,29 +55,45 @@ def main(argv: list[str]) -> int:
     from semppl.export.serving import grpc_service, rest_service
 
     limits = Limits(_MAX_ROWS.value, _MAX_BYTES.value, _MAX_AT_ONCE.value, _WAIT_SECONDS.value)
+    for flag, port in (("port", _PORT.value), ("rest_api_port", _REST_API_PORT.value)):
+        _require_free(flag, port)
+    print(f"loading the newest version in {_MODEL_BASE_PATH.value}", flush=True)
     versions = ModelVersions(model_flags.MODEL_NAME.value, pathlib.Path(str(_MODEL_BASE_PATH.value)))
     predictor = Predictor(versions, limits)
     try:
         grpc_server, grpc_port = grpc_service.start(predictor, _PORT.value)
     except (RuntimeError, OSError) as error:
-        raise ValueError(f"--port must be a free port, or 0 for any. Received: {_PORT.value} ({error})") from error
+        raise _taken("port", _PORT.value, error) from error
     try:
         rest_server = rest_service.start(predictor, _REST_API_PORT.value)
     except OSError as error:
         grpc_server.stop(grace=None)
-        raise ValueError(
-            f"--rest_api_port must be a free port, or 0 for any. Received: {_REST_API_PORT.value} ({error})"
-        ) from error
+        raise _taken("rest_api_port", _REST_API_PORT.value, error) from error
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     versions.watch(_POLL_SECONDS.value)
-    print(f"gRPC on localhost:{grpc_port}, REST on http://localhost:{rest_server.server_port}", flush=True)
+    address = f"http://localhost:{rest_server.server_port}"
+    print(f"gRPC on localhost:{grpc_port}, REST on {address}, a page to try pictures on {address}/", flush=True)
     stopped.wait()
     versions.stop()
     rest_server.shutdown()
     grpc_server.stop(grace=5).wait()
     return 0
+
+
+def _require_free(flag: str, port: int) -> None:
+    """Refuses a port that is taken, before the model is loaded."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("localhost", port))
+        except OSError as error:
+            raise _taken(flag, port, error) from error
+
+
+def _taken(flag: str, port: int, error: Exception) -> ValueError:
+    return ValueError(f"--{flag} must be a free port, or 0 for any. Received: {port} ({error})")
 
 
 def run() -> None:

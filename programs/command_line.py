@@ -5,6 +5,8 @@ import sys
 
 from absl import flags
 
+from semppl.programs import presets
+
 
 def parse(argv: list[str]) -> list[str]:
     """Parses a command line; the `flags_parser` of `app.run`.
@@ -28,11 +30,14 @@ def parse_known(argv: list[str]) -> list[str]:
 
 def _parse(argv: list[str], *, known_only: bool) -> list[str]:
     try:
-        rest: list[str] = flags.FLAGS(argv, known_only=known_only)
+        rest: list[str] = flags.FLAGS(presets.expand(argv), known_only=known_only)
         return rest
     except flags.Error as error:
-        print(f"error: {_explain(error)}", file=sys.stderr, flush=True)
-        sys.exit(2)
+        message = _explain(error)
+    except ValueError as error:  # there is no such preset
+        message = str(error)
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    sys.exit(2)
 
 
 def _explain(error: flags.Error) -> str:
@@ -43,10 +48,14 @@ def _explain(error: flags.Error) -> str:
         meant = f"; did you mean {hint[1]}?" if hint else ""
         return f"Every flag must be one that --helpfull lists. Received: --{error.flagname}{meant}"
     if isinstance(error, flags.CantOpenFlagFileError):
-        return f"--flagfile must be a file that can be read. Received: {message.rpartition(': ')[2]}"
+        named = f"; from any folder, --preset must be one of {', '.join(presets.preset_names())}"
+        presets_too = named if "preset" in flags.FLAGS else ""
+        received = message.rpartition(": ")[2].strip("'")
+        return f"--flagfile must be a file that can be read{presets_too}. Received: {received}"
     if missing := re.fullmatch(r"Missing value for flag --?(\w+)", message):
         return f"--{missing[1]} must be followed by a value. Received: none"
-    if illegal := re.match(r"flag --(\w+)=(.*?): (.*)", message):
+    first_problem = str(error).partition("\nflag --")[0]  # absl lists the problems of all flags
+    if illegal := re.match(r"flag --(\w+)=(.*?): (.*)", " ".join(first_problem.split())):
         name, received, problem = illegal.groups()
         return f"--{name} {_requirement(name, problem)}. Received: {'none' if received in ('', 'None') else received}"
     return message

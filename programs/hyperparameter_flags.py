@@ -10,6 +10,11 @@ from semppl.programs.setting_flags import define_flags, values_of_flags
 define_flags(Hyperparameters, unless=(*data_flags.NAMES, test_flag.NAME))
 flags.adopt_module_key_flags(data_flags)
 flags.adopt_module_key_flags(test_flag)
+flags.DEFINE_string(
+    "preset",
+    "",
+    "[preset] Name of a preset, such as own_pictures_cpu, or path of a file of flags. Later flags override those of the preset.",
+)
 
 
 def hyperparameters_from_flags() -> Hyperparameters:

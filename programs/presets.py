@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import os
 import pathlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from semppl.programs.setting_flags import define_flags, values_of_flags
 
 _FOLDER = pathlib.Path(configs.__file__).parent
 _SUFFIX = ".flags"
+_PRESET = re.compile(r"--?preset(?:=(.*))?", re.DOTALL)
 
 
 def settings_by_name(
@@ -47,6 +49,56 @@ def settings_by_name(
     )
 
 
+def preset_names() -> list[str]:
+    """Lists the presets of the package, in the order of the alphabet."""
+    return sorted(file.stem for file in _FOLDER.glob(f"*{_SUFFIX}"))
+
+
+def find_preset(preset: str | os.PathLike[str], *, called: str) -> pathlib.Path:
+    """Finds the file of a preset.
+
+    Args:
+        preset: Name of a flag file in `configs`, or path of another one.
+        called: Name of the argument or flag, for the error message.
+
+    Raises:
+        ValueError: If there is no such file; the message lists the presets.
+    """
+    named = _FOLDER / f"{os.fspath(preset)}{_SUFFIX}"
+    path = named if named.is_file() else pathlib.Path(preset)
+    if not path.is_file():
+        names = preset_names()
+        near = difflib.get_close_matches(pathlib.Path(preset).name.removesuffix(_SUFFIX), names, n=1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        allowed = f"one of {', '.join(names)}, or the path of a file of flags"
+        raise ValueError(f"{called} must be {allowed}. Received: {preset}{meant}")
+    return path
+
+
+def expand(argv: list[str], flag_values: flags.FlagValues = flags.FLAGS) -> list[str]:
+    """Replaces --preset and --flagfile on a command line, and in files of flags, by the flags in their files.
+
+    Args:
+        argv: Name of the program and its arguments.
+        flag_values: Flags of the program; without a flag "preset" among them, only --flagfile is replaced.
+
+    Raises:
+        ValueError: If there is no such preset.
+        flags.CantOpenFlagFileError: If a file of flags cannot be read.
+    """
+    arguments = argv[1:]
+    while True:
+        arguments = flag_values.read_flags_from_files(arguments, force_gnu=False)
+        place = next((n for n, word in enumerate(arguments) if _PRESET.fullmatch(word)), None)
+        if place is None or "preset" not in flag_values or "--" in arguments[:place]:
+            return [*argv[:1], *arguments]
+        value = _PRESET.fullmatch(arguments[place])[1]  # type: ignore[index]
+        after = place + 1
+        if value is None:
+            value, after = "".join(arguments[after : after + 1]), after + 1
+        arguments[place:after] = [f"--flagfile={find_preset(value, called='--preset')}"]
+
+
 def read_preset(preset: str | os.PathLike[str], *records: type) -> dict[str, Any]:
     """Reads a file of flags.
 
@@ -60,11 +112,7 @@ def read_preset(preset: str | os.PathLike[str], *records: type) -> dict[str, Any
     Raises:
         ValueError: If there is no such file, or the file contains an unknown flag or a value that is not allowed.
     """
-    named = _FOLDER / f"{os.fspath(preset)}{_SUFFIX}"
-    path = named if named.is_file() else pathlib.Path(preset)
-    if not path.is_file():
-        names = ", ".join(sorted(file.stem for file in _FOLDER.glob(f"*{_SUFFIX}")))
-        raise ValueError(f"preset must be one of {names}, or the path of a file of flags. Received: {preset}")
+    path = find_preset(preset, called="preset")
     flag_values = flags.FlagValues()
     for record in records:
         define_flags(record, flag_values=flag_values)

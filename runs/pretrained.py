@@ -106,7 +106,7 @@ def _check(name: str, shape: tuple[int, ...], array: np.ndarray | None) -> None:
 
 
 def _check_rest(rest: Arrays) -> None:
-    """Refuses the weights of a deeper network: only a final layer, which has no kernel larger than 1×1, may be left."""
+    """Refuses the weights of a deeper network: only a final layer may be left, a kernel of at most 1×1 and a bias."""
     for name, array in rest.items():
         if array.ndim == 4 and max(array.shape[:2]) > 1:
             raise _Mismatch(f"{name} must not be there, with the shape {array.shape}")

@@ -1,6 +1,6 @@
 """Trains an encoder on many images and a few labels: one run, from flags to `done.json`.
 
-python -m semppl.trainers.pretrain --flagfile=configs/digits.flags --workdir=outputs/digits
+python -m semppl.trainers.pretrain --preset=digits --workdir=outputs/digits
 """
 
 # ruff: noqa: E402 (flags are parsed before TensorFlow is imported)

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import re
 import stat
 
 from semppl.data.files.decoding import EXTENSIONS
@@ -69,7 +70,7 @@ def list_folder(argument: str, *, flag: str = "data") -> Folder:
     path, labels = (before, after) if marker else (argument, "")
     root = pathlib.Path(path).expanduser()
     if not path or not root.is_dir():
-        raise ValueError(f"--{flag} must name a folder after folder:. Received: {path or 'nothing'}")
+        raise ValueError(f"--{flag} must name a folder after folder:. Received: {path or 'nothing'}{_meant(path)}")
     paths, unreadable, others = _walk(root)
     if not paths:
         kinds = " ".join(sorted(EXTENSIONS))
@@ -89,12 +90,20 @@ def list_folder(argument: str, *, flag: str = "data") -> Folder:
     return Folder(root, paths, rows, missing, unnamed, unreadable, others)
 
 
+def _meant(path: str) -> str:
+    """Returns what was probably meant by a folder with another option than ?labels=; empty if there is no option."""
+    option = re.fullmatch(r"(.+)\?(\w+)=(.*)", path, re.DOTALL)
+    return f"; did you mean folder:{option[1]}?labels={option[3]}?" if option else ""
+
+
 def _label_file(root: pathlib.Path, labels: str, flag: str) -> pathlib.Path:
     places = (root / labels, pathlib.Path(labels).expanduser())
     found = next((place for place in places if place.is_file()), None)
     if found is None:
+        tried = " and no ".join(dict.fromkeys(os.path.abspath(place) for place in places))
         raise ValueError(
-            f"--{flag} must name a CSV file after ?labels=, in the folder or here, or `{BY_FOLDER}`. Received: {labels}"
+            f"--{flag} must name a CSV file after ?labels=, relative to the folder or to the working directory, or "
+            f"`{BY_FOLDER}`. Received: {labels}, but there is no {tried}"
         )
     return found
 

@@ -12,6 +12,7 @@ EVIDENCE = pathlib.Path("assets.extra", "evidence.npz")
 
 MODEL_CARD = "model_card.json"
 CLASS_NAMES = "class_names.txt"
+LABELS = "labels.csv"
 
 
 def write_assets(folder: pathlib.Path, card: dict[str, Any], evidence: Evidence | None) -> list[pathlib.Path]:
@@ -30,7 +31,7 @@ def write_assets(folder: pathlib.Path, card: dict[str, Any], evidence: Evidence 
     paths = [folder / MODEL_CARD]
     paths[0].write_text(json.dumps(card, indent=2) + "\n")
     if evidence is not None:
-        paths += [folder / CLASS_NAMES, folder / "labels.csv"]
+        paths += [folder / CLASS_NAMES, folder / LABELS]
         paths[1].write_text("".join(f"{name}\n" for name in evidence.class_names))
         with paths[2].open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
             rows = csv.writer(file)

@@ -23,6 +23,21 @@ def new_version(export_dir: str | pathlib.Path, *, flag: str) -> Iterator[pathli
     Raises:
         ValueError: if the folder exists, or its name is not a number.
     """
+    require_new(export_dir, flag=flag)
+    with folder_written_aside(pathlib.Path(export_dir)) as folder:
+        yield folder
+
+
+def require_new(export_dir: str | pathlib.Path, *, flag: str) -> None:
+    """Checks that a folder can become a version of a served model.
+
+    Args:
+        export_dir: Folder of the version.
+        flag: Flag that names the folder, for error messages.
+
+    Raises:
+        ValueError: if the folder exists, or its name is not a number.
+    """
     target = pathlib.Path(export_dir)
     if not (target.name.isascii() and target.name.isdecimal() and int(target.name) <= _LARGEST):
         raise ValueError(
@@ -30,5 +45,3 @@ def new_version(export_dir: str | pathlib.Path, *, flag: str) -> Iterator[pathli
         )
     if target.exists():
         raise ValueError(f"{flag} must be a new folder; a served version never changes. Received: {export_dir}")
-    with folder_written_aside(target) as folder:
-        yield folder

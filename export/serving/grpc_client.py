@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from semppl.export.serving.retries import NoModelServer, Refused, Unavailable, with_retries
+from semppl.export.serving.retries import NoModelServer, Refused, Unavailable, Waits, no_word, with_retries
 
 _LATER = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED)
 _TOO_LARGE = "larger than max"  # in the message for too large a request; the same code reports too many requests
@@ -19,14 +19,18 @@ class GrpcClient:
         model: Name of the model.
         seconds: Time limit of an attempt.
         attempts: Maximum number of attempts.
+        waits: Function that is called before the first pause of a request; see `with_retries`.
     """
 
-    def __init__(self, address: str, model: str, *, seconds: float = 10.0, attempts: int = 4) -> None:
+    def __init__(
+        self, address: str, model: str, *, seconds: float = 10.0, attempts: int = 4, waits: Waits = no_word
+    ) -> None:
         channel = grpc.insecure_channel(address, options=[("grpc.max_receive_message_length", -1)])
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         self._model = model
         self._seconds = seconds
         self._attempts = attempts
+        self._waits = waits
 
     def predict(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Runs a signature on named inputs; returns its outputs by name, strings as `str`.
@@ -41,7 +45,7 @@ class GrpcClient:
         request.model_spec.signature_name = signature
         for name, value in inputs.items():
             request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
-        response = with_retries(lambda: self._ask(request), attempts=self._attempts)
+        response = with_retries(lambda: self._ask(request), attempts=self._attempts, waits=self._waits)
         try:
             return {name: _texts(tf.make_ndarray(value)) for name, value in response.outputs.items()}
         except (TypeError, ValueError) as error:

@@ -9,7 +9,7 @@ import urllib.request
 import numpy as np
 
 from semppl.export.serving.json_tensors import decode_response, encode_request
-from semppl.export.serving.retries import NoModelServer, Refused, Unavailable, with_retries
+from semppl.export.serving.retries import NoModelServer, Refused, Unavailable, Waits, no_word, with_retries
 
 _LATER = (429, 500, 502, 503, 504)
 
@@ -22,12 +22,16 @@ class RestClient:
         model: Name of the model.
         seconds: Time limit of an attempt.
         attempts: Maximum number of attempts.
+        waits: Function that is called before the first pause of a request; see `with_retries`.
     """
 
-    def __init__(self, address: str, model: str, *, seconds: float = 10.0, attempts: int = 4) -> None:
+    def __init__(
+        self, address: str, model: str, *, seconds: float = 10.0, attempts: int = 4, waits: Waits = no_word
+    ) -> None:
         self._url = f"{address.rstrip('/')}/v1/models/{urllib.parse.quote(model, safe='')}:predict"
         self._seconds = seconds
         self._attempts = attempts
+        self._waits = waits
 
     def predict(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Runs a signature with several outputs on named inputs; returns its outputs by name, strings as `str`.
@@ -38,7 +42,7 @@ class RestClient:
             NoModelServer: if the answer is not that of a model server.
         """
         body = encode_request(inputs, signature)
-        answer = with_retries(lambda: self._post(body), attempts=self._attempts)
+        answer = with_retries(lambda: self._post(body), attempts=self._attempts, waits=self._waits)
         try:
             return decode_response(answer)
         except ValueError as error:

@@ -14,13 +14,15 @@ import numpy as np
 from google.protobuf import json_format
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from semppl.export.serving import grpc_service
+from semppl.export.serving import grpc_service, page
 from semppl.export.serving.incoming import Incoming
 from semppl.export.serving.json_tensors import BadRequest, decode_request, encode_response, read_object
 from semppl.export.serving.model_versions import Version, input_dtypes
 from semppl.export.serving.predictor import DEFAULT_SIGNATURE, Busy, NotServed, Predictor
 
 _ROUTE = re.compile(r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d{1,18}))?(?P<what>:predict|/metadata)?")
+_LABELLED = re.compile(r"/labelled\?ids=(-?\d{1,18}(?:,-?\d{1,18}){0,999})")
+_KINDS = {"/": "text/html; charset=utf-8", "/monitoring/prometheus/metrics": "text/plain; version=0.0.4"}
 _SILENCE_SECONDS = 30.0  # after which a silent client is disconnected
 _LINGER_SECONDS = 30.0  # during which the body of a refused request is still read
 _LARGE_BYTES = 2**24  # a body may take 2 × _SILENCE_SECONDS, and _SILENCE_SECONDS more per _LARGE_BYTES
@@ -48,7 +50,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         super().handle_one_request()
 
     def do_GET(self) -> None:
-        """Answers with status, metadata, health or metrics."""
+        """Answers with status, metadata, health or metrics, or with the page and its labelled pictures."""
         self._answer(self._get)
 
     def do_POST(self) -> None:
@@ -72,8 +74,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             code, kind, body = 408, "application/json", _error(error)
         except Exception as error:  # any error is reported to the client
             code, kind, body = 500, "application/json", _error(f"Internal error: {type(error).__name__}")
-        if self.path == "/monitoring/prometheus/metrics":
-            kind = "text/plain; version=0.0.4"
+        kind = _KINDS.get(self.path, kind) if code == 200 else kind
         self.send_response(code)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
@@ -94,6 +95,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def _get(self) -> bytes:
         if self.path == "/healthz":
             return b"{}"
+        if self.path == "/":
+            return page.page(self.predictor.versions.name)
+        if match := _LABELLED.fullmatch(self.path):
+            return self._labelled([int(number) for number in match[1].split(",")])
         if self.path == "/monitoring/prometheus/metrics":
             return _metrics(self.predictor)
         route = self._route()
@@ -104,6 +109,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if route["what"] is None:
             return _json(grpc_service.status(versions))
         raise BadRequest("Predictions must be asked for by POST")
+
+    def _labelled(self, ids: list[int]) -> bytes:
+        """Describes labelled pictures of the current version, for the page."""
+        versions = self.predictor.versions
+        current = versions.current
+        if current is None:
+            raise NotServed(f"No version of {versions.name} is served")
+        pictures = page.LabelledPictures(versions.base / str(current.number))
+        return json.dumps([pictures.describe(number) for number in ids]).encode()
 
     def _predict(self) -> bytes:
         with self.predictor.reading():

@@ -268,6 +268,11 @@ class ResolvedTest(parameterized.TestCase):
         self.assertEqual(str(caught.exception), message)
 
     @parameterized.parameters("heads", "nothing")
+    def test_no_stage_is_frozen_where_none_is_trained(self, train):
+        with self.assertRaisesRegex(ValueError, f"^--frozen_stages must be 0 with --train={train}, .*Received: 1$"):
+            _make(encoder="keras:MobileNetV2", initial_weights="imagenet", train=train, frozen_stages=1, small_views=0)
+
+    @parameterized.parameters("heads", "nothing")
     def test_a_pretrained_network_that_is_not_trained_needs_its_weights(self, train):
         settings = {"encoder": "keras:MobileNetV2", "train": train, "small_views": 0}
         with self.assertRaisesRegex(

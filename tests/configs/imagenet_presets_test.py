@@ -136,7 +136,7 @@ class ImageNetPresetsTest(tf.test.TestCase, parameterized.TestCase):
     def test_comments_say_what_to_type_what_to_expect_and_what_is_not_known(self, encoder, percent):
         name = f"imagenet_{percent}_percent_{encoder}.flags"
         text = (FOLDER / name).read_text(encoding="utf-8")
-        self.assertIn(f"--flagfile=configs/{name}", text)
+        self.assertIn(f"--preset={name.removesuffix('.flags')}", text)
         self.assertIn(f"{LABELLED[percent]:,} of the {IMAGES:,} images", text)
         self.assertIn(f"--label_list={percent}percent.txt", text)
         self.assertIn("Hours: unknown", text)

@@ -176,13 +176,23 @@ class DigitsTest(tf.test.TestCase):
 
 
 class UnknownTest(parameterized.TestCase):
-    @parameterized.parameters("nope", "", "digits:3", ":digits", "tfds8:x")
-    def test_an_unknown_name_is_answered_with_what_there_is(self, spec):
+    @parameterized.parameters(
+        ("nope", "folder:nope"),
+        ("pictures?labels=a.csv", "folder:pictures?labels=a.csv"),
+        ("/?labels=folders", "folder:/?labels=folders"),
+        ("", ""),
+        ("digits:3", ""),
+        (":digits", ""),
+        ("tfds8:x", "tfds:x"),
+        ("Folder:x", "folder:x"),
+        ("digit", "digits"),
+    )
+    def test_an_unknown_name_is_answered_with_what_there_is(self, spec, meant):
         with self.assertRaises(ValueError) as caught:
             load_source(spec)
         message = str(caught.exception)
         self.assertStartsWith(message, f"--data must be one of {', '.join(sources.SOURCES)}")
-        self.assertEndsWith(message, f" Received: {spec}")
+        self.assertEndsWith(message, f" Received: {spec}{f'; did you mean {meant}?' if meant else ''}")
 
     @parameterized.parameters("nope", "", "cifar10/nope", "cifar10:9.9.9", "ns/nope", "huggingface:nope", "no pe")
     def test_an_unknown_tfds_name_is_one_line(self, name):

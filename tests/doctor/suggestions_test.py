@@ -30,7 +30,7 @@ class SuggestionsTest(parameterized.TestCase):
     )
     def test_the_preset_suits_pictures_and_devices(self, count, case, preset, size):
         suggested = _suggest(count, **case)
-        self.assertEqual(suggested["flagfile"], f"configs/{preset}.flags")
+        self.assertEqual(suggested["preset"], preset)
         self.assertEqual(suggested["large_size"], size)
         self.assertNotIn("cached_views", suggested)
 
@@ -39,7 +39,7 @@ class SuggestionsTest(parameterized.TestCase):
         self.assertNotIn("cached_views", _suggest(20_000, gpu=True))
 
     def test_a_data_set_that_is_no_folder_gets_no_preset(self):
-        self.assertNotIn("flagfile", _suggest(600, median=0))
+        self.assertNotIn("preset", _suggest(600, median=0))
 
 
 if __name__ == "__main__":

@@ -4,16 +4,21 @@ import contextlib
 import io
 import json
 import pathlib
+import re
+import subprocess
+import sys
 
 import numpy as np
 import tensorflow as tf
 from absl.testing import flagsaver
 
+import semppl
 from semppl.data.label_split import visible_labels
 from semppl.data.sources import NO_LABEL, load_source
 from semppl.experiments import frozen
 from semppl.export.memory.evidence import Evidence
 from semppl.export.update_memory import update_memory
+from semppl.programs.hyperparameter_flags import hyperparameters_from_flags
 from semppl.runs import checkpoints
 from semppl.tests import testing, tiny
 
@@ -30,6 +35,26 @@ class FrozenTest(tf.test.TestCase):
         ):
             self.assertEqual(frozen.main([]), 0)
         return output.getvalue()
+
+    def test_a_version_that_exists_is_refused_before_the_run(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        (folder / "served" / "1").mkdir(parents=True)
+        with flagsaver.flagsaver(data="digits", labels_per_class=5, pixel_mean=["0.5"], pixel_stddev=["0.5"]):
+            settings = hyperparameters_from_flags()
+        with self.assertRaisesRegex(ValueError, "^--export_dir must be a new folder; .*served/1$"):
+            frozen.frozen(settings, folder / "run", folder / "served" / "1", {})
+        self.assertFalse((folder / "run").exists())
+
+    def test_the_help_shows_the_defaults_of_this_program_and_no_flag_of_training(self):
+        command = [sys.executable, "-m", "semppl.experiments.frozen"]
+        root = pathlib.Path(semppl.__file__).parents[1]
+        shown = subprocess.run([*command, "--help"], cwd=root, stdout=subprocess.PIPE, text=True).stdout
+        of_flag = dict(re.findall(r"\n  --(?:\[no\])?(\w+):.*?\(default: '?(\w+)", shown, re.DOTALL))
+        self.assertEqual((of_flag["embedding"], of_flag["answers"]), ("features", "auto"))
+        self.assertNotIn("target_decay", shown)
+        refused = subprocess.run(command, cwd=root, stderr=subprocess.PIPE, text=True)
+        self.assertEqual(refused.returncode, 2)
+        self.assertRegex(refused.stderr, r"^error: --\w+ must [^.]*\. Received: none\n$")
 
     def test_an_encoder_and_labelled_images_become_a_calibrated_answer(self):
         folder = pathlib.Path(self.create_tempdir().full_path)

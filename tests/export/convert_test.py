@@ -120,7 +120,7 @@ class ConvertTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_other_numbers_are_refused_and_nothing_is_left(self):
         wrong = mock.patch.object(runtimes, "run_tflite", return_value=lambda value: {})
-        message = "must give the model's numbers to 0.0001 in tflite. Received: abstain differs, class_name differs, label differs, "
+        message = "must give the model's numbers to 0.0001 in tflite. Received: abstain differs, class_name differs, "
         with wrong, self.assertRaisesRegex(ValueError, message):
             convert.convert(self.model, "tflite", self.folder / "refused")
         self.assertEmpty([path.name for path in self.folder.iterdir() if "refused" in path.name])

@@ -285,7 +285,8 @@ class UpdateMemoryTest(tf.test.TestCase, parameterized.TestCase):
             printed.getvalue(), r"on 148 test images \(calibrated on 149 other test images\): accuracy 0\.\d+"
         )
         self.assertRegex(
-            printed.getvalue(), r"\nwarning: this model never answers: .*; with --target_(risk|coverage)=0\.\d it answers "
+            printed.getvalue(),
+            r"\nwarning: this model never answers: .*; with --target_(risk|coverage)=0\.\d it answers ",
         )
 
 

@@ -104,18 +104,18 @@ def read_initial_weights(hyperparameters: Hyperparameters) -> PretrainedWeights:
     """
     name, path = hyperparameters.encoder, pathlib.Path(hyperparameters.initial_weights)
     size, network = hyperparameters.large_size, attention_model_of(hyperparameters.encoder)
+    if hyperparameters.initial_weights != IMAGENET and not path.is_file():
+        raise ValueError(f"--initial_weights must be an existing file, or {IMAGENET}. Received: {path}")
+    encoder = build_encoder(name, size=size)
+    encoder(tf.zeros([1, size, size, hyperparameters.channels]))
+    if len(list(pretrained.variables_of(encoder.places))) < len(encoder.variables):  # some would stay random
+        raise ValueError(
+            f"--initial_weights must not be set with --encoder={name}, whose layers contain layers. Received: {path}"
+        )
     if hyperparameters.initial_weights == IMAGENET:
         path = imagenet.imagenet_file(name, size=size, flag="initial_weights")
         if network is not None:
             return pretrained.weights_of(attention_models.pretrained_model(network, size), path)
-    elif not path.is_file():
-        raise ValueError(f"--initial_weights must be an existing file, or {IMAGENET}. Received: {path}")
-    encoder = build_encoder(name, size=size)
-    encoder(tf.zeros([1, size, size, hyperparameters.channels]))
-    if len(list(pretrained.variables_of(encoder.places))) < len(encoder.variables):
-        raise ValueError(
-            f"--initial_weights must not be a file with --encoder={name}, whose layers contain layers. Received: {path}"
-        )
     return pretrained.read_weights(path, encoder.places, network=name, flag="initial_weights")
 
 

@@ -1,6 +1,8 @@
 """Tests of semppl.data.files.folder and semppl.data.files.label_file: what a folder holds, and what a CSV says of it."""
 
+import os
 import pathlib
+import re
 import unicodedata
 from unittest import mock
 
@@ -101,7 +103,18 @@ class ListFolderTest(_FolderTest):
         self.assertRefused(str(self.root), r"^--data must be a folder with a picture in it \(\.bmp .*with none$")
         self.touch("a.png")
         self.assertRefused(f"{self.root}/a.png", "^--data must name a folder after folder:")
-        self.assertRefused(f"{self.root}?labels=none.csv", "^--data must name a CSV file .* Received: none.csv$")
+        self.assertRefused(f"{self.root}?labels=none.csv", "^--data must name a CSV file .* Received: none.csv, but ")
+
+    def test_a_label_file_that_is_not_there_names_both_places_that_were_tried(self):
+        self.touch("a.png")
+        places = rf"there is no {self.root}/none\.csv and no {os.getcwd()}/none\.csv$"
+        self.assertRefused(f"{self.root}?labels=none.csv", places)
+
+    def test_a_mistyped_option_names_the_right_one(self):
+        self.touch("a.png")
+        for option in ("label", "Labels"):
+            given, meant = f"{self.root}?{option}=a.csv", f"{self.root}?labels=a.csv"
+            self.assertRefused(given, rf"Received: {re.escape(given)}; did you mean folder:{re.escape(meant)}\?$")
 
     def test_a_label_file_may_stand_elsewhere(self):
         self.touch("a.png")

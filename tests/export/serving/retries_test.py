@@ -8,7 +8,7 @@ from semppl.export.serving.retries import Unavailable, with_retries
 class RetriesTest(absltest.TestCase):
     def _ask(self, failures, attempts, problem=Unavailable):
         """Asks what fails some times; keeps the pauses."""
-        self.asked, self.pauses = 0, []
+        self.asked, self.pauses, self.waits = 0, [], []
 
         def answer():
             self.asked += 1
@@ -16,11 +16,11 @@ class RetriesTest(absltest.TestCase):
                 raise problem("not yet")
             return "answer"
 
-        return with_retries(answer, attempts=attempts, sleep=self.pauses.append)
+        return with_retries(answer, attempts=attempts, waits=self.waits.append, sleep=self.pauses.append)
 
     def test_it_asks_until_there_is_an_answer(self):
         self.assertEqual(self._ask(2, 4), "answer")
-        self.assertEqual(self.asked, 3)
+        self.assertEqual((self.asked, [str(error) for error in self.waits]), (3, ["not yet"]))
 
     def test_it_gives_up_after_the_last_attempt(self):
         with self.assertRaises(Unavailable):
