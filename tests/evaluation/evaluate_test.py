@@ -16,6 +16,7 @@ from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data import splits
 from semppl.data.label_split import visible_labels
 from semppl.data.sources import NO_LABEL, ImageSet, Source, load_source
+from semppl.data.streaming import StreamedImageSet
 from semppl.evaluation import evaluate as evaluation
 from semppl.evaluation import logistic_regression
 from semppl.evaluation.class_means import class_mean_classes
@@ -39,6 +40,12 @@ def _few_digits():
         ImageSet(test.images[:60], test.labels[:60]),
         source.class_names,
     )
+
+
+def _on_disk(images):
+    """The same images as PNG files that are read one by one, as those of many sizes are."""
+    files = tf.constant([tf.io.encode_png(np.round(image * 255).astype(np.uint8)).numpy() for image in images.images])
+    return StreamedImageSet(lambda at: {"image": tf.gather(files, at)}, 1, images.labels, ())
 
 
 class _Run(tf.Module):
@@ -211,6 +218,15 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
         classes = nearest_neighbour_classes(projections[1], projections[0], source.train.labels[labelled], k=1)
         expected = class_report(classes, truth, source.class_names)
         self.assertEqual(report["classes"], {"of": "projections, nearest_neighbours"} | expected)
+
+    def test_pictures_on_disk_have_raw_pixels_too(self):
+        source, (workdir, _, _) = _few_digits(), self._run()
+        in_memory = evaluation.evaluate_run(workdir, evaluators=["nearest_neighbours"])
+        streamed = dataclasses.replace(source, train=_on_disk(source.train), test=_on_disk(source.test))
+        with mock.patch.object(splits, "load_splits", return_value=streamed):
+            on_disk = evaluation.evaluate_run(workdir, evaluators=["nearest_neighbours"])
+        self.assertEqual(on_disk["accuracy"]["raw_pixels"], in_memory["accuracy"]["raw_pixels"])
+        self.assertEqual(on_disk["floors"], in_memory["floors"])
 
     def test_raw_pixels_of_many_pictures_on_disk_are_not_needed_with_all_labels(self):
         train = _few_digits().train
