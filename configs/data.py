@@ -15,17 +15,20 @@ class DataSettings(Settings):
         "Training images: comma-separated sources, each `digits` (built in), `tfds:NAME[:SPLIT]`, `folder:PATH`, "
         "`folder:PATH?labels=FILE.csv`, `folder:PATH?labels=folders` or `tfrecord:GLOB`. FILE.csv lies in the folder, or is a path "
         "from the working directory; its columns are path, relative to the folder, and label.",
+        is_path=True,
     )
     validation: str = setting(
         "data",
         "",
         "Validation images, to choose settings on: sources as in --data, or the share of the labelled training images to hold "
         "out; empty: none.",
+        is_path=True,
     )
     test: str = setting(
         "data",
         "",
         "Test images, for the final evaluation: as --validation; empty: the test split of --data, if it has one.",
+        is_path=True,
     )
     split_seed: int = setting("data", 0, "Seed that decides which images --validation and --test hold out.")
     labels_per_class: int = setting("data", 0, "Number of labelled images per class; 0: see --label_fraction.")
@@ -33,7 +36,10 @@ class DataSettings(Settings):
         "data", 0.0, "Share of the training images whose labels are used, stratified by class, in (0, 1]."
     )
     label_list: str = setting(
-        "data", "", "Path of a text file that lists the labelled images, one index or file name per line."
+        "data",
+        "",
+        "Path of a text file that lists the labelled images, one index or file name per line.",
+        is_path=True,
     )
     label_seed: int = setting("data", 0, "Seed that decides which images are labelled.")
     class_balance: bool = setting(

@@ -5,7 +5,7 @@ import json
 import pathlib
 from typing import Any, TypeVar
 
-from semppl.configs.data import DataSettings
+from semppl.configs.data import DataSettings, held_out_share
 from semppl.configs.network import NetworkSettings
 from semppl.configs.objective import ObjectiveSettings
 from semppl.configs.optimisation import OptimisationSettings
@@ -173,10 +173,17 @@ class Hyperparameters(
             raise ValueError(f"--workdir must hold a run of this release. Received: {path}: {error}") from error
 
     def identity(self) -> dict[str, Any]:
-        """Returns the settings that make two runs the same: all but paths, whose content `data.json` guards."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if not f.metadata["is_path"]}
+        """Returns the settings that make two runs the same: all but places, whose content `data.json` guards.
+
+        The share of the images that --validation or --test holds out is a setting; a source of images is a place.
+        """
+        fields = {field.name: field.metadata["is_path"] for field in dataclasses.fields(self)}
+        values = {name: getattr(self, name) for name in fields}
+        shares = {name for name in ("validation", "test") if held_out_share(values[name]) is not None}
+        return {name: value for name, value in values.items() if name in shares or not fields[name]}
 
     def differences(self, other: "Hyperparameters") -> dict[str, tuple[Any, Any]]:
-        """Returns the settings in which two runs differ, paths aside, as name → (here, there)."""
+        """Returns the settings in which two runs differ, places aside, as name → (here, there)."""
         here, there = self.identity(), other.identity()
-        return {name: (here[name], there[name]) for name in here if here[name] != there[name]}
+        pairs = {name: (here.get(name, ""), there.get(name, "")) for name in {**here, **there}}
+        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}

@@ -15,7 +15,8 @@ def setting(group: str, default: Setting, meaning: str, *, is_path: bool = False
         group: Heading under which the flag is listed.
         default: Default value; its type is the type of the setting.
         meaning: Help text, with the unit.
-        is_path: Whether the value only says where something lies, so that two runs that differ in it are the same run.
+        is_path: Whether the value only says where something lies, so that two runs that differ in it are the same run if the
+            images and labels there are the same.
     """
     return dataclasses.field(default=default, metadata={"group": group, "help": meaning, "is_path": is_path})
 

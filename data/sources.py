@@ -12,15 +12,16 @@ import numpy as np
 import tensorflow as tf
 
 from semppl.configs.reading import ReadingSettings
+from semppl.data.files import folder
 from semppl.data.files.cache import inspected_and_cached
-from semppl.data.files.decoding import Decoding
+from semppl.data.files.decoding import decoding_of
 from semppl.data.files.folder import list_folder
 from semppl.data.files.inspection import inspect_pictures, require_few_bad
 from semppl.data.files.picture_files import PictureFiles, open_pictures, read_encoded
 from semppl.data.files.picture_list import PictureList
 from semppl.data.images import NO_LABEL, ImageSet, Source
 from semppl.data.records.catalogue import read_catalogue
-from semppl.data.records.pictures import list_records
+from semppl.data.records.pictures import list_records, paths_of
 from semppl.data.records.reader import read_records
 from semppl.data.streaming import StreamedImageSet
 
@@ -61,6 +62,14 @@ def load_source(spec: str, *, flag: str = "data", reading: ReadingSettings | Non
     return SOURCES[key](Request(argument, flag, reading or ReadingSettings(channels=3)))
 
 
+def names_files(spec: str) -> bool:
+    """Returns whether a source consists of picture files or TFRecord files that exist."""
+    key, _, argument = spec.partition(":")
+    if key == "folder":
+        return folder.exists(argument)
+    return key == "tfrecord" and bool(paths_of(argument))
+
+
 def _meant(spec: str) -> str:
     """Returns the source that was probably meant by a text without a known key; empty if there is none."""
     key, colon, argument = spec.partition(":")
@@ -69,16 +78,6 @@ def _meant(spec: str) -> str:
     if folder and (pathlib.Path(folder).expanduser().is_dir() or not (near or colon)):
         return f"; did you mean folder:{spec}?"
     return f"; did you mean {near[0]}{colon}{argument}?" if near and (near[0] != key) else ""
-
-
-def decoding_of(reading: ReadingSettings) -> Decoding:
-    """Returns the settings with which picture files are decoded."""
-    return Decoding(
-        channels=reading.channels,
-        max_pixels=reading.max_pixels,
-        keep_truncated=reading.truncated == "keep",
-        shrink=reading.shrink,
-    )
 
 
 def _digits(request: Request) -> Source:
@@ -229,7 +228,7 @@ def _stream_split(builder: Any, image: str, label: str, text: str, split: str, m
     catalogue = read_catalogue(paths, label=label, name=text, masked=(image, mask) if mask else ())
     names = tuple(name.decode() for name in catalogue.names.tolist())
     encoded = read_records(catalogue.records, image, mask)
-    return StreamedImageSet(encoded, builder.info.features[image].shape[-1], catalogue.labels, names)
+    return StreamedImageSet(encoded, builder.info.features[image].shape[-1], catalogue.labels.astype(np.int32), names)
 
 
 SOURCES: dict[str, Callable[[Request], Source]] = {

@@ -12,7 +12,7 @@ from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.combination import joined, renumbered, with_labels
 from semppl.data.images import NO_LABEL, Images, Source
 from semppl.data.label_split import labels_of_run
-from semppl.data.sources import SOURCES, load_source
+from semppl.data.sources import SOURCES, load_source, names_files
 
 _SHRUNK = ("folder:", "tfrecord:")
 
@@ -129,8 +129,23 @@ def hold_out(images: Images, share: float, *, seed: int, flag: str = "test") -> 
 
 
 def split_specs(specs: str) -> list[str]:
-    """Splits a list of sources, `a,b`, at the commas that precede the key of a source."""
-    return re.split(rf",(?=(?:{'|'.join(SOURCES)})(?:[:,]|$))", specs)
+    """Splits a list of sources, `a,b`, at the commas that precede the key of a source and are not part of an existing path.
+
+    Raises:
+        ValueError: If a comma may be either.
+    """
+    parts = re.split(rf",(?=(?:{'|'.join(SOURCES)})(?:[:,]|$))", specs)
+    found = []
+    while parts:
+        whole = next((end for end in range(len(parts), 1, -1) if names_files(",".join(parts[:end]))), 1)
+        if whole > 1 and all(names_files(part) or not part.startswith(_SHRUNK) for part in parts[:whole]):
+            several = " and ".join(map(repr, parts[:whole]))
+            raise ValueError(
+                f"Sources must be told from each other: {','.join(parts[:whole])!r} exists, and so do {several}. Received: {specs}"
+            )
+        found.append(",".join(parts[:whole]))
+        parts = parts[whole:]
+    return found
 
 
 def require_shrinkable(hyperparameters: Hyperparameters) -> None:

@@ -32,10 +32,10 @@ quiet.parse_flags(__name__, check=hyperparameters_from_flags)
 
 import tensorflow as tf
 
+from semppl.data.files.decoding import decoding_of
 from semppl.data.files.folder import list_folder
 from semppl.data.files.inspection import count_lost, inspect_pictures, summary
 from semppl.data.images import NO_LABEL, Images, Source
-from semppl.data.sources import decoding_of
 from semppl.data.splits import RunData, load_data, split_specs
 from semppl.data.views.recipes import check_recipe
 from semppl.doctor.duplicates import Prints, exact_duplicates, near_duplicates
@@ -213,9 +213,11 @@ def _duplicates(report: Report, parts: dict[str, Images]) -> Report:
     _say(f"comparing {sum(map(len, parts.values()))} images with each other")
     prints = Prints.joined([Prints.of(images) for images in parts.values()])
     where = [(name, position) for name, images in parts.items() for position in range(len(images))]
-    exact = [(group[0], other) for group in exact_duplicates(prints) for other in group[1:]]
-    near = near_duplicates(prints)
     found: Report = {}
+    exact, near = (
+        [(group[0], other) for group in groups for other in group[1:]]
+        for groups in (exact_duplicates(prints), near_duplicates(prints))
+    )
     for kind, pairs in (("exact", exact), ("near", near)):
         across = Counter(" – ".join((where[a][0], where[b][0])) for a, b in pairs)
         listed = sorted(pairs, key=lambda pair: where[pair[0]][0] == where[pair[1]][0])[:_PAIRS]  # across parts first

@@ -10,18 +10,19 @@ import dataclasses
 import json
 import pathlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from absl import flags
 
 from semppl.configs import choices
+from semppl.configs.data import held_out_share
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.programs import model_flags, quiet, run_flags, test_flag
+from semppl.programs import model_flags, place_flags, quiet, run_flags
 
 flags.adopt_module_key_flags(run_flags)
-flags.adopt_module_key_flags(test_flag)
+flags.adopt_module_key_flags(place_flags)
 flags.declare_key_flag("model")
 
 _NEIGHBOURS = flags.DEFINE_integer(
@@ -39,7 +40,8 @@ quiet.parse_flags(__name__)
 import tensorflow as tf
 
 from semppl.data.images import NO_LABEL, Images, ImageSet, Source
-from semppl.data.splits import RunData, load_data, load_held_out
+from semppl.data.run_data import load_run_data
+from semppl.data.splits import RunData, load_held_out
 from semppl.evaluation.class_means import class_mean_classes
 from semppl.evaluation.exported import evaluate_model, report_lines
 from semppl.evaluation.features import embed, map_rows, preparation_of
@@ -153,7 +155,7 @@ def evaluate(
     k: int = 1,
     evaluators: Sequence[str] = tuple(EVALUATORS),
     split: str = "test",
-    test: str = "",
+    moved: Mapping[str, Any] | None = None,
 ) -> dict[str, Measured]:
     """Evaluates the latest checkpoint of a run on held-out images, and writes `metrics.json` or `metrics_validation.json`.
 
@@ -163,7 +165,8 @@ def evaluate(
         evaluators: Keys of EVALUATORS. Those that use unlabelled images use a fixed sample of at most 20,000 training images
             (of raw pixels, at most 512 MB); label spreading uses at most 12,000 of these.
         split: "test" or "validation"; images without a label are left out.
-        test: Source of test images in place of those of the run, which may have none; empty: those of the run.
+        moved: Settings, by name, of data that now lie elsewhere; see `load_run_data`. A "test" may also be a source for a run that
+            began without one, or that holds out a share.
 
     Returns:
         Accuracy and balanced accuracy (the mean over classes): measure → representation → evaluator → value in 0..1.
@@ -173,7 +176,7 @@ def evaluate(
     Raises:
         ValueError: If there is no run, no checkpoint, no such evaluator, or no labelled image to evaluate on.
     """
-    report = evaluate_run(workdir, k=k, evaluators=evaluators, split=split, test=test)
+    report = evaluate_run(workdir, k=k, evaluators=evaluators, split=split, moved=moved)
     return {measure: report[measure] for measure in MEASURES}
 
 
@@ -183,7 +186,7 @@ def evaluate_run(
     k: int = 1,
     evaluators: Sequence[str] = tuple(EVALUATORS),
     split: str = "test",
-    test: str = "",
+    moved: Mapping[str, Any] | None = None,
 ) -> Report:
     """Evaluates as `evaluate` does; returns all that is written.
 
@@ -193,12 +196,10 @@ def evaluate_run(
         "floors", measures of classifiers without an encoder; "classes", the accuracy of each class and the commonest confusions
         of one row and column, which "of" names.
     """
-    _check(k, evaluators, split, test)
+    moved = dict(moved or {})
+    _check(k, evaluators, split, moved)
     hyperparameters, network, step = checkpoints.load_online(workdir)
-    data = _load(hyperparameters, workdir)
-    if test:
-        judged = load_held_out(hyperparameters, test, data.source.class_names)
-        data = dataclasses.replace(data, source=dataclasses.replace(data.source, test=judged))
+    data = _load(workdir, hyperparameters, moved)
     images = _labelled_images(data.source, split)
     visible = np.flatnonzero(data.labels != NO_LABEL)
     classes, histogram = _predictions(workdir, hyperparameters, network, data, images, evaluators, k)
@@ -210,7 +211,7 @@ def evaluate_run(
         "unfinished": bool(unfinished(workdir, step, hyperparameters.steps)),
         "k": k,
         f"{split}_images": len(images),
-        **({"test": test} if test else {}),
+        **{name: moved[name] for name in ("test",) if name in moved},
         "labelled": len(visible),
         **metrics,
         "floors": _floors(metrics, images.labels, histogram, len(data.source.class_names)),
@@ -291,25 +292,28 @@ def _shown(classes: dict[str, dict[str, np.ndarray]]) -> tuple[str, str]:
     return row, next(iter(classes[row]))
 
 
-def _check(k: int, evaluators: Sequence[str], split: str, test: str) -> None:
+def _check(k: int, evaluators: Sequence[str], split: str, moved: Mapping[str, Any]) -> None:
     if k < 1:
         raise ValueError(f"--k must be a positive integer. Received: {k}")
     if split not in choices.SPLITS:
         raise ValueError(f"--split must be one of {', '.join(choices.SPLITS)}. Received: {split}")
-    if test and split != "test":
+    if "test" in moved and split != "test":
         raise ValueError(f"--test must come with --split=test. Received: --split={split}")
     unknown = set(evaluators) - set(EVALUATORS)
     if unknown:
         raise ValueError(f"--evaluators must be of {', '.join(EVALUATORS)}. Received: {', '.join(sorted(unknown))}")
 
 
-def _load(hyperparameters: Hyperparameters, workdir: str | pathlib.Path) -> RunData:
-    """Loads the data of a run; an error names the file that holds the settings."""
-    try:
-        return load_data(hyperparameters)
-    except ValueError as error:
-        origin = f"as {workdir}/hyperparameters.json has it; with other data, train or import into another folder"
-        raise ValueError(f"{error} ({origin})") from error
+def _load(workdir: str | pathlib.Path, hyperparameters: Hyperparameters, moved: Mapping[str, Any]) -> RunData:
+    """Loads the data of a run; a test set that is named now leaves the training set as it was."""
+    was_source = bool(hyperparameters.test) and held_out_share(hyperparameters.test) is None
+    if "test" not in moved or (was_source and held_out_share(moved["test"]) is None):
+        return load_run_data(workdir, hyperparameters, moved)
+    rest = {name: value for name, value in moved.items() if name != "test"}
+    data = load_run_data(workdir, hyperparameters, rest)
+    settings = dataclasses.replace(hyperparameters, **rest)
+    test = load_held_out(settings, moved["test"], data.source.class_names)
+    return dataclasses.replace(data, source=dataclasses.replace(data.source, test=test))
 
 
 def _labelled_images(source: Source, split: str) -> Images:
@@ -368,17 +372,17 @@ def _measured(classes: dict[str, dict[str, np.ndarray]], truth: np.ndarray) -> d
 def main(argv: list[str]) -> int:
     """Runs from flags; returns the exit code."""
     del argv
-    split, test = _SPLIT.value, str(flags.FLAGS[test_flag.NAME].value)
+    split, moved = _SPLIT.value, place_flags.moved_from_flags()
     if model_flags.MODEL.value:
         _refuse_beside_a_model()
-        print("\n".join(report_lines(evaluate_model(model_flags.MODEL.value, split=split, test=test))))
+        print("\n".join(report_lines(evaluate_model(model_flags.MODEL.value, split=split, moved=moved))))
         return 0
     report = evaluate_run(
         run_flags.WORKDIR.value,
         k=_NEIGHBOURS.value,
         evaluators=_EVALUATORS.value or tuple(EVALUATORS),
         split=split,
-        test=test,
+        moved=moved,
     )
     if report["unfinished"]:
         print(unfinished(run_flags.WORKDIR.value, report["step"], report["steps"]), end="\n\n")

@@ -1,7 +1,9 @@
 """Evaluation of an exported model: the answers that it serves, on held-out images."""
 
+import dataclasses
 import json
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,15 +19,18 @@ from semppl.evaluation.results.measures import MEASURES
 _BATCH = 64
 
 
-def evaluate_model(model: str | pathlib.Path, *, split: str = "test", test: str = "") -> dict[str, Any]:
+def evaluate_model(
+    model: str | pathlib.Path, *, split: str = "test", moved: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Evaluates the answers of an exported model on held-out images.
 
     Images are decoded by this process as for training; the model crops and resizes them.
 
     Args:
         model: Folder of an exported model with a memory.
-        split: "test" or "validation", of the data of the model's run, where `test` is empty.
-        test: Source of images to judge by, in the form of --test; empty: the images of the split.
+        split: "test" or "validation", of the data of the model's run, unless `moved` has a "test".
+        moved: Settings, by name, of data that lie elsewhere than those of the model's run; "test" is a source of images to judge
+            by.
 
     Returns:
         "images", "accuracy" and "balanced_accuracy" of all answers, "coverage" (the share that the model does not abstain from),
@@ -40,6 +45,9 @@ def evaluate_model(model: str | pathlib.Path, *, split: str = "test", test: str 
         raise ValueError(f"--model must be the folder of an exported model with a memory. Received: {model}")
     class_names = tuple(names.read_text(encoding="utf-8").split("\n")[:-1])
     settings = Hyperparameters.from_dict(json.loads(card.read_text(encoding="utf-8"))["hyperparameters"])
+    places = dict(moved or {})
+    test = places.pop("test", "")
+    settings = dataclasses.replace(settings, **places)
     images = load_held_out(settings, test, class_names) if test else _of_run(settings, split, class_names)
     known = np.flatnonzero(images.labels != NO_LABEL)
     if not len(known):

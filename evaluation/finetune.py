@@ -10,7 +10,8 @@ import json
 import math
 import pathlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from absl import flags
@@ -18,10 +19,11 @@ from absl import flags
 from semppl.configs import choices
 from semppl.configs.choices import TRANSFER
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.programs import quiet, run_flags
+from semppl.programs import place_flags, quiet, run_flags
 from semppl.programs.batch_size_flag import BatchSize
 
 flags.adopt_module_key_flags(run_flags)
+flags.adopt_module_key_flags(place_flags)
 
 _PROTOCOL = flags.DEFINE_enum(
     "protocol",
@@ -56,6 +58,7 @@ quiet.parse_flags(__name__, required=["protocol"], define=BATCH_SIZE.define)
 import tensorflow as tf
 
 from semppl.data.images import NO_LABEL
+from semppl.data.run_data import load_run_data
 from semppl.data.splits import RunData, load_data
 from semppl.evaluation.protocols import PROTOCOLS, Report, Task, train_classifier, transfer_features
 from semppl.runs import checkpoints
@@ -74,6 +77,7 @@ def finetune(
     target_data: str = "",
     target_test: str = "",
     target_data_dir: str = "",
+    moved: Mapping[str, Any] | None = None,
 ) -> Report:
     """Evaluates the latest checkpoint of a run by a protocol, and writes `finetune_PROTOCOL.json` into the run's folder.
 
@@ -88,6 +92,7 @@ def finetune(
         target_data: Source of training images, for protocols that use all labels; empty: the run's.
         target_test: Source of test images for `target_data`.
         target_data_dir: Folder of the data sets that tensorflow-datasets prepared; empty: the run's.
+        moved: Settings, by name, of the run's data that now lie elsewhere; see `load_run_data`.
 
     Returns:
         The report: the accuracy in 0..1 on the test images, the chosen settings, and the accuracy of every setting on the held-out
@@ -103,7 +108,16 @@ def finetune(
         raise ValueError(
             f"--protocol must be one with a frozen encoder for a run with --train={hyperparameters.train}. Received: {protocol}"
         )
-    data = _load(hyperparameters, protocol, target_data, target_test, target_data_dir)
+    if target_data and protocol == "semi_supervised":
+        raise ValueError(
+            f"--target_data must be empty: {protocol} uses the labelled images of the run. Received: {target_data}"
+        )
+    if target_data:
+        data = _load_target(hyperparameters, target_data, target_test, target_data_dir)
+    else:
+        data = load_run_data(workdir, hyperparameters, moved)
+        if protocol != "semi_supervised":
+            data = RunData(data.source, data.source.train.labels)
     source = data.source
     test = source.held_out("test")
     judged = test.select(np.flatnonzero(test.labels != NO_LABEL))
@@ -126,17 +140,9 @@ def finetune(
     return report
 
 
-def _load(hyperparameters: Hyperparameters, protocol: str, data: str, test: str, data_dir: str) -> RunData:
-    """Loads the images of a protocol, with the run's visible labels (semi_supervised) or with all labels."""
-    if protocol == "semi_supervised":
-        if data:
-            raise ValueError(
-                f"--target_data must be empty: {protocol} uses the labelled images of the run. Received: {data}"
-            )
-        return load_data(hyperparameters)
+def _load_target(hyperparameters: Hyperparameters, data: str, test: str, data_dir: str) -> RunData:
+    """Loads the images of another data set, with all labels."""
     every_label = dataclasses.replace(hyperparameters, labels_per_class=0, label_fraction=1.0, label_list="")
-    if not data:
-        return load_data(every_label)
     data_dir = data_dir or hyperparameters.data_dir
     target = dataclasses.replace(every_label, data=data, test=test, validation="", data_dir=data_dir, mask_feature="")
     loaded = load_data(target)
@@ -178,6 +184,7 @@ def main(argv: list[str]) -> int:
         target_data=_TARGET_DATA.value,
         target_test=_TARGET_TEST.value,
         target_data_dir=_TARGET_DATA_DIR.value,
+        moved=place_flags.moved_from_flags(),
     )
     chosen = ", ".join(f"{name} {value:g}" for name, value in report["chosen"].items())
     trained, tested = report["train_images"], report["test_images"]

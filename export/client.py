@@ -39,6 +39,7 @@ flags.declare_key_flag("model_name")
 
 quiet.parse_flags(__name__, define=BATCH_SIZE.define, arguments=True)
 
+from semppl.export.collections.sendable import sendable
 from semppl.export.serving.rest_client import RestClient
 from semppl.export.serving.retries import NoModelServer, Refused, Unavailable, Waits, no_word
 
@@ -134,7 +135,7 @@ def find_pictures(arguments: Sequence[str]) -> list[pathlib.Path]:
 
 def _read(path: pathlib.Path) -> bytes:
     try:
-        return path.read_bytes()
+        return sendable(path.read_bytes())
     except OSError as error:
         raise ValueError(
             f"The arguments must be pictures, or folders of pictures. Received: {path} ({error.strerror})"

@@ -19,12 +19,15 @@ from semppl.configs.hyperparameters import Hyperparameters
 from semppl.programs import command_line, model_flags, quiet
 from semppl.programs.data_flags import data_from_flags
 from semppl.programs.extras import require_extra
+from semppl.runs.files import require_plain
 
 _FILES = flags.DEFINE_integer("files", 0, "Number of Parquet files; 0 lets Beam choose.", lower_bound=0)
 for _name in ("model", "data", "out"):
     flags.declare_key_flag(_name)  # --help shows it
 
 quiet.parse_flags(__name__, required=["model", "out"], arguments=True, parser=command_line.parse_known)
+
+import pyarrow.parquet as pq
 
 from semppl.export.collections.collection import Span, open_collections, plan_spans
 from semppl.export.collections.embeddings import MANIFEST, describe, summary
@@ -68,16 +71,23 @@ def embed(
     collections = open_collections(settings)
     manifest = describe(model, card, settings, collections)
     _require_new(out)
-    unreadable = _run(model, manifest, plan_spans(collections, batch_size), out, options, files)
+    _run(model, manifest, plan_spans(collections, batch_size), out, options, files)
+    count, unreadable = _count_rows(out)
+    if count != manifest["pictures"]:
+        raise ValueError(
+            f"--runner must write a row per picture. Received: {count} rows of {manifest['pictures']} pictures in {out}, which is "
+            "not whole: remove the folder, and choose another runner, for example --runner=DirectRunner"
+        )
     with FileSystems.create(FileSystems.join(out, MANIFEST)) as file:
         file.write((json.dumps(manifest, indent=2) + "\n").encode())
     return int(manifest["pictures"]), unreadable
 
 
 def _require_new(out: str) -> None:
-    """Checks that a folder has no manifest and no Parquet files."""
+    """Checks that a folder has no manifest and no Parquet files, and that Beam, which reads paths as patterns, finds it again."""
     from apache_beam.io.filesystems import FileSystems
 
+    require_plain(out, "out")
     if FileSystems.exists(FileSystems.join(out, MANIFEST)):
         raise ValueError(f"--out must be a new folder. Received: {out}")
     if any(match.metadata_list for match in FileSystems.match([FileSystems.join(out, "*part-*")])):
@@ -87,9 +97,17 @@ def _require_new(out: str) -> None:
 
 
 def _parsed(options: Sequence[str]) -> Any:
-    """Parses options of Beam; refuses unknown ones."""
-    from apache_beam.options.pipeline_options import PipelineOptions
+    """Parses options of Beam and of its runner; refuses unknown ones."""
+    from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+    from apache_beam.runners.runner import create_runner
 
+    runner = PipelineOptions(list(options)).view_as(StandardOptions).runner
+    if runner not in _LOCAL:
+        try:
+            create_runner(runner)  # imports the runner's module, which defines its options
+        except (ValueError, ImportError, AttributeError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"--runner must be one that is installed. Received: {runner} ({reason})") from error
     parsed = PipelineOptions(list(options))
     unknown = sorted(set(parsed.get_all_options(retain_unknown_options=True)) - set(parsed.get_all_options()))
     if unknown:
@@ -104,16 +122,15 @@ def _run(
     out: str,
     options: Sequence[str],
     files: int,
-) -> int:
-    """Runs the pipeline; returns the number of unreadable pictures."""
+) -> None:
+    """Runs the pipeline to its end."""
     import apache_beam as beam
     from apache_beam.io.filesystems import FileSystems
     from apache_beam.io.parquetio import WriteToParquetBatched
-    from apache_beam.metrics.metric import MetricsFilter
     from apache_beam.options.pipeline_options import StandardOptions
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-    from semppl.export.collections.beam_transform import UNREADABLE, Embed
+    from semppl.export.collections.beam_transform import Embed
 
     schema = make_table([0], [""], [""], Answerer(model)([b""])).schema
     parsed = _parsed(options)
@@ -123,8 +140,18 @@ def _run(
     write = WriteToParquetBatched(FileSystems.join(out, "part"), schema, file_name_suffix=".parquet", num_shards=files)
     with beam.Pipeline(runner=runner, options=parsed) as pipeline:
         pipeline | beam.Create(spans) | beam.Reshuffle() | beam.ParDo(embed_spans) | write
-    counters = pipeline.result.metrics().query(MetricsFilter().with_name(UNREADABLE))["counters"]
-    return sum(counter.result for counter in counters)
+
+
+def _count_rows(out: str) -> tuple[int, int]:
+    """Counts the rows that were written, and those of unreadable pictures; not every runner keeps counters."""
+    from apache_beam.io.filesystems import FileSystems
+
+    count = readable = 0
+    for part in FileSystems.match([FileSystems.join(out, "part-*.parquet")])[0].metadata_list:
+        with FileSystems.open(part.path, compression_type="uncompressed") as file:
+            valid = pq.read_table(file, columns=["valid"])["valid"].to_numpy()
+        count, readable = count + len(valid), readable + int(valid.sum())
+    return count, count - readable
 
 
 @quiet.program

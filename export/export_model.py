@@ -22,10 +22,11 @@ import semppl
 from semppl.configs.choices import ANSWERS, AUTO, DTYPES, VOTE
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export.memory.calibration import CALIBRATION_SETS, CalibrationSettings
-from semppl.programs import quiet, run_flags
+from semppl.programs import place_flags, quiet, run_flags
 from semppl.programs.extras import has_extra, needs_extra
 
 flags.adopt_module_key_flags(run_flags)
+flags.adopt_module_key_flags(place_flags)
 
 _EXPORT_DIR = flags.DEFINE_string(
     "export_dir", None, "Folder to write; its name must be the version number, as in …/digits/1."
@@ -146,6 +147,7 @@ def export(
     fine_tunable: bool = True,
     data_licence: str = DATA_LICENCE,
     command: str = "",
+    moved: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Writes the latest checkpoint of a run as a SavedModel.
 
@@ -163,6 +165,7 @@ def export(
         fine_tunable: Whether the weights are saved a second time as variables that a `hub.KerasLayer` trains; float32 only.
         data_licence: Licence of the pictures, for the model card.
         command: Command line, for the model card.
+        moved: Settings, by name, of the run's data that now lie elsewhere; see `load_run_data`.
 
     Returns:
         The model card.
@@ -186,7 +189,7 @@ def export(
         evidence: Evidence | None = None
         servable_of: Callable[..., Servable] = functools.partial(Servable, embedder)
         if checkpoints.has_labelled_queue(workdir) if memory is None else memory:
-            images = RunImages(hyperparameters, embedder.prepare, embedder.fingerprints)
+            images = RunImages(workdir, hyperparameters, embedder.prepare, embedder.fingerprints, moved)
             evidence = images.evidence(
                 embedder.embed, calibration_settings or CalibrationSettings(), views=memory_views
             ).answering(answers)
@@ -263,7 +266,12 @@ def _evaluation_at(step: int, metrics: pathlib.Path) -> dict[str, Any] | None:
 
 
 def export_with(
-    workdir: str | pathlib.Path, export_dir: str | pathlib.Path, settings: Mapping[str, Any], *, command: str = ""
+    workdir: str | pathlib.Path,
+    export_dir: str | pathlib.Path,
+    settings: Mapping[str, Any],
+    *,
+    command: str = "",
+    moved: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Exports with settings by the names of the flags, and refuses those that would have no effect.
 
@@ -272,6 +280,7 @@ def export_with(
         export_dir: Folder to write.
         settings: Values of the flags that are set, by name.
         command: Command line, for the model card.
+        moved: Settings, by name, of the run's data that now lie elsewhere.
 
     Returns:
         The model card.
@@ -284,7 +293,8 @@ def export_with(
     rest = {name: value for name, value in settings.items() if name not in _CALIBRATION}
     if calibration.get("target_coverage") is not None:
         calibration = {"target_risk": 0.0} | calibration
-    return export(workdir, export_dir, **rest, calibration_settings=CalibrationSettings(**calibration), command=command)
+    trust = CalibrationSettings(**calibration)
+    return export(workdir, export_dir, **rest, calibration_settings=trust, command=command, moved=moved)
 
 
 def settings_from_flags() -> dict[str, Any]:
@@ -328,7 +338,8 @@ def main(argv: list[str]) -> int:
     del argv
     settings = settings_from_flags()
     command = shlex.join(["python", "-m", "semppl.export.export_model", *sys.argv[1:]])
-    card = export_with(run_flags.WORKDIR.value, str(_EXPORT_DIR.value), settings, command=command)
+    places = run_flags.WORKDIR.value, str(_EXPORT_DIR.value)
+    card = export_with(*places, settings, command=command, moved=place_flags.moved_from_flags())
     if words := unfinished(run_flags.WORKDIR.value, card["step"], card["steps"]):
         print(words)
     signatures = "serving_default = embed_bytes, embed_images"

@@ -38,10 +38,11 @@ quiet.parse_flags(__name__, required=["model", "labels", "out"])
 
 import tensorflow as tf
 
+from semppl.export.collections.sendable import sendable
 from semppl.export.memory.embedded_images import FIRST_ADDED_ID, EmbeddedImages
 from semppl.export.memory.evidence import Evidence
 from semppl.export.memory.judgement import summary
-from semppl.export.memory.labelled_pictures import LabelledPicture, read_labelled_pictures
+from semppl.export.memory.labelled_pictures import LabelledPicture, numbered, read_labelled_pictures
 from semppl.export.memory.memory_views import framed, mean_direction, random_view
 from semppl.export.memory.run_images import centre_crop_of
 from semppl.export.model.assets import EVIDENCE, read_card, write_assets
@@ -174,8 +175,7 @@ def remember(
     Raises:
         ValueError: if a picture is already remembered, or occurs in `pictures`, with another label.
     """
-    names = tuple(dict.fromkeys([*evidence.class_names, *(picture.label for picture in pictures)]))
-    labels = np.array([names.index(picture.label) for picture in pictures], np.int32)
+    names, labels = numbered([picture.label for picture in pictures], evidence.class_names)
     first = max(FIRST_ADDED_ID, int(evidence.memory.ids.max()) + 1)
     ids = first + np.arange(len(pictures))
     added = EmbeddedImages(embeddings, labels, ids, ids, prints)
@@ -187,7 +187,7 @@ def remember(
         new[number] = not len(copies)
         if len(copies) and labels[number] not in copies:
             contradiction = (
-                f"{picture.path} ({picture.where}), as {picture.label}, which is remembered as {names[copies[0]]}"
+                f"{picture.path} ({picture.where}), as {picture.label!r}, which is remembered as {names[copies[0]]!r}"
             )
             raise ValueError(f"--labels must not contradict what is remembered. Received: {contradiction}")
     added = added.take(new)
@@ -212,13 +212,13 @@ def _read(
     embeddings, prints = [], []
     for first in range(0, len(pictures), _BATCH):
         batch = pictures[first : first + _BATCH]
-        files = [picture.path.read_bytes() for picture in batch]
+        files = [sendable(picture.path.read_bytes(), settings.reading) for picture in batch]
         answer = embed(bytes=tf.constant(files))
         for picture, valid in zip(batch, answer["valid"].numpy(), strict=True):
             if not valid:
                 raise ValueError(
-                    "--labels must name whole JPEG, PNG or BMP pictures, none in CMYK; others can be saved "
-                    f"as PNG. Received: {picture.path} ({picture.where})"
+                    "--labels must name whole pictures, of the formats that training reads. "
+                    f"Received: {picture.path} ({picture.where})"
                 )
         others = [_embedded_views(signatures["embed_images"], files, settings, number) for number in range(1, views)]
         embeddings.append(mean_direction([answer["embedding"].numpy(), *others]))

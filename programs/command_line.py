@@ -1,7 +1,9 @@
 """The parser of every program's command line: an error in a flag is one line on stderr, with exit code 2."""
 
+import os
 import re
 import sys
+from typing import Any
 
 from absl import flags
 
@@ -31,6 +33,7 @@ def parse_known(argv: list[str]) -> list[str]:
 def _parse(argv: list[str], *, known_only: bool) -> list[str]:
     try:
         rest: list[str] = flags.FLAGS(presets.expand(argv), known_only=known_only)
+        _expand_homes()
         return rest
     except flags.Error as error:
         message = _explain(error)
@@ -38,6 +41,20 @@ def _parse(argv: list[str], *, known_only: bool) -> list[str]:
         message = str(error)
     print(f"error: {message}", file=sys.stderr, flush=True)
     sys.exit(2)
+
+
+def _expand_homes() -> None:
+    """Replaces `~` at the start of a flag's value by the home folder: a shell does so at the start of a word only."""
+    for name in flags.FLAGS:
+        flag = flags.FLAGS[name]
+        if flag.present and name != "flagfile":
+            flag.value = _expanded(flag.value)
+
+
+def _expanded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_expanded(item) for item in value]
+    return os.path.expanduser(value) if isinstance(value, str) and value.startswith("~") else value
 
 
 def _explain(error: flags.Error) -> str:

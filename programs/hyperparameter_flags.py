@@ -3,13 +3,12 @@
 from absl import flags
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.programs import data_flags, test_flag
+from semppl.programs import data_flags, place_flags
 from semppl.programs.setting_flags import define_flags, values_of_flags
 
 # Here, because two modules that define the same flag cannot be imported together.
-define_flags(Hyperparameters, unless=(*data_flags.NAMES, test_flag.NAME))
-flags.adopt_module_key_flags(data_flags)
-flags.adopt_module_key_flags(test_flag)
+define_flags(Hyperparameters, unless=(*data_flags.NAMES, *place_flags.NAMES))
+flags.adopt_module_key_flags(place_flags)
 flags.DEFINE_string(
     "preset",
     "",

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.layers.networks import OnlineNetwork
+from semppl.runs.files import require_plain
 from semppl.runs.folder import NotWritten, writing_to
 
 
@@ -96,10 +97,16 @@ def latest_checkpoint(workdir: str | pathlib.Path) -> str:
     Raises:
         ValueError: If the run has no checkpoint.
     """
+    require_plain(workdir, "workdir")
     latest = tf.train.latest_checkpoint(str(pathlib.Path(workdir) / "checkpoints"))
     if latest is None:
         raise ValueError(f"--workdir must hold a checkpoint. Received: {workdir}, which has none")
     return str(latest)
+
+
+def has_checkpoint(workdir: str | pathlib.Path) -> bool:
+    """Returns whether a run has a checkpoint."""
+    return tf.train.latest_checkpoint(str(pathlib.Path(workdir) / "checkpoints")) is not None
 
 
 def load_online(workdir: str | pathlib.Path) -> tuple[Hyperparameters, OnlineNetwork, int]:

@@ -17,7 +17,25 @@ from typing import BinaryIO
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _UNWRITABLE = (*_FULL, errno.EROFS)
+_PATTERNS = "*?[\\"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
+
+
+def require_plain(path: str | os.PathLike[str], flag: str) -> None:
+    """Refuses a path that TensorFlow, which looks for checkpoints and models by patterns, would not find again.
+
+    Args:
+        path: Path of a file or folder, as TensorFlow receives it.
+        flag: Name of the flag that gives the path, for the error.
+
+    Raises:
+        ValueError: If the path contains a character of patterns.
+    """
+    if set(os.fspath(path)) & set(_PATTERNS):
+        raise ValueError(
+            f"--{flag} must be a path without {' '.join(_PATTERNS)}, which TensorFlow takes for a pattern: rename the folder, or "
+            f"name it from inside. Received: {os.fspath(path)}"
+        )
 
 
 def write_atomically(path: pathlib.Path, text: str) -> None:

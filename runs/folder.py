@@ -1,21 +1,18 @@
-"""The folder of a run: its settings, its data, its lock, and the mark that it is done."""
+"""The folder of a run: its settings, its lock, and the mark that it is done."""
 
 import contextlib
-import hashlib
 import json
 import pathlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
-
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.layers.labels import NO_LABEL
-from semppl.runs.files import disk_errors_as, locked, write_atomically
+from semppl.runs.files import disk_errors_as, locked, require_plain, write_atomically
 
 _SETTINGS = "hyperparameters.json"
 _INITIAL_WEIGHTS = "weights.json"
+_FOLLOW_FROM_DATA = frozenset(("labelled_batch_size", "steps", "warmup_steps"))
 
 
 _HOW_TO_LENGTHEN = (
@@ -45,12 +42,16 @@ def writing_to(workdir: pathlib.Path) -> contextlib.AbstractContextManager[None]
 
 
 @contextlib.contextmanager
-def open_run(workdir: pathlib.Path, hyperparameters: Hyperparameters) -> Iterator[None]:
+def open_run(
+    workdir: pathlib.Path, hyperparameters: Hyperparameters, *, check_data: Callable[[], None] = lambda: None
+) -> Iterator[None]:
     """Starts a run in a folder, or resumes the one that is there; keeps other processes out meanwhile.
 
     Args:
         workdir: Folder of the run, made if it is absent.
         hyperparameters: Settings of the run.
+        check_data: Function that raises if the data are not those that the run began with; called before an error about
+            settings that follow from the data, so that the error is about the data.
 
     Raises:
         ValueError: If the folder cannot be written, is in use, or holds a run with other hyper-parameters, naming the flags
@@ -59,6 +60,7 @@ def open_run(workdir: pathlib.Path, hyperparameters: Hyperparameters) -> Iterato
     """
     if workdir.parts and workdir.parts[0].endswith(":"):  # of gs://bucket/run, for which a local folder would be made
         raise ValueError(f"--workdir must be a local or mounted folder. Received: {workdir}")
+    require_plain(workdir, "workdir")
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=workdir):
@@ -68,7 +70,7 @@ def open_run(workdir: pathlib.Path, hyperparameters: Hyperparameters) -> Iterato
             f"--workdir must be a folder that can be written. Received: {workdir} ({error.strerror})"
         ) from error
     with _held(workdir):
-        _compare_or_write(workdir, hyperparameters)
+        _compare_or_write(workdir, hyperparameters, check_data)
         yield
 
 
@@ -88,12 +90,14 @@ def _held(workdir: pathlib.Path) -> Iterator[None]:
         yield
 
 
-def _compare_or_write(workdir: pathlib.Path, hyperparameters: Hyperparameters) -> None:
+def _compare_or_write(workdir: pathlib.Path, hyperparameters: Hyperparameters, check_data: Callable[[], None]) -> None:
     if not (workdir / _SETTINGS).exists():
         _write_settings(workdir, hyperparameters)
         return
     differences = Hyperparameters.load(workdir).differences(hyperparameters)
     if differences:
+        if _FOLLOW_FROM_DATA.issuperset(differences):
+            check_data()
         listed = "; ".join(f"--{name}={there} (there: {here})" for name, (here, there) in sorted(differences.items()))
         raise ValueError(
             f"--workdir must hold a run with the same settings, or none. Received: {workdir}, which differs in {listed}"
@@ -118,48 +122,6 @@ def record_paths(workdir: pathlib.Path, hyperparameters: Hyperparameters) -> Non
 def _write_settings(workdir: pathlib.Path, hyperparameters: Hyperparameters) -> None:
     with writing_to(workdir):
         write_atomically(workdir / _SETTINGS, hyperparameters.to_json())
-
-
-def describe_data(names: Sequence[str], labels: np.ndarray) -> dict[str, int | str]:
-    """Describes the training data of a run: the number of images and labels, and a digest of both.
-
-    Args:
-        names: Names of the training images; empty where they have none.
-        labels: `[n]` int32 visible labels; NO_LABEL where hidden.
-    """
-    digest = hashlib.sha256(np.asarray(labels, np.int32).tobytes())
-    for name in names:
-        digest.update(name.encode("utf-8", "surrogateescape") + b"\0")
-    labelled = int((labels != NO_LABEL).sum())
-    return {"images": len(labels), "labelled": labelled, "names_and_labels_sha256": digest.hexdigest()}
-
-
-def require_same_data(workdir: pathlib.Path, data: dict[str, int | str], *, begun: bool) -> None:
-    """Writes the description of a new run's data to `data.json`, and compares that of an old one.
-
-    Args:
-        workdir: Folder of the run, opened.
-        data: Description from `describe_data`.
-        begun: Whether the run has a checkpoint.
-
-    Raises:
-        ValueError: If the run began with other images or labels.
-        NotWritten: If the disk is full.
-    """
-    path = workdir / "data.json"
-    if begun and path.exists():
-        then = json.loads(path.read_text())
-        if then != data:
-            counts = " where there were ".join(
-                f"{each['images']} images, {each['labelled']} labelled," for each in (data, then)
-            )
-            raise ValueError(
-                f"--data must be the images and labels that the run began with: put them back, or start with a new --workdir. "
-                f"Received: {counts} or other ones"
-            )
-        return
-    with writing_to(workdir):
-        write_atomically(path, json.dumps(data, indent=2) + "\n")
 
 
 def write_initial_weights(workdir: pathlib.Path, description: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ import os
 import pathlib
 import sys
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -109,7 +109,12 @@ def pretrain(workdir: _Path, *, preset: _Path = "", **settings: Any) -> dict[str
 
 
 def evaluate(
-    workdir: _Path, *, k: int = 1, evaluators: Sequence[str] | None = None, split: str = "test", test: str = ""
+    workdir: _Path,
+    *,
+    k: int = 1,
+    evaluators: Sequence[str] | None = None,
+    split: str = "test",
+    moved: Mapping[str, Any] | None = None,
 ) -> dict[str, "Measured"]:
     """Evaluates the latest checkpoint of a run on held-out images, and writes `metrics.json` or `metrics_validation.json`.
 
@@ -119,7 +124,7 @@ def evaluate(
         evaluators: Names of the evaluators, among "nearest_neighbours", "class_means", "logistic_regression",
             "label_spreading" and "logistic_regression_all_labels"; by default all.
         split: Images to evaluate on, "test" or "validation".
-        test: Source of test images, in the form of `pretrain`'s `test`, in place of those of the run; by default these.
+        moved: Settings, by name, of data that now lie elsewhere, such as `{"data": "folder:new/place"}`.
 
     Returns:
         Values in 0..1 by measure ("accuracy", "balanced_accuracy"), representation ("raw_pixels", "features",
@@ -136,7 +141,7 @@ def evaluate(
 
     with quiet.hushed():
         chosen = evaluators or tuple(program.EVALUATORS)
-        return program.evaluate(pathlib.Path(workdir), k=k, evaluators=chosen, split=split, test=test)
+        return program.evaluate(pathlib.Path(workdir), k=k, evaluators=chosen, split=split, moved=moved)
 
 
 def export(
@@ -157,6 +162,7 @@ def export(
     set_coverage: float | None = None,
     fine_tunable: bool | None = None,
     data_licence: str | None = None,
+    moved: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Writes the latest checkpoint of a run as a SavedModel, which TensorFlow Serving and `load` read.
 
@@ -180,6 +186,7 @@ def export(
         fine_tunable: Whether the weights are stored a second time, as variables that `hub.KerasLayer` trains; with
             "float32" only, and there by default.
         data_licence: Licence of the pictures, for the model card.
+        moved: Settings, by name, of data that now lie elsewhere, such as `{"data": "folder:new/place"}`.
 
     Returns:
         The model card: origin, settings, evaluation and calibration of the model.
@@ -188,7 +195,7 @@ def export(
         ValueError: If `workdir` holds no run with a checkpoint, `export_dir` exists or does not end in a number, a
             setting is not allowed or would have no effect, or the labelled images cannot be read.
     """
-    settings = {name: value for name, value in locals().items() if name not in ("workdir", "export_dir")}
+    settings = {name: value for name, value in locals().items() if name not in ("workdir", "export_dir", "moved")}
 
     from semppl.programs import quiet  # before TensorFlow
 
@@ -197,7 +204,7 @@ def export(
 
     with quiet.hushed():
         chosen = {name: value for name, value in settings.items() if value is not None}
-        return export_model.export_with(pathlib.Path(workdir), pathlib.Path(export_dir), chosen)
+        return export_model.export_with(pathlib.Path(workdir), pathlib.Path(export_dir), chosen, moved=moved)
 
 
 def load(path: _Path) -> "Model":

@@ -63,7 +63,8 @@ from semppl.data.views.recipes import boxes_of, check_recipe
 from semppl.layers.blocks.normalisation import NORMALISATIONS
 from semppl.layers.blocks.precision import PRECISIONS
 from semppl.layers.encoders.registry import check_checkpointing, check_encoder, check_pictures
-from semppl.runs.checkpoints import RunCheckpoints
+from semppl.runs.checkpoints import RunCheckpoints, has_checkpoint
+from semppl.runs.data_record import describe_data
 from semppl.runs.folder import NotWritten
 from semppl.runs.pretrained import PretrainedWeights
 from semppl.trainers.devices import strategy, workers
@@ -127,8 +128,9 @@ def pretrain(
     weights = _initial_weights(hyperparameters, workdir)
     source, labels, hyperparameters = prepare_data(hyperparameters, devices.num_replicas_in_sync)
     profiling.parse_steps(options.profile_steps, hyperparameters.steps)
+    data = describe_data(source.train.names, labels, source.class_names)
     role = Chief(workdir, options, termination) if choice.cluster.is_chief else Follower(termination)
-    with workers.noticing_losses(choice.cluster), naming_lost_pictures(), role.opened(hyperparameters):
+    with workers.noticing_losses(choice.cluster), naming_lost_pictures(), role.opened(hyperparameters, data):
         with devices.scope():
             model = build_model(
                 hyperparameters,
@@ -141,6 +143,7 @@ def pretrain(
             hyperparameters=hyperparameters,
             source=source,
             labels=labels,
+            data=data,
             model=model,
             saved=saved,
             first_step=role.restore(saved),
@@ -159,13 +162,13 @@ def pretrain(
 
 def _initial_weights(hyperparameters: Hyperparameters, workdir: pathlib.Path) -> PretrainedWeights | None:
     """Reads `--initial_weights` for a new run; an old one goes on from its checkpoint."""
-    if not hyperparameters.initial_weights or tf.train.latest_checkpoint(str(workdir / "checkpoints")):
+    if not hyperparameters.initial_weights or has_checkpoint(workdir):
         return None
     return initial_encoder.read_initial_weights(hyperparameters)
 
 
 def _begin(stage: Stage, role: Chief | Follower, weights: PretrainedWeights | None) -> None:
-    """Starts a new run from its initial run or weights, and an old one only with the data that it began with."""
+    """Starts a new run from its initial run or weights."""
     if stage.first_step == 0:
         if stage.hyperparameters.initial_run:
             initial_encoder.start_from_initial_run(stage.model, stage.hyperparameters)
@@ -173,7 +176,6 @@ def _begin(stage: Stage, role: Chief | Follower, weights: PretrainedWeights | No
             initial_encoder.start_from_weights(stage.model, weights)
         if stage.hyperparameters.initial_run or weights is not None:
             role.record_start(initial_encoder.describe_start(stage.hyperparameters, weights))
-    role.check_data(stage)
 
 
 def _require_agreement(stage: Stage, cluster: workers.Cluster, options: RunOptions) -> None:

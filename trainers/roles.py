@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +12,7 @@ import tensorflow as tf
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.images import Source
 from semppl.runs import checkpoints, folder
+from semppl.runs.data_record import Description, require_same_data
 from semppl.trainers.devices.termination import Termination
 from semppl.trainers.devices.workers import Following
 from semppl.trainers.method import Method
@@ -30,6 +30,7 @@ class Stage:
         hyperparameters: Settings of the run, resolved for its data.
         source: Images, their ground truth and class names.
         labels: `[n]` int32 visible label of each training image; NO_LABEL where hidden.
+        data: Description of the training images and labels; see `describe_data`.
         model: Built and compiled model, restored to `first_step`.
         saved: Checkpoints of the model.
         first_step: Number of steps taken before.
@@ -40,6 +41,7 @@ class Stage:
     hyperparameters: Hyperparameters
     source: Source
     labels: np.ndarray
+    data: Description
     model: Method
     saved: checkpoints.RunCheckpoints
     first_step: int
@@ -50,11 +52,6 @@ class Stage:
     def last_step(self) -> int:
         """Number of steps of the whole run."""
         return self.hyperparameters.steps
-
-    @functools.cached_property
-    def data(self) -> dict[str, int | str]:
-        """Description of the training images and labels; see `describe_data`."""
-        return folder.describe_data(self.source.train.names, self.labels)
 
 
 class Chief:
@@ -71,19 +68,22 @@ class Chief:
         self._options = options
         self._termination = termination
 
-    def opened(self, hyperparameters: Hyperparameters) -> contextlib.AbstractContextManager[None]:
-        """Keeps other processes out of the run's folder; see `open_run`."""
-        return folder.open_run(self._workdir, hyperparameters)
+    @contextlib.contextmanager
+    def opened(self, hyperparameters: Hyperparameters, data: Description) -> Iterator[None]:
+        """Keeps other processes out of the run's folder, and refuses other settings or data; see `open_run`."""
+
+        def check_data() -> None:
+            require_same_data(self._workdir, data, begun=checkpoints.has_checkpoint(self._workdir))
+
+        with folder.open_run(self._workdir, hyperparameters, check_data=check_data):
+            check_data()
+            folder.record_paths(self._workdir, hyperparameters)  # where the data lie now
+            yield
 
     def restore(self, saved: checkpoints.RunCheckpoints) -> int:
         """Removes what a killed save left and restores the latest checkpoint; returns its step, or 0."""
         self._termination.saved = saved.restore()
         return self._termination.saved
-
-    def check_data(self, stage: Stage) -> None:
-        """Compares the data with the data that the run began with, and records where they lie now."""
-        folder.require_same_data(self._workdir, stage.data, begun=stage.first_step > 0)
-        folder.record_paths(self._workdir, stage.hyperparameters)
 
     def record_start(self, description: dict[str, Any]) -> None:
         """Writes where the initial weights come from."""
@@ -177,16 +177,13 @@ class Follower:
     def __init__(self, termination: Termination) -> None:
         self._termination = termination
 
-    def opened(self, hyperparameters: Hyperparameters) -> contextlib.AbstractContextManager[None]:
-        """Leaves the folder to the chief."""
+    def opened(self, hyperparameters: Hyperparameters, data: Description) -> contextlib.AbstractContextManager[None]:
+        """Leaves the folder to the chief, whose data are compared with this worker's."""
         return contextlib.nullcontext()
 
     def restore(self, saved: checkpoints.RunCheckpoints) -> int:
         """Restores the latest checkpoint; returns its step, or 0."""
         return saved.read()
-
-    def check_data(self, stage: Stage) -> None:
-        """Leaves the comparison to the chief, whose data are compared with this worker's."""
 
     def record_start(self, description: dict[str, Any]) -> None:
         """Leaves the record to the chief."""

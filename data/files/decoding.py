@@ -1,4 +1,7 @@
-"""Decoding of picture files: TensorFlow decodes the files that it decodes correctly, Pillow the others."""
+"""Decoding of picture files: TensorFlow decodes the files that it decodes correctly, Pillow the others.
+
+TensorFlow is imported when it decodes: the client converts files without it.
+"""
 
 import contextlib
 import dataclasses
@@ -11,10 +14,9 @@ import zlib
 from collections.abc import Iterator
 
 import numpy as np
-import tensorflow as tf
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from semppl.data.streaming import decode_picture
+from semppl.configs.reading import ReadingSettings
 
 EXTENSIONS = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
@@ -63,6 +65,16 @@ class Decoding:
     keep_truncated: bool = False
     shrink: int = 0
     paper: int = 255
+
+
+def decoding_of(reading: ReadingSettings) -> Decoding:
+    """Returns the settings with which picture files are decoded."""
+    return Decoding(
+        channels=reading.channels,
+        max_pixels=reading.max_pixels,
+        keep_truncated=reading.truncated == "keep",
+        shrink=reading.shrink,
+    )
 
 
 def decode_file(data: bytes, decoding: Decoding, *, truncated: bool = False) -> tuple[np.ndarray, bool]:
@@ -156,6 +168,12 @@ def size_of(data: bytes) -> tuple[int, int] | None:
         return None
 
 
+def has_16_bits(data: bytes) -> bool:
+    """Returns whether a picture file has one channel of 16 bits."""
+    with _named_errors(), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        return bool(image.mode.startswith("I;16"))
+
+
 @contextlib.contextmanager
 def _named_errors() -> Iterator[None]:
     """Turns every exception of Pillow, also on maliciously crafted files, into `Unusable` with a reason."""
@@ -211,6 +229,10 @@ def _orientation(image: Image.Image, *, exif_alone: bool = False) -> int:
 
 def _by_tensorflow(data: bytes, channels: int) -> np.ndarray | None:
     """Decodes with TensorFlow, as training does; returns None for files that only Pillow accepts."""
+    import tensorflow as tf
+
+    from semppl.data.streaming import decode_picture
+
     try:
         with tf.device("CPU"):
             pixels: np.ndarray = decode_picture(tf.constant(data), channels).numpy()

@@ -7,8 +7,10 @@ import re
 import stat
 
 from semppl.data.files.decoding import EXTENSIONS
-from semppl.data.files.label_file import Row, canonical, read_label_file
+from semppl.data.files.label_file import Row, canonical, class_name, read_label_file
+from semppl.data.files.left_out import Walked, remarks_on_classes, remarks_on_files, remarks_on_ids
 
+_MARKER = "?labels="
 BY_FOLDER = "folders"
 """Value of `?labels=` with which the first sub-folder is the class."""
 
@@ -25,6 +27,7 @@ class Folder:
         files_without_row: Number of pictures that the CSV file does not name.
         unreadable: Files, folders and links that cannot be opened, each with the reason.
         others: Number of other files: without the extension of a picture, or masks of the CSV file.
+        remarks: What is left out or looks like a mistake, in words.
     """
 
     root: pathlib.Path
@@ -34,6 +37,7 @@ class Folder:
     files_without_row: int = 0
     unreadable: tuple[str, ...] = ()
     others: int = 0
+    remarks: tuple[str, ...] = ()
 
     @property
     def place(self) -> str:
@@ -66,28 +70,55 @@ def list_folder(argument: str, *, flag: str = "data") -> Folder:
     Raises:
         ValueError: If the folder does not exist or contains no picture, or the label file does not exist.
     """
-    before, marker, after = argument.rpartition("?labels=")
-    path, labels = (before, after) if marker else (argument, "")
-    root = pathlib.Path(path).expanduser()
-    if not path or not root.is_dir():
-        raise ValueError(f"--{flag} must name a folder after folder:. Received: {path or 'nothing'}{_meant(path)}")
-    paths, unreadable, others = _walk(root)
+    root, labels = folder_of(argument)
+    given = argument.removeprefix(_MARKER) == argument != ""
+    if not given or not root.is_dir():
+        raise ValueError(
+            f"--{flag} must name a folder after folder:. Received: {root if given else 'nothing'}{_meant(str(root))}"
+        )
+    walked = _walk(root)
+    paths, unreadable, others = walked.paths, walked.unreadable, sum(walked.endings.values())
     if not paths:
         kinds = " ".join(sorted(EXTENSIONS))
         but = f" that can be opened ({unreadable[0]})" if unreadable else ""
+        but += "".join(f"; {remark}" for remark in remarks_on_files(walked))
         raise ValueError(f"--{flag} must be a folder with a picture in it ({kinds}). Received: {root}, with none{but}")
     if labels == BY_FOLDER:
-        rows = tuple(Row(path, path.split("/")[0] if "/" in path else "") for path in paths)
-        return Folder(root, paths, rows, (), 0, unreadable, others)
-    labelled = read_label_file(_label_file(root, labels, flag), root) if labels else {}
+        rows = tuple(Row(path, class_name(path.split("/")[0]) if "/" in path else "") for path in paths)
+        remarks = (*remarks_on_files(walked), *remarks_on_classes(root, {row.label for row in rows} - {""}))
+        return Folder(root, paths, rows, (), 0, unreadable, others, remarks)
+    labelled = read_label_file(_label_file(root, labels, flag), root, paths) if labels else {}
     masks = {canonical(row.mask) for row in labelled.values() if row.mask} - {canonical(path) for path in labelled}
     pictures = tuple(path for path in paths if canonical(path) not in masks)
     paths, others = pictures, others + len(paths) - len(pictures)
     by_path = {canonical(path): path for path in paths}
     rows = tuple(labelled.get(canonical(path), Row(path, "")) for path in paths)
-    missing = tuple(path for path in labelled if path not in by_path)
+    named = tuple(path for path in labelled if path not in by_path)
+    missing = tuple(path for path in named if not (root / path).exists())
     unnamed = sum(canonical(path) not in labelled for path in paths) if labels else 0
-    return Folder(root, paths, rows, missing, unnamed, unreadable, others)
+    remarks = (*remarks_on_files(walked, named=len(named) - len(missing)), *remarks_on_ids(rows))
+    return Folder(root, paths, rows, missing, unnamed, unreadable, others, remarks)
+
+
+def folder_of(argument: str) -> tuple[pathlib.Path, str]:
+    """Splits `PATH?labels=LABELS` into the folder and LABELS, which may be empty; an existing path is taken as it stands."""
+    whole = pathlib.Path(argument).expanduser()
+    before, marker, after = argument.rpartition(_MARKER)
+    return (whole, "") if not marker or whole.is_dir() else (pathlib.Path(before).expanduser(), after)
+
+
+def exists(argument: str) -> bool:
+    """Returns whether `PATH?labels=LABELS` names a folder that exists, with labels that exist."""
+    root, labels = folder_of(argument)
+    return bool(argument) and root.is_dir() and (labels in ("", BY_FOLDER) or _found_labels(root, labels) is not None)
+
+
+def _found_labels(root: pathlib.Path, labels: str) -> pathlib.Path | None:
+    return next((place for place in _label_places(root, labels) if place.is_file()), None)
+
+
+def _label_places(root: pathlib.Path, labels: str) -> tuple[pathlib.Path, ...]:
+    return root / labels, pathlib.Path(labels).expanduser()
 
 
 def _meant(path: str) -> str:
@@ -97,9 +128,9 @@ def _meant(path: str) -> str:
 
 
 def _label_file(root: pathlib.Path, labels: str, flag: str) -> pathlib.Path:
-    places = (root / labels, pathlib.Path(labels).expanduser())
-    found = next((place for place in places if place.is_file()), None)
+    found = _found_labels(root, labels)
     if found is None:
+        places = _label_places(root, labels)
         tried = " and no ".join(dict.fromkeys(os.path.abspath(place) for place in places))
         raise ValueError(
             f"--{flag} must name a CSV file after ?labels=, relative to the folder or to the working directory, or "
@@ -116,12 +147,15 @@ def _size_and_time(path: pathlib.Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def _walk(root: pathlib.Path) -> tuple[tuple[str, ...], tuple[str, ...], int]:
-    """Returns the paths of the pictures relative to the root, the places that cannot be opened, and the number of other files.
+def _walk(root: pathlib.Path) -> Walked:
+    """Lists the pictures below the root, and counts what is left out.
 
     Links are followed; no folder is entered twice, so that a loop of links ends.
     """
-    paths, unreadable, others, entered = [], [], 0, set()
+    walked = Walked()
+    paths: list[str] = []
+    unreadable: list[str] = []
+    entered = set()
 
     def refused(error: OSError) -> None:
         unreadable.append(f"{error.filename}: {error.strerror}")
@@ -132,11 +166,12 @@ def _walk(root: pathlib.Path) -> tuple[tuple[str, ...], tuple[str, ...], int]:
             children.clear()
             continue
         entered.add((status.st_dev, status.st_ino))
+        walked.hidden += [os.path.join(folder, name) for name in sorted(children) if name.startswith(".")]
         children[:] = sorted(name for name in children if not name.startswith("."))
         for name in names:
             path = pathlib.Path(folder, name)
             if name.startswith(".") or path.suffix.lower() not in EXTENSIONS:
-                others += 1
+                walked.endings[path.suffix.lower()] += 1
                 continue
             try:
                 reason = "" if stat.S_ISREG(path.stat().st_mode) else "no regular file"
@@ -146,4 +181,5 @@ def _walk(root: pathlib.Path) -> tuple[tuple[str, ...], tuple[str, ...], int]:
                 unreadable.append(f"{path}: {reason}")
             else:
                 paths.append(path.relative_to(root).as_posix())
-    return tuple(sorted(paths)), tuple(unreadable), others
+    walked.paths, walked.unreadable = tuple(sorted(paths)), tuple(unreadable)
+    return walked

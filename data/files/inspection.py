@@ -12,11 +12,12 @@ from typing import Protocol
 import numpy as np
 
 from semppl.data.files import array_cache
-from semppl.data.files.decoding import Decoding, Reason, Unusable, decode_file, decode_mask
+from semppl.data.files.decoding import Decoding, Reason, Unusable, decode_file, decode_mask, has_16_bits
 from semppl.data.files.picture_list import PictureList
 
-_VERSION = 2  # version of the cached inspection
+_VERSION = 3  # version of the cached inspection
 _REPORT_EVERY = 5000
+_DIMMEST = 16  # of 255: the largest of 12 bits, 4095, where 65535 is white
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Inspection:
         sizes: `[n, 2]` int32, height and width in pixels after EXIF rotation.
         plain: `[n]` bool, whether TensorFlow decodes the file correctly.
         truncated: `[n]` bool, whether the file is truncated and used nevertheless.
+        dim: `[n]` bool, whether the file has 16 bits of which at most the lower 12 are used.
         digests: `[n, 16]` uint8, digests of the bytes of the file and its mask.
     """
 
@@ -35,6 +37,7 @@ class Inspection:
     sizes: np.ndarray
     plain: np.ndarray
     truncated: np.ndarray
+    dim: np.ndarray
     digests: np.ndarray
 
     @property
@@ -51,6 +54,7 @@ class _Look:
     sizes: tuple[int, int] = (0, 0)
     plain: bool = False
     truncated: bool = False
+    dim: bool = False
     digests: bytes = bytes(16)
     prepared: bytes = b""
 
@@ -128,7 +132,7 @@ def count_lost(pictures: PictureList, inspection: Inspection) -> tuple[int, int]
 
 
 def summary(pictures: PictureList, inspection: Inspection) -> list[str]:
-    """Returns a line per kind of problem: the number of files, and the name of the first."""
+    """Returns a line per kind of problem: the number of files, and the name of the first; then the list's remarks."""
     lines = []
     kinds = np.array([reason.partition(" (")[0] for reason in inspection.reasons.tolist()], str)
     for kind, count in sorted(Counter(kinds[~inspection.usable].tolist()).items()):
@@ -139,13 +143,19 @@ def summary(pictures: PictureList, inspection: Inspection) -> list[str]:
         lines.append(
             f"{inspection.truncated.sum()} used as far as they go, truncated: {shown(pictures.paths[first], 2)}"
         )
+    if inspection.dim.any():
+        count, first = int(inspection.dim.sum()), int(np.flatnonzero(inspection.dim)[0])
+        lines.append(
+            f"{count} of 16 bits that use at most the lower 12, so that at most {_DIMMEST + 1} grey levels of 256 "
+            f"are left: multiply their values by 16: {shown(pictures.paths[first], count)}"
+        )
     for problem, what in (
         ("in the CSV without a file", pictures.rows_without_file),
         ("that cannot be opened", pictures.unreadable),
     ):
         if what:
             lines.append(f"{len(what)} {problem}: {shown(what[0], len(what))}")
-    return lines
+    return [*lines, *pictures.remarks]
 
 
 def shown(first: str, count: int = 1) -> str:
@@ -191,6 +201,7 @@ def _look(
         look.digests = digest(data)
         pixels, look.plain = decode_file(data, dataclasses.replace(decoding, shrink=0), truncated=truncated)
         look.sizes = (pixels.shape[0], pixels.shape[1])
+        look.dim = not look.plain and 0 < int(pixels.max()) <= _DIMMEST and has_16_bits(data)
         mask = None
         if row.mask:
             mask_data, mask = _mask(pictures, number, look.sizes, decoding)
@@ -229,6 +240,7 @@ def _columns(looks: list[_Look]) -> dict[str, np.ndarray]:
         "sizes": np.array([look.sizes for look in looks], np.int32),
         "plain": np.array([look.plain for look in looks], bool),
         "truncated": np.array([look.truncated for look in looks], bool),
+        "dim": np.array([look.dim for look in looks], bool),
         "digests": np.frombuffer(b"".join(look.digests for look in looks), np.uint8).reshape(-1, 16),
     }
 

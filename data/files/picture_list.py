@@ -28,6 +28,10 @@ class PictureList(Protocol):
     def unreadable(self) -> tuple[str, ...]:
         """Files and folders that cannot be opened, each with the reason."""
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What is left out or looks like a mistake, in words."""
+
     def read(self, number: int) -> bytes:
         """Returns the bytes of a picture file."""
 

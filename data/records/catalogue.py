@@ -18,6 +18,7 @@ from semppl.data.records.reader import read_records
 _FILES_AT_A_TIME = 8
 _SIZES_AT_A_TIME = 256
 _EVERYTHING = 2**40
+_VERSION = "2"  # version of the cached catalogue; the first had labels of 32 bits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Catalogue:
 
     Attributes:
         records: Index of the records in their files.
-        labels: `[n]` int32, labels of the records.
+        labels: `[n]` int64, labels of the records.
         names: `[n]` UTF-8 bytes, names of the records; of length 0 if no feature holds the name.
     """
 
@@ -56,7 +57,7 @@ def read_catalogue(
     check_files(paths)
     digest = hashlib.blake2b(
         "\n".join(
-            [label, name, *([] if unlabelled is None else [str(unlabelled)]), *masked, *map(_state, paths)]
+            [_VERSION, label, name, *([] if unlabelled is None else [str(unlabelled)]), *masked, *map(_state, paths)]
         ).encode(),
         digest_size=8,
     ).hexdigest()
@@ -80,7 +81,7 @@ def read_catalogue(
 def _read_columns(
     paths: Sequence[str], count: int, label: str, name: str, unlabelled: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Reads labels `[n]` int32 and names `[n]` bytes, from several files at a time."""
+    """Reads labels `[n]` int64 and names `[n]` bytes, from several files at a time."""
     features = {label: tf.io.FixedLenFeature([], tf.int64, unlabelled)}
     if name:
         features[name] = tf.io.FixedLenFeature([], tf.string, "")
@@ -104,7 +105,7 @@ def _read_columns(
             f"{paths[len(parts)]} must hold whole records with the feature {label!r}. Received: {reason}; "
             "copy or prepare the file again"
         ) from error
-    labels = np.concatenate([part[label] for part in parts]).astype(np.int32)
+    labels = np.concatenate([part[label] for part in parts])
     names = np.concatenate([part[name] for part in parts]).astype(bytes) if name else np.zeros(0, "S1")
     return labels, names
 

@@ -4,14 +4,19 @@ import dataclasses
 import glob
 import os
 import pathlib
+import re
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
 from semppl.data.files.label_file import Row
 from semppl.data.images import NO_LABEL
 from semppl.data.records.catalogue import read_catalogue
-from semppl.data.records.index import RecordFiles
+from semppl.data.records.index import RecordFiles, index_records
+
+_LOOKED_AT = 100  # records whose features are listed in an error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +49,11 @@ class RecordedPictures:
         """Empty: `list_records` raises an error for files that cannot be read."""
         return ()
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Empty: every record is read."""
+        return ()
+
     def read(self, number: int) -> bytes:
         """Returns the bytes of a picture file; empty if the record has none."""
         return self._value(number, self.feature)
@@ -63,6 +73,12 @@ class RecordedPictures:
         return "\n".join((self.feature, self.mask_feature, *files))
 
 
+def paths_of(pattern: str) -> list[str]:
+    """Returns the sorted paths of the files that a pattern names; an existing file is taken as it stands."""
+    path = os.path.expanduser(pattern)
+    return [path] if os.path.isfile(path) else sorted(glob.glob(path, recursive=True))
+
+
 def list_records(
     pattern: str, *, image: str, label: str, name: str, mask: str = "", flag: str = "data"
 ) -> RecordedPictures:
@@ -79,9 +95,10 @@ def list_records(
     Raises:
         ValueError: If no file matches, or a file is damaged.
     """
-    paths = sorted(glob.glob(os.path.expanduser(pattern), recursive=True))
+    paths = paths_of(pattern)
     if not paths:
         raise ValueError(f"--{flag} must match a TFRecord file after tfrecord:. Received: {pattern or 'nothing'}")
+    _require_features(paths, {"image_feature": image, "name_feature": name, "mask_feature": mask}, label)
     catalogue = read_catalogue(paths, label=label, name=name, unlabelled=NO_LABEL)
     labels = [str(number) if number > NO_LABEL else "" for number in catalogue.labels.tolist()]
     if name:
@@ -95,3 +112,45 @@ def list_records(
         ]
     rows = tuple(Row(*row, mask=mask) for row in zip(names, labels, strict=True))
     return RecordedPictures(str(pathlib.Path(pattern)), tuple(names), rows, catalogue.records, image, mask)
+
+
+def _require_features(paths: Sequence[str], wanted: Mapping[str, str], label: str) -> None:
+    """Checks the features of the first records, so that a wrong name is an error that lists them.
+
+    Args:
+        paths: Paths of the files.
+        wanted: Names of features of bytes that must be there, by flag; empty: not wanted.
+        label: Name of the feature of the label. Records may lack it, but not if they have a label of another name.
+    """
+    features = _first_features(paths)
+    if not features:
+        return
+    listed = ", ".join(f"{name} ({kind})" for name, kind in sorted(features.items())) or "none"
+    for flag, name in wanted.items():
+        if name and features.get(name) != "bytes":
+            raise ValueError(f"--{flag} must name a feature of bytes in {paths[0]}. Received: {name}, among {listed}")
+    integers = sorted(name for name, kind in features.items() if kind == "int64" and re.search("label|class", name))
+    if label not in features and integers:
+        raise ValueError(
+            f"--label_feature must name the label in {paths[0]}, or no record may have one of {', '.join(integers)}. "
+            f"Received: {label}, among {listed}"
+        )
+    if features.get(label, "int64") != "int64":
+        raise ValueError(f"--label_feature must name integers in {paths[0]}. Received: {label}, among {listed}")
+
+
+def _first_features(paths: Sequence[str]) -> dict[str, str]:
+    """Returns the kinds of the first records' features by name: bytes, float or int64; empty if there is no sound record."""
+    records = index_records(paths[:1])
+    kinds: dict[str, str] = {}
+    for record in records.read(np.arange(min(_LOOKED_AT, len(records)))):
+        try:
+            features = tf.train.Example.FromString(record).features.feature
+        except DecodeError:  # found and named by the catalogue
+            return {}
+        kinds |= {
+            name: str(value.WhichOneof("kind")).removesuffix("_list")
+            for name, value in features.items()
+            if value.WhichOneof("kind")
+        }
+    return kinds

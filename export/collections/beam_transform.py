@@ -4,18 +4,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
-import numpy as np
 import pyarrow as pa
-from apache_beam.metrics import Metrics
 from apache_beam.utils import shared
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export.collections.collection import Span, open_collections
 from semppl.export.collections.embeddings import fingerprint
 from semppl.export.collections.rows import Answerer, make_table
-
-UNREADABLE = "unreadable"
-"""Name of Beam's counter of unreadable pictures; a bundle that is retried may count twice."""
 
 
 class _Opened:
@@ -40,7 +35,6 @@ class Embed(beam.DoFn):
     def __init__(self, model: str, settings: dict[str, Any], expected: str) -> None:
         self._arguments = (model, settings, expected)
         self._shared = shared.Shared()  # between the threads of a worker
-        self._unreadable = Metrics.counter("semppl", UNREADABLE)
 
     def setup(self) -> None:
         """Opens the model and the data."""
@@ -50,7 +44,6 @@ class Embed(beam.DoFn):
         """Embeds the pictures of a span."""
         collection, positions = self._opened.collections[span.collection], range(span.first, span.end)
         answers = self._opened.answer(collection.read(positions))
-        self._unreadable.inc(int(np.count_nonzero(~answers["valid"])))
         yield make_table(
             [span.offset + position for position in positions],
             collection.paths[span.first : span.end],

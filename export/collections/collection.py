@@ -11,12 +11,12 @@ import numpy as np
 import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.data.files.decoding import Decoding, Unusable, decodable, encode
+from semppl.data.files.decoding import Decoding, Unusable, decodable, decoding_of, encode
 from semppl.data.files.folder import list_folder
 from semppl.data.files.picture_list import PictureList
 from semppl.data.images import NO_LABEL, ImageSet
 from semppl.data.records.pictures import list_records
-from semppl.data.sources import decoding_of, load_source
+from semppl.data.sources import load_source
 from semppl.data.splits import split_specs
 from semppl.data.streaming import StreamedImageSet
 

@@ -3,8 +3,11 @@
 import dataclasses
 import os
 import pathlib
+from collections.abc import Sequence
 
-from semppl.data.files.label_file import open_quote, plain_path, read_rows
+import numpy as np
+
+from semppl.data.files.label_file import class_name, read_rows, spellings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,13 +36,28 @@ def read_labelled_pictures(path: str | pathlib.Path) -> list[LabelledPicture]:
     """
     file, pictures = pathlib.Path(path), []
     for lines, cells in read_rows(file, called="--labels"):
-        if len(cells["label"].splitlines()) > 1:
-            raise open_quote(file, lines, "a label with line breaks")
         if cells["label"]:
-            picture, where = file.parent / plain_path(cells["path"]), f"{file}, {lines}"
+            candidates, where = [file.parent / path for path in spellings(cells["path"])], f"{file}, {lines}"
+            picture = next((path for path in candidates if os.path.isfile(path)), candidates[-1])
             if not os.path.isfile(picture):
                 raise ValueError(f"--labels must name existing pictures. Received: {picture} ({where})")
             pictures.append(LabelledPicture(picture, cells["label"], where))
     if not pictures:
         raise ValueError(f"--labels must have a labelled picture. Received: {path}, which has none")
     return pictures
+
+
+def numbered(labels: Sequence[str], class_names: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
+    """Numbers classes by name, however their letters are composed.
+
+    Args:
+        labels: `n` names of classes.
+        class_names: Names of the known classes, in the order of their numbers; new ones follow in order of appearance.
+
+    Returns:
+        The names of all classes, and int32 `[n]` numbers of the labels.
+    """
+    known = {class_name(name): name for name in class_names}
+    wanted = [known.setdefault(class_name(label), label) for label in labels]
+    number = {name: place for place, name in enumerate(dict.fromkeys([*class_names, *wanted]))}
+    return tuple(number), np.array([number[name] for name in wanted], np.int32)

@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+import pathlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.images import NO_LABEL, Images
-from semppl.data.splits import load_data
+from semppl.data.run_data import load_run_data
 from semppl.data.views.recipes import find_recipe
 from semppl.evaluation.logistic_regression import Moments
 from semppl.export.memory.calibration import CalibrationSettings
@@ -30,9 +31,11 @@ class RunImages:
     """Reads and embeds the images of a run's data set.
 
     Args:
+        workdir: Folder of the run.
         hyperparameters: Hyper-parameters of the run.
         prepare: Function from source images `[B, H, W, C]` to the model's input.
         fingerprints: Function from source images `[B, H, W, C]` to int64 `[B]` hashes, equal for copies.
+        moved: Settings, by name, of data that now lie elsewhere; see `load_run_data`.
 
     Raises:
         ValueError: if the data set cannot be read.
@@ -40,11 +43,13 @@ class RunImages:
 
     def __init__(
         self,
+        workdir: str | pathlib.Path,
         hyperparameters: Hyperparameters,
         prepare: Callable[[tf.Tensor], tf.Tensor],
         fingerprints: Callable[[tf.Tensor], tf.Tensor],
+        moved: Mapping[str, Any] | None = None,
     ) -> None:
-        data = load_data(hyperparameters)
+        data = load_run_data(workdir, hyperparameters, moved)
         source = data.source
         self._hyperparameters, self._prepare, self._fingerprints = hyperparameters, prepare, fingerprints
         self._prints: dict[str, np.ndarray] = {}

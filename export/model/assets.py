@@ -6,6 +6,7 @@ import pathlib
 from typing import Any
 
 from semppl.export.memory.evidence import Evidence
+from semppl.runs.files import require_plain
 
 EVIDENCE = pathlib.Path("assets.extra", "evidence.npz")
 """Path, in an exported folder, of the evidence that its memory was built from; servers ignore it."""
@@ -50,6 +51,7 @@ def read_card(model: str | pathlib.Path) -> dict[str, Any]:
     Raises:
         ValueError: if the folder has no model card.
     """
+    require_plain(model, "model")
     path = pathlib.Path(model) / "assets" / MODEL_CARD
     if not path.is_file():
         raise ValueError(f"--model must be the folder of an exported model. Received: {model}")

@@ -4,7 +4,7 @@ import contextlib
 import pathlib
 from collections.abc import Iterator
 
-from semppl.runs.files import folder_written_aside
+from semppl.runs.files import folder_written_aside, require_plain
 
 _LARGEST = 2**63 - 1
 
@@ -43,5 +43,6 @@ def require_new(export_dir: str | pathlib.Path, *, flag: str) -> None:
         raise ValueError(
             f"{flag} must end in a version number, in 0..{_LARGEST}, as TensorFlow Serving wants it. Received: {export_dir}"
         )
+    require_plain(target, flag.removeprefix("--"))
     if target.exists():
         raise ValueError(f"{flag} must be a new folder; a served version never changes. Received: {export_dir}")

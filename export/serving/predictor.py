@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
+from semppl.export.collections.sendable import sendable
 from semppl.export.serving.json_tensors import BadRequest
 from semppl.export.serving.limits import Limits
 from semppl.export.serving.model_versions import ModelVersions, Version
@@ -87,7 +88,7 @@ class Predictor:
             outcome = "busy"
             with self._my_turn():
                 outcome = "refused"
-                answer = _run(version, signature, inputs)
+                answer = _run(version, signature, {name: _sendable(array) for name, array in inputs.items()})
             outcome = "ok"
         finally:
             with self._counting:
@@ -121,6 +122,14 @@ class Predictor:
             yield
         finally:
             self._turn.release()
+
+
+def _sendable(values: np.ndarray) -> np.ndarray:
+    """Converts picture files, bytes in an object array, to what the model decodes; returns other inputs as they are."""
+    if values.dtype != object:
+        return values
+    files = [sendable(value) if isinstance(value, bytes) else value for value in values.ravel().tolist()]
+    return np.array(files, object).reshape(values.shape)
 
 
 def _run(version: Version, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

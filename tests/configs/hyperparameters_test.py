@@ -344,9 +344,17 @@ class JsonTest(parameterized.TestCase):
         self.assertEmpty(here.differences(there))
         self.assertNotEqual(here, there)
 
-    def test_the_list_of_labels_is_a_difference(self):
-        here, there = (Hyperparameters(label_list=file) for file in ("a.txt", "b.txt"))
-        self.assertEqual(here.differences(there), {"label_list": ("a.txt", "b.txt")})
+    def test_where_pictures_and_labels_lie_is_no_difference(self):
+        for name in ("data", "validation", "test", "label_list"):
+            rest = {} if name == "label_list" else {"label_fraction": 0.5}
+            here, there = (Hyperparameters(**rest, **{name: place}) for place in ("folder:a", "folder:b"))
+            self.assertEmpty(here.differences(there))
+
+    def test_the_share_that_is_held_out_is_a_difference(self):
+        here, there = (_make(test=test) for test in ("0.1", "folder:a"))
+        self.assertEqual(here.differences(_make(test="0.2")), {"test": ("0.1", "0.2")})
+        self.assertEqual(here.differences(there), {"test": ("0.1", "")})
+        self.assertEqual(there.differences(here), {"test": ("", "0.1")})
 
     def test_differences_are_named_with_both_values(self):
         here, there = _make(seed=1, width=2.0), _make(seed=2, width=2)

@@ -91,6 +91,12 @@ class DrawnLabelsTest(parameterized.TestCase):
         (0.5, [10, 3, 1]),
         (1.0, [20, 6, 1]),
         (1e-9, [1, 1, 1]),
+        (0.13, [3, 1, 1]),  # 2.6 up
+        (0.12, [2, 1, 1]),  # 2.4 down
+        (0.125, [2, 1, 1]),  # 2.5 to the even number
+        (0.175, [4, 1, 1]),  # 3.5 to the even number
+        (0.4, [8, 2, 1]),  # of 6: 2.4 down
+        (0.43, [9, 3, 1]),  # of 6: 2.58 up; of 20: 8.6 up
     )
     def test_a_fraction_is_taken_of_every_class_and_keeps_at_least_one(self, fraction, expected):
         images = _images([0] * 20 + [1] * 6 + [2])

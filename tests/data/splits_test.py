@@ -41,6 +41,12 @@ class HoldOutTest(tf.test.TestCase, parameterized.TestCase):
         self.assertCountEqual([*remaining, *held_out], range(100))
         self.assertEqual(np.bincount(np.array(labels)[held_out]).tolist(), [40 * share, 10 * share])
 
+    @parameterized.parameters((0.13, 3, 1), (0.12, 2, 1), (0.125, 2, 1), (0.175, 4, 1), (0.43, 9, 3), (0.99, 19, 5))
+    def test_the_share_of_a_class_is_rounded_to_one_at_least_and_never_to_all(self, share, of_twenty, of_six):
+        labels = np.array([0] * 20 + [1] * 6)
+        _, held_out = hold_out(_images(labels), share, seed=0)
+        self.assertEqual(np.bincount(labels[held_out]).tolist(), [of_twenty, of_six])
+
     def test_the_draw_is_the_seeds_and_does_not_hang_on_order(self):
         names = tuple(f"{number}.png" for number in range(60))
         drawn = {names[i] for i in hold_out(_images([0] * 60, names=names), 0.2, seed=1)[1]}
@@ -218,12 +224,30 @@ class LoadDataTest(tf.test.TestCase, parameterized.TestCase):
 
     @parameterized.parameters("validation", "test")
     def test_errors_name_their_flag(self, flag):
-        self.assertRefused(f"^--{flag} must be one of digits, .* Received: nope$", **{flag: "nope"})
+        self.assertRefused(
+            f"^--{flag} must be one of digits, .* Received: nope; did you mean folder:nope\\?$", **{flag: "nope"}
+        )
         self.assertRefused(f"^--{flag} must name a folder after folder:. Received: nope$", **{flag: "folder:nope"})
 
     def test_commas_in_paths_are_no_commas_between_sources(self):
         self.assertEqual(split_specs("folder:a,b?labels=c,d.csv"), ["folder:a,b?labels=c,d.csv"])
         self.assertEqual(split_specs("digits,folder:a,tfds:b:c,digits"), ["digits", "folder:a", "tfds:b:c", "digits"])
+
+    def test_a_comma_in_the_name_of_a_folder_is_no_separator(self):
+        root = pathlib.Path(self.create_tempdir().full_path)
+        self.enterContext(contextlib.chdir(root))
+        for name in ("a,folder:b", "letters,digits", "c,tfds:d", "x?labels=y"):
+            (root / name).mkdir()
+        (root / "one,digits.tfrecord").touch()
+        (root / "two,digits").touch()
+        for spec in ("folder:a,folder:b?labels=folders", "folder:letters,digits", "tfrecord:two,digits"):
+            self.assertEqual(split_specs(spec), [spec])
+            self.assertEqual(split_specs(f"digits,{spec},tfds:b:c"), ["digits", spec, "tfds:b:c"])
+        self.assertEqual(split_specs("folder:c,tfds:d,digits"), ["folder:c,tfds:d", "digits"])
+        (root / "letters").mkdir()
+        message = "told from each other: 'folder:letters,digits' exists, and so do 'folder:letters' and 'digits'"
+        with self.assertRaisesRegex(ValueError, message):
+            split_specs("folder:letters,digits")
 
     def test_a_source_gives_what_it_has(self):
         self.assertLen(Source(_images([0]), _images([0, 0]), ("a",)).held_out("test"), 2)

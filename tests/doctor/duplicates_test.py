@@ -1,6 +1,7 @@
 """Tests of semppl.doctor.duplicates."""
 
 import io
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
@@ -8,6 +9,7 @@ from PIL import Image
 
 from semppl.data.combination import joined
 from semppl.data.images import ImageSet
+from semppl.doctor import duplicates
 from semppl.doctor.duplicates import Prints, exact_duplicates, near_duplicates
 from semppl.tests import testing  # noqa: F401  (marks the flags as parsed)
 
@@ -29,6 +31,20 @@ def _prints(*pictures):
     return Prints.of(joined(parts))
 
 
+def _groups_by_hand(prints):
+    """Connects all similar pairs, one by one."""
+    levels = prints.thumbnails.astype(int)
+    bits = levels[:, :, 1:] > levels[:, :, :-1]
+    group = list(range(len(levels)))
+    for i in range(len(levels)):
+        for j in range(i):
+            unequal = (prints.digests[i] != prints.digests[j]).any()
+            if unequal and (bits[i] != bits[j]).sum() <= 3 and np.abs(levels[i] - levels[j]).mean() <= 6:
+                group = [group[i] if g == group[j] else g for g in group]
+    members = [tuple(k for k, g in enumerate(group) if g == name) for name in set(group)]
+    return sorted(one for one in members if len(one) > 1)
+
+
 class DuplicatesTest(tf.test.TestCase):
     def test_equal_pixels_are_exact_duplicates_in_groups(self):
         a, b = _photograph(0), _photograph(1)
@@ -45,7 +61,34 @@ class DuplicatesTest(tf.test.TestCase):
         resized = np.asarray(Image.fromarray(original).resize((130, 100), Image.Resampling.BICUBIC))
         lit = np.clip(original.astype(int) + 4, 0, 255).astype(np.uint8)
         prints = _prints(original, _photograph(3, (200, 260)), _jpeg(original, 40), resized, lit)
-        self.assertEqual(near_duplicates(prints), [(0, 2), (0, 3), (0, 4), (2, 3), (2, 4), (3, 4)])
+        self.assertEqual(near_duplicates(prints), [(0, 2, 3, 4)])
+
+    def test_groups_are_those_that_all_similar_pairs_connect(self):
+        rng, pictures = np.random.default_rng(0), []
+        for seed in range(6):
+            whole = _photograph(seed).astype(int)
+            for _ in range(seed + 1):
+                whole = np.clip(whole + rng.integers(-12, 13, whole.shape), 0, 255)
+                pictures.append(whole.astype(np.uint8))
+        order = rng.permutation(len(pictures))
+        prints = _prints(*(pictures[i] for i in order), pictures[0])
+        self.assertEqual(near_duplicates(prints), _groups_by_hand(prints))
+        self.assertGreater(len(near_duplicates(prints)), 2)
+
+    def test_frames_of_one_scene_are_one_group_however_many_there_are(self):
+        scene, rng = _photograph(1), np.random.default_rng(0)
+        frames = (
+            rng.integers(-2, 3, (3000, 8, 9)) + Prints.of(ImageSet(scene[np.newaxis], np.zeros(1, np.int32))).thumbnails
+        )
+        digests = rng.integers(0, 256, (3000, 16)).astype(np.uint8)
+        compared = []
+        candidates = duplicates._candidates
+        with mock.patch.object(duplicates, "_candidates") as watched:
+            watched.side_effect = lambda *arguments: (compared.append(len(p[0])) or p for p in candidates(*arguments))
+            groups = near_duplicates(Prints(digests, np.clip(frames, 0, 255).astype(np.uint8)))
+        self.assertGreater(len(groups[0]), 2900)
+        self.assertLessEqual(sum(compared), 4 * 64 * 3000)  # bands × window × images
+        self.assertLessEqual(max(compared), 3000)
 
     def test_different_pictures_are_not_alike(self):
         prints = _prints(*(_photograph(seed) for seed in range(300)))

@@ -249,14 +249,14 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
         ):
             with self.assertRaisesRegex(ValueError, "^--test must give held-out images"):
                 evaluation.evaluate_run(workdir, evaluators=["class_means"])
-            later = evaluation.evaluate_run(workdir, evaluators=["class_means"], test="folder:later")
+            later = evaluation.evaluate_run(workdir, evaluators=["class_means"], moved={"test": "folder:later"})
             with self.assertRaisesRegex(ValueError, "^--test must be a source of images that were not trained on"):
-                evaluation.evaluate_run(workdir, test="0.2")
+                evaluation.evaluate_run(workdir, moved={"test": "0.2"})
         self.assertEqual(later.pop("test"), "folder:later")
         self.assertEqual(later, own)
         self.assertEqual(json.loads((workdir / "metrics.json").read_text())["test"], "folder:later")
         with self.assertRaisesRegex(ValueError, "^--test must come with --split=test. Received: --split=validation"):
-            evaluation.evaluate(workdir, test="folder:later", split="validation")
+            evaluation.evaluate(workdir, moved={"test": "folder:later"}, split="validation")
 
     def test_flags_of_a_run_are_refused_beside_a_model(self):
         for flag in ("workdir", "k", "evaluators"):

@@ -67,7 +67,7 @@ class ExportedTest(tf.test.TestCase):
             class_names=source.class_names[::-1],
         )
         with mock.patch.object(splits, "load_source", return_value=named):
-            report = evaluate_model(self.model, test="folder:later")
+            report = evaluate_model(self.model, moved={"test": "folder:later"})
         self.assertEqual(report["images"], 40)
         for name, value in self._expected(source.test.images[:40], source.test.labels[:40]).items():
             self.assertAlmostEqual(report[name], value, delta=0.06)
@@ -79,7 +79,7 @@ class ExportedTest(tf.test.TestCase):
         streamed = StreamedImageSet(lambda at: {"image": tf.gather(files, at)}, 1, labels, ())
         source = dataclasses.replace(load_source("digits"), train=streamed, test=None)
         with mock.patch.object(splits, "load_source", return_value=source):
-            report = evaluate_model(self.model, test="folder:later")
+            report = evaluate_model(self.model, moved={"test": "folder:later"})
         expected = self._expected(images / np.float32(255), labels)
         self.assertAlmostEqual(report["accuracy"], expected["accuracy"], delta=1e-6)
 

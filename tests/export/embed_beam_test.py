@@ -8,6 +8,7 @@ import sys
 import tempfile
 import unittest
 from importlib import util
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
@@ -72,6 +73,30 @@ class EmbedBeamTest(tf.test.TestCase):
         with self.assertRaisesRegex(ValueError, "^Flags must be this program's or Beam's. Received: --fils$"):
             embed_beam.embed(self.model, self.reading, str(self.folder / "none"), options=["--fils=2"])
         self.assertFalse((self.folder / "none").exists())
+
+    def test_a_runner_that_loses_rows_leaves_no_manifest(self):
+        out = self.folder / "lost"
+        out.mkdir()
+
+        def lose(*_):
+            pq.write_table(_rows(self.folder / "expected").slice(0, 3), out / "part-00000-of-00001.parquet")
+
+        with (
+            mock.patch.object(embed_beam, "_run", side_effect=lose),
+            self.assertRaisesRegex(
+                ValueError, "--runner must write a row per picture. Received: 3 rows of 22 pictures"
+            ),
+        ):
+            embed_beam.embed(self.model, self.reading, str(out))
+        self.assertEqual([path.name for path in out.iterdir()], ["part-00000-of-00001.parquet"])
+
+    def test_a_runner_that_is_not_there_is_named(self):
+        with self.assertRaisesRegex(ValueError, r"^--runner must be one that is installed. Received: NoneSuch \("):
+            embed_beam.embed(self.model, self.reading, str(self.folder / "x"), options=["--runner=NoneSuch"])
+
+    def test_a_folder_that_beam_would_not_find_again_is_refused(self):
+        with self.assertRaisesRegex(ValueError, r"--out must be a path without \* "):
+            embed_beam.embed(self.model, self.reading, str(self.folder / "a[1]"))
 
     def test_parts_of_a_run_that_was_killed_are_not_mixed_with_others(self):
         out = self.folder / "killed"

@@ -120,7 +120,9 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(report, self.card["memory"])
 
     def _assert_out_of_distribution_score(self, answer, valid, features):
-        images = RunImages(self.settings, inference_preparation(8, centre_crop=1.0), fingerprints)
+        images = RunImages(
+            self.create_tempdir().full_path, self.settings, inference_preparation(8, centre_crop=1.0), fingerprints
+        )
         expected = images.ood_score(self.network.features)[0].percentile(features)
         self.assertAllClose(answer["ood/distance"][valid], expected["distance"][valid], rtol=1e-3)
         for signature in ("ood", "serving_default"):

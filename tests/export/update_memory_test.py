@@ -114,11 +114,11 @@ class UpdateMemoryTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual((card["memory"]["labelled"], card["memory"]["classes"]), (24, 11))
         file, _ = self._label_file("7", "stripes", "2", "4")
         with self.assertRaisesRegex(
-            ValueError, r"not contradict.*3\.png .*new\.csv, line 5\), as 4, .* remembered as 3"
+            ValueError, r"not contradict.*3\.png .*new\.csv, line 5\), as '4', .* remembered as '3'"
         ):
             update_memory.update_memory(third, file, self.model.with_name("4"))
         shutil.copy(self.folder / "0.png", self.folder / "1.png")
-        with self.assertRaisesRegex(ValueError, r"not contradict.*1\.png .*, as stripes, .* remembered as 7"):
+        with self.assertRaisesRegex(ValueError, r"not contradict.*1\.png .*, as 'stripes', .* remembered as '7'"):
             update_memory.update_memory(self.model, file, self.model.with_name("4"))
         ids = Evidence.load(third / "assets.extra" / "evidence.npz").memory.ids
         self.assertAllEqual(ids[-4:], 2**32 + np.arange(4))
@@ -127,7 +127,7 @@ class UpdateMemoryTest(tf.test.TestCase, parameterized.TestCase):
         file, _ = self._label_file("7", "8")
         out = self.model.with_name("2")
         (self.folder / "1.png").write_bytes(b"no picture")
-        with self.assertRaisesRegex(ValueError, r"--labels must name whole JPEG.*1\.png .*new\.csv, line 3"):
+        with self.assertRaisesRegex(ValueError, r"--labels must name whole pictures.*1\.png .*new\.csv, line 3"):
             update_memory.update_memory(self.model, file, out)
         with self.assertRaisesRegex(ValueError, "--model must be the folder of an exported model with a labelled mem"):
             update_memory.update_memory(self.folder, file, out)

@@ -1,5 +1,7 @@
 """Tests of semppl.layers.collectives."""
 
+from unittest import mock
+
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
@@ -53,6 +55,27 @@ class CollectivesTest(tf.test.TestCase, parameterized.TestCase):
             self.assertAllEqual(gathered, groups)
             self.assertAllEqual(projections, targets)
             self.assertAllEqual(local, rows)
+
+    @parameterized.parameters(np.int64, np.int32, np.float32, np.float64)
+    def test_no_integer_of_64_bits_is_summed_over_replicas(self, dtype):  # a TPU cannot
+        rows = np.array([2**62 + 1, -1, 2**32, 5]).astype(dtype)
+        summed = []
+        reduce = collectives.all_reduce_sum
+
+        def watched(value):
+            summed.append(value.dtype.as_numpy_dtype)
+            return reduce(value)
+
+        with mock.patch.object(collectives, "all_reduce_sum", side_effect=watched):
+            results = _results(
+                testing.replicas(2),
+                lambda share: collectives.gather_rows(share, axis=0, num_labelled=1),
+                _shares(rows, 2, 1),
+            )
+        self.assertEqual(set(summed), {np.int32 if dtype == np.int64 else dtype})
+        for gathered in results:
+            self.assertEqual(gathered.dtype, dtype)
+            self.assertAllEqual(gathered, rows)
 
     @parameterized.parameters(1, 2, 4)
     def test_replicas_know_their_number_and_how_many_they_are(self, replicas):

@@ -8,12 +8,14 @@ import re
 import subprocess
 import sys
 import tomllib
+from unittest import mock
 
+from absl import flags
 from absl.testing import absltest
 
 import semppl
 from semppl.configs import choices
-from semppl.programs import menu
+from semppl.programs import command_line, menu
 
 ROOT = pathlib.Path(semppl.__file__).resolve().parents[1]
 
@@ -65,6 +67,29 @@ def _run(names, cases):
         check=True,
     )
     return json.loads(done.stdout.splitlines()[-1])
+
+
+class HomeTest(absltest.TestCase):
+    def test_a_tilde_at_the_start_of_a_value_is_the_home_folder(self):
+        values = flags.FlagValues()
+        flags.DEFINE_string("some_folder", "~/default", "", flag_values=values)
+        flags.DEFINE_string("some_source", None, "", flag_values=values)
+        flags.DEFINE_multi_string("some_files", [], "", flag_values=values)
+        argv = [
+            "program",
+            "--some_folder=~/runs/a",
+            "--some_source=folder:~/b",
+            "--some_files=~/c.png",
+            "--some_files=d~.png",
+        ]
+        with (
+            mock.patch.object(command_line.flags, "FLAGS", values),
+            mock.patch.dict(os.environ, {"HOME": "/h/user"}),
+        ):
+            command_line.parse(argv)
+        self.assertEqual(values.some_folder, "/h/user/runs/a")
+        self.assertEqual(values.some_source, "folder:~/b")  # the source expands its own path
+        self.assertEqual(values.some_files, ["/h/user/c.png", "d~.png"])
 
 
 class ConsoleScriptsTest(absltest.TestCase):

@@ -7,7 +7,6 @@ import os
 import pathlib
 from unittest import mock
 
-import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -105,6 +104,19 @@ class OpenRunTest(_Case):
             folder.record_paths(workdir, moved)
         self.assertEqual(Hyperparameters.load(workdir), moved)
 
+    def test_other_data_are_named_before_the_settings_that_follow_from_them(self):
+        workdir = self.folder()
+        with folder.open_run(workdir, _settings()):
+            pass
+
+        def check_data():
+            raise ValueError("the data")
+
+        with self.assertRaisesRegex(ValueError, "^the data$"):
+            folder.open_run(workdir, _settings(steps=99), check_data=check_data).__enter__()
+        with self.assertRaisesRegex(ValueError, "differs in --seed=9"):
+            folder.open_run(workdir, _settings(steps=99, seed=9), check_data=check_data).__enter__()
+
     def test_a_folder_that_cannot_be_written_is_named(self):
         file = self.folder() / "file"
         file.touch()
@@ -122,6 +134,14 @@ class OpenRunTest(_Case):
         expected = f"--workdir must be a local or mounted folder. Received: {workdir}"
         self.assertEqual(str(caught.exception), expected)
         self.assertEmpty(list(here.iterdir()))
+
+    def test_a_folder_that_tensorflow_would_not_find_again_is_refused(self):
+        for name in ("exp[1]", "exp*", "exp?", "a\\b"):
+            workdir = self.folder() / name
+            with self.assertRaises(ValueError) as caught, folder.open_run(workdir, _settings()):
+                self.fail("opened")
+            self.assertStartsWith(str(caught.exception), "--workdir must be a path without * ? [ \\, which TensorFlow")
+            self.assertFalse(workdir.exists())
 
     def test_a_second_process_is_refused_until_the_first_has_ended(self):
         workdir, settings = self.folder(), _settings()
@@ -163,21 +183,6 @@ class OpenRunTest(_Case):
         full = mock.patch.object(os, "fsync", side_effect=OSError(errno.ENOSPC, "No space left on device"))
         with full, self.assertRaisesRegex(folder.NotWritten, "No space left"):
             folder.open_run(self.folder(), _settings()).__enter__()
-
-
-class DataTest(tf.test.TestCase):
-    def test_a_run_goes_on_with_the_data_that_it_began_with(self):
-        workdir = pathlib.Path(self.create_tempdir().full_path)
-        data = folder.describe_data(("a", "b"), np.array([0, -1], np.int32))
-        self.assertEqual((data["images"], data["labelled"]), (2, 1))
-        folder.require_same_data(workdir, data, begun=True)  # of a run older than `data.json`
-        folder.require_same_data(workdir, data, begun=True)
-        for names, labels in ((("a", "c"), [0, -1]), (("a", "b"), [1, -1]), (("b", "a"), [0, -1]), (("ab",), [0])):
-            other = folder.describe_data(names, np.array(labels, np.int32))
-            with self.assertRaisesRegex(ValueError, "^--data must be the images and labels that the run began with"):
-                folder.require_same_data(workdir, other, begun=True)
-        folder.require_same_data(workdir, other, begun=False)
-        folder.require_same_data(workdir, other, begun=True)
 
 
 if __name__ == "__main__":

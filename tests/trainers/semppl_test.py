@@ -368,6 +368,24 @@ class CompiledStepTest(tf.test.TestCase, parameterized.TestCase):
                 self.assertAllClose(variable, partner, rtol=1e-5, atol=1e-5, msg=variable.name)
 
 
+class PriorCorrectedVotesTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters((False, 0), (True, 1))
+    def test_a_vote_of_a_rare_class_weighs_more_if_asked(self, corrected, elected):
+        settings = tiny.settings(neighbours=3, min_vote_share=0.0, prior_corrected_votes=corrected)
+        model = _model(settings)
+        width, queues = settings["embedding_width"], settings["large_views"]
+        embeddings = np.zeros([queues, settings["queue_size"], width], np.float32)
+        # Of six entries of class 0, two are near; of two of class 1, one is: two votes of 1/6 against one of 1/2.
+        embeddings[:, [0, 1, 6], 0] = 1.0
+        embeddings[:, [2, 3, 4, 5, 7], 1] = 1.0
+        model.queue.embeddings.assign(embeddings)
+        model.queue.labels.assign([0] * 6 + [1] * 2 + [NO_LABEL] * 2)
+        model.queue.ids.assign(np.arange(100, 110))
+        anchors = tf.tile(tf.one_hot([0], width)[tf.newaxis], [queues, 1, 1])
+        votes = model.vote(anchors, tf.constant([7], tf.int64), tf.constant([NO_LABEL]))
+        self.assertAllEqual(votes.classes, [elected])
+
+
 class ReplicasTest(tf.test.TestCase, parameterized.TestCase):
     def _history(self, strategy, settings, num_steps):
         """Takes steps on the same global batches; yields what every replica reports, and its copy of every variable."""

@@ -158,7 +158,7 @@ class LabelFileTest(_FolderTest):
     def test_rows_that_contradict_each_other_are_named(self):
         self.assertNotRead(
             "path,label\na.png,x\nb.png,z\n./a.png,y\n",
-            r"^A picture must have one label\. Received: a\.png: x and y \(.*labels\.csv, line 4\)$",
+            r"^A picture must have one label\. Received: a\.png: 'x' and 'y' \(.*labels\.csv, line 4\)$",
         )
 
     @parameterized.parameters("../a.png", "x/../../a.png", "..\\a.png", ".", "a.png\0.png")
@@ -182,6 +182,45 @@ class LabelFileTest(_FolderTest):
     def test_a_row_without_a_path_is_named(self):
         self.assertNotRead(
             "path,label\n,x\n", r"^Every row must name a picture\. Received: an empty path \(.*line 2\)$"
+        )
+
+    def labels(self, text):
+        found = list_folder(self.csv("path,label\n" + text))
+        self.assertEmpty(found.rows_without_file)
+        return {row.path: row.label for row in found.rows if row.label}
+
+    def test_a_path_is_taken_as_it_stands_before_it_is_rewritten(self):
+        self.touch("dir\\x.png", " scan.png", "dir/y.png", "plain.png")
+        self.assertEqual(self.labels("dir\\x.png,a\n scan.png,b\n"), {"dir\\x.png": "a", " scan.png": "b"})
+        self.assertEqual(self.labels("dir\\y.png,a\n plain.png ,b\n"), {"dir/y.png": "a", "plain.png": "b"})
+
+    def test_a_path_through_a_link_is_the_picture_that_is_there(self):
+        self.touch("2024/1.png", "2.png")
+        (self.root / "latest").symlink_to("2024")
+        self.assertEqual(self.labels("latest/1.png,a\n"), {"2024/1.png": "a"})
+        link = self.root.parent / "link"
+        link.symlink_to(self.root)
+        self.assertEqual(self.labels(f"{link}/2.png,a\n{self.root}/2024/1.png,b\n"), {"2.png": "a", "2024/1.png": "b"})
+        (link / "labels.csv").write_text(f"path,label\n{self.root}/2.png,a\n")
+        rows = list_folder(f"{link}?labels=labels.csv").rows
+        self.assertEqual([row.label for row in rows], ["a", ""])
+
+    def test_a_class_is_one_however_its_name_is_composed_or_padded(self):
+        self.touch("1.png", "2.png", "3.png", "Größe/4.png")
+        names = [unicodedata.normalize(form, "Größe") for form in ("NFC", "NFD")]
+        text = f"1.png,{names[0]}\n2.png,{names[1]}\n3.png, {names[0]} \n"
+        self.assertEqual(set(self.labels(text).values()), {names[0]})
+        (self.root / "Größe").rename(self.root / f"{names[1]} ")
+        self.assertEqual({row.label for row in list_folder(f"{self.root}?labels=folders").rows}, {"", names[0]})
+
+    @parameterized.parameters(
+        ('1.png,"zero\n2.png,zero\n3.png,one"\n', "lines 2 to 4: a label with line breaks"),
+        ('1.png,"one\n(thin)"\n', "lines 2 to 3: a label with line breaks"),
+        ('"1.png,zero\n2.png",one\n', "lines 2 to 3: a path with line breaks"),
+    )
+    def test_a_stray_quote_swallows_no_row(self, rows, message):
+        self.assertNotRead(
+            f"path,label\n{rows}", f"labels.csv must be a CSV file. Received: {message}; a quote may be open"
         )
 
     def test_rows_and_files_that_lack_each_other_are_counted(self):

@@ -16,6 +16,7 @@ from PIL import Image
 from semppl.configs.reading import ReadingSettings
 from semppl.data.files import cache, decoding, inspection, picture_files
 from semppl.data.files.decoding import Decoding
+from semppl.data.files.folder import list_folder
 from semppl.data.files.lost_pictures import PictureLost
 from semppl.data.images import NO_LABEL
 from semppl.data.sources import load_source
@@ -64,6 +65,20 @@ class _FolderTest(tf.test.TestCase, parameterized.TestCase):
 
 
 class FolderSourceTest(_FolderTest):
+    @parameterized.parameters(
+        (4095, ".png", 1), (4095, ".tif", 1), (4400, ".png", 0), (65535, ".png", 0), (0, ".png", 0)
+    )
+    def test_12_bits_in_files_of_16_are_a_finding(self, largest, ending, count):
+        values = np.linspace(0, largest, 20 * 30).reshape(20, 30).astype(np.uint16)
+        Image.fromarray(values).save(self.root / f"a{ending}")
+        Image.fromarray(np.full((20, 30), 9, np.uint8)).save(self.root / "dark.png")
+        pictures = list_folder(str(self.root))
+        found = inspection.summary(pictures, inspection.inspect_pictures(pictures, Decoding()))
+        self.assertLen(found, count)
+        for line in found:
+            self.assertStartsWith(line, "1 of 16 bits that use at most the lower 12, so that at most 17 grey")
+            self.assertEndsWith(line, f"multiply their values by 16: a{ending}")
+
     def test_pictures_come_in_the_order_of_their_paths_with_the_labels_of_the_csv(self):
         for number, name in enumerate(("b/1.png", "a/2.png", "c.png", "a/1.bmp")):
             self.save(name, number, (20 + number, 30))
@@ -483,6 +498,46 @@ class RecordedPicturesTest(_FolderTest):
             ValueError, r"without 2 of the 6 pictures .*1 skipped, empty: b\.rec#2; 1 skipped, of no"
         ):
             self.records()
+
+    @parameterized.parameters(
+        (
+            {"image_feature": "image"},
+            r"^--image_feature must name a feature of bytes in .*a\.rec\. Received: image, among jpg ",
+        ),
+        (
+            {"image_feature": "kind"},
+            r"^--image_feature must .*\. Received: kind, among jpg \(bytes\), kind \(int64\), title \(",
+        ),
+        ({"name_feature": "nom"}, r"^--name_feature must name a feature of bytes .*Received: nom, among jpg"),
+        ({"mask_feature": "mask"}, r"^--mask_feature must name a feature of bytes .*Received: mask, among jpg"),
+        ({"label_feature": "title"}, r"^--label_feature must name integers in .*Received: title, among jpg"),
+    )
+    def test_a_feature_that_is_not_there_is_named_among_those_that_are(self, reading, message):
+        with self.assertRaisesRegex(ValueError, message):
+            self.records(**reading)
+
+    def test_a_label_of_another_name_is_named(self):
+        picture = decoding.encode(self.expected[0])
+        feature = {"jpg": tf.train.Feature(bytes_list=tf.train.BytesList(value=[picture]))}
+        feature["image/class/label"] = tf.train.Feature(int64_list=tf.train.Int64List(value=[1]))
+        with tf.io.TFRecordWriter(str(self.root / "a.rec")) as writer:
+            writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+        with self.assertRaisesRegex(
+            ValueError, "^--label_feature must name the label .*of image/class/label. Received: kind"
+        ):
+            self.records()
+        self.assertLen(self.records(label_feature="image/class/label", max_bad_fraction=0.5).train, 3)
+
+    def test_labels_beyond_32_bits_are_kept_apart(self):
+        picture = decoding.encode(self.expected[0])
+        large = (3_000_000_017, 2_000_000_011, 6_294_967_307, 2_000_000_011)
+        self.write("a.rec", [(picture, label, "p") for label in large])
+        (self.root / "b.rec").unlink()
+        for _ in range(2):  # the second time from the cached catalogue
+            source = self.records()
+            self.assertEqual(
+                [source.class_names[label] for label in source.train.labels], [str(label) for label in large]
+            )
 
     def test_a_pattern_that_matches_nothing_is_named(self):
         with self.assertRaisesRegex(

@@ -130,7 +130,7 @@ class CatalogueTest(FolderTest):
 
     def assertWhole(self, read, names=True):
         self.assertEqual(read.labels.tolist(), self.labels)
-        self.assertEqual(read.labels.dtype, np.int32)
+        self.assertEqual(read.labels.dtype, np.int64)
         self.assertEqual([name.decode() for name in read.names.tolist()], self.names if names else [])
         self.assertLen(read.records, 7)
 

@@ -1,16 +1,73 @@
 """Tests of semppl.data.views.making: the second stage of the views, wherever it runs."""
 
+import collections
+import inspect
+import pathlib
+from unittest import mock
+
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
 from semppl.configs.views import ViewSettings
-from semppl.data.views import recipes
+from semppl.data.views import randomness, recipes
 from semppl.data.views.crops import crop_views
 from semppl.data.views.making import finish_views, make_views
 from semppl.tests.data.pictures import smooth_picture as _picture
 
 _VIEWS = {"large_views": 3, "small_views": 2, "large_size": 20, "small_size": 10}
+
+
+def _numbered():
+    """A recipe whose first channel shows the random number of the crop, and whose second that of the finish."""
+
+    def show(images, seeds, channel):
+        numbers = randomness.uniform(seeds, f"stage {channel}")[:, None, None, None]
+        return tf.where(tf.range(2) == channel, numbers, images)
+
+    return recipes.Recipe(
+        crop=lambda images, seeds, size: show(images[:, :size, :size], seeds, 0),
+        finish=lambda crops, seeds, views: show(crops, seeds, 1),
+    )
+
+
+class ViewSeedsTest(tf.test.TestCase):
+    def test_every_view_large_or_small_has_random_numbers_of_its_own(self):
+        seeds = tf.constant([[1, 2], [1, 3], [7, 2]])
+        settings = ViewSettings(recipe="numbered", large_views=2, small_views=3, large_size=8, small_size=8)
+        with mock.patch.dict(recipes.RECIPES, numbered=_numbered()):
+            made = make_views(tf.zeros([3, 8, 8, 2]), settings, seed=seeds)
+        shown = np.concatenate([made["large"], made["small"]])[:, :, 0, 0]  # [V,B,2]
+        for view in range(5):
+            of_view = randomness.split(seeds, 5)[view]
+            for channel in range(2):
+                self.assertAllEqual(shown[view, :, channel], randomness.uniform(of_view, f"stage {channel}"))
+        self.assertLen(np.unique(shown), shown.size)
+
+
+class PurposesTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters(*recipes.RECIPES)
+    def test_no_two_draws_of_a_view_share_a_stream(self, recipe):
+        purposes = collections.defaultdict(set)
+
+        def watch(function):
+            def watched(seeds, purpose, shape=()):
+                caller = inspect.stack()[1]
+                purposes[purpose].add((pathlib.Path(caller.filename).name, caller.lineno))
+                return function(seeds, purpose, shape)
+
+            return watched
+
+        settings = ViewSettings(recipe=recipe, large_views=2, small_views=2, large_size=8, small_size=8)
+        images, masks = tf.zeros([2, 9, 9, 3]), tf.ones([2, 9, 9], tf.uint8)
+        with (
+            mock.patch.object(randomness, "uniform", watch(randomness.uniform)),
+            mock.patch.object(randomness, "normal", watch(randomness.normal)),
+        ):
+            make_views(images, settings, seed=tf.constant([[1, 2], [3, 4]]), masks=masks)
+        self.assertIn("mask", purposes)
+        for purpose, places in purposes.items():
+            self.assertLen(places, 1, f"{purpose} is drawn in several places: {places}")
 
 
 class StagesTest(tf.test.TestCase, parameterized.TestCase):

@@ -364,6 +364,21 @@ class DigitsTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(noisy.mean((0, 1, 2, 3)), 0.5, rtol=0, atol=0.002)
         self.assertAllClose(noisy.std(axis=(1, 2, 3)).mean(), 0.1, rtol=0, atol=0.002)
 
+    def test_contrast_brightness_and_noise_are_independent(self):
+        halves = tf.constant(
+            np.broadcast_to(np.repeat([[0.4], [0.6]], 4, axis=0)[..., None], (1500, 8, 1, 1)), tf.float32
+        )
+        halves = tf.tile(halves, [1, 1, 8, 1])
+        dark, light = (_digits(halves, contrast=0.2, brightness=0.1)[:, row, 0, 0].numpy() for row in (0, -1))
+        contrast = (light - dark) / 0.2 - 1
+        brightness = dark - 0.4 * (1 + contrast)
+        noise = _digits(halves, noise=0.1).numpy()[:, 0, :2, 0]
+        measured = np.corrcoef([contrast, brightness, *noise.T])
+        # Of 1,500 pairs of independent numbers: mean 0, standard deviation 0.026; five of those either side.
+        self.assertLess(np.abs(measured - np.eye(4)).max(), 0.13)
+        self.assertAllClose(np.ptp(contrast), 0.4, atol=0.01)
+        self.assertAllClose(np.ptp(brightness), 0.2, atol=0.01)
+
 
 if __name__ == "__main__":
     tf.test.main()

@@ -1,10 +1,11 @@
 """Tests of semppl.export.memory.labelled_pictures."""
 
 import pathlib
+import unicodedata
 
 from absl.testing import absltest, parameterized
 
-from semppl.export.memory.labelled_pictures import read_labelled_pictures
+from semppl.export.memory.labelled_pictures import numbered, read_labelled_pictures
 from semppl.tests import testing  # noqa: F401  (marks the flags as parsed)
 
 
@@ -38,6 +39,17 @@ class LabelledPicturesTest(parameterized.TestCase):
     )
     def test_it_is_read_all_the_same_with(self, text, encoding):
         self.assertEqual(self._read(text, encoding), [("a.png", "cat")])
+
+    def test_a_path_is_taken_as_it_stands_before_it_is_rewritten(self):
+        for name in ("x\\a.png", " b.png"):
+            (self.folder / name).touch()
+        rows = "x\\a.png,cat\n b.png,cat\n.\\a.png,cat\n"
+        self.assertEqual([name for name, _ in self._read(f"path,label\n{rows}")], ["x\\a.png", " b.png", "a.png"])
+
+    def test_classes_are_one_however_their_names_are_composed(self):
+        nfc, nfd = (unicodedata.normalize(form, "pâté") for form in ("NFC", "NFD"))
+        names, labels = numbered([nfc, "new", nfd, "zoo"], ["zoo", nfd])
+        self.assertEqual((names, labels.tolist()), (("zoo", nfd, "new"), [1, 2, 1, 0]))
 
     def test_a_label_may_hold_anything(self):
         self.assertEqual(self._read('path,label\nü.png,"Größe, ""M"""\n'), [("ü.png", 'Größe, "M"')])

@@ -16,15 +16,17 @@ from semppl.tests.export.random_runs import write_run
 
 class RunImagesTest(tf.test.TestCase):
     def _read(self, **changes):
-        settings, network = write_run(pathlib.Path(self.create_tempdir().full_path), **changes)
+        workdir = pathlib.Path(self.create_tempdir().full_path)
+        settings, network = write_run(workdir, **changes)
         prepare = inference_preparation(settings.large_size, centre_crop=1.0)
-        images = run_images.RunImages(settings, prepare, fingerprints)
+        images = run_images.RunImages(workdir, settings, prepare, fingerprints)
         return images.evidence(network.project, CalibrationSettings()), settings, network
 
     def _ood_score(self, **changes):
-        settings, network = write_run(pathlib.Path(self.create_tempdir().full_path), **changes)
+        workdir = pathlib.Path(self.create_tempdir().full_path)
+        settings, network = write_run(workdir, **changes)
         images = run_images.RunImages(
-            settings, inference_preparation(settings.large_size, centre_crop=1.0), fingerprints
+            workdir, settings, inference_preparation(settings.large_size, centre_crop=1.0), fingerprints
         )
         return *images.ood_score(network.features), network
 

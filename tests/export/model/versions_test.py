@@ -50,6 +50,11 @@ class NewVersionTest(parameterized.TestCase):
         with new_version(largest, flag="--out") as folder:
             (folder / "file").touch()
         self.assertTrue(largest.is_dir())
+        for folder in ("served [v2]", "a*", "a?", "a\\b"):
+            target = self.target.parents[1] / folder / "1"
+            with self.assertRaisesRegex(ValueError, "--out must be a path without"), new_version(target, flag="--out"):
+                pass
+            self.assertFalse(target.parent.exists())
         self.target.mkdir(parents=True)
         with self.assertRaisesRegex(ValueError, "--out must be a new folder"), new_version(self.target, flag="--out"):
             pass
