@@ -43,8 +43,8 @@ def _few_digits():
 
 
 def _on_disk(images):
-    """The same images as PNG files that are read one by one, as those of many sizes are."""
-    files = tf.constant([tf.io.encode_png(np.round(image * 255).astype(np.uint8)).numpy() for image in images.images])
+    """The same images of 8 bits as PNG files that are read one by one, as those of many sizes are."""
+    files = tf.constant([tf.io.encode_png(image).numpy() for image in images.images])
     return StreamedImageSet(lambda at: {"image": tf.gather(files, at)}, 1, images.labels, ())
 
 
@@ -221,10 +221,15 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_pictures_on_disk_have_raw_pixels_too(self):
         source, (workdir, _, _) = _few_digits(), self._run()
-        in_memory = evaluation.evaluate_run(workdir, evaluators=["nearest_neighbours"])
-        streamed = dataclasses.replace(source, train=_on_disk(source.train), test=_on_disk(source.test))
-        with mock.patch.object(splits, "load_splits", return_value=streamed):
-            on_disk = evaluation.evaluate_run(workdir, evaluators=["nearest_neighbours"])
+        parts = {
+            name: ImageSet(np.round(part.images * 255).astype(np.uint8), part.labels)
+            for name, part in (("train", source.train), ("test", source.test))
+        }
+        reports = []
+        for made in (parts, {name: _on_disk(part) for name, part in parts.items()}):
+            with mock.patch.object(splits, "load_splits", return_value=dataclasses.replace(source, **made)):
+                reports.append(evaluation.evaluate_run(workdir, evaluators=["nearest_neighbours"]))
+        in_memory, on_disk = reports
         self.assertEqual(on_disk["accuracy"]["raw_pixels"], in_memory["accuracy"]["raw_pixels"])
         self.assertEqual(on_disk["floors"], in_memory["floors"])
 
