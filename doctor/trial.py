@@ -50,7 +50,7 @@ def train_briefly(hyperparameters: Hyperparameters, steps: int) -> Trial:
         TrialFailed: If the trial fails.
     """
     short = dataclasses.replace(hyperparameters, steps=max(steps, 2), warmup_steps=0, max_bad_fraction=1.0)
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as errors:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
         workdir = pathlib.Path(folder, "trial")
         steps_per_second, before = _follow(_command(short, workdir), workdir / "metrics.jsonl", errors)
     memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024  # Linux counts in KiB

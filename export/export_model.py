@@ -253,7 +253,7 @@ def _describe(
         "evaluation": _evaluation_at(step, metrics),
         "hyperparameters": dataclasses.asdict(hyperparameters),
         "initial_weights": read_initial_weights(workdir),
-        "trained_on": json.loads(data.read_text()) if data.is_file() else None,
+        "trained_on": json.loads(data.read_text(encoding="utf-8")) if data.is_file() else None,
         "licences": {"code": "Apache-2.0", "data": data_licence},
         "versions": {"semppl": semppl.__version__} | {name: importlib.metadata.version(name) for name in packages},
     }
@@ -261,7 +261,9 @@ def _describe(
 
 def _evaluation_at(step: int, metrics: pathlib.Path) -> dict[str, Any] | None:
     """Reads an evaluation; None if there is none, or another step was evaluated."""
-    evaluation: dict[str, Any] = json.loads(metrics.read_text()) if metrics.is_file() else {"step": None}
+    evaluation: dict[str, Any] = (
+        json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else {"step": None}
+    )
     return evaluation if evaluation.get("step", step) == step else None
 
 
