@@ -422,7 +422,7 @@ class CommandTest(tf.test.TestCase, parameterized.TestCase):
             "Every flag must be one that --helpfull lists. Received: --evaluator; did you mean evaluators?",
         ),
         (["--workdir=a", "--zzz"], "Every flag must be one that --helpfull lists. Received: --zzz"),
-        (["--flagfile=/none/such"], "--flagfile must be a file that can be read. Received: '/none/such'"),
+        (["--flagfile=/none/such"], "--flagfile must be a file that can be read. Received: /none/such"),
     )
     def test_a_wrong_command_line_is_one_line(self, arguments, message):
         errors = io.StringIO()
