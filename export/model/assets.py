@@ -34,7 +34,7 @@ def write_assets(folder: pathlib.Path, card: dict[str, Any], evidence: Evidence 
     if evidence is not None:
         paths += [folder / CLASS_NAMES, folder / LABELS]
         paths[1].write_text("".join(f"{name}\n" for name in evidence.class_names), encoding="utf-8")
-        with paths[2].open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        with paths[2].open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             rows = csv.writer(file)
             rows.writerow(["id", "label", "class_name", "path"])
             memory = evidence.memory
