@@ -224,7 +224,9 @@ class LoadDataTest(tf.test.TestCase, parameterized.TestCase):
 
     @parameterized.parameters("validation", "test")
     def test_errors_name_their_flag(self, flag):
-        self.assertRefused(f"^--{flag} must be one of digits, .* Received: nope; did you mean folder:nope\\?$", **{flag: "nope"})
+        self.assertRefused(
+            f"^--{flag} must be one of digits, .* Received: nope; did you mean folder:nope\\?$", **{flag: "nope"}
+        )
         self.assertRefused(f"^--{flag} must name a folder after folder:. Received: nope$", **{flag: "folder:nope"})
 
     def test_commas_in_paths_are_no_commas_between_sources(self):
