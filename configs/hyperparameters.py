@@ -168,7 +168,7 @@ class Hyperparameters(
         if not path.is_file():
             raise ValueError(f"--workdir must be the folder of a run, with a {path.name}. Received: {workdir}")
         try:
-            return cls.from_json(path.read_text())
+            return cls.from_json(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise ValueError(f"--workdir must hold a run of this release. Received: {path}: {error}") from error
 

@@ -11,6 +11,7 @@ import json
 import pathlib
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ from semppl.data.files.inspection import count_lost, inspect_pictures, summary
 from semppl.data.images import NO_LABEL, Images, Source
 from semppl.data.splits import RunData, load_data, split_specs
 from semppl.data.views.recipes import check_recipe
+from semppl.doctor.advice import Pictures, Suggestions, command, number_of_steps, suggest, verdict
 from semppl.doctor.duplicates import Prints, exact_duplicates, near_duplicates
 from semppl.doctor.page import page
 from semppl.doctor.trial import TrialFailed, train_briefly
@@ -46,12 +48,7 @@ Report = dict[str, Any]
 _FEW_LABELS = 3
 _RARE = 0.1  # smallest class as a share of the largest, below which classes are called uneven
 _PAIRS = 200  # listed; all are counted
-_SIZES = (32, 48, 64, 96, 128, 224)
-_COLOURS = 3  # channels of pretrained networks
-_ENOUGH_TO_FINE_TUNE = 2_000  # pictures, with a GPU
-_MANY = 20_000  # pictures of which fewer views are cached
 _MOST_CACHED = 20_000  # views whose features a trial computes
-_NEGATIVES = 40  # with half of the batch labelled, the best in docs/results.md
 
 
 def examine(hyperparameters: Hyperparameters, *, trial_steps: int = 0) -> tuple[Report, RunData | None]:
@@ -63,21 +60,28 @@ def examine(hyperparameters: Hyperparameters, *, trial_steps: int = 0) -> tuple[
 
     Returns:
         The report, which can be written as JSON, and the data, or None if they cannot be loaded. The report's `problems` lists
-        what would stop the run, and warnings.
+        what would stop the run, and warnings; `suggestions` has a value and a reason for each name of a setting; `verdict` is a
+        sentence that says whether the run can start, and how long it takes.
 
     Raises:
         ValueError: If there is no such recipe.
     """
+    report, data = _examined(hyperparameters, trial_steps)
+    return report | {"verdict": verdict(report)}, data
+
+
+def _examined(hyperparameters: Hyperparameters, trial_steps: int) -> tuple[Report, RunData | None]:
     check_recipe(hyperparameters.recipe)
     report: Report = {"data": hyperparameters.data, "problems": [], "folders": _folders(hyperparameters)}
     for folder in report["folders"]:
         for line in folder["findings"]:
-            _warn(report, f"{folder['path']}: {line}")
+            _warn(report, f"{folder['path']}: {line}", "folders")
         bad, limit = folder["lost_fraction"], hyperparameters.max_bad_fraction
         if bad > limit:
             _stop(
                 report,
                 f"{folder['path']}: {bad:.1%} of the pictures cannot be used; --max_bad_fraction={limit} stops the run",
+                "folders",
             )
     try:
         data = load_data(dataclasses.replace(hyperparameters, max_bad_fraction=1.0))
@@ -90,7 +94,7 @@ def examine(hyperparameters: Hyperparameters, *, trial_steps: int = 0) -> tuple[
     report["classes"] = _classes(source, visible)
     _judge_classes(report)
     report["duplicates"] = _duplicates(report, parts)
-    report["suggestions"] = _suggestions(report, source)
+    report["suggestions"] = _suggestions(report, source, hyperparameters)
     cached = _num_cached_views(hyperparameters, len(source.train))
     if trial_steps and cached > _MOST_CACHED:
         _say(
@@ -98,27 +102,35 @@ def examine(hyperparameters: Hyperparameters, *, trial_steps: int = 0) -> tuple[
         )
     elif trial_steps and report["parts"].get("labelled"):
         report["trial"] = _trial(report, hyperparameters, trial_steps, len(source.train))
+    if report.get("trial"):
+        report["time"] = _time(report["trial"], hyperparameters, len(source.train))
     return report, data
 
 
 def examine_into(
-    folder: pathlib.Path, hyperparameters: Hyperparameters, *, trial_steps: int = 0
+    folder: pathlib.Path, hyperparameters: Hyperparameters, *, trial_steps: int = 0, arguments: Sequence[str] = ()
 ) -> tuple[Report, RunData | None]:
-    """Examines the data of a run, and writes `doctor.json` and `doctor.html` into a folder; see `examine`."""
+    """Examines the data of a run, and writes `doctor.json` and `doctor.html` into a folder; see `examine`.
+
+    If the doctor's command line had `arguments`, and the run can start, the report has the `command` that starts it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     report, data = examine(hyperparameters, trial_steps=trial_steps)
+    if arguments and data and report["verdict"].startswith("ready"):
+        report["command"] = command(arguments, report["suggestions"])
     (folder / "doctor.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     parts, class_names = (_parts(data), data.source.class_names) if data else ({}, ())
     (folder / "doctor.html").write_text(page(report, parts, class_names), encoding="utf-8")
     return report, data
 
 
-def _stop(report: Report, text: str) -> None:
-    report["problems"].append({"stops": True, "text": text})
+def _stop(report: Report, text: str, at: str = "") -> None:
+    report["problems"].append({"stops": True, "text": text, "at": at})
 
 
-def _warn(report: Report, text: str) -> None:
-    report["problems"].append({"stops": False, "text": text})
+def _warn(report: Report, text: str, at: str = "") -> None:
+    """Adds a finding; `at` is the section of the page that shows it."""
+    report["problems"].append({"stops": False, "text": text, "at": at})
 
 
 def _folders(hyperparameters: Hyperparameters) -> list[Report]:
@@ -196,16 +208,16 @@ def _judge_classes(report: Report) -> None:
         _stop(report, "no training image has a label")
         return
     if len(labelled) < 2:
-        _warn(report, "there is only one class")
+        _warn(report, "there is only one class", "labels")
     rare = [name for name, count in labelled.items() if count < _FEW_LABELS]
     if rare:
-        _warn(report, f"fewer than {_FEW_LABELS} labels: {', '.join(rare[:10])}")
+        _warn(report, f"fewer than {_FEW_LABELS} labels: {', '.join(rare[:10])}", "labels")
     if min(labelled.values()) < _RARE * max(labelled.values()):
-        _warn(report, f"classes are uneven: from {min(labelled.values())} to {max(labelled.values())} labels")
+        _warn(report, f"classes are uneven: from {min(labelled.values())} to {max(labelled.values())} labels", "labels")
     for split in ("validation", "test"):
         missing = [name for name, counts in report["classes"].items() if counts.get(split) == 0]
         if missing:
-            _warn(report, f"no {split} image of: {', '.join(missing[:10])}")
+            _warn(report, f"no {split} image of: {', '.join(missing[:10])}", "labels")
 
 
 def _duplicates(report: Report, parts: dict[str, Images]) -> Report:
@@ -231,12 +243,15 @@ def _duplicates(report: Report, parts: dict[str, Images]) -> Report:
             _warn(
                 report,
                 f"{leaks} {kind} duplicate(s) between training and held-out images: scores will be too high",
+                "duplicates",
             )
         if len(pairs) > leaks:
-            _warn(report, f"{len(pairs) - leaks} {kind} duplicate(s) within training or within a test set")
+            _warn(
+                report, f"{len(pairs) - leaks} {kind} duplicate(s) within training or within a test set", "duplicates"
+            )
     odds = [(a, b) for a, b in exact if len({_label(parts, where[a]), _label(parts, where[b])} - {NO_LABEL}) > 1]
     if odds:
-        _warn(report, f"{len(odds)} pair(s) of equal images have different labels")
+        _warn(report, f"{len(odds)} pair(s) of equal images have different labels", "duplicates")
     return found
 
 
@@ -255,33 +270,17 @@ def _named(parts: dict[str, Images], where: tuple[str, int]) -> list[str | int]:
     return [part, position, _plain(names[position]) if names else str(position)]
 
 
-def _suggestions(report: Report, source: Source) -> dict[str, str]:
-    """Suggests flags for the pictures, the labels and the machine."""
-    accelerated = bool(tf.config.list_physical_devices("GPU"))
-    median = min(
-        (folder["shorter_side"]["median"] for folder in report["folders"] if folder["flag"] == "data"), default=0
+def _suggestions(report: Report, source: Source, hyperparameters: Hyperparameters) -> Suggestions:
+    """Suggests settings for the pictures, the labels and the machine."""
+    sides = [folder["shorter_side"]["median"] for folder in report["folders"] if folder["flag"] == "data"]
+    pictures = Pictures(
+        images=len(source.train),
+        labelled=report["parts"].get("labelled", 0),
+        channels=source.train.channels,
+        shorter_side=min(sides, default=0),
+        accelerated=bool(tf.config.list_physical_devices("GPU")),
     )
-    pretrained = bool(median) and source.train.channels == _COLOURS
-    heads = pretrained and not (accelerated and len(source.train) >= _ENOUGH_TO_FINE_TUNE)
-    largest = 224 if accelerated else 128 if heads else 48
-    size = max((size for size in _SIZES if size <= min(0.75 * median, largest)), default=_SIZES[0])
-    batch = min(256 if accelerated else 128 if heads else 64, max(16, len(source.train) // 4))
-    labelled = report["parts"].get("labelled", 0)
-    per_batch = batch if labelled == len(source.train) else min(labelled, batch // 2)
-    suggestions = {
-        "batch_size": str(batch),
-        "labelled_batch_size": str(per_batch),
-        "negatives": str(min(_NEGATIVES, batch - 1)),
-        "queue_size": str(10 * batch),
-    }
-    if median:
-        photographs = {"large_size": str(size), "small_size": str(max(16, size // 2)), "shrink": str(2 * size)}
-        recipe = "grey" if source.train.channels == 1 else "imagenet" if size > 32 else "cifar"
-        preset = "from_scratch_cpu" if not pretrained else "cpu" if heads else "finetune"
-        suggestions = {"preset": f"own_pictures_{preset}", "recipe": recipe} | photographs | suggestions
-    if heads and len(source.train) >= _MANY:
-        suggestions["cached_views"] = "5"
-    return suggestions
+    return suggest(pictures, hyperparameters)
 
 
 def _trial(report: Report, hyperparameters: Hyperparameters, steps: int, num_images: int) -> Report | None:
@@ -296,6 +295,18 @@ def _trial(report: Report, hyperparameters: Hyperparameters, steps: int, num_ima
         return None
     seconds = num_images / trial.images_per_second
     return dataclasses.asdict(trial) | {"seconds_per_epoch": round(seconds, 1)}
+
+
+def _time(trial: Report, hyperparameters: Hyperparameters, num_images: int) -> Report:
+    """Extrapolates from a trial to the run."""
+    steps = number_of_steps(hyperparameters, num_images)
+    # The run finds the features that the trial has computed in the cache.
+    before = 0.0 if hyperparameters.cache_dir else trial["seconds_before_first_report"]
+    return {
+        "steps": steps,
+        "seconds": round(steps * hyperparameters.batch_size / trial["images_per_second"], 1),
+        "seconds_before_first_step": round(before, 1),
+    }
 
 
 def _num_cached_views(hyperparameters: Hyperparameters, num_images: int) -> int:
@@ -320,16 +331,20 @@ def main(argv: list[str]) -> int:
         The exit code: 0 if a run can start, 1 if a problem would stop it, 2 for wrong flags.
     """
     del argv
-    folder = pathlib.Path(run_flags.WORKDIR.value)
-    report, data = examine_into(folder, hyperparameters_from_flags(), trial_steps=_TRIAL_STEPS.value)
+    folder, settings = pathlib.Path(run_flags.WORKDIR.value), hyperparameters_from_flags()
+    report, data = examine_into(folder, settings, trial_steps=_TRIAL_STEPS.value, arguments=sys.argv[1:])
     for problem in report["problems"]:
         print(f"{'stops the run' if problem['stops'] else 'look at'}: {problem['text']}")
     if data:
         counts = ", ".join(f"{count} {part}" for part, count in report["parts"].items())
         print(f"{counts}; {len(report['classes'])} classes")
-        print("suggested: " + " ".join(f"--{name}={value}" for name, value in report["suggestions"].items()))
+        for name, suggestion in report["suggestions"].items():
+            print(f"suggested: --{name}={suggestion['value']} ({suggestion['reason']})")
     count = len(report["problems"])
     print(f"{count} finding{'' if count == 1 else 's'}; {folder / 'doctor.html'}, {folder / 'doctor.json'}")
+    print(report["verdict"])
+    if "command" in report:
+        print(f"  {report['command']}")
     return int(any(problem["stops"] for problem in report["problems"]))
 
 

@@ -14,21 +14,24 @@ from semppl.data.images import NO_LABEL, Images
 
 _SIDE = 96  # of a picture on the page, in pixels
 _PER_CLASS = 6
-_CLASSES = 30
+_CLASSES = 60  # with several pictures; each further class has one
 _UNLABELLED = 24
 _PAIRS = 40
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 70em; margin: 2em auto; padding: 0 1em; color: #222; background: #fff; }
+:root { color-scheme: light dark; --line: #8886; --soft: #8882; --bar: #4a7fc1; --stops: #b00; --ready: #187a33; }
+@media (prefers-color-scheme: dark) { :root { --bar: #6fa3e0; --stops: #ff7b7b; --ready: #5fd07e; } }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 70em; margin: 2em auto; padding: 0 1em; }
 table { border-collapse: collapse; display: block; overflow-x: auto; }
-td, th { padding: .2em .8em; text-align: left; vertical-align: bottom; border-bottom: 1px solid #ddd; }
+td, th { padding: .2em .8em; text-align: left; vertical-align: bottom; border-bottom: 1px solid var(--line); }
 .n { text-align: right; }
-figure { display: inline-block; vertical-align: top; width: 96px; margin: 0 .6em .6em 0; }
-figcaption { font-size: 11px; line-height: 1.3; max-height: 2.6em; overflow: hidden; overflow-wrap: anywhere; }
-img { width: 96px; height: 96px; object-fit: contain; background: #f3f3f3; }
-.stops { color: #b00; font-weight: bold; }
-.pair { display: inline-block; border: 1px solid #ddd; margin: .3em; padding: .3em; }
-code { background: #f3f3f3; padding: .1em .3em; overflow-wrap: anywhere; }
+.bar { display: inline-block; height: .8em; background: var(--bar); }
+figure { display: inline-block; vertical-align: top; width: 128px; margin: 0 .6em .6em 0; }
+figcaption { font-size: 12px; line-height: 1.35; overflow-wrap: anywhere; }
+img { width: 96px; height: 96px; object-fit: contain; background: var(--soft); }
+.stops { color: var(--stops); font-weight: bold; } .ready { color: var(--ready); font-weight: bold; }
+.pair { display: inline-block; border: 1px solid var(--line); margin: .3em; padding: .3em; }
+code { background: var(--soft); padding: .1em .3em; overflow-wrap: anywhere; }
 """
 
 
@@ -40,22 +43,36 @@ def page(report: Mapping[str, Any], parts: Mapping[str, Images], class_names: Se
         parts: Images by part: "labelled", "unlabelled", "validation", "test"; empty if the images could not be loaded.
         class_names: Names of the classes, by label.
     """
-    sections = [_problems(report), _counts(report), _folders(report), _classes(report)]
+    sections = [_verdict(report), _problems(report), _counts(report), _folders(report), _classes(report)]
     if parts:
-        sections += [_samples(parts, class_names), _duplicates(report, parts), _suggestions(report)]
+        sections += [_samples(parts, class_names), _duplicates(report, parts)]
     body = "\n".join(sections)
     title = f"Data: {escape(report['data'])}"
     return (
-        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>\n'
+        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f"<title>{title}</title><style>{_STYLE}</style>\n"
         f"<h1>{title}</h1>\n{body}\n</html>\n"
     )
 
 
-def _problems(report: Mapping[str, Any]) -> str:
-    rows = "".join(
-        f'<li class="{"stops" if problem["stops"] else "look"}">{escape(problem["text"])}</li>'
-        for problem in report["problems"]
+def _verdict(report: Mapping[str, Any]) -> str:
+    """Shows whether the run can start, its time, the suggestions and the command."""
+    text = report["verdict"]
+    shown = f'<p class="{"ready" if text.startswith("ready") else "stops"}">{escape(text[0].upper() + text[1:])}.</p>'
+    suggestions = "".join(
+        f"<li><code>--{escape(name)}={escape(suggestion['value'])}</code> {escape(suggestion['reason'])}</li>"
+        for name, suggestion in report.get("suggestions", {}).items()
     )
+    shown += f"<p>Suggested:</p><ul>{suggestions}</ul>" if suggestions else ""
+    return shown + (f"<p><code>{escape(report['command'])}</code></p>" if "command" in report else "")
+
+
+def _problems(report: Mapping[str, Any]) -> str:
+    rows = ""
+    for problem in report["problems"]:
+        text, at = escape(problem["text"]), problem["at"]
+        linked = f'<a href="#{at}">{text}</a>' if at else text
+        rows += f'<li class="{"stops" if problem["stops"] else "look"}">{linked}</li>'
     return f"<h2>Findings</h2><ul>{rows or '<li>None.</li>'}</ul>"
 
 
@@ -72,17 +89,23 @@ def _folders(report: Mapping[str, Any]) -> str:
     bad = [[path, reason] for folder in report["folders"] for path, reason in folder["bad_files"].items()]
     missing = [[path, "no such file"] for folder in report["folders"] for path in folder["rows_without_file"]]
     listed = f"<h3>Files that are not used</h3>{_table([], bad + missing)}" if bad or missing else ""
-    return f"<h2>Folders</h2>{_table(header, rows)}{listed}" if rows else ""
+    return f'<h2 id="folders">Folders</h2>{_table(header, rows)}{listed}' if rows else ""
 
 
 def _classes(report: Mapping[str, Any]) -> str:
+    """Shows how many images of each class have a label, as numbers and as bars that lead to the pictures."""
     classes = report.get("classes", {})
+    if not classes:
+        return ""
     header = ["class", *dict.fromkeys(part for counts in classes.values() for part in counts)]
-    return (
-        f"<h2>Labels</h2>{_table(header, [[name, *counts.values()] for name, counts in classes.items()])}"
-        if classes
-        else ""
-    )
+    largest = max(1, *(counts["labelled"] for counts in classes.values()))
+    rows = ""
+    for number, (name, counts) in enumerate(classes.items()):
+        bar = f'<span class="bar" style="width: {12 * counts["labelled"] / largest:.2f}em"></span>'
+        cells = "".join(f'<td class="n">{count}</td>' for count in counts.values())
+        rows += f'<tr><td><a href="#class-{number}">{escape(name)}</a></td>{cells}<td>{bar}</td></tr>'
+    head = "".join(f"<th{'' if at == 0 else ' class=n'}>{escape(name)}</th>" for at, name in enumerate(header))
+    return f'<h2 id="labels">Labels</h2><table><tr>{head}<th></th></tr>{rows}</table>'
 
 
 def _samples(parts: Mapping[str, Images], class_names: Sequence[str]) -> str:
@@ -90,17 +113,16 @@ def _samples(parts: Mapping[str, Images], class_names: Sequence[str]) -> str:
     text = "<h2>Pictures</h2>"
     if "labelled" in parts:
         labels = parts["labelled"].labels
-        for label, name in list(enumerate(class_names))[:_CLASSES]:
-            text += (
-                f"<h3>{escape(name)}</h3>{_figures(parts['labelled'], np.flatnonzero(labels == label)[:_PER_CLASS])}"
-            )
+        for label, name in enumerate(class_names):
+            shown = np.flatnonzero(labels == label)[: _PER_CLASS if label < _CLASSES else 1]
+            text += f'<h3 id="class-{label}">{escape(name)}</h3>{_figures(parts["labelled"], shown)}'
     if "unlabelled" in parts:
         text += f"<h3>Unlabelled</h3>{_figures(parts['unlabelled'], _spread(len(parts['unlabelled']), _UNLABELLED))}"
     return text
 
 
 def _duplicates(report: Mapping[str, Any], parts: Mapping[str, Images]) -> str:
-    text = "<h2>Duplicates</h2>"
+    text = '<h2 id="duplicates">Duplicates</h2>'
     for kind, found in report["duplicates"].items():
         rows = [[name, count] for name, count in found["by_parts"].items()]
         text += f"<h3>{kind}: {found['pairs']} pairs</h3>{_table([], rows)}"
@@ -110,11 +132,6 @@ def _duplicates(report: Mapping[str, Any], parts: Mapping[str, Images]) -> str:
             )
             text += f'<div class="pair">{shown}</div>'
     return text
-
-
-def _suggestions(report: Mapping[str, Any]) -> str:
-    flags = " ".join(f"--{name}={value}" for name, value in report["suggestions"].items())
-    return f"<h2>Suggested</h2><p><code>{escape(flags)}</code></p>"
 
 
 def _figures(images: Images, positions: np.ndarray, caption: str = "") -> str:

@@ -79,7 +79,7 @@ def convert(
     with folder_written_aside(target) as aside:
         shutil.copytree(pathlib.Path(model) / "assets", aside, dirs_exist_ok=True)
         _convert_signatures(tf.saved_model.load(str(model)), into, images, aside, report)
-        (aside / DESCRIPTION).write_text(json.dumps(report, indent=2) + "\n")
+        (aside / DESCRIPTION).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return report
 
 

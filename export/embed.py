@@ -140,7 +140,7 @@ def plan_shards(collections: Sequence[Collection], target: pathlib.Path, shard_s
 def _compare_or_write(target: pathlib.Path, manifest: dict[str, Any]) -> None:
     path = target / MANIFEST
     if path.exists():
-        begun = json.loads(path.read_text())
+        begun = json.loads(path.read_text(encoding="utf-8"))
         differing = [words for name, words in _IDENTITY.items() if begun.get(name) != manifest[name]]
         if differing:
             raise ValueError(

@@ -240,10 +240,10 @@ def _describe(
         "data": hyperparameters.data,
         "step": step,
         "weights_sha256": checkpoints.weights_sha256(checkpoints.latest_checkpoint(workdir)),
-        "evaluation": json.loads(metrics.read_text()) if metrics.is_file() else None,
+        "evaluation": json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else None,
         "hyperparameters": dataclasses.asdict(hyperparameters),
         "initial_weights": read_initial_weights(workdir),
-        "trained_on": json.loads(data.read_text()) if data.is_file() else None,
+        "trained_on": json.loads(data.read_text(encoding="utf-8")) if data.is_file() else None,
         "licences": {"code": "Apache-2.0", "data": data_licence},
         "versions": {"semppl": semppl.__version__} | {name: importlib.metadata.version(name) for name in packages},
     }

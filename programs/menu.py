@@ -2,7 +2,10 @@
 
 import difflib
 import importlib
+import os
 import pathlib
+import shlex
+import shutil
 import sys
 import types
 
@@ -37,6 +40,18 @@ def is_started(module: str) -> bool:
     name = pathlib.Path(sys.argv[0]).stem if sys.argv else ""
     started = PROGRAMS.get(name.removeprefix(_PREFIX)) if name.startswith(_PREFIX) else None
     return module == "__main__" or (started is not None and started[0] == module)
+
+
+def command(program: str, *arguments: str) -> str:
+    """Returns a command line that starts a program, ready to copy: by its console script if that is on the path.
+
+    Args:
+        program: Key of `PROGRAMS`.
+        *arguments: Arguments, which are quoted where a shell needs it.
+    """
+    script = f"{_PREFIX}{program}"
+    module = [os.path.relpath(sys.executable), "-m", PROGRAMS[program][0]]
+    return shlex.join([*([script] if shutil.which(script) else module), *arguments])
 
 
 def run() -> int:

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import types
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 from semppl.programs import command_line, menu
-from semppl.programs.process import streams
+from semppl.programs.process import home, streams
 from semppl.runs.files import error_text, write_problem
 
 flags.disclaim_key_flags()  # --help lists flags that `parse_flags` defines under the program
@@ -23,7 +24,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # otherwise TensorFlow logs 
 
 
 def hush() -> None:
-    """Sets the log level of absl to warnings, and of TensorFlow's Python code to errors."""
+    """Ignores Python's warnings, and sets the log level of absl to warnings and of TensorFlow's Python code to errors."""
+    warnings.simplefilter("ignore")  # scikit-learn and NumPy warn of what a user of a program cannot change
     absl_logging.set_verbosity(absl_logging.WARNING)  # tensorflow-datasets logs every folder that it searches
     logging.getLogger("tensorflow").setLevel("ERROR")  # no warnings of slow callbacks, assets and unused variables
 
@@ -32,12 +34,13 @@ def hush() -> None:
 def hushed() -> Iterator[None]:
     """Applies `hush` within a `with` block, and restores the log levels."""
     former = absl_logging.get_verbosity(), logging.getLogger("tensorflow").level
-    hush()
-    try:
-        yield
-    finally:
-        absl_logging.set_verbosity(former[0])
-        logging.getLogger("tensorflow").setLevel(former[1])
+    with warnings.catch_warnings():
+        hush()
+        try:
+            yield
+        finally:
+            absl_logging.set_verbosity(former[0])
+            logging.getLogger("tensorflow").setLevel(former[1])
 
 
 def parse_flags(
@@ -64,6 +67,7 @@ def parse_flags(
     if not menu.is_started(module):
         return
     streams.make_lenient()
+    home.ensure_home()
     _end_in_a_word()
     flags.mark_flags_as_required(required)
     if define:
@@ -82,7 +86,12 @@ def parse_flags(
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(2)
+    warnings.simplefilter("ignore")
+    if sys.stderr.isatty():
+        print(f"{_LOADING}\r", end="", file=sys.stderr, flush=True)
 
+
+_LOADING = "loading TensorFlow …"
 
 _command_line: list[str] = []
 """Name of the program and its arguments that are not flags, once parsed."""
@@ -140,6 +149,8 @@ def run(main: Callable[[list[str]], int]) -> None:
     """Runs a program whose flags are parsed with `app.run`, which exits with the code that `main` returns."""
     for number, handler in _former.items():
         signal.signal(number, handler)
+    if _command_line and sys.stderr.isatty():
+        print(f"{' ' * len(_LOADING)}\r", end="", file=sys.stderr, flush=True)
     app.run(main, flags_parser=lambda argv: _command_line or command_line.parse(argv))
 
 

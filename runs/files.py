@@ -108,7 +108,7 @@ def locked(path: pathlib.Path, *, wait: bool) -> Iterator[None]:
     Raises:
         BlockingIOError: If another process holds the lock and `wait` is false.
     """
-    with path.open("a") as file:
+    with path.open("a", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError as error:

@@ -135,7 +135,7 @@ def write_initial_weights(workdir: pathlib.Path, description: dict[str, Any]) ->
 def read_initial_weights(workdir: str | pathlib.Path) -> dict[str, Any] | None:
     """Reads where the initial weights of a run come from; None for random weights."""
     path = pathlib.Path(workdir) / _INITIAL_WEIGHTS
-    return dict(json.loads(path.read_text())) if path.is_file() else None
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
 
 def write_done(workdir: pathlib.Path, step: int, weights_sha256: str) -> None:
@@ -156,7 +156,7 @@ def write_done(workdir: pathlib.Path, step: int, weights_sha256: str) -> None:
 
 def read_done(workdir: str | pathlib.Path) -> dict[str, Any]:
     """Reads `done.json` of a finished run."""
-    done: dict[str, Any] = json.loads((pathlib.Path(workdir) / "done.json").read_text())
+    done: dict[str, Any] = json.loads((pathlib.Path(workdir) / "done.json").read_text(encoding="utf-8"))
     return done
 
 

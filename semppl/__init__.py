@@ -47,7 +47,8 @@ def doctor(workdir: _Path = "", *, preset: _Path = "", trial_steps: int = 20, **
 
     Returns:
         The report, as in `doctor.json`. "problems" lists each finding with a "text" and whether it "stops" a run;
-        "suggestions" maps names of settings to values that suit the data and this machine.
+        "suggestions" maps names of settings to a "value" that suits the data and this machine better than the one in use, and
+        a "reason"; "verdict" says whether the run can start, and how long it takes.
 
     Raises:
         ValueError: If a setting is unknown or not allowed. Data that cannot be read are a problem in the report.

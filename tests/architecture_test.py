@@ -219,6 +219,26 @@ def programs_parse_flags_first(source: Source) -> Iterator[str]:
         yield "0: a program calls quiet.parse_flags before it imports TensorFlow, and decorates its main with quiet.program"
 
 
+def text_files_name_their_encoding(source: Source) -> Iterator[str]:
+    """Without a name, Python takes the encoding of the locale, and another process reads something else."""
+    if source.folder == "tests":
+        return
+    for node in source.nodes():
+        if isinstance(node, ast.Call) and _opens_text(node) and not any(k.arg == "encoding" for k in node.keywords):
+            yield f"{node.lineno}: {ast.unparse(node)} without encoding="
+
+
+def _opens_text(call: ast.Call) -> bool:
+    """Returns whether a call is `open`, or a method of a path, that reads or writes text."""
+    function = call.func
+    if isinstance(function, ast.Attribute) and function.attr in ("read_text", "write_text"):
+        return True
+    if ast.unparse(function).rpartition(".")[2] != "open" or ast.unparse(function) in ("os.open", "Image.open"):
+        return False
+    mode = call.args[int(isinstance(function, ast.Name)) :][:1]
+    return not mode or (isinstance(mode[0], ast.Constant) and re.fullmatch("[rwax+t]+", str(mode[0].value)) is not None)
+
+
 def errors_are_raised_not_asserted(source: Source) -> Iterator[str]:
     if source.folder != "tests":
         yield from (f"{node.lineno}: `assert` outside tests" for node in source.nodes() if isinstance(node, ast.Assert))
@@ -317,6 +337,7 @@ RULES_FOR_CODE: tuple[Callable[[Source], Iterator[str]], ...] = (
     collectives_stand_in_one_module,
     flags_stop_at_entry_points,
     programs_parse_flags_first,
+    text_files_name_their_encoding,
     errors_are_raised_not_asserted,
     flags_of_tests_are_parsed,
     files_are_named_after_their_idea,
@@ -415,6 +436,11 @@ class RulesCanBeBrokenTest(parameterized.TestCase):
         (flags_stop_at_entry_points, "trainers/a.py", "def f():\n    return flags.FLAGS.seed"),
         (flags_stop_at_entry_points, "trainers/a.py", "from semppl.programs import run_flags"),
         (flags_stop_at_entry_points, "data/a.py", "from semppl.programs import hyperparameter_flags"),
+        (text_files_name_their_encoding, "runs/a.py", "path.read_text()"),
+        (text_files_name_their_encoding, "runs/a.py", "path.write_text('x' + y)"),
+        (text_files_name_their_encoding, "runs/a.py", "path.open()"),
+        (text_files_name_their_encoding, "runs/a.py", "path.open('w', newline='')"),
+        (text_files_name_their_encoding, "runs/a.py", "open(path, 'a')"),
         (programs_parse_flags_first, "export/a.py", "import tensorflow\n" + _HUSHED),
         (programs_parse_flags_first, "export/a.py", "import tensorflow\nquiet.parse_flags(__name__)\n" + _HUSHED),
         (programs_parse_flags_first, "export/a.py", "quiet.parse_flags(__name__)\ndef main(argv):\n    pass"),
@@ -455,6 +481,12 @@ class RulesCanBeBrokenTest(parameterized.TestCase):
         ),
         (flags_stop_at_entry_points, "export/a.py", "from semppl.programs import run_flags\ndef main(argv):\n    pass"),
         (flags_stop_at_entry_points, "programs/run_flags.py", "WORKDIR = flags.DEFINE_string('workdir', '', '')"),
+        (
+            text_files_name_their_encoding,
+            "runs/a.py",
+            "path.open('w', encoding='utf-8'), path.open('rb'), open(p, 'wb')",
+        ),
+        (text_files_name_their_encoding, "runs/a.py", "os.open(p, os.O_RDWR), Image.open(p), tests.open(p)"),
         (programs_parse_flags_first, "export/a.py", "quiet.parse_flags(__name__)\nimport tensorflow\n" + _HUSHED),
         (programs_parse_flags_first, "export/a.py", "import tensorflow"),
         (errors_are_raised_not_asserted, "tests/a_test.py", "assert True"),

@@ -157,7 +157,7 @@ def pretrain(
             _fit(stage, role)
         elif not stage.last_step:
             role.save_untrained(saved)
-        role.finish(stage.last_step)
+        role.finish(stage)
 
 
 def _initial_weights(hyperparameters: Hyperparameters, workdir: pathlib.Path) -> PretrainedWeights | None:

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.images import Source
+from semppl.programs import menu
 from semppl.runs import checkpoints, folder
 from semppl.runs.data_record import Description, require_same_data
 from semppl.trainers.devices.termination import Termination
@@ -160,11 +161,23 @@ class Chief:
         """Saves the initial weights of a run of no steps."""
         saved.save()
 
-    def finish(self, last_step: int) -> None:
-        """Writes `done.json` and prints the digest of the weights."""
+    def finish(self, stage: Stage) -> None:
+        """Writes `done.json`, and prints the digest of the weights and the commands that come next."""
         digest = checkpoints.weights_sha256(checkpoints.latest_checkpoint(self._workdir))
-        folder.write_done(self._workdir, last_step, digest)
-        print(f"done: {last_step} steps, weights {digest[:12]}…, in {self._workdir}", flush=True)
+        folder.write_done(self._workdir, stage.last_step, digest)
+        print(f"done: {stage.last_step} steps, weights {digest[:12]}…, in {self._workdir}", flush=True)
+        print("next:", *self._next_commands(stage.source), sep="\n  ", flush=True)
+
+    def _next_commands(self, source: Source) -> list[str]:
+        """Returns command lines that evaluate the run, if there are held-out images, and export it."""
+        run = f"--workdir={self._workdir}"
+        splits = [split for split in ("test", "validation") if getattr(source, split) is not None]
+        evaluates = [menu.command("evaluate", run, *[f"--split={split}" for split in splits[:1] if split != "test"])]
+        answers = ["--embedding=joint", "--answers=auto"] if checkpoints.has_labelled_queue(self._workdir) else []
+        served = pathlib.Path("served", self._workdir.resolve().name)
+        versions = [int(path.name) for path in served.glob("*") if path.name.isdecimal()]
+        export = menu.command("export", run, *answers, f"--export_dir={served / str(max(versions, default=0) + 1)}")
+        return [*(evaluates if splits else []), export]
 
 
 class Follower:
@@ -201,6 +214,6 @@ class Follower:
     def save_untrained(self, saved: checkpoints.RunCheckpoints) -> None:
         """Leaves saving to the chief."""
 
-    def finish(self, last_step: int) -> None:
+    def finish(self, stage: Stage) -> None:
         """Prints that training is over."""
-        print(f"done: {last_step} steps", flush=True)
+        print(f"done: {stage.last_step} steps", flush=True)

@@ -161,7 +161,7 @@ def _fill(folder: pathlib.Path, files: PictureFiles) -> None:
 
 
 def _write_settings(folder: pathlib.Path, decoding: Decoding) -> None:
-    (folder / "settings.json").write_text(json.dumps(dataclasses.asdict(decoding), indent=2) + "\n")
+    (folder / "settings.json").write_text(json.dumps(dataclasses.asdict(decoding), indent=2) + "\n", encoding="utf-8")
 
 
 def _decoded_example(files: PictureFiles, position: int) -> bytes:

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from semppl.configs.views import ViewSettings
 from semppl.data.views import randomness
+from semppl.data.views.compilation import compile_unheard
 from semppl.data.views.recipes import Recipe, boxes_of, find_recipe
 
 BACKGROUND = 0.5
@@ -62,6 +63,7 @@ def crop_picture(
     boxes_of(settings.recipe)
     height, width = tf.unstack(tf.shape(image)[:2])
     large_size, small_size, large_views = settings.large_size, settings.small_size, settings.large_views
+    compile_unheard()
     boxes, mirrored, bare = _plan(seed, height, width, settings)
 
     def view(number: int, size: int) -> tf.Tensor:

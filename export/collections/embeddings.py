@@ -76,7 +76,7 @@ def read_embeddings(folder: str | pathlib.Path) -> Embeddings:
     path = pathlib.Path(folder) / MANIFEST
     if not path.is_file():
         raise ValueError(f"--embeddings must be a folder that semppl.export.embed wrote. Received: {folder}")
-    manifest: dict[str, Any] = json.loads(path.read_text())
+    manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     parts = sorted(path.parent.glob("part-*.parquet"))
     count = sum(pq.read_metadata(part).num_rows for part in parts)
     if count != manifest["pictures"]:

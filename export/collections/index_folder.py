@@ -23,7 +23,7 @@ def write_index(folder: pathlib.Path, index: Any, rows: pa.Table, description: d
 
     faiss.write_index(index, str(folder / _FAISS))
     pq.write_table(rows, folder / _ROWS)
-    (folder / _DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+    (folder / _DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
 def read_description(folder: pathlib.Path) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def read_description(folder: pathlib.Path) -> dict[str, Any]:
     path = folder / _DESCRIPTION
     if not path.is_file():
         raise ValueError(f"--index must be a folder that semppl.export.index wrote. Received: {folder}")
-    description: dict[str, Any] = json.loads(path.read_text())
+    description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return description
 
 

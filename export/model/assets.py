@@ -29,11 +29,11 @@ def write_assets(folder: pathlib.Path, card: dict[str, Any], evidence: Evidence 
         The paths of the files.
     """
     paths = [folder / MODEL_CARD]
-    paths[0].write_text(json.dumps(card, indent=2) + "\n")
+    paths[0].write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     if evidence is not None:
         paths += [folder / CLASS_NAMES, folder / LABELS]
-        paths[1].write_text("".join(f"{name}\n" for name in evidence.class_names))
-        with paths[2].open("w", newline="") as file:
+        paths[1].write_text("".join(f"{name}\n" for name in evidence.class_names), encoding="utf-8")
+        with paths[2].open("w", newline="", encoding="utf-8") as file:
             rows = csv.writer(file)
             rows.writerow(["id", "label", "class_name"])
             memory = evidence.memory
@@ -54,11 +54,11 @@ def read_card(model: str | pathlib.Path) -> dict[str, Any]:
     path = pathlib.Path(model) / "assets" / MODEL_CARD
     if not path.is_file():
         raise ValueError(f"--model must be the folder of an exported model. Received: {model}")
-    card: dict[str, Any] = json.loads(path.read_text())
+    card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return card
 
 
 def read_class_names(model: str | pathlib.Path) -> tuple[str, ...]:
     """Reads the class names of an exported model, in the order of the labels; none where the model has no memory."""
     path = pathlib.Path(model) / "assets" / CLASS_NAMES
-    return tuple(path.read_text().split("\n")[:-1]) if path.is_file() else ()  # a line break ends each
+    return tuple(path.read_text(encoding="utf-8").split("\n")[:-1]) if path.is_file() else ()  # a line break ends each

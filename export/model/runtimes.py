@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from semppl.runs.standard_error import unheard
+
 _OPSET = 17  # of ONNX
 Arrays = dict[str, np.ndarray]
 Run = Callable[[np.ndarray], Arrays]
@@ -69,7 +71,8 @@ def to_tflite(function: Any, model: Any) -> bytes:
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
     try:
-        return bytes(converter.convert())
+        with unheard():  # statistics of operations
+            return bytes(converter.convert())
     except Exception as error:  # converters raise errors of any class
         raise NotConvertible(str(error).strip().splitlines()[0]) from error
 

@@ -35,7 +35,7 @@ class ServerProcess:
         command += [f"--model_name={self.model}", f"--model_base_path={base}", f"--port={self.grpc_port}"]
         command += [f"--rest_api_port={self.rest_port}", "--file_system_poll_wait_seconds=1"]
         environment = {**os.environ, "PYTHONPATH": str(pathlib.Path(semppl.__file__).parents[1])}
-        with log.open("w") as file:
+        with log.open("w", encoding="utf-8") as file:
             self._process = subprocess.Popen(command, env=environment, stdout=file, stderr=file)
 
     def stop(self) -> None:
@@ -56,7 +56,7 @@ class ServerProcess:
         deadline = time.monotonic() + _STARTUP_SECONDS
         while not holds():
             if not self.is_running() or time.monotonic() > deadline:
-                raise RuntimeError(f"the server did not get there: {self._log.read_text()}")
+                raise RuntimeError(f"the server did not get there: {self._log.read_text(encoding='utf-8')}")
             time.sleep(0.2)
 
     def wait_for_version(self, number: int) -> None:
@@ -74,7 +74,7 @@ class ServerProcess:
 
     def memory(self) -> tuple[float, float]:
         """Returns the current and the largest memory of the process, in MiB."""
-        status = pathlib.Path(f"/proc/{self._process.pid}/status").read_text()
+        status = pathlib.Path(f"/proc/{self._process.pid}/status").read_text(encoding="utf-8")
         current, largest = (
             int(re.findall(rf"^{name}:\s*(\d+) kB$", status, re.MULTILINE)[0]) / 1024 for name in ("VmRSS", "VmHWM")
         )

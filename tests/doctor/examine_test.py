@@ -19,6 +19,7 @@ from absl.testing import flagsaver
 from PIL import Image
 
 from semppl.doctor import examine, trial
+from semppl.doctor.advice import in_words
 from semppl.tests import testing  # noqa: F401  (marks the flags as parsed)
 
 
@@ -31,19 +32,26 @@ _SMALL = ("--batch_size=16", "--labelled_batch_size=8", "--negatives=8", "--queu
 
 
 class _Run:
-    """A process that takes five steps and reports them, as often as the clock moves."""
+    """Children of a program: one that takes five steps and reports them, as often as the clock moves."""
 
     def __init__(self, *, lines, seconds, errors=""):
         self.lines, self.seconds, self.errors, self.now, self.written = lines, seconds, errors, 0.0, 0
         self.returncode = 2 if errors else 0
 
-    def __call__(self, command, *, stderr, **_):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def start(self, command, *, stderr, **_):
         self.command = command
         stderr.write(self.errors)
+        stderr.flush()
         (workdir,) = (argument.removeprefix("--workdir=") for argument in command if "--workdir=" in argument)
         self.metrics = pathlib.Path(workdir, "metrics.jsonl")
         self.metrics.parent.mkdir()
-        return contextlib.nullcontext(self)
+        return self
 
     def poll(self):
         return self.returncode if self.written == self.lines else None
@@ -153,8 +161,8 @@ class DoctorTest(tf.test.TestCase):
         (self.folder / "train" / "<script>alert(1)<").mkdir()
         self.save("train/<script>alert(1)</x.png", 50)
         page = self.call()[3]
-        self.assertEmpty(re.findall(r"""(?:src|href)=["'](?!data:)""", page))
-        own = re.sub(r'src="data:image/(?:png|jpeg);base64,[A-Za-z0-9+/=]*"', "", page)
+        self.assertEmpty(re.findall(r"""(?:src|href)=["'](?!data:|#)""", page))
+        own = re.sub(r'src="data:image/(?:png|jpeg);base64,[A-Za-z0-9+/=]*"|href="#[a-z0-9-]+"', "", page)
         self.assertNotRegex(own, r"(?i)https?:|src|href|url\(|@import|<link|<iframe|<object|<embed|data:image")
         self.assertNotIn("<script", page)
         self.assertNotIn("<b>owl", page)
@@ -176,19 +184,56 @@ class DoctorTest(tf.test.TestCase):
         self.assertEqual(self.call("--recipe=nonesuch")[0], 2)
 
     def test_a_trial_tells_time_and_memory(self):
-        with mock.patch.object(trial, "subprocess") as processes, mock.patch.object(trial, "time") as clock:
+        with mock.patch.object(trial, "Children") as children, mock.patch.object(trial, "time") as clock:
             run = _Run(lines=4, seconds=16 * 5 / 24)  # between lines, in which five steps of 16 images are taken
-            processes.Popen, clock.monotonic, clock.sleep = run, run.monotonic, run.sleep
-            _, _, report, page = self.call("--pixel_mean=0.5,0.5,0.5", *_SMALL, trial_steps=20)
+            children.return_value, clock.monotonic, clock.sleep = run, run.monotonic, run.sleep
+            _, _, report, page = self.call("--pixel_mean=0.5,0.5,0.5", "--steps=7", *_SMALL, trial_steps=20)
         self.assertEqual((report["trial"]["images_per_second"], report["trial"]["seconds_per_epoch"]), (24.0, 0.5))
         self.assertGreater(report["trial"]["memory_mb"], 0)
         self.assertContainsSubset(["--steps=20", "--log_every=5", "--pixel_mean=0.5,0.5,0.5"], run.command)
         self.assertIn("seconds per epoch", page)
+        before = report["trial"]["seconds_before_first_report"]
+        self.assertEqual(report["time"], {"steps": 7, "seconds": 4.7, "seconds_before_first_step": before})
+        self.assertEqual(
+            report["verdict"],
+            f"ready: 7 steps, about 5 s on this machine, after {in_words(before)} before the first step",
+        )
+        self.assertLess(page.index(report["verdict"][1:]), page.index("<h2>"))
+
+    def test_the_features_of_a_trial_have_a_bar(self):
+        with mock.patch.object(trial, "Children") as children, mock.patch.object(trial, "time") as clock:
+            run = _Run(lines=4, seconds=1.0)
+            run.errors = "noise\r 10%| 60/600 [00:04<00:40, 13 pictures/s]\r 20%| 120/600 [00:08<00:36, 13 pictures/s]"
+            children.return_value, clock.monotonic, clock.sleep = run, run.monotonic, run.sleep
+            with contextlib.redirect_stderr(io.StringIO()) as shown:
+                self.call(*_SMALL, trial_steps=20)
+        self.assertIn("\r 20%| 120/600 [00:08<00:36, 13 pictures/s]\n", shown.getvalue())
+        self.assertNotIn("noise", shown.getvalue())
+
+    def test_every_class_has_a_bar_and_findings_lead_to_their_section(self):
+        page = self.call()[3]
+        widths = [float(width) for width in re.findall(r'class="bar" style="width: ([\d.]+)em"', page)]
+        self.assertEqual(widths, [4.0, 12.0])  # one label and three
+        for anchor in set(re.findall(r'href="#([a-z0-9-]+)"', page)):
+            self.assertIn(f'id="{anchor}"', page)
+        self.assertIn('<a href="#labels">fewer than 3 labels', page)
+        self.assertEqual(len(re.findall(r'<h3 id="class-\d+">', page)), 2)
+        self.assertIn('name="viewport"', page)
+        self.assertIn("prefers-color-scheme: dark", page)
+
+    def test_the_command_that_starts_the_run_is_printed_where_it_can(self):
+        with mock.patch.object(sys, "argv", ["doctor", "--workdir=w", "--trial_steps=0"]):
+            _, printed, report, page = self.call("--batch_size=64", *_SMALL[1:])
+            self.assertIn("suggested: --preset=own_pictures_cpu (on a CPU, heads on a pretrained network", printed)
+            self.assertEqual(report["command"], "semppl-pretrain --preset=own_pictures_cpu --workdir=w")
+            self.assertEndsWith(printed, f"was not measured\n  {report['command']}\n")
+            self.assertIn(f"<code>{report['command']}</code>", page)
+            self.assertNotIn("command", self.call(f"--data=folder:{self.folder}/none")[2])
 
     def test_a_trial_that_fails_stops_a_run(self):
-        with mock.patch.object(trial, "subprocess") as processes, mock.patch.object(trial, "time") as clock:
+        with mock.patch.object(trial, "Children") as children, mock.patch.object(trial, "time") as clock:
             run = _Run(lines=1, seconds=1.0, errors="noise\nerror: --batch_size must be small\n")
-            processes.Popen, clock.monotonic, clock.sleep = run, run.monotonic, run.sleep
+            children.return_value, clock.monotonic, clock.sleep = run, run.monotonic, run.sleep
             code, _, report, _ = self.call(trial_steps=3)
         self.assertEqual(code, 1)
         self.assertIn("a run of 3 steps ends with: --batch_size must be small", self.texts(report))

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -172,6 +173,14 @@ class MenuTest(absltest.TestCase):
         (alone,) = _run(["semppl-pretrain"], [["--learning_rat=1"]])
         self.assertEqual(with_menu[2:], alone[2:])
         self.assertEqual(alone[2], 2)
+
+    def test_a_command_is_ready_to_copy(self):
+        with mock.patch.object(menu.shutil, "which", return_value="/bin/semppl-export"):
+            self.assertEqual(menu.command("export", "--workdir=a b"), "semppl-export '--workdir=a b'")
+        with mock.patch.object(menu.shutil, "which", return_value=None):
+            python, *rest = shlex.split(menu.command("export", "--workdir=$a"))
+        self.assertEqual(os.path.abspath(python), sys.executable)
+        self.assertEqual(rest, ["-m", "semppl.export.export_model", "--workdir=$a"])
 
     def test_a_program_that_does_not_exist_is_one_line(self):
         ((_, _, _, text),) = _run([_MENU], [["evalute"]])

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 
 from absl import logging as absl_logging
 from absl.testing import absltest, flagsaver
@@ -32,6 +33,22 @@ class QuietTest(absltest.TestCase):
         quiet.hush()
         self.assertEqual(absl_logging.get_verbosity(), absl_logging.WARNING)
         self.assertEqual(logging.getLogger("tensorflow").getEffectiveLevel(), logging.ERROR)
+
+    def test_warnings_of_libraries_are_not_shown(self):
+        for hushes, shown in (("quiet.hush()", ""), ("pass", "mind this")):
+            program = f"import warnings; from semppl.programs import quiet; {hushes}; warnings.warn('mind this')"
+            environment = {"PYTHONPATH": str(pathlib.Path(semppl.__file__).parents[1])}
+            done = subprocess.run(
+                [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+            )
+            self.assertIn(shown, done.stderr)
+            self.assertEqual(bool(done.stderr), bool(shown))
+
+    def test_within_a_block_warnings_are_ignored_and_afterwards_as_before(self):
+        before = list(warnings.filters)
+        with quiet.hushed():
+            self.assertEqual(warnings.filters[0][0], "ignore")
+        self.assertEqual(warnings.filters, before)
 
     def test_tensorflow_starts_without_a_word(self):
         environment = {"PYTHONPATH": str(pathlib.Path(semppl.__file__).parents[1])}  # and no TF_CPP_MIN_LOG_LEVEL

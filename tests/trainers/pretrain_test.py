@@ -185,7 +185,10 @@ class RunTest(tf.test.TestCase, parameterized.TestCase):
         bar = r"step 10/10  \[={24}\]  0:00 left  [\d.e+]+ images/s, \d+% waiting for data\x1b\[K\r\n"
         names = ("loss", "L_aug", "L_sem", "I_aug", "I_sem", "pseudo_labelled", "pseudo_acc")
         terms = "  ".join(rf"{name} [\d.]+" for name in names) + r"\x1b\[K\r\n"
-        self.assertRegex(shown, bar + terms + r"done: 10 steps, weights [0-9a-f]{12}…, in \S+\r\n$")
+        done = r"done: 10 steps, weights [0-9a-f]{12}…, in \S+\r\n"
+        evaluate = r"  \S+.*evaluate --workdir=\S+\r\n"
+        export = r"  \S+.*export\S* --workdir=\S+ --embedding=joint --answers=auto --export_dir=served/\S+/1\r\n"
+        self.assertRegex(shown, bar + terms + done + r"next:\r\n" + evaluate + export + "$")
 
     def test_a_run_goes_on_with_another_cache(self):
         pictures = pathlib.Path(self.create_tempdir().full_path)
@@ -279,7 +282,7 @@ class WrongFlagsTest(parameterized.TestCase):
             return pretrain.main(["pretrain"]), errors.getvalue()
 
     @parameterized.parameters(
-        ("--data=nope", "--data must be one of digits, tfds, .* Received: nope"),
+        ("--data=nope", "--data must be one of digits, tfds, .* Received: nope; did you mean folder:nope."),
         ("--data=tfds:nope", "--data must be tfds:NAME with a NAME that .* knows. Received: tfds:nope"),
         (
             "--data=tfds:cifar10 --data_dir=/nowhere",

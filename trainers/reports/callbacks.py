@@ -99,7 +99,7 @@ class Summaries(tf.keras.callbacks.Callback):
             with self._writer.as_default():  # and flushes, so that a kill leaves no gap
                 for name, value in numbers.items():
                     tf.summary.scalar(_GROUPS.get(name, name), value, step=step, description=_DESCRIPTIONS.get(name))
-            with self._lines.open("a") as file:
+            with self._lines.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": step, **rounded}) + "\n")
         if numbers.get("embedding_spread", 1) < COLLAPSED_SPREAD and not self._warned:
             self._warned = True
@@ -298,7 +298,7 @@ def _drop_later_lines(path: pathlib.Path, step: int) -> None:
     if not path.exists():
         return
     lines = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         try:
             if json.loads(line)["step"] <= step:
                 lines.append(line + "\n")

@@ -65,6 +65,10 @@ class Progress(tf.keras.callbacks.Callback):
         self._started_at = self._shown_at = 0.0
         self._started_step = self._shown_step = first_step
 
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Says that the first step takes longer than the others."""
+        print("compiling the first step …", file=self._stream, flush=True)
+
     def on_train_batch_end(self, batch: int, logs: dict[str, Any]) -> None:
         """Shows the step at intervals of time, and always the last one."""
         now, step = self._clock(), self._first_step + batch + 1

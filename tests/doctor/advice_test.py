@@ -1,0 +1,133 @@
+"""Tests of semppl.doctor.advice."""
+
+import shlex
+
+from absl.testing import absltest, parameterized
+
+from semppl.configs.hyperparameters import Hyperparameters
+from semppl.doctor import advice
+from semppl.programs.presets import read_preset
+
+_HEADS = {
+    "labels_per_class": 5,
+    "encoder": "keras:MobileNetV2",
+    "train": "heads",
+    "initial_weights": "imagenet",
+    "small_views": 0,
+}
+_HEADS |= {"batch_size": 128, "labelled_batch_size": 64, "negatives": 40, "queue_size": 1280, "large_size": 128}
+_SCRATCH = {
+    "labels_per_class": 5,
+    "small_views": 0,
+    "encoder": "resnet18",
+    "batch_size": 64,
+    "labelled_batch_size": 32,
+    "negatives": 40,
+    "queue_size": 640,
+}
+
+
+def _suggest(images, settings, *, labelled=50, channels=3, side=300, gpu=False):
+    pictures = advice.Pictures(images, labelled, channels, side, gpu)
+    return advice.suggest(pictures, Hyperparameters(**settings))
+
+
+def _values(suggestions):
+    return {name: suggestion["value"] for name, suggestion in suggestions.items()}
+
+
+class SuggestTest(parameterized.TestCase):
+    @parameterized.parameters(
+        (600, {}, "own_pictures_cpu"),
+        (1_999, {"gpu": True}, "own_pictures_cpu"),
+        (2_000, {"gpu": True}, "own_pictures_finetune"),
+        (2_000, {}, "own_pictures_cpu"),
+    )
+    def test_the_preset_suits_pictures_and_devices(self, images, case, preset):
+        suggestions = _suggest(images, _SCRATCH, **case)
+        self.assertEqual(_values(suggestions), {"preset": preset})
+        self.assertRegex(suggestions["preset"]["reason"], r"pretrained network")
+
+    @parameterized.parameters(False, True)
+    def test_grey_pictures_need_a_network_from_random_weights(self, gpu):
+        suggestions = _suggest(5_000, _HEADS, channels=1, gpu=gpu)
+        self.assertEqual(_values(suggestions), {"preset": "own_pictures_from_scratch_cpu"})
+
+    def test_a_preset_that_suits_the_pictures_is_left_as_it_is(self):
+        for name, images, gpu, channels in (
+            ("own_pictures_cpu", 600, False, 3),
+            ("own_pictures_finetune", 3_000, True, 3),
+            ("own_pictures_from_scratch_cpu", 600, False, 1),
+        ):
+            suggestions = _suggest(images, read_preset(name, Hyperparameters), gpu=gpu, channels=channels)
+            self.assertEqual(_values(suggestions), {"recipe": "grey"} if channels == 1 else {}, name)
+
+    @parameterized.parameters(
+        ({"large_size": 224, "shrink": 160}, {}, {"shrink": "280"}),
+        ({"large_size": 224, "shrink": 280}, {}, {}),
+        ({"large_size": 224, "shrink": 0}, {"side": 100}, {"large_size": "96"}),
+        ({"large_size": 128, "shrink": 160}, {"side": 90}, {"large_size": "64"}),
+        ({"large_size": 128}, {"side": 128}, {}),
+        ({"large_size": 128}, {"side": 0}, {}),
+        ({"cached_views": 17}, {"images": 20_000}, {"cached_views": "5"}),
+        ({"cached_views": 17}, {"images": 19_999}, {}),
+        ({"cached_views": 5}, {"images": 20_000}, {}),
+    )
+    def test_what_does_not_suit_the_pictures_is_changed(self, changes, case, expected):
+        self.assertEqual(_values(_suggest(**{"images": 600} | case, settings=_HEADS | changes)), expected)
+
+    @parameterized.parameters(
+        (600, {}),
+        (512, {}),
+        (200, {"batch_size": "50", "queue_size": "500", "labelled_batch_size": "25"}),
+        (40, {"batch_size": "16", "queue_size": "160", "labelled_batch_size": "8", "negatives": "15"}),
+    )
+    def test_a_batch_is_at_most_a_quarter_of_the_images(self, images, expected):
+        self.assertEqual(_values(_suggest(images, _HEADS, labelled=30)), expected)
+
+    def test_every_suggestion_has_a_reason(self):
+        suggestions = _suggest(40, _HEADS | {"large_size": 224, "shrink": 160})
+        self.assertIn("views of 224 pixels are enlarged from pictures of 160", suggestions["shrink"]["reason"])
+        self.assertTrue(all(suggestion["reason"] for suggestion in suggestions.values()))
+
+
+class CommandTest(parameterized.TestCase):
+    def test_it_has_the_flags_of_the_doctor_with_the_suggestions(self):
+        arguments = ["--flagfile=own.flags", "--trial_steps=5", "--shrink=160", "--data=folder:a b?labels=l.csv"]
+        written = advice.command(arguments, {"shrink": {"value": "280", "reason": ""}})
+        expected = ["semppl-pretrain", "--flagfile=own.flags", "--data=folder:a b?labels=l.csv", "--shrink=280"]
+        self.assertEqual(shlex.split(written), expected)
+
+    def test_another_preset_replaces_the_one_in_use_and_comes_first(self):
+        arguments = ["--flagfile=configs/own_pictures_cpu.flags", "--flagfile=own.flags", "--preset=x", "--workdir=w"]
+        written = advice.command(arguments, {"preset": {"value": "own_pictures_finetune", "reason": ""}})
+        expected = ["semppl-pretrain", "--preset=own_pictures_finetune", "--flagfile=own.flags", "--workdir=w"]
+        self.assertEqual(shlex.split(written), expected)
+
+
+class VerdictTest(parameterized.TestCase):
+    @parameterized.parameters(
+        ([], None, "ready; how long the run takes was not measured"),
+        ([False], (8_000, 9_900.0, 0.0), "ready: 8,000 steps, about 2 h 45 min on this machine"),
+        ([], (1_000, 42.4, 95.0), "ready: 1,000 steps, about 42 s on this machine, after 2 min before the first step"),
+        ([True], (1, 1.0, 0.0), "not ready: 1 finding stops the run"),
+        ([True, False, True], None, "not ready: 2 findings stop the run"),
+    )
+    def test_it_is_one_sentence(self, stops, time, expected):
+        report = {"problems": [{"stops": stop} for stop in stops]}
+        if time:
+            report["time"] = dict(zip(("steps", "seconds", "seconds_before_first_step"), time, strict=True))
+        self.assertEqual(advice.verdict(report), expected)
+
+    @parameterized.parameters((0.2, "1 s"), (89, "89 s"), (90, "2 min"), (5_369, "89 min"), (5_400, "1 h 30 min"))
+    def test_durations_are_rounded_as_people_say_them(self, seconds, expected):
+        self.assertEqual(advice.in_words(seconds), expected)
+
+    @parameterized.parameters(({"steps": 7}, 7), ({"steps": 0, "epochs": 3.0, "batch_size": 64}, 28))
+    def test_steps_follow_from_epochs(self, changes, expected):
+        settings = Hyperparameters(**{"labels_per_class": 1, **changes})
+        self.assertEqual(advice.number_of_steps(settings, 600), expected)
+
+
+if __name__ == "__main__":
+    absltest.main()
