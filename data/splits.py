@@ -40,6 +40,22 @@ def load_data(hyperparameters: Hyperparameters) -> RunData:
     return RunData(source, labels_of_run(source, hyperparameters))
 
 
+def load_held_out(hyperparameters: Hyperparameters, spec: str, class_names: tuple[str, ...]) -> Images:
+    """Loads images to judge by that need not be those of a run.
+
+    Args:
+        hyperparameters: Settings with which the images are read.
+        spec: Source, in the form of --test.
+        class_names: Names of the classes, in the order of the labels of the result.
+
+    Raises:
+        ValueError: If the source is a share, cannot be read, or has no class or an unknown one.
+    """
+    if held_out_share(spec) is not None:
+        raise ValueError(f"--test must be a source of images that were not trained on. Received: {spec}")
+    return _of_classes(_load(dataclasses.replace(hyperparameters, test=spec), "test"), class_names, "test")
+
+
 def load_splits(hyperparameters: Hyperparameters) -> Source:
     """Loads the images of a run with all labels, hidden ones too.
 

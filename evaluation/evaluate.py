@@ -1,6 +1,7 @@
-"""Evaluates a run's encoder on held-out images: prints a table and writes `metrics.json`.
+"""Evaluates a run's encoder, or an exported model, on held-out images: prints a table; of a run, also writes `metrics.json`.
 
 python -m semppl.evaluation.evaluate --workdir=outputs/digits
+python -m semppl.evaluation.evaluate --model=served/digits/1 --test=SOURCE
 """
 
 # ruff: noqa: E402 (flags are parsed before TensorFlow is imported)
@@ -16,11 +17,13 @@ import numpy as np
 from absl import flags
 
 from semppl.configs import choices
+from semppl.configs.data import held_out_share
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.programs import place_flags, quiet, run_flags
+from semppl.programs import model_flags, place_flags, quiet, run_flags
 
 flags.adopt_module_key_flags(run_flags)
 flags.adopt_module_key_flags(place_flags)
+flags.declare_key_flag("model")
 
 _NEIGHBOURS = flags.DEFINE_integer(
     "k", 1, "Number of nearest neighbours that vote in `nearest_neighbours`.", lower_bound=1
@@ -38,23 +41,37 @@ import tensorflow as tf
 
 from semppl.data.images import NO_LABEL, Images, ImageSet, Source
 from semppl.data.run_data import load_run_data
+from semppl.data.splits import RunData, load_held_out
 from semppl.evaluation.class_means import class_mean_classes
+from semppl.evaluation.exported import evaluate_model, report_lines
 from semppl.evaluation.features import embed, map_rows, preparation_of
 from semppl.evaluation.label_spreading import label_spreading_classes
 from semppl.evaluation.logistic_regression import logistic_regression_classes
 from semppl.evaluation.nearest_neighbours import nearest_neighbour_classes
+from semppl.evaluation.results.classes import class_lines, class_report
+from semppl.evaluation.results.floors import colour_histograms, histogram_classes, majority_classes, small_pixels
+from semppl.evaluation.results.measures import MEASURES
+from semppl.evaluation.results.table import (
+    Measured,
+    below_floors,
+    best,
+    fair_columns,
+    floor_line,
+    served_row,
+    table,
+)
 from semppl.layers.networks import OnlineNetwork
 from semppl.runs import checkpoints
 from semppl.runs.files import write_atomically
+from semppl.runs.folder import unfinished
 
 _MAX_SAMPLE = 20_000  # images
 _MAX_SAMPLE_VALUES = 2**27  # of raw pixels, in float32
+_MAX_HISTOGRAMS = 10_000  # labelled images
 _MAX_SPREAD = 12_000  # images
 _MAX_SPREAD_VALUES = 2**26  # images × width of the representation
 
-Function = Callable[[tf.Tensor], tf.Tensor]
-Measured = dict[str, dict[str, float]]
-"""Representation → evaluator → a measure in 0..1."""
+Report = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,19 +149,6 @@ EVALUATORS = {
 }
 
 
-def accuracy(classes: np.ndarray, truth: np.ndarray) -> float:
-    """Returns the share of predicted classes `[t]` that equal the ground truth `[t]`."""
-    return float(np.mean(classes == truth))
-
-
-def balanced_accuracy(classes: np.ndarray, truth: np.ndarray) -> float:
-    """Returns the mean, over the classes in the ground truth `[t]`, of the accuracy of the predictions `[t]` on each class."""
-    return float(np.mean([np.mean(classes[truth == label] == label) for label in np.unique(truth)]))
-
-
-MEASURES = {"accuracy": accuracy, "balanced_accuracy": balanced_accuracy}
-
-
 def evaluate(
     workdir: str | pathlib.Path,
     *,
@@ -161,57 +165,155 @@ def evaluate(
         evaluators: Keys of EVALUATORS. Those that use unlabelled images use a fixed sample of at most 20,000 training images
             (of raw pixels, at most 512 MB); label spreading uses at most 12,000 of these.
         split: "test" or "validation"; images without a label are left out.
-        moved: Settings, by name, of data that now lie elsewhere; see `load_run_data`.
+        moved: Settings, by name, of data that now lie elsewhere; see `load_run_data`. A "test" may also be a source for a run that
+            began without one, or that holds out a share.
 
     Returns:
         Accuracy and balanced accuracy (the mean over classes): measure → representation → evaluator → value in 0..1.
         Representations are the raw pixels, the encoder's features, the projections, and both together ("joint"). A supervised run
-        has its own classifier instead of the last two; pictures of different sizes have no raw pixels.
+        has its own classifier instead of the last two. Raw pixels are those of the view that is embedded, at most 32 × 32.
 
     Raises:
         ValueError: If there is no run, no checkpoint, no such evaluator, or no labelled image to evaluate on.
     """
-    _check(k, evaluators, split)
+    report = evaluate_run(workdir, k=k, evaluators=evaluators, split=split, moved=moved)
+    return {measure: report[measure] for measure in MEASURES}
+
+
+def evaluate_run(
+    workdir: str | pathlib.Path,
+    *,
+    k: int = 1,
+    evaluators: Sequence[str] = tuple(EVALUATORS),
+    split: str = "test",
+    moved: Mapping[str, Any] | None = None,
+) -> Report:
+    """Evaluates as `evaluate` does; returns all that is written.
+
+    Returns:
+        The measures of `evaluate`, and "step", "steps" (of the whole run), "unfinished" (true for a run that was not trained to
+        its last step), "k", the numbers of held-out and of labelled images;
+        "floors", measures of classifiers without an encoder; "classes", the accuracy of each class and the commonest confusions
+        of one row and column, which "of" names.
+    """
+    moved = dict(moved or {})
+    _check(k, evaluators, split, moved)
     hyperparameters, network, step = checkpoints.load_online(workdir)
-    data = load_run_data(workdir, hyperparameters, moved)
-    test = _labelled_images(data.source, split)
+    data = _load(workdir, hyperparameters, moved)
+    images = _labelled_images(data.source, split)
+    visible = np.flatnonzero(data.labels != NO_LABEL)
+    classes, histogram = _predictions(workdir, hyperparameters, network, data, images, evaluators, k)
+    metrics = _measured(classes, images.labels)
+    row, column = _shown(classes)
+    report = {
+        "step": step,
+        "steps": hyperparameters.steps,
+        "unfinished": bool(unfinished(workdir, step, hyperparameters.steps)),
+        "k": k,
+        f"{split}_images": len(images),
+        **{name: moved[name] for name in ("test",) if name in moved},
+        "labelled": len(visible),
+        **metrics,
+        "floors": _floors(metrics, images.labels, histogram, len(data.source.class_names)),
+        "classes": {"of": f"{row}, {column}"}
+        | class_report(classes[row][column], images.labels, data.source.class_names),
+    }
+    write_atomically(pathlib.Path(workdir) / written_to(split), json.dumps(report, indent=2) + "\n")
+    return report
+
+
+def written_to(split: str) -> str:
+    """Returns the name of the file, in the run's folder, that has the report on a split."""
+    return "metrics.json" if split == "test" else f"metrics_{split}.json"
+
+
+def _predictions(
+    workdir: str | pathlib.Path,
+    hyperparameters: Hyperparameters,
+    network: OnlineNetwork,
+    data: RunData,
+    test: Images,
+    evaluators: Sequence[str],
+    k: int,
+) -> tuple[dict[str, dict[str, np.ndarray]], np.ndarray]:
+    """Returns the classes `[t]` by representation and evaluator, and those by the colour histogram."""
     train, visible = data.source.train, np.flatnonzero(data.labels != NO_LABEL)
+    prepare, width = preparation_of(hyperparameters), _pixels(hyperparameters)
     classifier = checkpoints.load_classifier(workdir)
-    functions = _representations(hyperparameters, network, train, test)
     embedded: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     classes: dict[str, dict[str, np.ndarray]] = {}
     of_features = {} if classifier else {"projections": network.project_features, "joint": network.join_features}
-    for name in (*functions, *of_features):
+    for name in ("raw_pixels", "features", *of_features):
         print(f"evaluating {name} …", file=sys.stderr, flush=True)
-        sample = _sample(visible, train, raw_pixels=name == "raw_pixels")
-        used = _used(evaluators, train, visible, sample)
+        sample = _sample(visible, train, values=width if name == "raw_pixels" else 0)
+        chosen = _affordable(evaluators, train) if name == "raw_pixels" else evaluators
+        used = _used(chosen, train, visible, sample)
         if name in of_features:  # without another pass over the images
             both = [map_rows(of_features[name], rows) for rows in embedded["features"]]
         else:
-            prepare, function = functions[name]
+            function = network.features if name == "features" else _pixels_and_histogram
             both = [embed(function, train, prepare=prepare, positions=used), embed(function, test, prepare=prepare)]
-        embedded[name] = (both[0], both[1])
         rows = np.searchsorted(used, visible), np.flatnonzero(np.isin(used, sample))
+        if name == "raw_pixels":
+            most = _drawn(rows[0], _MAX_HISTOGRAMS)
+            histogram = histogram_classes(both[0][most, width:], train.labels[used[most]], both[1][:, width:])
+            both = [part[:, :width] for part in both]
+        embedded[name] = (both[0], both[1])
         task = Task(both[0], train.labels[used], *rows, both[1], k)
-        classes[name] = {evaluator: EVALUATORS[evaluator].classes(task) for evaluator in evaluators}
+        classes[name] = {evaluator: EVALUATORS[evaluator].classes(task) for evaluator in chosen}
         if classifier is not None and name == "features":
             kernel, bias = classifier
             classes["classifier"] = {"own": np.argmax(task.test @ kernel + bias, -1)}
-    metrics = _measured(classes, test.labels)
-    report = {"step": step, "k": k, f"{split}_images": len(test), "labelled": len(visible), **metrics}
-    name = "metrics.json" if split == "test" else f"metrics_{split}.json"
-    write_atomically(pathlib.Path(workdir) / name, json.dumps(report, indent=2) + "\n")
-    return metrics
+    return classes, histogram
 
 
-def _check(k: int, evaluators: Sequence[str], split: str) -> None:
+def _affordable(evaluators: Sequence[str], train: Images) -> list[str]:
+    """Leaves out evaluators that need raw pixels of all pictures on disk, where these are many."""
+    many = not isinstance(train, ImageSet) and len(train) > _MAX_SAMPLE
+    return [name for name in evaluators if not (many and EVALUATORS[name].images == _ALL_LABELS)]
+
+
+def _floors(
+    metrics: dict[str, Measured], truth: np.ndarray, histogram: np.ndarray, num_classes: int
+) -> dict[str, dict[str, float]]:
+    """Returns, by measure, the values of classifiers without an encoder."""
+    floors = {}
+    for measure, function in MEASURES.items():
+        values = {"chance": 1 / num_classes, "majority_class": function(majority_classes(truth), truth)}
+        pixels = best(metrics[measure], ["raw_pixels"], fair_columns({"": metrics[measure]["raw_pixels"]}))
+        values |= {"raw_pixels": pixels[0]} if pixels else {}
+        floors[measure] = values | {"colour_histogram": function(histogram, truth)}
+    return floors
+
+
+def _shown(classes: dict[str, dict[str, np.ndarray]]) -> tuple[str, str]:
+    """Returns the row and column whose classes are reported one by one: those closest to what is exported."""
+    row = next(name for name in ("classifier", "projections") if name in classes)
+    return row, next(iter(classes[row]))
+
+
+def _check(k: int, evaluators: Sequence[str], split: str, moved: Mapping[str, Any]) -> None:
     if k < 1:
         raise ValueError(f"--k must be a positive integer. Received: {k}")
     if split not in choices.SPLITS:
         raise ValueError(f"--split must be one of {', '.join(choices.SPLITS)}. Received: {split}")
+    if "test" in moved and split != "test":
+        raise ValueError(f"--test must come with --split=test. Received: --split={split}")
     unknown = set(evaluators) - set(EVALUATORS)
     if unknown:
         raise ValueError(f"--evaluators must be of {', '.join(EVALUATORS)}. Received: {', '.join(sorted(unknown))}")
+
+
+def _load(workdir: str | pathlib.Path, hyperparameters: Hyperparameters, moved: Mapping[str, Any]) -> RunData:
+    """Loads the data of a run; a test set that is named now leaves the training set as it was."""
+    was_source = bool(hyperparameters.test) and held_out_share(hyperparameters.test) is None
+    if "test" not in moved or (was_source and held_out_share(moved["test"]) is None):
+        return load_run_data(workdir, hyperparameters, moved)
+    rest = {name: value for name, value in moved.items() if name != "test"}
+    data = load_run_data(workdir, hyperparameters, rest)
+    settings = dataclasses.replace(hyperparameters, **rest)
+    test = load_held_out(settings, moved["test"], data.source.class_names)
+    return dataclasses.replace(data, source=dataclasses.replace(data.source, test=test))
 
 
 def _labelled_images(source: Source, split: str) -> Images:
@@ -223,11 +325,12 @@ def _labelled_images(source: Source, split: str) -> Images:
     return held_out.select(positions)
 
 
-def _sample(visible: np.ndarray, train: Images, *, raw_pixels: bool) -> np.ndarray:
-    """Returns sorted positions of training images: the labelled ones, and a fixed draw of others up to a limit."""
-    most = _MAX_SAMPLE
-    if raw_pixels and isinstance(train, ImageSet):
-        most = min(most, _MAX_SAMPLE_VALUES // int(np.prod(train.images.shape[1:])))
+def _sample(visible: np.ndarray, train: Images, *, values: int = 0) -> np.ndarray:
+    """Returns sorted positions of training images: the labelled ones, and a fixed draw of others up to a limit.
+
+    The limit is lower for raw pixels of so many `values` per image.
+    """
+    most = min(_MAX_SAMPLE, _MAX_SAMPLE_VALUES // values) if values else _MAX_SAMPLE
     others = np.setdiff1d(np.arange(len(train)), visible)
     return np.union1d(visible, _drawn(others, max(most - len(visible), 0)))
 
@@ -244,18 +347,14 @@ def _drawn(positions: np.ndarray, count: int) -> np.ndarray:
     return np.sort(np.random.default_rng(0).permutation(positions)[:count])
 
 
-def _representations(
-    hyperparameters: Hyperparameters, network: OnlineNetwork, train: Images, test: Images
-) -> dict[str, tuple[Function, Function]]:
-    """Returns, by representation of images, the preparation of images and the function of prepared images."""
-    prepare = preparation_of(hyperparameters)
-    functions: dict[str, tuple[Function, Function]] = {}
-    if isinstance(train, ImageSet) and isinstance(test, ImageSet):
-        functions["raw_pixels"] = (_identity, _flat_pixels)
-    else:
-        print("raw_pixels are left out: the pictures have different sizes", file=sys.stderr, flush=True)
-    functions["features"] = (prepare, network.features)
-    return functions
+def _pixels_and_histogram(images: tf.Tensor) -> tf.Tensor:
+    return tf.concat([small_pixels(images), colour_histograms(images)], -1)
+
+
+def _pixels(hyperparameters: Hyperparameters) -> int:
+    """Returns the number of values of `small_pixels`."""
+    size = hyperparameters.large_size
+    return int(small_pixels(tf.zeros([1, size, size, hyperparameters.channels])).shape[-1])
 
 
 def _measured(classes: dict[str, dict[str, np.ndarray]], truth: np.ndarray) -> dict[str, Measured]:
@@ -269,42 +368,43 @@ def _measured(classes: dict[str, dict[str, np.ndarray]], truth: np.ndarray) -> d
     }
 
 
-def _identity(images: tf.Tensor) -> tf.Tensor:
-    return images
-
-
-def _flat_pixels(images: tf.Tensor) -> tf.Tensor:
-    return tf.reshape(tf.image.convert_image_dtype(images, tf.float32), [tf.shape(images)[0], -1])
-
-
-def table(measured: Measured, title: str) -> str:
-    """Formats a measure as a table under its title: one row per representation, one column per evaluator."""
-    columns = list(dict.fromkeys(evaluator for row in measured.values() for evaluator in row))
-    width = max(len(name) for name in (*measured, title))
-    lines = ["  ".join([f"{title:<{width}}", *(f"{c:>6}" for c in columns)])]
-    for name, row in measured.items():
-        cells = (f"{row[c]:.4f}" if c in row else "–" for c in columns)
-        lines.append(
-            "  ".join(
-                [f"{name:<{width}}", *(f"{cell:>{max(len(c), 6)}}" for cell, c in zip(cells, columns, strict=True))]
-            )
-        )
-    return "\n".join(lines)
-
-
 @quiet.program
 def main(argv: list[str]) -> int:
     """Runs from flags; returns the exit code."""
     del argv
-    metrics = evaluate(
+    split, moved = _SPLIT.value, place_flags.moved_from_flags()
+    if model_flags.MODEL.value:
+        _refuse_beside_a_model()
+        print("\n".join(report_lines(evaluate_model(model_flags.MODEL.value, split=split, moved=moved))))
+        return 0
+    report = evaluate_run(
         run_flags.WORKDIR.value,
         k=_NEIGHBOURS.value,
         evaluators=_EVALUATORS.value or tuple(EVALUATORS),
-        split=_SPLIT.value,
-        moved=place_flags.moved_from_flags(),
+        split=split,
+        moved=moved,
     )
-    print("\n\n".join(table(measured, name) for name, measured in metrics.items()))
+    if report["unfinished"]:
+        print(unfinished(run_flags.WORKDIR.value, report["step"], report["steps"]), end="\n\n")
+    print("\n".join(_lines(report, written_to(split))))
     return 0
+
+
+def _refuse_beside_a_model() -> None:
+    """Refuses flags that have no effect on the evaluation of an exported model."""
+    for flag in (run_flags.WORKDIR, _NEIGHBOURS, _EVALUATORS):
+        if flags.FLAGS[flag.name].value != flags.FLAGS[flag.name].default:
+            raise ValueError(f"--{flag.name} must be left out beside --model. Received: {flag.value}")
+
+
+def _lines(report: Report, file: str) -> list[str]:
+    """Formats a report of `evaluate_run`."""
+    lines = []
+    for measure in MEASURES:
+        lines += [table(report[measure], measure), floor_line(report["floors"][measure]), ""]
+    lines += [*class_lines(report["classes"], written_to=file), "", served_row(report["accuracy"])]
+    warning = below_floors(report["accuracy"], report["floors"]["accuracy"])
+    return [*lines, warning] if warning else lines
 
 
 def run() -> None:

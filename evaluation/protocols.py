@@ -125,7 +125,16 @@ def train_classifier(task: Task, protocol: Protocol) -> Report:
 
 
 def transfer_features(task: Task) -> Report:
-    """Chooses the L2 strength of logistic regression on held-out images, fits it on all images, and evaluates on the test set."""
+    """Chooses the L2 strength of logistic regression on held-out images, fits it on all images, and evaluates on the test set.
+
+    Raises:
+        ValueError: If all training images are of one class, or every class has a single image.
+    """
+    if len(np.unique(task.images.labels)) < 2:
+        raise ValueError(
+            "--protocol must not be transfer where all labels are of one class (semppl-evaluate reports the other evaluators). "
+            f"Received: {len(task.images)} images of one class"
+        )
     part, held_out = task.parts()
     held_out_features, test_features = (task.mapped(task.network.features, images) for images in (held_out, task.test))
     features = task.mapped(task.network.features, part)

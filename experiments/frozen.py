@@ -22,7 +22,7 @@ from semppl.configs.hyperparameters import Hyperparameters
 from semppl.configs.objective import ObjectiveSettings
 from semppl.configs.optimisation import OptimisationSettings
 from semppl.export import export_model
-from semppl.export.memory.evidence import summary
+from semppl.export.memory.judgement import summary
 from semppl.export.model.versions import require_new
 from semppl.programs import run_flags
 from semppl.programs.hyperparameter_flags import hyperparameters_from_flags

@@ -137,21 +137,28 @@ def _checked(name: str, function: Any, content: bytes, inputs: Sequence[np.ndarr
     """
     run = (runtimes.run_onnx if into == "onnx" else runtimes.run_tflite)(content)
     (argument,) = function.structured_input_signature[1]
-    difference = 0.0
+    worst: dict[str, float] = {}
     for value in inputs:
         expected = {key: tensor.numpy() for key, tensor in function(**{argument: tf.constant(value)}).items()}
         try:
             answer = run(value)
         except Exception as error:  # runtimes raise errors of any class
             raise ValueError(f"{name} must run in {into}. Received: {str(error).strip().splitlines()[0]}") from error
-        difference = max(difference, runtimes.largest_difference(answer, expected))
-    if difference > TOLERANCE:
-        raise ValueError(
-            f"{name} must give the model's numbers to {TOLERANCE} in {into}. Received: {difference:.3g} off"
-        )
+        worst |= {
+            output: max(difference, worst.get(output, 0.0))
+            for output, difference in runtimes.differences(answer, expected).items()
+        }
+    off = [_named(output, worst[output]) for output in sorted(worst) if worst[output] > TOLERANCE]
+    if off:
+        raise ValueError(f"{name} must give the model's numbers to {TOLERANCE} in {into}. Received: {', '.join(off)}")
+    difference = max(worst.values(), default=0.0)
     entry: dict[str, Any] = {"file": f"{name}.{into}", "largest_difference": difference}
     kernels = runtimes.tensorflow_kernels(content) if into == "tflite" else []
     return entry | ({"needs_tensorflow_kernels": kernels} if kernels else {})
+
+
+def _named(output: str, difference: float) -> str:
+    return f"{output} is {difference:.3g} off" if np.isfinite(difference) else f"{output} differs"
 
 
 @quiet.program

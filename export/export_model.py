@@ -79,6 +79,12 @@ _TARGET_RISK = flags.DEFINE_float(
     None,
     f"Largest share of wrong answers among the answers (by default {CalibrationSettings.target_risk}).",
 )
+_RISK_CONFIDENCE = flags.DEFINE_float(
+    "risk_confidence",
+    CalibrationSettings.risk_confidence,
+    "Confidence, in (0, 1), with which --target_risk is kept: that of the exact binomial (Clopper-Pearson) upper bound of the "
+    "share of wrong answers.",
+)
 _TARGET_COVERAGE = flags.DEFINE_float(
     "target_coverage", None, "Smallest share of pictures that are answered; set at most one of this and --target_risk."
 )
@@ -96,7 +102,8 @@ quiet.parse_flags(__name__, required=["export_dir"])
 
 import tensorflow as tf
 
-from semppl.export.memory.evidence import Evidence, summary
+from semppl.export.memory.evidence import Evidence
+from semppl.export.memory.judgement import summary
 from semppl.export.memory.memory_views import check_views
 from semppl.export.memory.run_images import RunImages, centre_crop_of
 from semppl.export.model.assets import EVIDENCE, write_assets
@@ -105,7 +112,7 @@ from semppl.export.model.servable import AnsweringServable, Servable
 from semppl.export.model.versions import new_version
 from semppl.export.model.warmup import write_warmup
 from semppl.runs import checkpoints
-from semppl.runs.folder import read_initial_weights
+from semppl.runs.folder import read_initial_weights, unfinished
 
 _SETTINGS = (
     _EMBEDDING,
@@ -117,6 +124,7 @@ _SETTINGS = (
     _MEMORY_VIEWS,
     _CALIBRATE_ON,
     _TARGET_RISK,
+    _RISK_CONFIDENCE,
     _TARGET_COVERAGE,
     _SET_COVERAGE,
     _FINE_TUNABLE,
@@ -239,14 +247,24 @@ def _describe(
         "method": hyperparameters.method,
         "data": hyperparameters.data,
         "step": step,
+        "steps": hyperparameters.steps,
+        "unfinished": bool(unfinished(workdir, step, hyperparameters.steps)),
         "weights_sha256": checkpoints.weights_sha256(checkpoints.latest_checkpoint(workdir)),
-        "evaluation": json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else None,
+        "evaluation": _evaluation_at(step, metrics),
         "hyperparameters": dataclasses.asdict(hyperparameters),
         "initial_weights": read_initial_weights(workdir),
         "trained_on": json.loads(data.read_text(encoding="utf-8")) if data.is_file() else None,
         "licences": {"code": "Apache-2.0", "data": data_licence},
         "versions": {"semppl": semppl.__version__} | {name: importlib.metadata.version(name) for name in packages},
     }
+
+
+def _evaluation_at(step: int, metrics: pathlib.Path) -> dict[str, Any] | None:
+    """Reads an evaluation; None if there is none, or another step was evaluated."""
+    evaluation: dict[str, Any] = (
+        json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else {"step": None}
+    )
+    return evaluation if evaluation.get("step", step) == step else None
 
 
 def export_with(
@@ -286,7 +304,7 @@ def settings_from_flags() -> dict[str, Any]:
     return {flag.name: flag.value for flag in _SETTINGS if not flags.FLAGS[flag.name].using_default_value}
 
 
-_CALIBRATION = ("calibrate_on", "target_risk", "target_coverage", "set_coverage")
+_CALIBRATION = ("calibrate_on", "target_risk", "risk_confidence", "target_coverage", "set_coverage")
 
 
 def _require_effect(workdir: str | pathlib.Path, settings: Mapping[str, Any]) -> None:
@@ -300,11 +318,13 @@ def _require_effect(workdir: str | pathlib.Path, settings: Mapping[str, Any]) ->
             checkpoints.has_labelled_queue(workdir),
             "a run without a queue of labels, and no --memory",
         )
-    aims = [
-        f"--{name}={settings[name]}" for name in ("target_risk", "target_coverage", "set_coverage") if name in settings
-    ]
+    aims = [f"--{name}={settings[name]}" for name in _CALIBRATION[1:] if name in settings]
     if aims and settings.get("calibrate_on") == "nothing":
         raise ValueError(f"{aims[0]} must come with something to calibrate on. Received: --calibrate_on=nothing")
+    if "risk_confidence" in settings and settings.get("target_coverage"):
+        raise ValueError(
+            f"--risk_confidence must come with --target_risk. Received: --target_coverage={settings['target_coverage']}"
+        )
     aims += [
         f"--{name}={settings[name]}"
         for name in ("calibrate_on", "num_neighbours", "answers", "memory_views")
@@ -322,6 +342,8 @@ def main(argv: list[str]) -> int:
     command = shlex.join(["python", "-m", "semppl.export.export_model", *sys.argv[1:]])
     places = run_flags.WORKDIR.value, str(_EXPORT_DIR.value)
     card = export_with(*places, settings, command=command, moved=place_flags.moved_from_flags())
+    if words := unfinished(run_flags.WORKDIR.value, card["step"], card["steps"]):
+        print(words)
     signatures = "serving_default = embed_bytes, embed_images"
     if "memory" in card:
         print(summary(card["memory"]))

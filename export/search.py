@@ -100,10 +100,9 @@ class Search:
         names = names or [f"number {number + 1}" for number in range(len(pictures))]
         if not answers["valid"].all():
             raise ValueError(f"--picture must be a picture. Received: {names[int(np.argmin(answers['valid']))]}")
-        similarities, positions = faiss_index.search(self._index, answers["embedding"], count)
         found = [
             tuple(Found(similarity=float(s), **row) for s, row in zip(of, self._rows.take(at).to_pylist(), strict=True))
-            for of, at in zip(similarities, positions, strict=True)
+            for of, at in faiss_index.found(self._index, answers["embedding"], count)
         ]
         return [Result(*parts) for parts in zip(names, pictures, found, *_predictions(answers), strict=True)]
 

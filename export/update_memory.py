@@ -5,11 +5,14 @@ python -m semppl.export.update_memory --model=served/digits/1 --labels=new.csv -
 
 # ruff: noqa: E402 (flags are parsed before TensorFlow is imported)
 
+import collections
 import dataclasses
 import pathlib
+import re
 import shlex
 import shutil
 import sys
+import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,13 +28,20 @@ _LABELS = flags.DEFINE_string(
 for _name in ("model", "out"):
     flags.declare_key_flag(_name)  # --help shows it
 
+_SIMILAR_NAMES = flags.DEFINE_boolean(
+    "similar_names",
+    False,
+    "Whether a new class may have nearly the name of another one, such as Packshots of Packshot.",
+)
+
 quiet.parse_flags(__name__, required=["model", "labels", "out"])
 
 import tensorflow as tf
 
 from semppl.export.collections.sendable import sendable
 from semppl.export.memory.embedded_images import FIRST_ADDED_ID, EmbeddedImages
-from semppl.export.memory.evidence import Evidence, summary
+from semppl.export.memory.evidence import Evidence
+from semppl.export.memory.judgement import summary
 from semppl.export.memory.labelled_pictures import LabelledPicture, numbered, read_labelled_pictures
 from semppl.export.memory.memory_views import framed, mean_direction, random_view
 from semppl.export.memory.run_images import centre_crop_of
@@ -42,6 +52,7 @@ from semppl.export.model.versions import new_version
 from semppl.layers.inputs.preparation import fingerprints
 
 _BATCH = 32
+_SHORT = 5  # letters below which a difference of one is a difference
 
 
 def update_memory(
@@ -50,6 +61,7 @@ def update_memory(
     out: str | pathlib.Path,
     *,
     command: str = "",
+    similar_names: bool = False,
     say: Callable[[int, int], None] = lambda added, named: None,
 ) -> dict[str, Any]:
     """Writes a version of a model that remembers more pictures: its memory is calibrated again, its encoder unchanged.
@@ -59,13 +71,15 @@ def update_memory(
         labels: CSV file of labelled pictures; a label that names no class of the model becomes a new class.
         out: Folder to write, which must not exist; its name is the version number.
         command: Command line, for the model card.
+        similar_names: Whether a new class may have nearly the name of another one.
         say: Callback that receives the number of added pictures and the number of pictures in the file.
 
     Returns:
         The model card.
 
     Raises:
-        ValueError: if the model has no memory, the CSV file is not valid, or a picture cannot be read.
+        ValueError: if the model has no memory, the CSV file is not valid, a new class has nearly the name of another one, or a
+            picture cannot be read.
     """
     source = pathlib.Path(model)
     if not (source / EVIDENCE).is_file():
@@ -73,6 +87,8 @@ def update_memory(
     with new_version(out, flag="--out") as folder:
         pictures = read_labelled_pictures(labels)
         before = Evidence.load(source / EVIDENCE)
+        if not similar_names:
+            require_distinct(before.class_names, pictures)
         settings = Hyperparameters.from_dict(read_card(source)["hyperparameters"])
         evidence = remember(before, pictures, *_read(source, pictures, settings, before.views))
         memory, report = evidence.build()
@@ -86,12 +102,60 @@ def update_memory(
         card |= {
             "memory": report,
             "answers": evidence.compare_answers(),
+            "new_classes": new_classes(before.class_names, pictures),
             "updated_from": card["command"],
             "command": command,
         }
         write_assets(folder / "assets", card, evidence)
     say(len(evidence.memory) - len(before.memory), len(pictures))
     return card
+
+
+def new_classes(known: Sequence[str], pictures: Sequence[LabelledPicture]) -> dict[str, int]:
+    """Counts the pictures of each class that is not known yet, in order of appearance."""
+    return dict(collections.Counter(picture.label for picture in pictures if picture.label not in known))
+
+
+def require_distinct(known: Sequence[str], pictures: Sequence[LabelledPicture]) -> None:
+    """Refuses a new class whose name is nearly that of another one: a slip of the pen would otherwise divide a class.
+
+    Names are nearly the same if they differ in case, blanks, punctuation or accents alone, or, from five letters, by one letter
+    that is inserted, left out, replaced, or exchanged with the next one; names that differ in a digit are different.
+
+    Raises:
+        ValueError: If there is such a name; the message says where, and which flag allows it.
+    """
+    names = list(known)
+    for picture in pictures:
+        if picture.label in names:
+            continue
+        similar = next((name for name in names if is_similar(picture.label, name)), None)
+        if similar is not None:
+            raise ValueError(
+                f"--labels must not have a new class with nearly the name of another one: correct the name, or set "
+                f"--similar_names. Received: {picture.label!r} ({picture.where}) beside {similar!r}"
+            )
+        names.append(picture.label)
+
+
+def is_similar(name: str, other: str) -> bool:
+    """Returns whether two names are nearly the same; see `require_distinct`."""
+    first, second = _folded(name), _folded(other)
+    if first == second:
+        return bool(first)
+    if re.findall(r"\d+", first) != re.findall(r"\d+", second) or min(len(first), len(second)) < _SHORT:
+        return False
+    start = next(
+        (at for at, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
+    )
+    rest, remainder = first[start:], second[start:]
+    exchanged = rest[1:2] + rest[:1] + rest[2:]
+    return remainder in (rest[1:], exchanged) or rest == remainder[1:] or rest[1:] == remainder[1:]
+
+
+def _folded(name: str) -> str:
+    letters = unicodedata.normalize("NFKD", name.casefold())
+    return "".join(letter for letter in letters if letter.isalnum())
 
 
 def remember(
@@ -129,7 +193,9 @@ def remember(
     added = added.take(new)
     ids = first + np.arange(len(added))
     added = dataclasses.replace(added, ids=ids, groups=ids)
-    return dataclasses.replace(evidence, memory=evidence.memory.join(added), class_names=names)
+    kept = [str(picture.path) for picture, is_new in zip(pictures, new.tolist(), strict=True) if is_new]
+    paths = evidence.paths | dict(zip(ids.tolist(), kept, strict=True))
+    return dataclasses.replace(evidence, memory=evidence.memory.join(added), class_names=names, paths=paths)
 
 
 def _read(
@@ -179,7 +245,9 @@ def main(argv: list[str]) -> int:
     del argv
     command = shlex.join(["python", "-m", "semppl.export.update_memory", *sys.argv[1:]])
     paths = str(model_flags.MODEL.value), str(_LABELS.value), str(model_flags.OUT.value)
-    card = update_memory(*paths, command=command, say=_say)
+    card = update_memory(*paths, command=command, similar_names=_SIMILAR_NAMES.value, say=_say)
+    if card["new_classes"]:
+        print("new: " + ", ".join(f"{name} ({count})" for name, count in card["new_classes"].items()))
     print(summary(card["memory"]))
     print(f"written to {model_flags.OUT.value}")
     return 0

@@ -15,7 +15,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 from semppl.programs import command_line, menu
-from semppl.programs.process import streams
+from semppl.programs.process import home, streams
 from semppl.runs.files import error_text, write_problem
 
 flags.disclaim_key_flags()  # --help lists flags that `parse_flags` defines under the program
@@ -67,6 +67,7 @@ def parse_flags(
     if not menu.is_started(module):
         return
     streams.make_lenient()
+    home.ensure_home()
     _end_in_a_word()
     flags.mark_flags_as_required(required)
     if define:

@@ -15,6 +15,11 @@ _INITIAL_WEIGHTS = "weights.json"
 _FOLLOW_FROM_DATA = frozenset(("labelled_batch_size", "steps", "warmup_steps"))
 
 
+_HOW_TO_LENGTHEN = (
+    "; to train longer, start a new run from the encoder of this one: --initial_run={} with another --workdir"
+)
+
+
 class NotWritten(Exception):
     """A run's folder could not be written; the message names it and the remedy."""
 
@@ -96,6 +101,7 @@ def _compare_or_write(workdir: pathlib.Path, hyperparameters: Hyperparameters, c
         listed = "; ".join(f"--{name}={there} (there: {here})" for name, (here, there) in sorted(differences.items()))
         raise ValueError(
             f"--workdir must hold a run with the same settings, or none. Received: {workdir}, which differs in {listed}"
+            + (_HOW_TO_LENGTHEN.format(workdir) if {"steps", "epochs"} & set(differences) else "")
         )
 
 
@@ -158,6 +164,18 @@ def read_done(workdir: str | pathlib.Path) -> dict[str, Any]:
     """Reads `done.json` of a finished run."""
     done: dict[str, Any] = json.loads((pathlib.Path(workdir) / "done.json").read_text(encoding="utf-8"))
     return done
+
+
+def unfinished(workdir: str | pathlib.Path, step: int, steps: int) -> str:
+    """Says in words that a run was not trained to its last step; empty for a finished or an imported run.
+
+    Args:
+        workdir: Folder of the run.
+        step: Step of the latest checkpoint.
+        steps: Number of steps of the whole run.
+    """
+    trained_here = (pathlib.Path(workdir) / "data.json").is_file()
+    return f"step {step:,} of {steps:,}, unfinished" if trained_here and step < steps else ""
 
 
 def events_folder(workdir: pathlib.Path) -> pathlib.Path:

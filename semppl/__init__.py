@@ -25,7 +25,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from semppl.evaluation.evaluate import Measured
+    from semppl.evaluation.results.table import Measured
     from semppl.export.loaded import Model
 
 __version__ = "0.1.0"
@@ -158,6 +158,7 @@ def export(
     memory_views: int | None = None,
     calibrate_on: str | None = None,
     target_risk: float | None = None,
+    risk_confidence: float | None = None,
     target_coverage: float | None = None,
     set_coverage: float | None = None,
     fine_tunable: bool | None = None,
@@ -180,6 +181,7 @@ def export(
         memory_views: Number of views whose mean embedding stands for a remembered image; by default 1.
         calibrate_on: Images that probabilities are calibrated on: "held_out" (default), "memory" or "nothing".
         target_risk: Largest share, in 0..1, of wrong answers among the answers without abstention; by default 0.05.
+        risk_confidence: Confidence with which `target_risk` is kept; by default 0.9.
         target_coverage: Smallest share, in 0..1, of pictures without abstention; in place of `target_risk`.
         set_coverage: Share of prediction sets that contain the true class; by default 0.9.
         fine_tunable: Whether the weights are stored a second time, as variables that `hub.KerasLayer` trains; with

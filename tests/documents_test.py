@@ -14,7 +14,7 @@ from absl.testing import absltest, parameterized
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export import import_checkpoint
-from semppl.programs import data_flags
+from semppl.programs import data_flags, place_flags
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FRONT_PAGE = "README.md"
@@ -105,6 +105,8 @@ def defined_flags(path: pathlib.Path) -> dict[str, bool]:
         found |= {field.name: isinstance(field.default, bool) for field in dataclasses.fields(Hyperparameters)}
     if path == ROOT / "programs" / "data_flags.py":
         found |= dict.fromkeys(data_flags.NAMES, False)
+    if path == ROOT / "programs" / "place_flags.py":
+        found |= dict.fromkeys(place_flags.NAMES, False)
     if path == ROOT / "export" / "import_checkpoint.py":
         found |= dict.fromkeys(import_checkpoint.SETTINGS, False)
     return found

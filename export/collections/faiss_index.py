@@ -39,9 +39,23 @@ class Nearest:
 
 
 def search(index: Any, queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Searches a FAISS index for `[q, D]` queries: falling similarities and positions, `[q, count]` or as many as it has."""
+    """Searches a FAISS index for `[q, D]` queries.
+
+    Returns:
+        Falling similarities and positions, `[q, count]` or as many as the index has; minus infinity and -1 where FAISS found fewer.
+    """
     similarities, positions = index.search(np.ascontiguousarray(queries, np.float32), min(count, index.ntotal))
     return similarities, positions
+
+
+def found(index: Any, queries: np.ndarray, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Searches a FAISS index, and leaves out what FAISS pads with where the cells near a query hold fewer than `count` embeddings.
+
+    Returns:
+        Falling similarities and positions for each of the `[q, D]` queries, at most `count` of each.
+    """
+    pairs = zip(*search(index, queries, count), strict=True)
+    return [(similarities[positions >= 0], positions[positions >= 0]) for similarities, positions in pairs]
 
 
 def build(vectors: np.ndarray, *, kind: str = "auto", min_recall: float = 0.95) -> Nearest:
@@ -77,10 +91,10 @@ def build(vectors: np.ndarray, *, kind: str = "auto", min_recall: float = 0.95) 
 
 
 def recall(found: np.ndarray, best: np.ndarray) -> float:
-    """Returns the share of the `k` most similar embeddings that an index finds, without the query itself.
+    """Returns the share of the `k` most similar embeddings that an index finds, without the query itself; 1 if k is 0.
 
     Args:
         found: `[q, k + 1]` falling similarities of the embeddings found, the query first; minus infinity for missing ones.
         best: `[q, k + 1]` falling similarities of the most similar embeddings, the query first.
     """
-    return float(np.mean(found[:, 1:] >= best[:, -1:] - _TOLERANCE))
+    return float(np.mean(found[:, 1:] >= best[:, -1:] - _TOLERANCE)) if best.shape[1] > 1 else 1.0

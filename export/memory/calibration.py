@@ -2,9 +2,10 @@
 
 import dataclasses
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import special
 
 CALIBRATION_SETS = ("held_out", "memory", "nothing")
 
@@ -14,6 +15,8 @@ NEVER = 2.0
 _COLDEST, _WARMEST = 0.005, 2.0
 _POINTS = 25
 _ROWS = 256
+_ROUNDING = 1e-6  # of a probability in float32
+_LOGIT_ROUNDING = 1e-4  # of similarities that are divided by a low temperature
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,9 +27,10 @@ class CalibrationSettings:
         calibrate_on: One of `CALIBRATION_SETS`. With held_out, one half of the held-out images is fitted and the other half
             is measured; with memory, the labelled images are fitted, each by the votes of the others, and all held-out
             images are measured; with nothing, nothing is fitted and the model never abstains.
-        target_risk: Share of wrong answers among the answers, in `[0, 1)`; 0 if `target_coverage` is set.
+        target_risk: Largest share of wrong answers among the answers, in `[0, 1)`; 0 if `target_coverage` is set.
         target_coverage: Share of images that are answered, in `[0, 1)`; 0 if `target_risk` is set.
         set_coverage: Share of prediction sets that contain the true class, in `(0, 1)`.
+        risk_confidence: Confidence, in `(0, 1)`, of the upper bound of the risk that must not exceed `target_risk`.
 
     Raises:
         ValueError: if a value is out of range, or not exactly one of the two targets is set.
@@ -36,16 +40,18 @@ class CalibrationSettings:
     target_risk: float = 0.05
     target_coverage: float = 0.0
     set_coverage: float = 0.9
+    risk_confidence: float = 0.9
 
     def __post_init__(self) -> None:
         if self.calibrate_on not in CALIBRATION_SETS:
             allowed = ", ".join(CALIBRATION_SETS)
             raise ValueError(f"--calibrate_on must be one of {allowed}. Received: {self.calibrate_on}")
-        for name in ("target_risk", "target_coverage", "set_coverage"):
+        for name in ("target_risk", "target_coverage", "set_coverage", "risk_confidence"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"--{name} must be in 0..1, below 1. Received: {getattr(self, name)}")
-        if not self.set_coverage:
-            raise ValueError("--set_coverage must be above 0. Received: 0.0")
+        for name in ("set_coverage", "risk_confidence"):
+            if not getattr(self, name):
+                raise ValueError(f"--{name} must be above 0. Received: 0.0")
         if (self.target_risk > 0) == (self.target_coverage > 0):
             received = f"--target_risk={self.target_risk} --target_coverage={self.target_coverage}"
             raise ValueError(
@@ -109,25 +115,73 @@ def _log_sum_exp(rows: np.ndarray) -> np.ndarray:
     return np.log(np.exp(rows - largest).sum(axis=1, dtype=np.float64)) + largest[:, 0]
 
 
-def threshold_for_risk(confidences: np.ndarray, correct: np.ndarray, risk: float) -> float:
-    """Finds the lowest threshold at which at most a share `risk` of the answers is wrong.
+def abstention_threshold(confidences: np.ndarray, correct: np.ndarray, settings: CalibrationSettings) -> float:
+    """Finds the probability below which a model abstains, with a margin for rounding.
+
+    Args:
+        confidences: `[n]` probabilities of the predicted classes, in 0..1.
+        correct: bool `[n]`, true where the prediction is right.
+        settings: Target risk and its confidence, or target coverage.
+    """
+    if settings.target_risk:
+        threshold = threshold_for_risk(confidences, correct, settings.target_risk, certainty=settings.risk_confidence)
+    else:
+        threshold = threshold_for_coverage(confidences, settings.target_coverage)
+    return threshold if threshold == NEVER else float(lowered(threshold))
+
+
+def threshold_for_risk(confidences: np.ndarray, correct: np.ndarray, risk: float, *, certainty: float) -> float:
+    """Finds the lowest threshold at which an upper confidence bound of the share of wrong answers is at most `risk`.
+
+    The bound is that of each threshold by itself. The threshold is the most favourable of all, which matters where the risk
+    hardly depends on the confidence: the true risk is then above `risk` more often than in a share `1 - certainty` of draws.
 
     Args:
         confidences: `[n]` probabilities of the predicted classes, in 0..1.
         correct: bool `[n]`, true where the prediction is right.
         risk: Largest share of wrong answers, in 0..1.
+        certainty: Confidence of the bound, in (0, 1).
 
     Returns:
-        The threshold; `NEVER` if no threshold has so small a risk.
+        The threshold; `NEVER` if no threshold has so small a bound.
 
-    Reference: Geifman & El-Yaniv 2017, arXiv 1705.08500, the empirical selective risk, without their margin.
+    Reference: Geifman & El-Yaniv 2017, arXiv 1705.08500, lemma 3.1, without the union bound of their search.
     """
     order = np.argsort(-confidences, kind="stable")
-    wrong = np.cumsum(~correct[order]) / np.arange(1, len(order) + 1)
+    answers = np.arange(1, len(order) + 1)
     falling = confidences[order]
-    whole = np.append(falling[1:] < falling[:-1], True)  # equal confidences are answered together
-    allowed = np.flatnonzero((wrong <= risk) & whole)
+    whole = np.append(falling[1:] < lowered(falling[:-1]), True)  # confidences equal but for rounding go together
+    allowed = np.flatnonzero((risk_bound(np.cumsum(~correct[order]), answers, certainty) <= risk) & whole)
     return float(falling[allowed[-1]]) if len(allowed) else NEVER
+
+
+def risk_bound(wrong: np.ndarray, answers: np.ndarray, certainty: float) -> np.ndarray:
+    """Computes the one-sided upper confidence bound of a binomial proportion.
+
+    Args:
+        wrong: Integers `[n]`, numbers of wrong answers, in 0..answers.
+        answers: Integers `[n]`, numbers of answers, 1 or more.
+        certainty: Confidence, in (0, 1).
+
+    Returns:
+        `[n]`: the largest proportion at which so few wrong answers have a probability of at least `1 - certainty`.
+
+    Reference: Clopper & Pearson 1934, Biometrika 26.
+    """
+    right = answers - wrong
+    bound: np.ndarray = np.where(right > 0, special.betaincinv(wrong + 1, np.maximum(right, 1), certainty), 1.0)
+    return bound
+
+
+def fewest_answers(risk: float, certainty: float) -> int:
+    """Returns the number of answers, all of them right, from which the bound of `risk_bound` is at most `risk`, in (0, 1)."""
+    return math.ceil(math.log1p(-certainty) / math.log1p(-risk) - 1e-9)
+
+
+def lowered(probabilities: np.ndarray | float) -> Any:
+    """Lowers probabilities, `[n]` or one, in 0..1, by a margin for rounding, so that one computed otherwise is not below."""
+    margin = _ROUNDING + _LOGIT_ROUNDING * probabilities * (1 - probabilities)
+    return np.maximum(probabilities - margin, 0.0)
 
 
 def threshold_for_coverage(confidences: np.ndarray, coverage: float) -> float:

@@ -1,6 +1,7 @@
 """Evidence: the embedded images from which a labelled memory is built and calibrated."""
 
 import dataclasses
+import os
 import pathlib
 from typing import Any
 
@@ -13,6 +14,7 @@ from semppl.export.memory import calibration
 from semppl.export.memory.answers import Answerer, is_affordable
 from semppl.export.memory.calibration import Calibration, CalibrationSettings
 from semppl.export.memory.embedded_images import FIRST_ADDED_ID, EmbeddedImages
+from semppl.export.memory.judgement import HELD_OUT, Judged, measured, said_in_words
 from semppl.export.memory.labelled_memory import LabelledMemory, class_probabilities
 
 _ROWS = 1024
@@ -32,6 +34,8 @@ class Evidence:
         answers: How the memory answers, one of `ANSWERS`.
         views: Number of views whose mean embedding stands for an image of the memory.
         population: Moments of embeddings of the training images; None in files of older versions.
+        split: What the held-out images are: "test" or "validation"; "held-out" in files of older versions.
+        paths: Paths of images of the memory by their identifiers; of those that have one.
     """
 
     memory: EmbeddedImages
@@ -42,6 +46,8 @@ class Evidence:
     answers: str = VOTE
     views: int = 1
     population: Moments | None = None
+    split: str = HELD_OUT
+    paths: dict[int, str] = dataclasses.field(default_factory=dict)
 
     def save(self, path: pathlib.Path) -> None:
         """Writes the evidence as a `.npz` file."""
@@ -53,6 +59,9 @@ class Evidence:
                 temperature=self.temperature,
                 answers=self.answers,
                 views=self.views,
+                split=self.split,
+                path_ids=np.array(list(self.paths), np.int64),
+                paths=np.array([os.fsencode(path) for path in self.paths.values()], np.bytes_),
                 **images,
                 **{f"population_{name}": value for name, value in (self.population or _NO_MOMENTS)._asdict().items()},
                 **{f"trust_{name}": value for name, value in dataclasses.asdict(self.settings).items()},
@@ -64,7 +73,9 @@ class Evidence:
         with np.load(path, allow_pickle=False) as arrays:
             memory, held_out = (EmbeddedImages(*(_field(arrays, part, name) for name in _FIELDS)) for part in _PARTS)
             names = [field.name for field in dataclasses.fields(CalibrationSettings)]
-            settings = CalibrationSettings(**{name: arrays[f"trust_{name}"].item() for name in names})
+            settings = CalibrationSettings(
+                **{name: arrays[f"trust_{name}"].item() for name in names if f"trust_{name}" in arrays}
+            )
             class_names = tuple(str(name) for name in arrays["class_names"])
             evidence = cls(memory, held_out, class_names, float(arrays["temperature"]), settings)
             if "answers" not in arrays:
@@ -75,6 +86,8 @@ class Evidence:
                 answers=str(arrays["answers"]),
                 views=int(arrays["views"]),
                 population=population if len(population.mean) else None,
+                split=str(arrays["split"]) if "split" in arrays else HELD_OUT,
+                paths=_paths(arrays),
             )
 
     def build(self) -> tuple[LabelledMemory, dict[str, Any]]:
@@ -86,8 +99,8 @@ class Evidence:
         """
         fitted_images, checks = self._parts()
         answerer = self._answerer(self.answers)
-        fitted, fitted_on = self._calibrate(fitted_images, answerer)
-        probabilities = self._probabilities(checks, answerer, fitted.temperature)
+        fitted, calibrating = self._calibrate(fitted_images, answerer)
+        judged = Judged.of(self._probabilities(checks, answerer, fitted.temperature), checks.labels)
         voters = None if self.answers == VOTE else answerer.voters
         memory = LabelledMemory(
             self.memory.embeddings, self.memory.labels, self.memory.ids, self.class_names, fitted, voters
@@ -98,12 +111,13 @@ class Evidence:
             "answers": self.answers,
             "views": self.views,
             "trust": dataclasses.asdict(self.settings),
-            "fitted_on": fitted_on,
+            "fitted_on": len(calibrating.correct),
             **{name: round(value, 6) for name, value in fitted._asdict().items()},
+            "held_out_images": self.split,
             "checked_on": len(checks),
-            "measured": _measure(probabilities, checks.labels, fitted),
+            "measured": measured(judged, fitted),
         }
-        return memory, report
+        return memory, report | said_in_words(report, calibrating, judged, self.settings)
 
     def compare_answers(self) -> dict[str, Any]:
         """Measures what each way to answer would give.
@@ -156,18 +170,21 @@ class Evidence:
     def _answerer(self, answers: str) -> Answerer:
         return Answerer(answers, self.memory, self.population)
 
-    def _calibrate(self, images: EmbeddedImages, answerer: Answerer) -> tuple[Calibration, int]:
-        """Fits temperature and thresholds; returns these and the number of images that were used."""
+    def _calibrate(self, images: EmbeddedImages, answerer: Answerer) -> tuple[Calibration, Judged]:
+        """Fits temperature and thresholds; returns these and the answers to the images that were used."""
         scores = answerer.scores(images, self._barred(images))
         agree = images.labels[:, np.newaxis] == answerer.voters.classes
         has_voter = np.any(agree & np.isfinite(scores), axis=1)  # false for the only image of its class
         if not has_voter.any():
-            return Calibration(answerer.temperature or self.temperature, 0.0, 0.0), 0
+            nothing = Judged.of(np.zeros([0, len(self.class_names)]), np.zeros(0, np.int32))
+            return Calibration(answerer.temperature or self.temperature, 0.0, 0.0), nothing
         temperature = calibration.fit_temperature(scores[has_voter], agree[has_voter])
         # A held-out image of a class without a remembered image counts as an error.
         used = has_voter | ~np.isin(images.labels, self.memory.labels)
-        probabilities = self._class_probabilities(scores[used], answerer, temperature)
-        return self._fit_thresholds(probabilities, images.labels[used], temperature), int(used.sum())
+        judged = Judged.of(self._class_probabilities(scores[used], answerer, temperature), images.labels[used])
+        sets = calibration.set_threshold(judged.true_probabilities, self.settings.set_coverage)
+        threshold = calibration.abstention_threshold(judged.confidences, judged.correct, self.settings)
+        return Calibration(temperature, threshold, float(calibration.lowered(sets))), judged
 
     def compare(self, exact: "Evidence") -> dict[str, float]:
         """Measures the cost of coarser weights.
@@ -240,23 +257,18 @@ class Evidence:
         ]
         return np.concatenate([np.zeros([0, len(self.class_names)], np.float32), *parts])
 
-    def _fit_thresholds(self, probabilities: np.ndarray, truth: np.ndarray, temperature: float) -> Calibration:
-        confidences, correct = probabilities.max(1), probabilities.argmax(1) == truth
-        if self.settings.target_risk:
-            threshold = calibration.threshold_for_risk(confidences, correct, self.settings.target_risk)
-        else:
-            threshold = calibration.threshold_for_coverage(confidences, self.settings.target_coverage)
-        true_probabilities = probabilities[np.arange(len(truth)), truth]
-        return Calibration(
-            temperature, threshold, calibration.set_threshold(true_probabilities, self.settings.set_coverage)
-        )
-
 
 _PARTS = ("memory", "held_out")
 
 _NO_MOMENTS = Moments(np.zeros(0), np.zeros(0))
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(EmbeddedImages))
+
+
+def _paths(arrays: Any) -> dict[int, str]:
+    if "paths" not in arrays:  # of an older version
+        return {}
+    return dict(zip(arrays["path_ids"].tolist(), map(os.fsdecode, arrays["paths"].tolist()), strict=True))
 
 
 def _field(arrays: Any, part: str, name: str) -> np.ndarray:
@@ -268,38 +280,3 @@ def _field(arrays: Any, part: str, name: str) -> np.ndarray:
         return np.zeros(len(arrays[f"{part}_ids"]), np.int64)
     value: np.ndarray = arrays[f"{part}_{name}"]
     return value
-
-
-def _measure(probabilities: np.ndarray, truth: np.ndarray, fitted: Calibration) -> dict[str, float]:
-    """Measures calibrated answers to `[n, C]` probabilities; returns an empty dictionary for no images."""
-    if not len(truth):
-        return {}
-    confidences, correct = probabilities.max(1), probabilities.argmax(1) == truth
-    answered = confidences >= fitted.threshold
-    sets = (probabilities >= fitted.set_threshold) | (probabilities == confidences[:, np.newaxis])
-    measured = {
-        "accuracy": np.mean(correct),
-        "calibration_error": calibration.calibration_error(confidences, correct),
-        "coverage": np.mean(answered),
-        "set_coverage": np.mean(sets[np.arange(len(truth)), truth]),
-        "set_size": np.mean(sets.sum(1)),
-    }
-    if answered.any():
-        measured["risk"] = np.mean(~correct[answered])
-    return {name: float(value) for name, value in measured.items()}
-
-
-def summary(report: dict[str, Any]) -> str:
-    """Formats a report of `Evidence.build` as one line."""
-    measured = report["measured"]
-    line = f"remembers {report['labelled']} images of {report['classes']} classes"
-    if report["answers"] != VOTE:
-        line += f", answers by {report['answers'].replace('_', ' ')}"
-    if not report["fitted_on"]:
-        line += "; nothing to calibrate on: probabilities are not calibrated, and the model never abstains"
-    if measured:
-        line += f"; on {report['checked_on']} held-out images: accuracy {measured['accuracy']:.3f}"
-        line += f", answers {measured['coverage']:.1%}"
-    if "risk" in measured:
-        line += f" of them, {measured['risk']:.1%} of those wrong"
-    return line

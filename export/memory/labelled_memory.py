@@ -114,12 +114,13 @@ def class_probabilities(
         temperature: Divisor of the similarities; positive. Towards 0, only the most similar entry counts.
 
     Returns:
-        `[B, C]` shares of the votes.
+        `[B, C]` shares of the votes, in 0..1.
 
     Reference: the kernel-weighted form of SemPPL's vote by the nearest labelled embeddings, arXiv 2301.05158.
     """
     weights = tf.transpose(tf.nn.softmax(similarities / temperature))  # [M,B]
-    return tf.transpose(tf.math.unsorted_segment_sum(weights, labels, num_classes))
+    shares = tf.transpose(tf.math.unsorted_segment_sum(weights, labels, num_classes))
+    return tf.minimum(shares, 1.0)  # a sum of rounded shares may be above
 
 
 def mask_invalid(answer: dict[str, tf.Tensor], valid: tf.Tensor) -> dict[str, tf.Tensor]:

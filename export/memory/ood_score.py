@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 from sklearn.covariance import LedoitWolf
 
+_CONSTANT = 1e-12  # variance, relative to the squared mean, at which a feature is constant but for rounding
 _FLOOR = 1e-6  # of a variance, relative to the mean variance: a unit may have been silent on all training images
 
 
@@ -31,18 +32,25 @@ class OodScore(tf.Module):
 
         Returns:
             A dictionary: distance, `[B]`, the Mahalanobis distance from the training images' mean; ood, `[B]` in 0..100, the
-            percentage of reference images that are at most as far away.
+            percentage of reference images that are at most as far away, or 0 at the mean itself.
         """
         distance = tf.norm(tf.matmul(features - self.mean, self.whitening), axis=-1)
         nearer = tf.searchsorted(self.distances, distance, side="right")
-        return {"distance": distance, "ood": 100 * tf.cast(nearer / tf.size(self.distances), tf.float32)}
+        percentage = 100 * tf.cast(nearer / tf.size(self.distances), tf.float32)
+        return {"distance": distance, "ood": tf.where(distance > 0, percentage, 0.0)}
 
 
 def fit_ood_score(features: np.ndarray) -> OodScore:
-    """Fits a score to `[n, F]` features of training images, n ≥ 2: one half gives mean and covariance, the other distances."""
-    fitted, ranked = features[::2].astype(np.float64), features[1::2]
-    variances, axes = np.linalg.eigh(LedoitWolf().fit(fitted).covariance_)
-    whitening = axes / np.sqrt(np.maximum(variances, _FLOOR * variances.mean()))
-    mean = fitted.mean(axis=0)
+    """Fits a score to features of training images: one half gives mean and covariance, the other distances.
+
+    Args:
+        features: `[n, F]`, n ≥ 1; a single image gives both. Of features without variance, such as those of one or two images,
+            the distance is Euclidean.
+    """
+    fitted, ranked = features[::2].astype(np.float64), features[1::2] if len(features) > 1 else features
+    mean, whitening = fitted.mean(axis=0), np.eye(features.shape[1])
+    if np.any(fitted.var(axis=0) > _CONSTANT * np.square(mean)):
+        variances, axes = np.linalg.eigh(LedoitWolf().fit(fitted).covariance_)
+        whitening = axes / np.sqrt(np.maximum(variances, _FLOOR * variances.mean()))
     distances = np.linalg.norm((ranked - mean) @ whitening, axis=1)
     return OodScore(mean, whitening, np.sort(distances))

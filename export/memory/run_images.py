@@ -55,6 +55,7 @@ class RunImages:
         self._prints: dict[str, np.ndarray] = {}
         self._train, self._class_names = source.train, source.class_names
         self._held_out = source.test if source.validation is None else source.validation
+        self._split = "test" if source.validation is None else "validation"
         self._labels = data.labels
 
     def evidence(
@@ -71,6 +72,7 @@ class RunImages:
                 random large views of the run's recipe.
         """
         labelled = np.flatnonzero(self._labels != NO_LABEL)
+        names = self._train.names
         memory = self._embedded("train", self._train, labelled, self._labels, embed, views)
         held_out = memory.take(np.zeros(0, int))
         if self._held_out is not None:
@@ -86,6 +88,8 @@ class RunImages:
             settings,
             views=views,
             population=Moments.of(sample),
+            split=self._split,
+            paths={int(at): names[at] for at in labelled if names and names[at]},
         )
 
     def ood_score(self, encode: Callable[[tf.Tensor], tf.Tensor]) -> tuple[OodScore, dict[str, Any]]:

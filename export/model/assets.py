@@ -23,7 +23,8 @@ def write_assets(folder: pathlib.Path, card: dict[str, Any], evidence: Evidence 
         folder: Folder to write to.
         card: Model card, written to `model_card.json`.
         evidence: Evidence of the memory, or None. Class names are written to `class_names.txt`, one per line in the order of
-            the labels, and the identifiers and labels of remembered images to `labels.csv`.
+            the labels, and the identifiers (those of `neighbours`), labels and paths of remembered images to
+            `labels.csv`: of training images, paths in their data set; of added pictures, as they were found.
 
     Returns:
         The paths of the files.
@@ -33,12 +34,12 @@ def write_assets(folder: pathlib.Path, card: dict[str, Any], evidence: Evidence 
     if evidence is not None:
         paths += [folder / CLASS_NAMES, folder / LABELS]
         paths[1].write_text("".join(f"{name}\n" for name in evidence.class_names), encoding="utf-8")
-        with paths[2].open("w", newline="", encoding="utf-8") as file:
+        with paths[2].open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             rows = csv.writer(file)
-            rows.writerow(["id", "label", "class_name"])
+            rows.writerow(["id", "label", "class_name", "path"])
             memory = evidence.memory
             rows.writerows(
-                [identifier, label, evidence.class_names[label]]
+                [identifier, label, evidence.class_names[label], evidence.paths.get(identifier, "")]
                 for identifier, label in zip(memory.ids.tolist(), memory.labels.tolist(), strict=True)
             )
     return paths

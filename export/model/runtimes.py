@@ -90,17 +90,27 @@ def tensorflow_kernels(model: bytes) -> list[str]:
     return sorted({op["op_name"].removeprefix("Flex") for op in details if op["op_name"].startswith("Flex")})
 
 
-def largest_difference(answer: Arrays, expected: Arrays) -> float:
-    """Returns the largest absolute difference of floats; infinity if other values differ or an output is missing."""
-    if set(answer) != set(expected):
-        return np.inf
-    largest = 0.0
-    for name, value in expected.items():
+def differences(answer: Arrays, expected: Arrays) -> dict[str, float]:
+    """Compares outputs by name.
+
+    Returns:
+        The largest absolute difference of each output of floats; infinity for an output that is missing, is not expected, has
+        another shape, or has other values that are not floats.
+    """
+    found = dict.fromkeys({*answer} ^ {*expected}, np.inf)
+    for name in {*answer} & {*expected}:
+        value = expected[name]
         if value.dtype.kind == "f" and value.shape == answer[name].shape:
-            largest = float(np.maximum(largest, np.max(np.abs(answer[name] - value), initial=0.0)))  # propagates NaN
-        elif not np.array_equal(_texts(answer[name]), _texts(value)):
-            return np.inf
-    return largest if np.isfinite(largest) else np.inf
+            largest = float(np.max(np.abs(answer[name] - value), initial=0.0))
+            found[name] = largest if np.isfinite(largest) else np.inf
+        else:
+            found[name] = 0.0 if np.array_equal(_texts(answer[name]), _texts(value)) else np.inf
+    return found
+
+
+def largest_difference(answer: Arrays, expected: Arrays) -> float:
+    """Returns the largest of the `differences` of all outputs."""
+    return max(differences(answer, expected).values(), default=0.0)
 
 
 def _texts(values: np.ndarray) -> np.ndarray:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from semppl.runs.files import folder_written_aside, require_plain
 
+_LARGEST = 2**63 - 1
+
 
 @contextlib.contextmanager
 def new_version(export_dir: str | pathlib.Path, *, flag: str) -> Iterator[pathlib.Path]:
@@ -37,8 +39,10 @@ def require_new(export_dir: str | pathlib.Path, *, flag: str) -> None:
         ValueError: if the folder exists, or its name is not a number.
     """
     target = pathlib.Path(export_dir)
-    if not target.name.isdecimal():
-        raise ValueError(f"{flag} must end in a version number, as TensorFlow Serving wants it. Received: {export_dir}")
+    if not (target.name.isascii() and target.name.isdecimal() and int(target.name) <= _LARGEST):
+        raise ValueError(
+            f"{flag} must end in a version number, in 0..{_LARGEST}, as TensorFlow Serving wants it. Received: {export_dir}"
+        )
     require_plain(target, flag.removeprefix("--"))
     if target.exists():
         raise ValueError(f"{flag} must be a new folder; a served version never changes. Received: {export_dir}")

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from semppl.export.model.warmup import WARMUP, read_warmup
+from semppl.runs.files import require_plain
 
 _INTERNAL = "__saved_model_init_op"
 
@@ -61,6 +62,7 @@ class ModelVersions:
     """
 
     def __init__(self, name: str, base: pathlib.Path) -> None:
+        require_plain(base, "model_base_path")
         self.name = name
         self.base = base
         self.current: Version | None = None

@@ -1,1 +1,1 @@
-"""The process of a program: its standard streams and the processes that it starts."""
+"""The process of a program: its standard streams, its home folder and the processes that it starts."""

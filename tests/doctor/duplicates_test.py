@@ -5,6 +5,7 @@ from unittest import mock
 
 import numpy as np
 import tensorflow as tf
+from absl.testing import parameterized
 from PIL import Image
 
 from semppl.data.combination import joined
@@ -45,7 +46,7 @@ def _groups_by_hand(prints):
     return sorted(one for one in members if len(one) > 1)
 
 
-class DuplicatesTest(tf.test.TestCase):
+class DuplicatesTest(tf.test.TestCase, parameterized.TestCase):
     def test_equal_pixels_are_exact_duplicates_in_groups(self):
         a, b = _photograph(0), _photograph(1)
         prints = _prints(a, b, a, _photograph(2), b, a)
@@ -74,6 +75,18 @@ class DuplicatesTest(tf.test.TestCase):
         prints = _prints(*(pictures[i] for i in order), pictures[0])
         self.assertEqual(near_duplicates(prints), _groups_by_hand(prints))
         self.assertGreater(len(near_duplicates(prints)), 2)
+
+    @parameterized.parameters((0, True), (10, True), (63, True), (64, False))
+    def test_an_image_is_compared_with_the_next_64_that_share_a_band_of_its_hash(self, between, found):
+        rising = np.tile(np.arange(20, 200, 20, dtype=np.uint8), (8, 1))  # every bit is set
+        retouched = rising.copy()
+        retouched[2::2, 4] = retouched[2::2, 5]  # of bands 1, 2 and 3 one bit each is not: band 0 alone is equal
+        falling = rising.copy()
+        falling[2:] = falling[2:, ::-1]  # nothing alike but band 0
+        thumbnails = np.stack([rising, *[falling] * between, retouched])
+        digests = np.random.default_rng(0).integers(0, 256, (between + 2, 16)).astype(np.uint8)
+        groups = [(0, between + 1)] * found + [tuple(range(1, between + 1))] * (between > 1)
+        self.assertEqual(near_duplicates(Prints(digests, thumbnails)), groups)
 
     def test_frames_of_one_scene_are_one_group_however_many_there_are(self):
         scene, rng = _photograph(1), np.random.default_rng(0)

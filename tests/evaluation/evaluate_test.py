@@ -16,12 +16,16 @@ from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data import splits
 from semppl.data.label_split import visible_labels
 from semppl.data.sources import NO_LABEL, ImageSet, Source, load_source
+from semppl.data.streaming import StreamedImageSet
 from semppl.evaluation import evaluate as evaluation
 from semppl.evaluation import logistic_regression
 from semppl.evaluation.class_means import class_mean_classes
 from semppl.evaluation.label_spreading import label_spreading_classes
 from semppl.evaluation.logistic_regression import logistic_regression_classes
 from semppl.evaluation.nearest_neighbours import nearest_neighbour_classes
+from semppl.evaluation.results import measures
+from semppl.evaluation.results.classes import class_report
+from semppl.evaluation.results.floors import colour_histograms
 from semppl.layers.networks import OnlineNetwork
 from semppl.programs import command_line
 from semppl.tests import testing, tiny  # noqa: F401  (testing marks the flags as parsed)
@@ -36,6 +40,12 @@ def _few_digits():
         ImageSet(test.images[:60], test.labels[:60]),
         source.class_names,
     )
+
+
+def _on_disk(images):
+    """The same images of 8 bits as PNG files that are read one by one, as those of many sizes are."""
+    files = tf.constant([tf.io.encode_png(image).numpy() for image in images.images])
+    return StreamedImageSet(lambda at: {"image": tf.gather(files, at)}, 1, images.labels, ())
 
 
 class _Run(tf.Module):
@@ -119,16 +129,16 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
     def test_a_sample_has_all_labelled_images_and_a_fixed_draw_of_others(self):
         images, visible = _few_digits().train, np.array([3, 150])
         with mock.patch.object(evaluation, "_MAX_SAMPLE", 20):
-            sample = evaluation._sample(visible, images, raw_pixels=False)
-            self.assertEqual(sample.tolist(), evaluation._sample(visible, images, raw_pixels=True).tolist())
+            sample = evaluation._sample(visible, images)
+            self.assertEqual(sample.tolist(), evaluation._sample(visible, images, values=64).tolist())
         self.assertLen(sample, 20)
         self.assertContainsSubset([3, 150], sample.tolist())
         self.assertEqual(sample.tolist(), sorted(set(sample.tolist())))
         with mock.patch.object(evaluation, "_MAX_SAMPLE_VALUES", 64 * 30):  # 8 × 8 pixels
-            self.assertLen(evaluation._sample(visible, images, raw_pixels=True), 30)
-            self.assertLen(evaluation._sample(visible, images, raw_pixels=False), 200)
+            self.assertLen(evaluation._sample(visible, images, values=64), 30)
+            self.assertLen(evaluation._sample(visible, images), 200)
         with mock.patch.object(evaluation, "_MAX_SAMPLE", 1):
-            self.assertEqual(evaluation._sample(visible, images, raw_pixels=False).tolist(), [3, 150])
+            self.assertEqual(evaluation._sample(visible, images).tolist(), [3, 150])
 
     @parameterized.parameters((50, 2**26, 50), (200, 4 * 40, 40), (3, 2**26, 3))
     def test_labels_spread_over_few_images_the_labelled_ones_first(self, most, values, expected):
@@ -178,13 +188,111 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
         metrics = evaluation.evaluate(workdir, k=3)
         self.assertEqual(list(metrics), ["accuracy", "balanced_accuracy"])
         report = json.loads((workdir / "metrics.json").read_text())
-        self.assertEqual(report, {"step": 7, "k": 3, "test_images": 60, "labelled": 20, **metrics})
+        header = {"step": 7, "steps": 20, "unfinished": False, "k": 3, "test_images": 60, "labelled": 20}
+        self.assertEqual({name: report.pop(name) for name in (*header, *metrics)}, header | metrics)
+        self.assertEqual(set(report), {"floors", "classes"})
+
+    def test_floors_and_classes_are_those_of_the_test_images(self):
+        workdir, settings, run = self._run()
+        report = evaluation.evaluate_run(workdir, evaluators=["nearest_neighbours"])
+        source = _few_digits()
+        labelled = np.flatnonzero(
+            visible_labels(source.train, labels_per_class=2, seed=settings.label_seed) != NO_LABEL
+        )
+        train, test = (colour_histograms(tf.constant(part.images)).numpy() for part in (source.train, source.test))
+        histogram = logistic_regression_classes(train[labelled], source.train.labels[labelled], test)
+        truth = source.test.labels
+        for measure, function in measures.MEASURES.items():
+            self.assertEqual(
+                report["floors"][measure],
+                {
+                    "chance": 0.1,
+                    "majority_class": function(np.full(60, np.bincount(truth).argmax()), truth),
+                    "raw_pixels": report[measure]["raw_pixels"]["nearest_neighbours"],
+                    "colour_histogram": function(histogram, truth),
+                },
+            )
+        projections = [
+            run.online.project(images).numpy() for images in (source.train.images[labelled], source.test.images)
+        ]
+        classes = nearest_neighbour_classes(projections[1], projections[0], source.train.labels[labelled], k=1)
+        expected = class_report(classes, truth, source.class_names)
+        self.assertEqual(report["classes"], {"of": "projections, nearest_neighbours"} | expected)
+
+    def test_pictures_on_disk_have_raw_pixels_too(self):
+        source, (workdir, _, _) = _few_digits(), self._run()
+        parts = {
+            name: ImageSet(np.round(part.images * 255).astype(np.uint8), part.labels)
+            for name, part in (("train", source.train), ("test", source.test))
+        }
+        reports = []
+        for made in (parts, {name: _on_disk(part) for name, part in parts.items()}):
+            with mock.patch.object(splits, "load_splits", return_value=dataclasses.replace(source, **made)):
+                reports.append(evaluation.evaluate_run(workdir, evaluators=["nearest_neighbours"]))
+        in_memory, on_disk = reports
+        self.assertEqual(on_disk["accuracy"]["raw_pixels"], in_memory["accuracy"]["raw_pixels"])
+        self.assertEqual(on_disk["floors"], in_memory["floors"])
+
+    def test_raw_pixels_of_many_pictures_on_disk_are_not_needed_with_all_labels(self):
+        train = _few_digits().train
+        self.assertEqual(evaluation._affordable(list(evaluation.EVALUATORS), train), list(evaluation.EVALUATORS))
+        streamed = mock.MagicMock()
+        for count, left_out in ((20_000, []), (20_001, ["logistic_regression_all_labels"])):
+            streamed.__len__.return_value = count
+            chosen = evaluation._affordable(list(evaluation.EVALUATORS), streamed)
+            self.assertEqual([name for name in evaluation.EVALUATORS if name not in chosen], left_out)
+
+    def test_a_run_is_judged_by_test_images_that_are_named_later(self):
+        workdir, _, _ = self._run()
+        own = evaluation.evaluate_run(workdir, evaluators=["class_means"])
+        source = _few_digits()
+        with (
+            mock.patch.object(splits, "load_splits", return_value=dataclasses.replace(source, test=None)),
+            mock.patch.object(
+                splits, "load_source", return_value=dataclasses.replace(source, train=source.test, test=None)
+            ),
+        ):
+            with self.assertRaisesRegex(ValueError, "^--test must give held-out images"):
+                evaluation.evaluate_run(workdir, evaluators=["class_means"])
+            later = evaluation.evaluate_run(workdir, evaluators=["class_means"], moved={"test": "folder:later"})
+            with self.assertRaisesRegex(ValueError, "^--test must be a source of images that were not trained on"):
+                evaluation.evaluate_run(workdir, moved={"test": "0.2"})
+        self.assertEqual(later.pop("test"), "folder:later")
+        self.assertEqual(later, own)
+        self.assertEqual(json.loads((workdir / "metrics.json").read_text())["test"], "folder:later")
+        with self.assertRaisesRegex(ValueError, "^--test must come with --split=test. Received: --split=validation"):
+            evaluation.evaluate(workdir, moved={"test": "folder:later"}, split="validation")
+
+    def test_flags_of_a_run_are_refused_beside_a_model(self):
+        for flag in ("workdir", "k", "evaluators"):
+            value = {"workdir": "outputs/a", "k": 3, "evaluators": ["class_means"]}[flag]
+            with (
+                flagsaver.flagsaver(**{"workdir": None, "model": "served/1", flag: value}),
+                self.assertRaisesRegex(ValueError, f"^--{flag} must be left out beside --model"),
+            ):
+                evaluation._refuse_beside_a_model()
+
+    def test_an_unfinished_run_says_at_which_step(self):
+        workdir, _, _ = self._run()
+        (workdir / "data.json").write_text("{}")  # it was trained here
+        printed = io.StringIO()
+        with flagsaver.flagsaver(workdir=str(workdir), evaluators=["class_means"]), contextlib.redirect_stdout(printed):
+            self.assertEqual(evaluation.main([]), 0)
+        lines = printed.getvalue().splitlines()
+        self.assertEqual(lines[0], "step 7 of 20, unfinished")
+        for text in (
+            "floors: chance 0.1000",
+            "accuracy per class (projections, class_means)",
+            "An export serves the row",
+        ):
+            self.assertIn(text, printed.getvalue())
+        self.assertTrue(json.loads((workdir / "metrics.json").read_text())["unfinished"])
 
     def test_balanced_accuracy_is_the_mean_over_the_classes_that_occur(self):
         # Class 2: 1 of 4; class 0: 1 of 1; class 5: 0 of 1. Nobody is of class 1.
         truth, classes = np.array([2, 2, 0, 2, 2, 5]), np.array([2, 0, 0, 1, 1, 1])
-        self.assertAlmostEqual(evaluation.balanced_accuracy(classes, truth), (1 / 4 + 1 + 0) / 3, delta=1e-12)
-        self.assertAlmostEqual(evaluation.accuracy(classes, truth), 2 / 6, delta=1e-12)
+        self.assertAlmostEqual(measures.balanced_accuracy(classes, truth), (1 / 4 + 1 + 0) / 3, delta=1e-12)
+        self.assertAlmostEqual(measures.accuracy(classes, truth), 2 / 6, delta=1e-12)
 
     def test_whoever_names_one_class_only_is_right_in_one_class_of_all(self):
         workdir, _, _ = self._run(classifier=True, method="supervised", labelled_batch_size=16, queue_size=16)
@@ -223,6 +331,14 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
             self.assertRaisesRegex(ValueError, "^--test must have labels to judge by. Received: 60 images, none with"),
         ):
             _accuracy(workdir)
+
+    def test_where_there_is_one_class_only_every_evaluator_answers(self):
+        rng = np.random.default_rng(0)
+        task = evaluation.Task(
+            rng.standard_normal((9, 4)), np.full(9, 5), np.array([0, 4]), np.arange(9), rng.standard_normal((3, 4)), 1
+        )
+        for evaluator in evaluation.EVALUATORS.values():
+            self.assertEqual(evaluator.classes(task).tolist(), [5, 5, 5])
 
     def test_images_without_a_known_label_take_no_part_in_all_labels(self):
         source, (workdir, _, _) = _few_digits(), self._run()
@@ -306,7 +422,7 @@ class CommandTest(tf.test.TestCase, parameterized.TestCase):
             "Every flag must be one that --helpfull lists. Received: --evaluator; did you mean evaluators?",
         ),
         (["--workdir=a", "--zzz"], "Every flag must be one that --helpfull lists. Received: --zzz"),
-        (["--flagfile=/none/such"], "--flagfile must be a file that can be read. Received: '/none/such'"),
+        (["--flagfile=/none/such"], "--flagfile must be a file that can be read. Received: /none/such"),
     )
     def test_a_wrong_command_line_is_one_line(self, arguments, message):
         errors = io.StringIO()

@@ -163,6 +163,12 @@ class FinetuneTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(report["chosen"]["learning_rate"], 0.05)
         self.assertEqual([len(call.args[2]) for call in accuracy.call_args_list], [3, 40])  # held out, then the test
 
+    def test_labels_of_one_class_are_refused_by_transfer_in_our_own_words(self):
+        alone = dataclasses.replace(self.source.train, labels=np.full(len(self.source.train), 2, np.int32))
+        task = protocols.Task(Hyperparameters(**tiny.settings()), None, alone, alone, num_classes=3)
+        with self.assertRaisesRegex(ValueError, "^--protocol must not be transfer where all labels are of one class"):
+            protocols.transfer_features(task)
+
     def test_transfer_chooses_by_what_was_held_out_and_ends_with_all(self):
         with (
             mock.patch.object(transfer, "choose_strength", wraps=transfer.choose_strength) as choose,

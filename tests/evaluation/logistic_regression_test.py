@@ -216,6 +216,42 @@ class LogisticRegressionTest(parameterized.TestCase):
         self.assertEmpty(set(training) & set(held_out))
         self.assertContainsSubset(set(labels[held_out]), set(labels[training]))
 
+    @parameterized.parameters((1998, 5), (1999, 5), (2000, 1), (2001, 1))
+    def test_five_folds_become_one_fifth_of_two_thousand_images(self, count, parts):
+        splits = list(logistic_regression.held_out_parts(np.arange(count) % 3, 0))
+        self.assertLen(splits, parts)
+        for training, held_out in splits:
+            self.assertAlmostEqual(len(held_out), 400, delta=1)
+            self.assertAlmostEqual(len(training), 1600, delta=2)
+
+    @parameterized.parameters((4, 4), (5, 5), (9, 5))
+    def test_there_are_no_more_folds_than_images_of_the_largest_class(self, count, folds):
+        labels = np.append(np.zeros(count, int), [1, 1])
+        self.assertLen(list(logistic_regression.held_out_parts(labels, 0)), folds)
+
+    def test_every_strength_of_the_grid_is_tried_and_no_other(self):
+        features, labels = _overlapping(0)
+        tried = []
+        model = logistic_regression._model
+
+        def noted():
+            made = model()
+            made.set_params = mock.Mock(side_effect=lambda C: tried.append(C) or type(made).set_params(made, C=C))
+            return made
+
+        with mock.patch.object(logistic_regression, "_model", side_effect=noted):
+            fit_logistic_regression(features, labels)
+        self.assertEqual(tried[:-1], 3 * 5 * [1.0, 10.0, 100.0, 1000.0, 10000.0])  # scalings × folds
+        self.assertIn(tried[-1], tried[:5])
+
+    def test_what_is_not_chosen_has_unit_strength_in_the_optimum_too(self):
+        features, labels = np.diag([1.0, 1.0, 1.3]), np.arange(3)
+        fitted = fit_by_default(features, labels)
+        rows = _scaled(features, features, "unit_norm")
+        exact = linear_model.LogisticRegression(C=1.0, solver="newton-cholesky", tol=1e-8).fit(rows, labels)
+        powers = np.exp(fitted.logits(features))
+        np.testing.assert_allclose(powers / powers.sum(1, keepdims=True), exact.predict_proba(rows), atol=1e-3)
+
     @parameterized.parameters(500, 1_000)
     def test_each_of_many_classes_is_held_out_once_at_least(self, classes):
         labels = np.arange(5 * classes) % classes

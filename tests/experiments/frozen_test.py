@@ -60,7 +60,7 @@ class FrozenTest(tf.test.TestCase):
         folder = pathlib.Path(self.create_tempdir().full_path)
         output = self._main(folder / "run", folder / "served" / "1")
         self.assertIn("no steps: nothing is trained", output)
-        self.assertRegex(output, r"\nremembers 50 images of 10 classes.* on 148 held-out images: accuracy 0\.")
+        self.assertRegex(output, r"\nremembers 50 images of 10 classes.* on 148 test images \(.*\): accuracy 0\.")
         self.assertEqual(json.loads((folder / "run" / "done.json").read_text())["step"], 0)
         settings, network, step = checkpoints.load_online(folder / "run")
         self.assertEqual((step, settings.steps), (0, 0))

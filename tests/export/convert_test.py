@@ -120,7 +120,7 @@ class ConvertTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_other_numbers_are_refused_and_nothing_is_left(self):
         wrong = mock.patch.object(runtimes, "run_tflite", return_value=lambda value: {})
-        message = "must give the model's numbers to 0.0001 in tflite. Received: inf off"
+        message = "must give the model's numbers to 0.0001 in tflite. Received: abstain differs, class_name differs, "
         with wrong, self.assertRaisesRegex(ValueError, message):
             convert.convert(self.model, "tflite", self.folder / "refused")
         self.assertEmpty([path.name for path in self.folder.iterdir() if "refused" in path.name])
@@ -144,6 +144,20 @@ class ConvertTest(tf.test.TestCase, parameterized.TestCase):
     )
     def test_the_largest_difference_is_that_of_numbers(self, answer, expected):
         self.assertEqual(runtimes.largest_difference(answer, {"a": np.array([0.75, 1.0])}), expected)
+
+    def test_each_output_has_its_own_difference(self):
+        expected = {
+            "abstain": np.array([True, False]),
+            "p": np.array([0.5, 1.0]),
+            "gone": np.zeros(1),
+            "same": np.ones(2),
+        }
+        answer = {"abstain": np.array([True, True]), "p": np.array([0.5, 0.75]), "new": np.zeros(1), "same": np.ones(2)}
+        self.assertEqual(
+            runtimes.differences(answer, expected),
+            {"abstain": np.inf, "p": 0.25, "gone": np.inf, "new": np.inf, "same": 0.0},
+        )
+        self.assertEqual(convert._named("p", 0.25), "p is 0.25 off")
 
     @parameterized.parameters((["a", "b"], 0.0), (["a", "c"], np.inf))
     def test_texts_are_equal_whether_bytes_or_not(self, texts, expected):

@@ -333,6 +333,13 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         checkpoint = checkpoints.latest_checkpoint(run)
         self.assertEqual(card["weights_sha256"], checkpoints.weights_sha256(checkpoint))
 
+    @parameterized.parameters((7, True), (6, False))
+    def test_a_card_holds_no_evaluation_of_another_step(self, step, held):
+        metrics = self.folder / "metrics.json"
+        self.assertIsNone(export_model._evaluation_at(7, metrics))
+        metrics.write_text(json.dumps({"step": step, "accuracy": {}}))
+        self.assertEqual(export_model._evaluation_at(7, metrics), {"step": 7, "accuracy": {}} if held else None)
+
     @unittest.skipUnless(has_extra("serving"), 'the extra "serving" is not installed')
     def test_every_warm_up_request_is_one_that_the_model_answers(self):
         served = self._export()
@@ -492,6 +499,7 @@ class MainTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_the_card_tells_data_and_licence(self):
         _, card = self._main(data_licence="CC0-1.0")
+        self.assertEqual((card["step"], card["steps"], card["unfinished"]), (7, 20, False))
         self.assertEqual(card["licences"], {"code": "Apache-2.0", "data": "CC0-1.0"})
         self.assertIsNone(card["trained_on"])  # a run from before it was kept
 

@@ -52,6 +52,21 @@ def _get(address, body=None):
 
 @unittest.skipUnless(_HAS_FAISS, 'the extra "search" is not installed')
 class NearestTest(tf.test.TestCase):
+    def test_where_cells_hold_too_few_nothing_stands_in_for_the_rest(self):
+        vectors = _unit(np.random.default_rng(0), (200, 16))
+        built = faiss_index.build(vectors, kind="cells", min_recall=0.1)
+        self.assertIn(-1, built.search(vectors[:5], 150)[1])
+        for query, (similarities, positions) in zip(
+            vectors[:5], faiss_index.found(built.index, vectors[:5], 150), strict=True
+        ):
+            self.assertBetween(len(positions), 1, 149)
+            self.assertAllInRange(positions, 0, 199)
+            self.assertAllClose(similarities, vectors[positions] @ query, atol=1e-6)
+
+    def test_a_single_embedding_has_no_neighbour_to_miss(self):
+        for kind in ("exact", "cells"):
+            self.assertEqual(faiss_index.build(_unit(np.random.default_rng(0), (1, 4)), kind=kind).recall, 1.0)
+
     def test_few_are_compared_exactly(self):
         vectors = _unit(np.random.default_rng(0), (200, 16))
         built = faiss_index.build(vectors)

@@ -1,7 +1,9 @@
 """Tests of semppl.export.update_memory."""
 
+import contextlib
 import csv
 import hashlib
+import io
 import json
 import pathlib
 import shutil
@@ -15,6 +17,7 @@ from semppl.data.sources import load_source
 from semppl.evaluation.logistic_regression import fit_logistic_regression
 from semppl.export import export_model, update_memory
 from semppl.export.memory.evidence import Evidence
+from semppl.export.memory.labelled_pictures import LabelledPicture
 from semppl.export.memory.memory_views import random_view
 from semppl.export.model.variables import exchange_variables
 from semppl.layers.inputs.preparation import inference_preparation
@@ -93,10 +96,14 @@ class UpdateMemoryTest(tf.test.TestCase, parameterized.TestCase):
         out, card, _ = self._update("7", "stripes")
         self.assertEqual((out / "assets" / "class_names.txt").read_text().splitlines()[9:], ["9", "stripes"])
         with (out / "assets" / "labels.csv").open(newline="") as file:
-            self.assertEqual(list(csv.reader(file))[-1], [str(2**32 + 1), "10", "stripes"])
+            rows = list(csv.reader(file))
+        self.assertEqual(rows[0], ["id", "label", "class_name", "path"])
+        self.assertEqual(rows[1][3], "")  # digits have no paths
+        self.assertEqual(rows[-1], [str(2**32 + 1), "10", "stripes", str(self.folder / "1.png")])
         written = json.loads((out / "assets" / "model_card.json").read_text())
         self.assertEqual(written, card)
         self.assertEqual((written["command"], written["updated_from"]), ("the update", "the export"))
+        self.assertEqual(written["new_classes"], {"stripes": 1})
         self.assertEqual(written["weights_sha256"], self.card["weights_sha256"])
 
     def test_an_updated_model_can_be_updated(self):
@@ -151,6 +158,16 @@ class UpdateMemoryTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(report, [(24 - 6, 24)])
         before = Evidence.load(self.folder / "own" / "1" / "assets.extra" / "evidence.npz")
         after = Evidence.load(self.folder / "own" / "2" / "assets.extra" / "evidence.npz")
+        self.assertLen(set(before.paths.values()), 6)
+        for identifier, path in before.paths.items():
+            self.assertTrue((pictures / path).is_file())
+            label = before.memory.labels[before.memory.ids.tolist().index(identifier)]
+            self.assertEqual(pathlib.Path(path).parent.name, before.class_names[label])
+        self.assertContainsSubset(before.paths, after.paths)
+        self.assertLen(after.paths, 24)
+        self.assertTrue(
+            all(path.startswith(str(pictures)) for path in set(after.paths.values()) - set(before.paths.values()))
+        )
         self.assertLen(set(after.memory.fingerprints.tolist()), 24)
         self.assertContainsSubset(before.held_out.fingerprints.tolist(), after.memory.fingerprints.tolist())
         # What is held out does not vote for itself.
@@ -207,6 +224,51 @@ class UpdateMemoryTest(tf.test.TestCase, parameterized.TestCase):
             tf.saved_model.load(str(out)).signatures["neighbours"].structured_outputs["ids"].dtype, tf.int64
         )
 
+    @parameterized.parameters(
+        ("packshot", "Packshot"),
+        ("T-Shirt", "t shirt"),
+        ("Packshots", "Packshot"),
+        ("Pakcshot", "Packshot"),
+        ("Packshat", "Packshot"),
+        ("ackshot", "Packshot"),
+        ("café", "Cafe"),
+    )
+    def test_names_that_are_nearly_the_same_are_asked_about(self, name, other):
+        self.assertTrue(update_memory.is_similar(name, other))
+        self.assertTrue(update_memory.is_similar(other, name))
+        picture = LabelledPicture(self.folder, name, "new.csv, line 3")
+        with self.assertRaisesRegex(
+            ValueError, f"--similar_names. Received: '{name}' \\(new.csv, line 3\\) beside '{other}'$"
+        ):
+            update_memory.require_distinct(("7", other), [picture])
+        old = LabelledPicture(self.folder, other, "new.csv, line 2")
+        with self.assertRaisesRegex(ValueError, f"beside '{other}'$"):  # both are new
+            update_memory.require_distinct(("7",), [old, picture])
+        update_memory.require_distinct((name, other), [old, picture])
+
+    @parameterized.parameters(
+        ("cat", "car"), ("class 1", "class 11"), ("stripes", "spots"), ("shirt", "shorts"), ("日", "月")
+    )
+    def test_names_that_differ_are_new_classes(self, name, other):
+        self.assertFalse(update_memory.is_similar(name, other))
+        self.assertFalse(update_memory.is_similar(other, name))
+
+    def test_a_similar_name_is_a_new_class_if_it_is_allowed_and_new_classes_are_named(self):
+        second, _, _ = self._update("stripes")
+        file, _ = self._label_file("stripes", "Stripes", "Stripes", "dots")
+        values = {"model": str(second), "labels": str(file), "out": str(self.model.with_name("3"))}
+        errors, printed = io.StringIO(), io.StringIO()
+        with (
+            flagsaver.flagsaver(**values),
+            contextlib.redirect_stderr(errors),
+            contextlib.redirect_stdout(printed),
+        ):
+            self.assertEqual(update_memory.main([]), 2)
+            with flagsaver.flagsaver(similar_names=True):
+                self.assertEqual(update_memory.main([]), 0)
+        self.assertIn("'Stripes' (", errors.getvalue())
+        self.assertIn("new: Stripes (2), dots (1)\n", printed.getvalue())
+
     def test_a_variable_that_is_not_there_is_not_exchanged(self):
         (self.folder / "copy").mkdir()
         with self.assertRaisesRegex(ValueError, "must have a variable to exchange. Received: memory/colour"):
@@ -215,9 +277,17 @@ class UpdateMemoryTest(tf.test.TestCase, parameterized.TestCase):
     def test_the_command_says_how_good_it_is_and_ends_in_one_line_if_it_is_not(self):
         file, _ = self._label_file("7")
         values = {"model": str(self.model), "labels": str(file), "out": str(self.model.with_name("2"))}
-        with flagsaver.flagsaver(**values):
+        printed = io.StringIO()
+        with flagsaver.flagsaver(**values), contextlib.redirect_stdout(printed):
             self.assertEqual(update_memory.main([]), 0)
             self.assertEqual(update_memory.main([]), 2)
+        self.assertRegex(
+            printed.getvalue(), r"on 148 test images \(calibrated on 149 other test images\): accuracy 0\.\d+"
+        )
+        self.assertRegex(
+            printed.getvalue(),
+            r"\nwarning: this model never answers: .*; with --target_(risk|coverage)=0\.\d it answers ",
+        )
 
 
 if __name__ == "__main__":

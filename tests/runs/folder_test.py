@@ -24,6 +24,15 @@ class _Case(tf.test.TestCase, parameterized.TestCase):
         return pathlib.Path(self.create_tempdir().full_path)
 
 
+class UnfinishedTest(_Case):
+    def test_a_run_that_was_trained_here_says_at_which_step_it_stands(self):
+        workdir = self.folder()
+        self.assertEqual(folder.unfinished(workdir, 500, 1500), "")  # imported: no data.json
+        (workdir / "data.json").touch()
+        self.assertEqual(folder.unfinished(workdir, 500, 1500), "step 500 of 1,500, unfinished")
+        self.assertEqual(folder.unfinished(workdir, 1500, 1500), "")
+
+
 class WritingToTest(_Case):
     @parameterized.parameters(
         (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
@@ -72,6 +81,19 @@ class OpenRunTest(_Case):
             "--seed=9 (there: 3); --width=0.5 (there: 0.125)",
         )
         self.assertEqual(Hyperparameters.load(workdir), _settings())
+
+    def test_who_wants_a_longer_run_reads_how_to_begin_one(self):
+        workdir = self.folder()
+        with folder.open_run(workdir, _settings()):
+            pass
+        for other in ({"steps": 40}, {"steps": 0, "epochs": 3.0}):
+            with (
+                self.assertRaisesRegex(
+                    ValueError, rf"; to train longer, .*: --initial_run={workdir} with another --workdir$"
+                ),
+                folder.open_run(workdir, _settings(**other)),
+            ):
+                self.fail("opened")
 
     def test_paths_may_change_and_the_new_ones_are_recorded(self):
         workdir, moved = self.folder(), _settings(cache_dir="b", data_dir="c")

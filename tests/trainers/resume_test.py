@@ -86,7 +86,7 @@ class StoppedTest(_Case):
         else:
             code, seconds = run.terminate()
             unheard = not run.stdout or done.exists()  # Python was starting, or closing down
-            deaf = at_random and code == -15 and unheard
+            deaf = code == -15 and unheard  # a shell reports 143 for this, too
             self.assertEqual((143 if deaf else code, run.stderr), (143, ""), run.stdout)
             self.assertLess(seconds, 10)
         reports = runs.reported_steps(run.workdir)

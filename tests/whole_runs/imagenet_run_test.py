@@ -128,12 +128,12 @@ class RunTest(tf.test.TestCase, parameterized.TestCase):
         lines = self.assertDone()
         self.assertGreater(lines[1]["queue/filled"], 0)
 
-        _, stderr = self.call("evaluation.evaluate", "--evaluators=nearest_neighbours,logistic_regression")
-        self.assertIn("raw_pixels are left out", stderr)
+        stdout, stderr = self.call("evaluation.evaluate", "--evaluators=nearest_neighbours,logistic_regression")
+        self.assertIn("colour histogram", stdout)
         self.assertNotIn("once", stderr)  # the labels have been kept
         report = json.loads((self.workdir / "metrics.json").read_text())
         self.assertEqual((report["test_images"], report["labelled"]), (15, 12))
-        self.assertEqual(set(report["accuracy"]), {"features", "projections", "joint"})
+        self.assertEqual(set(report["accuracy"]), {"raw_pixels", "features", "projections", "joint"})
 
         stdout, _ = self.pretrain("imagenet_1_percent_resnet50.flags", *small)
         self.assertIn("finished already", stdout)

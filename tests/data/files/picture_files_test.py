@@ -374,6 +374,12 @@ class CacheTest(_FolderTest):
             self.assertAllEqual(one, other)
         self.assertLen(cached, 6)
 
+    def test_a_cache_may_have_the_name_of_a_pattern(self):
+        self.cache = self.cache.with_name("c [1]*")
+        for _ in range(2):
+            self.assertLen(_pictures(self.cached()), 5)
+        self.assertLen([path for path in self.cache.iterdir() if path.is_dir()], 1)
+
     def test_a_warm_cache_needs_no_picture_file(self):
         expected = _pictures(self.cached())
         with mock.patch.object(decoding.Image, "open", side_effect=AssertionError("decoded")):

@@ -59,23 +59,86 @@ class TemperatureTest(parameterized.TestCase):
         self.assertBetween(fitted, 0.38, 0.42)
 
 
+def _tail(wrong, answers, risk):
+    """The probability of at most so many wrong answers, in plain loops."""
+    return sum(math.comb(answers, k) * risk**k * (1 - risk) ** (answers - k) for k in range(wrong + 1))
+
+
+class RiskBoundTest(parameterized.TestCase):
+    @parameterized.parameters(0.5, 0.9, 0.99)
+    def test_at_the_bound_so_few_wrong_answers_are_as_improbable_as_stated(self, certainty):
+        for wrong, answers in ((0, 1), (0, 45), (1, 2), (3, 10), (9, 10), (20, 400)):
+            bound = calibration.risk_bound(np.array([wrong]), np.array([answers]), certainty)[0]
+            self.assertAlmostEqual(_tail(wrong, answers, bound), 1 - certainty, delta=1e-9)
+
+    def test_where_everything_is_wrong_the_bound_is_one(self):
+        self.assertEqual(calibration.risk_bound(np.array([1, 7]), np.array([1, 7]), 0.9).tolist(), [1, 1])
+
+    @parameterized.parameters((0.05, 0.9, 45), (0.5, 0.9, 4), (0.1, 0.5, 7), (0.5, 0.5, 1), (0.2, 0.99, 21))
+    def test_so_many_right_answers_are_needed_and_one_less_is_too_few(self, risk, certainty, fewest):
+        self.assertEqual(calibration.fewest_answers(risk, certainty), fewest)
+        self.assertLessEqual((1 - risk) ** fewest, 1 - certainty + 1e-12)
+        self.assertGreater((1 - risk) ** (fewest - 1), 1 - certainty)
+
+
 class ThresholdTest(parameterized.TestCase):
-    @parameterized.product(seed=[0, 1, 2, 3], risk=[0.0, 0.05, 0.2, 0.9])
-    def test_the_threshold_answers_most_of_those_that_keep_the_risk(self, seed, risk):
+    @parameterized.product(seed=[0, 1, 2, 3], risk=[0.05, 0.2, 0.9], certainty=[0.5, 0.9])
+    def test_the_threshold_answers_most_of_those_that_surely_keep_the_risk(self, seed, risk, certainty):
         rng = np.random.default_rng(seed)
         confidences = np.round(rng.uniform(size=60), 1 if seed else 3)  # with and without equal ones
         correct = rng.uniform(size=60) < 0.5 + 0.5 * confidences
         allowed = []
         for candidate in confidences:
             answered = [c for c, value in zip(correct, confidences, strict=True) if value >= candidate]
-            if answered.count(False) / len(answered) <= risk:
+            if _tail(answered.count(False), len(answered), risk) <= 1 - certainty:
                 allowed.append(candidate)
         expected = min(allowed, default=calibration.NEVER)
-        self.assertEqual(calibration.threshold_for_risk(confidences, correct, risk), expected)
+        self.assertEqual(calibration.threshold_for_risk(confidences, correct, risk, certainty=certainty), expected)
+
+    @parameterized.parameters((75, 0.9), (150, 0.9), (1000, 0.9), (150, 0.5))
+    def test_the_true_risk_is_above_the_target_no_more_often_than_stated(self, count, certainty):
+        # An answer of confidence p is wrong with probability (1 - p) / 2, so that the risk from p on is (1 - p) / 4.
+        rng, above = np.random.default_rng(count), []
+        for _ in range(500):
+            confidences = rng.uniform(size=count)
+            correct = rng.uniform(size=count) > (1 - confidences) / 2
+            threshold = calibration.threshold_for_risk(confidences, correct, 0.1, certainty=certainty)
+            above.append(threshold <= 1 and (1 - threshold) / 4 > 0.1)
+        self.assertBetween(np.mean(above), 0, 1 - certainty + 0.03)
+
+    def test_the_best_of_many_thresholds_is_above_the_target_more_often_where_confidence_says_nothing(self):
+        rng, above = np.random.default_rng(0), []
+        for _ in range(300):
+            correct = rng.uniform(size=1000) > 0.055
+            above.append(calibration.threshold_for_risk(rng.uniform(size=1000), correct, 0.05, certainty=0.9) <= 1)
+        self.assertBetween(np.mean(above), 0.1, 0.28)
 
     def test_where_nothing_is_right_nothing_is_answered(self):
-        threshold = calibration.threshold_for_risk(np.array([1.0, 0.5]), np.array([False, False]), 0.2)
-        self.assertGreater(threshold, 1)
+        confidences, correct = np.array([1.0, 0.5]), np.array([False, False])
+        self.assertGreater(calibration.threshold_for_risk(confidences, correct, 0.2, certainty=0.9), 1)
+
+    def test_confidences_that_differ_by_rounding_are_answered_together(self):
+        confidences = np.full(40, 1, np.float32) - np.float32(6e-8) * (np.arange(40) % 2 > 0)
+        correct = np.arange(40) % 2 == 0  # only those a rounding higher are right
+        self.assertEqual(calibration.threshold_for_risk(confidences, correct, 0.2, certainty=0.9), calibration.NEVER)
+
+    def test_the_margin_is_that_of_float32_near_one_and_of_the_logits_elsewhere(self):
+        self.assertAlmostEqual(calibration.lowered(1.0), 1 - 1e-6, delta=1e-12)
+        self.assertAlmostEqual(calibration.lowered(0.5), 0.5 - 1e-6 - 2.5e-5, delta=1e-12)
+        self.assertEqual(calibration.lowered(0.0), 0)
+
+    @parameterized.parameters(({"target_risk": 0.5}, 0.8), ({"target_risk": 0.0, "target_coverage": 0.2}, 0.9))
+    def test_an_image_at_the_threshold_is_answered_however_it_is_rounded(self, aim, exact):
+        confidences, correct = np.repeat([0.9, 0.8, 0.1], 10), np.repeat([True, True, False], [10, 10, 10])
+        correct[10:20:2] = False  # 5 of 20 wrong, and then all
+        settings = calibration.CalibrationSettings(**aim)
+        threshold = calibration.abstention_threshold(confidences, correct, settings)
+        self.assertBetween(threshold, exact - 5e-5, exact - 1e-6)
+
+    def test_a_model_that_never_answers_has_a_threshold_without_a_margin(self):
+        settings = calibration.CalibrationSettings(target_risk=0.05)
+        never = calibration.abstention_threshold(np.array([1.0]), np.array([True]), settings)
+        self.assertEqual(never, calibration.NEVER)
 
     @parameterized.parameters((0.5, 0.6), (0.51, 0.4), (1.0, 0.0), (0.25, 0.8), (0.1, 0.8))
     def test_the_threshold_answers_the_share_that_is_asked_for(self, coverage, expected):
@@ -106,6 +169,20 @@ class CalibrationErrorTest(absltest.TestCase):
         # Two bins: (0.1, 0.5) of two images, and (0.975, 0.5) of two.
         expected = (2 * 0.4 + 2 * 0.475) / 4
         self.assertAlmostEqual(calibration.calibration_error(confidences, correct, bins=2), expected)
+
+    def test_it_is_that_of_plain_loops_over_fifteen_bins_that_begin_with_their_lower_edge(self):
+        rng = np.random.default_rng(0)
+        confidences = np.concatenate([rng.uniform(size=300), np.arange(16) / 15])
+        correct = rng.uniform(size=316) < confidences**2
+        gaps = []
+        for bin_ in range(15):
+            inside = [
+                (confidence, hit)
+                for confidence, hit in zip(confidences, correct, strict=True)
+                if bin_ <= confidence * 15 and (confidence * 15 < bin_ + 1 or bin_ == 14)
+            ]
+            gaps.append(abs(sum(confidence for confidence, _ in inside) - sum(hit for _, hit in inside)))
+        self.assertAlmostEqual(calibration.calibration_error(confidences, correct), sum(gaps) / 316, delta=1e-12)
 
 
 if __name__ == "__main__":

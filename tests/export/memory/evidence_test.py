@@ -1,6 +1,7 @@
 """Tests of semppl.export.memory.evidence."""
 
 import dataclasses
+import os
 import pathlib
 from unittest import mock
 
@@ -13,7 +14,8 @@ from semppl.export.memory import answers as answers_module
 from semppl.export.memory import calibration
 from semppl.export.memory.calibration import CalibrationSettings
 from semppl.export.memory.embedded_images import FIRST_ADDED_ID, EmbeddedImages
-from semppl.export.memory.evidence import Evidence, summary
+from semppl.export.memory.evidence import Evidence
+from semppl.export.memory.judgement import summary
 from semppl.export.memory.labelled_memory import class_probabilities
 from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
 
@@ -36,7 +38,7 @@ def _evidence(**changes):
         "held_out": _embedded(400, seed=2),
         "class_names": ("a", "b", "ç", "d, e"),
         "temperature": 0.3,
-        "settings": CalibrationSettings(target_risk=0.1),
+        "settings": CalibrationSettings(target_risk=0.2),
     }
     return Evidence(**parts | changes)
 
@@ -52,6 +54,8 @@ class CalibrationSettingsTest(parameterized.TestCase):
         ({"target_risk": 1.0}, "--target_risk must be in 0..1, below 1. Received: 1.0"),
         ({"set_coverage": 0.0}, "--set_coverage must be above 0. Received: 0.0"),
         ({"set_coverage": -0.1}, "--set_coverage must be in 0..1, below 1. Received: -0.1"),
+        ({"risk_confidence": 1.0}, "--risk_confidence must be in 0..1, below 1. Received: 1.0"),
+        ({"risk_confidence": 0.0}, "--risk_confidence must be above 0. Received: 0.0"),
         ({"target_coverage": 0.5}, "Exactly one of .* Received: --target_risk=0.05 --target_coverage=0.5"),
         ({"target_risk": 0.0}, "Exactly one of .* Received: --target_risk=0.0 --target_coverage=0.0"),
     )
@@ -79,7 +83,10 @@ class CopiesTest(tf.test.TestCase):
 
 class EvidenceTest(tf.test.TestCase, parameterized.TestCase):
     def test_what_is_saved_is_read_again(self):
-        evidence = _evidence(settings=CalibrationSettings("memory", 0.0, 0.7, 0.8))
+        paths = {3: "a, b/ç.png", FIRST_ADDED_ID: os.fsdecode(b"not utf-8 \xff.png")}
+        evidence = _evidence(
+            settings=CalibrationSettings("memory", 0.0, 0.7, 0.8, 0.7), split="validation", paths=paths
+        )
         path = pathlib.Path(self.create_tempdir().full_path) / "evidence.npz"
         evidence.save(path)
         read = Evidence.load(path)
@@ -91,6 +98,20 @@ class EvidenceTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(
             (read.class_names, read.temperature, read.settings), (evidence.class_names, 0.3, evidence.settings)
         )
+        self.assertEqual((read.split, read.paths), ("validation", paths))
+        with np.load(path) as arrays:  # as an older release wrote it
+            np.savez(
+                path,
+                **{
+                    name: arrays[name]
+                    for name in arrays
+                    if name not in ("split", "paths", "path_ids", "trust_risk_confidence")
+                },
+            )
+        read = Evidence.load(path)
+        self.assertEqual(
+            (read.settings, read.split), (dataclasses.replace(evidence.settings, risk_confidence=0.9), "held-out")
+        )
 
     def test_one_half_of_the_held_out_images_fits_and_the_other_checks(self):
         evidence = _evidence()
@@ -101,9 +122,9 @@ class EvidenceTest(tf.test.TestCase, parameterized.TestCase):
         self.assertLen(np.unique(together, axis=0), 400)
         probabilities = _probabilities(evidence, fits, memory.temperature)
         confidences, correct = probabilities.max(1), probabilities.argmax(1) == fits.labels
-        self.assertLess(np.mean(~correct[confidences >= memory.threshold.numpy()]), 0.1)
+        self.assertLess(np.mean(~correct[confidences >= memory.threshold.numpy()]), 0.2)
         true = probabilities[np.arange(200), fits.labels]
-        self.assertAllClose(memory.set_threshold, calibration.set_threshold(true, 0.9))
+        self.assertAllClose(memory.set_threshold, calibration.lowered(calibration.set_threshold(true, 0.9)))
 
     def test_what_is_measured_is_measured_on_the_other_half(self):
         evidence = _evidence()
@@ -120,6 +141,57 @@ class EvidenceTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAlmostEqual(measured["set_size"], np.mean(sets.sum(1)))
         self.assertBetween(measured["set_coverage"], 0.8, 1.0)
         self.assertBetween(measured["risk"], 0.0, 0.2)
+
+    def test_the_risk_is_kept_with_the_confidence_that_is_asked_for(self):
+        thresholds = []
+        for certainty in (0.5, 0.9, 0.99):
+            settings = CalibrationSettings(target_risk=0.1, risk_confidence=certainty)
+            evidence = _evidence(held_out=_embedded(400, seed=2, spread=0.3), settings=settings)
+            memory, report = evidence.build()
+            fits, _ = evidence._parts()
+            probabilities = _probabilities(evidence, fits, memory.temperature)
+            confidences, correct = probabilities.max(1), probabilities.argmax(1) == fits.labels
+            exact = calibration.threshold_for_risk(confidences, correct, 0.1, certainty=certainty)
+            self.assertAllClose(memory.threshold, calibration.lowered(exact))
+            self.assertFalse(memory.classify(fits.embeddings)["abstain"].numpy()[confidences >= exact].any())
+            self.assertIn(f"with a confidence of {certainty:g}, at most 10.0% of", report["abstention"])
+            self.assertIn("(Clopper-Pearson) upper bound on 200 held-out images", report["abstention"])
+            self.assertNotIn("warning", report)
+            thresholds.append(exact)
+        self.assertEqual(thresholds, sorted(set(thresholds)))
+
+    def test_a_model_that_never_answers_says_what_would_answer(self):
+        few = _evidence(held_out=_embedded(44, seed=2), settings=CalibrationSettings(target_risk=0.05), split="test")
+        _, report = few.build()
+        self.assertEqual((report["threshold"], report["measured"]["coverage"]), (calibration.NEVER, 0))
+        start = (
+            "this model never answers: a risk of 0.05 with a confidence of 0.9 needs 45 or more answers, all or nearly all "
+            "right, and it was calibrated on 22 test images; with --target_risk="
+        )
+        self.assertStartsWith(report["warning"], start)
+        risk, _, rest = report["warning"].removeprefix(start).partition(" ")
+        _, other = dataclasses.replace(few, settings=CalibrationSettings(target_risk=float(risk))).build()
+        measured = other["measured"]
+        self.assertEqual(rest, f"it answers {measured['coverage']:.1%}, {measured['risk']:.1%} of those wrong")
+        self.assertGreater(measured["coverage"], 0)
+        line, warning = summary(report).splitlines()
+        self.assertIn("; on 22 test images (calibrated on 22 other test images): accuracy 0.", line)
+        self.assertEqual(warning, f"warning: {report['warning']}")
+
+    def test_where_no_risk_can_be_kept_a_share_of_the_images_is_offered(self):
+        held_out = _embedded(40, seed=2)
+        wrong = dataclasses.replace(held_out, labels=(held_out.labels + 1) % _CLASSES)
+        _, report = _evidence(held_out=wrong).build()
+        self.assertRegex(
+            report["warning"], r"; with --target_coverage=0\.1 it answers \d+\.\d%, \d+\.\d% of those wrong$"
+        )
+
+    def test_a_model_calibrated_on_its_memory_says_so(self):
+        _, report = _evidence(settings=CalibrationSettings("memory", 0.1)).build()
+        self.assertIn("on 400 held-out images (calibrated on 60 labelled training images): acc", summary(report))
+        _, report = _evidence(settings=CalibrationSettings("nothing", 0.1)).build()
+        self.assertIn("on 400 held-out images: accuracy", summary(report))
+        self.assertNotIn("abstention", report)
 
     @parameterized.parameters(0.3, 0.8)
     def test_a_share_of_the_images_can_be_asked_for_instead(self, coverage):
@@ -238,7 +310,8 @@ class AnswersTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters("class_means", "logistic_regression")
     def test_answers_are_the_calibrated_softmax_of_their_logits(self, answers):
         population = Moments(np.full(6, 0.1), np.linspace(0.1, 0.3, 6))
-        evidence = _evidence(answers=answers, population=population)
+        settings = CalibrationSettings(target_risk=0.3)
+        evidence = _evidence(answers=answers, population=population, settings=settings)
         memory, report = evidence.build()
         fits, checks = evidence._parts()
         logits = _logits(evidence, evidence.memory, fits, answers)
@@ -254,7 +327,7 @@ class AnswersTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual((report["fitted_on"], report["checked_on"]), (200, 200))
         fitted = memory.classify(fits.embeddings)
         wrong = fitted["label"].numpy() != fits.labels
-        self.assertLessEqual(np.mean(wrong[~fitted["abstain"].numpy()]), 0.1)
+        self.assertLessEqual(np.mean(wrong[~fitted["abstain"].numpy()]), 0.3)
         self.assertGreater(report["measured"]["coverage"], 0)
 
     @parameterized.parameters("class_means", "logistic_regression")
@@ -358,9 +431,9 @@ class AnswersTest(tf.test.TestCase, parameterized.TestCase):
                 self.assertAllEqual(read.population, moments)
             self.assertEqual(read.build()[1], evidence.build()[1])
         with np.load(path) as arrays:
-            new = ("answers", "views", "population_mean", "population_variances")
+            new = ("answers", "views", "split", "paths", "population_mean", "population_variances")
             np.savez(path, **{name: arrays[name] for name in arrays if name not in new})
-        self.assertEqual(dataclasses.astuple(Evidence.load(path))[5:], ("vote", 1, None))
+        self.assertEqual(dataclasses.astuple(Evidence.load(path))[5:], ("vote", 1, None, "held-out", {}))
 
     def test_the_summary_says_how_it_answers_unless_it_votes(self):
         for answers, expected in (("vote", ""), ("class_means", ", answers by class means")):

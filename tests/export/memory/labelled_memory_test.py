@@ -53,6 +53,15 @@ class ClassProbabilitiesTest(tf.test.TestCase, parameterized.TestCase):
         odds = math.exp(0.2 / 0.7)
         self.assertAllClose(probabilities, [[0, odds / (1 + odds), 1 / (1 + odds)]])
 
+    def test_a_share_of_all_votes_is_never_above_one(self):
+        similarities = np.random.default_rng(0).uniform(0.8, 1, (64, 300)).astype(np.float32)
+        weights = tf.nn.softmax(similarities / np.float32(0.07)).numpy()
+        sums = np.array([np.cumsum(row, dtype=np.float32)[-1] for row in weights])
+        self.assertGreater(sums.max(), 1)  # by rounding
+        probabilities = class_probabilities(similarities, np.zeros(300, np.int32), 2, temperature=np.float32(0.07))
+        self.assertAllLessEqual(probabilities, 1.0)
+        self.assertAllClose(probabilities[:, 0], np.ones(64))
+
     def test_when_cold_only_the_nearest_counts(self):
         similarities = np.array([[0.9, 0.91, 0.9, 0.9]], np.float32)
         self.assertAllClose(class_probabilities(similarities, [0, 1, 0, 0], 2, temperature=1e-4), [[0, 1]])
@@ -124,8 +133,30 @@ class LabelledMemoryTest(tf.test.TestCase, parameterized.TestCase):
         memory.class_names.assign(["a", "b", "c", "d", ""])
         self.assertEqual(classify(queries)["probabilities"].shape, (3, 4))
 
+    def test_a_probability_at_the_threshold_of_sets_is_in_the_set(self):
+        queries = _unit(1, 5, seed=3)
+        probabilities = _memory().classify(queries)["probabilities"].numpy()[0]
+        second = int(np.argsort(-probabilities)[1])
+        for threshold, inside in (
+            (probabilities[second], True),
+            (np.nextafter(probabilities[second], np.float32(2)), False),
+        ):
+            answer = _memory(calibration=Calibration(0.5, 0.0, threshold)).classify(queries)
+            self.assertEqual(bool(answer["prediction_set"][0, second]), inside)
+
 
 class MaskInvalidTest(tf.test.TestCase):
+    def test_of_a_picture_that_cannot_be_read_any_class_is_possible_and_nothing_is_similar(self):
+        memory, queries = _memory(calibration=Calibration(0.5, 0.0, 0.9)), np.zeros((2, 5), np.float32)
+        queries[0] = _unit(5)
+        classified, nearest = memory.classify(queries), memory.neighbours(queries, k=4)
+        self.assertAllEqual(classified["prediction_set"][1], [True, True, True])
+        self.assertEqual(int(tf.reduce_sum(tf.cast(classified["prediction_set"][0], tf.int32))), 1)
+        self.assertAllEqual(classified["probabilities"][1], np.zeros(3))
+        for name, value in (("similarities", 0), ("ids", -1), ("labels", -1)):
+            self.assertAllEqual(nearest[name][1], np.full(4, value))
+            self.assertNotAllEqual(nearest[name][0], np.full(4, value))
+
     def test_a_picture_that_cannot_be_read_gets_no_class_and_no_trust(self):
         memory, queries = _memory(calibration=Calibration(0.5, 0.0, 0.0)), _unit(2, 5, seed=3)
         score = {"distance": tf.ones(2), "ood": tf.ones(2)}

@@ -1,13 +1,18 @@
 """Tests of semppl.export.memory.ood_score."""
 
+from unittest import mock
+
 import numpy as np
 import tensorflow as tf
+from absl.testing import parameterized
+from sklearn.covariance import EmpiricalCovariance
 
+from semppl.export.memory import ood_score
 from semppl.export.memory.ood_score import OodScore, fit_ood_score
 from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
 
 
-class OodScoreTest(tf.test.TestCase):
+class OodScoreTest(tf.test.TestCase, parameterized.TestCase):
     def test_the_percentile_is_the_share_of_reference_images_that_are_not_farther(self):
         score = OodScore(np.array([1.0, 2.0]), np.diag([1.0, 0.5]), np.array([0.5, 1.0, 1.0, 4.0]))
         answer = score.percentile(tf.constant([[1.0, 2.0], [2.0, 2.0], [1.0, 8.0], [4.0, 10.0]]))
@@ -34,6 +39,44 @@ class OodScoreTest(tf.test.TestCase):
         above = [np.mean(score.percentile(tf.constant(x, tf.float32))["ood"] > 95) for x in (same, scaled)]
         self.assertBetween(above[0], 0.03, 0.07)
         self.assertGreater(above[1], 0.7)
+
+    def test_the_covariance_is_shrunk_as_by_ledoit_and_wolf_in_plain_loops(self):
+        features = np.random.default_rng(3).standard_normal((24, 4)) * [3, 1, 0.5, 0.1]
+        fitted = features[::2] - features[::2].mean(0)
+        count, width = fitted.shape
+        sample = sum(np.outer(row, row) for row in fitted) / count
+        scale = np.trace(sample) / width
+        apart = np.sum((sample - scale * np.eye(width)) ** 2)
+        noise = sum(np.sum((np.outer(row, row) - sample) ** 2) for row in fitted) / count**2
+        shrinkage = min(noise, apart) / apart
+        self.assertBetween(shrinkage, 0.05, 0.5)
+        covariance = (1 - shrinkage) * sample + shrinkage * scale * np.eye(width)
+        away = features - features[::2].mean(0)
+        expected = np.sqrt(np.einsum("nf,fg,ng->n", away, np.linalg.inv(covariance), away))
+        answer = fit_ood_score(features.astype(np.float32)).percentile(tf.constant(features, tf.float32))
+        self.assertAllClose(answer["distance"], expected, rtol=1e-4)
+
+    def test_a_variance_has_a_floor_of_a_millionth_of_the_mean_variance(self):
+        rng = np.random.default_rng(4)
+        features = rng.standard_normal((20_000, 2)) * [1, 1e-5]
+        with mock.patch.object(ood_score, "LedoitWolf", EmpiricalCovariance):  # which shrinks nothing
+            score = fit_ood_score(features.astype(np.float32))
+        scales = np.sort(np.linalg.norm(score.whitening.numpy(), axis=0))
+        variance = features[::2, 0].var()
+        self.assertAllClose(scales, [variance**-0.5, (1e-6 * variance / 2) ** -0.5], rtol=1e-3)
+
+    @parameterized.parameters((1, 5), (2, 5), (3, 5), (40, 1))
+    def test_of_few_images_or_constant_features_the_distance_is_euclidean_and_a_copy_is_at_the_centre(
+        self, count, width
+    ):
+        features = np.tile(np.linspace(0.1, 0.7, width).astype(np.float32), [count, 1])
+        if count == 2:
+            features[1] += 0.5
+        score = fit_ood_score(features)
+        queries = np.stack([features[0], features[0] + 0.1])
+        answer = score.percentile(tf.constant(queries))
+        self.assertAllClose(answer["distance"], [0, 0.1 * width**0.5], atol=1e-6)
+        self.assertAllEqual(answer["ood"], [0, 0 if count == 2 else 100])
 
     def test_fewer_images_than_features_will_do(self):
         features = np.random.default_rng(2).standard_normal((20, 50)).astype(np.float32)

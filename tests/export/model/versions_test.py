@@ -40,8 +40,16 @@ class NewVersionTest(parameterized.TestCase):
         self.assertEqual([path.name for path in (self.target.parent / "a").iterdir()], ["2"])
 
     def test_a_version_is_a_number_and_is_never_replaced(self):
-        with self.assertRaisesRegex(ValueError, "--out must end in a version number"), new_version("a/b", flag="--out"):
-            pass
+        for name in ("b", "9223372036854775808", "٣", "1.0", "-1"):  # 2⁶³, and three in Arabic digits
+            with (
+                self.assertRaisesRegex(ValueError, rf"^--out must end in a version number, .* Received: a/{name}$"),
+                new_version(f"a/{name}", flag="--out"),
+            ):
+                pass
+        largest = self.target.with_name("9223372036854775807")
+        with new_version(largest, flag="--out") as folder:
+            (folder / "file").touch()
+        self.assertTrue(largest.is_dir())
         for folder in ("served [v2]", "a*", "a?", "a\\b"):
             target = self.target.parents[1] / folder / "1"
             with self.assertRaisesRegex(ValueError, "--out must be a path without"), new_version(target, flag="--out"):

@@ -119,6 +119,10 @@ class PredictorTest(_TestCase):
 
 
 class ModelVersionsTest(_TestCase):
+    def test_a_folder_that_tensorflow_would_not_find_is_refused(self):
+        with self.assertRaisesRegex(ValueError, "^--model_base_path must be a path without"):
+            ModelVersions("model", self.base / "served [v2]")
+
     def test_the_largest_number_is_served_and_a_larger_one_takes_over(self):
         self._write(2)
         self._write(10, factor=3.0)

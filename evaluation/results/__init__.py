@@ -1,0 +1,1 @@
+"""Results of an evaluation: floors to compare with, figures per class, and how both are printed."""

@@ -1,0 +1,89 @@
+"""Tables of measures, and sentences about what these mean."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Measured = dict[str, dict[str, float]]
+"""Representation → evaluator → a measure in 0..1."""
+
+ALL_LABELS = "logistic_regression_all_labels"
+"""The evaluator that sees hidden labels, with which floors are not compared."""
+
+_SERVED_AS = {"nearest_neighbours": "vote", "class_means": "class_means", "logistic_regression": "logistic_regression"}
+_SERVED_ROWS = ("projections", "features", "joint")  # of which the first is the default
+
+
+def table(measured: Measured, title: str) -> str:
+    """Formats a measure as a table under its title: one row per representation, one column per evaluator.
+
+    A column whose cells are all those of the column before it is left out, and named below the table.
+    """
+    columns = list(dict.fromkeys(evaluator for row in measured.values() for evaluator in row))
+    cells = {c: [f"{row[c]:.4f}" if c in row else "–" for row in measured.values()] for c in columns}
+    kept: list[str] = []
+    repeated: dict[str, str] = {}
+    for column in columns:
+        if kept and cells[column] == cells[kept[-1]]:
+            repeated[column] = kept[-1]
+        else:
+            kept.append(column)
+    width = max(len(name) for name in (*measured, title))
+    lines = ["  ".join([f"{title:<{width}}", *(f"{c:>6}" for c in kept)])]
+    for number, name in enumerate(measured):
+        lines.append("  ".join([f"{name:<{width}}", *(f"{cells[c][number]:>{max(len(c), 6)}}" for c in kept)]))
+    return "\n".join(lines + [f"{column}: the same as {other}" for column, other in repeated.items()])
+
+
+def best(measured: Measured, rows: Sequence[str], columns: Sequence[str]) -> tuple[float, str, str] | None:
+    """Returns the largest value with its row and column, the first of these in a tie; None if there is no such cell."""
+    found = [(measured[r][c], r, c) for r in rows if r in measured for c in columns if c in measured[r]]
+    return max(found, key=lambda cell: cell[0], default=None)
+
+
+def fair_columns(measured: Measured) -> list[str]:
+    """Returns the evaluators that see no hidden labels; all, if there is no such evaluator."""
+    columns = list(dict.fromkeys(column for row in measured.values() for column in row))
+    return [column for column in columns if column != ALL_LABELS] or columns
+
+
+def below_floors(measured: Measured, floors: Mapping[str, float]) -> str:
+    """Says that an encoder is below floors; empty if it is above all.
+
+    Args:
+        measured: Accuracies; the row `raw_pixels` belongs to no encoder.
+        floors: Accuracy of each floor.
+    """
+    if floors.get("majority_class") == 1:
+        return "warning: all of these images are of one class, so that accuracy says nothing about the encoder."
+    rows = [name for name in measured if name != "raw_pixels"]
+    found = best(measured, rows, fair_columns(measured))
+    if found is None:
+        return ""
+    accuracy, row, column = found
+    above = [f"{name.replace('_', ' ')} ({value:.4f})" for name, value in floors.items() if value >= accuracy]
+    if not above:
+        return ""
+    return (
+        f"warning: the encoder is not above {' and '.join(above)}: its best accuracy is {accuracy:.4f} "
+        f"({row}, {column}). Train longer, with more labels, or with other settings before you use it."
+    )
+
+
+def served_row(measured: Measured) -> str:
+    """Says which row an export serves, and which settings export the best one that can be served."""
+    default = _SERVED_ROWS[0]
+    if default not in measured:
+        return "An export serves projections, which have no row here; --embedding=features serves the row features."
+    line = f"An export serves the row {default}, and answers by a vote, to which nearest_neighbours comes closest"
+    found, now = best(measured, _SERVED_ROWS, list(_SERVED_AS)), measured[default].get("nearest_neighbours")
+    if found is None or now is None or found[0] <= now:
+        return f"{line}."
+    accuracy, row, column = found
+    chosen = "" if row == default else f" --embedding={row}"
+    chosen += "" if column == "nearest_neighbours" else f" --answers={_SERVED_AS[column]}"
+    return f"{line} ({now:.4f});\n{row} with {column} ({accuracy:.4f}) is exported with{chosen}."
+
+
+def floor_line(floors: Mapping[str, Any]) -> str:
+    """Formats floors as one line."""
+    return "floors: " + ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in floors.items())
