@@ -1,11 +1,8 @@
 """Advice on a run: settings that suit the data and this machine better than those in use, and how long the run will take."""
 
 import dataclasses
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
-
-from absl.flags import FLAGS
 
 from semppl.configs.hyperparameters import Hyperparameters
 
@@ -16,7 +13,8 @@ _MANY = 20_000  # pictures of which fewer views are cached
 _FEW_VIEWS = 5
 _SMALLEST_BATCH = 16
 _BATCHES_AN_EPOCH = 4
-_PRESETS = "own_pictures_"
+PRESETS = "own_pictures_"
+"""Beginning of the names of presets for pictures of one's own."""
 
 Suggestions = dict[str, dict[str, str]]
 
@@ -53,7 +51,7 @@ def suggest(pictures: Pictures, settings: Hyperparameters) -> Suggestions:
     """
     preset, why = _preset(pictures)
     if pictures.shorter_side and preset != _preset_in_use(settings):
-        return {"preset": {"value": _PRESETS + preset, "reason": why}}
+        return {"preset": {"value": PRESETS + preset, "reason": why}}
     suggestions: Suggestions = {}
     for name, value, reason in (*_for_sizes(pictures, settings), *_for_numbers(pictures, settings)):
         if str(getattr(settings, name)) != str(value):
@@ -101,22 +99,20 @@ def _for_numbers(pictures: Pictures, settings: Hyperparameters) -> list[tuple[st
     """Returns suggestions for numbers of images: name, value and reason."""
     advice: list[tuple[str, object, str]] = []
     batch = max(_SMALLEST_BATCH, pictures.images // _BATCHES_AN_EPOCH)
+    all_labelled = pictures.labelled == pictures.images
+    if all_labelled and settings.labelled_batch_size not in (0, settings.batch_size):
+        advice.append(("labelled_batch_size", 0, "every image has a label, so every image of a batch does"))
     if settings.batch_size > batch:
         why = f"a batch of {settings.batch_size} is more than a quarter of the {pictures.images} images"
         advice += [("batch_size", batch, why), ("queue_size", 10 * batch, f"ten batches of {batch}")]
         if settings.negatives >= batch:
             advice.append(("negatives", batch - 1, f"a batch of {batch} has no more other images"))
-        if settings.labelled_batch_size > batch // 2 and pictures.labelled < pictures.images:
+        if settings.labelled_batch_size > batch // 2 and not all_labelled:
             advice.append(("labelled_batch_size", min(pictures.labelled, batch // 2), f"half of a batch of {batch}"))
     if settings.train == "heads" and pictures.images >= _MANY and settings.cached_views > _FEW_VIEWS:
         views = f"features of {pictures.images * settings.cached_views:,} views take long"
         advice.append(("cached_views", _FEW_VIEWS, views))
     return advice
-
-
-def number_of_steps(settings: Hyperparameters, images: int) -> int:
-    """Returns the number of steps of a run on a number of images."""
-    return settings.steps or max(1, int(settings.epochs * images / settings.batch_size))
 
 
 def verdict(report: Mapping[str, Any]) -> str:
@@ -134,23 +130,6 @@ def verdict(report: Mapping[str, Any]) -> str:
     before = time["seconds_before_first_step"]
     start = f", after {in_words(before)} before the first step" if before >= 1 else ""
     return f"ready: {time['steps']:,} steps, about {in_words(time['seconds'])} on this machine{start}"
-
-
-def command(arguments: Sequence[str], suggestions: Suggestions) -> str:
-    """Returns the command that starts the run with the suggestions.
-
-    Args:
-        arguments: Arguments of the doctor.
-        suggestions: Result of `suggest`.
-    """
-    replaced = {*suggestions, "trial_steps"}
-    if "preset" in suggestions:  # the one in use may stand in a file of flags
-        own = [argument for argument in arguments if not (argument.startswith("--flagfile=") and _PRESETS in argument)]
-        arguments = FLAGS.read_flags_from_files(own, force_gnu=False)
-    kept = [argument for argument in arguments if argument.lstrip("-").partition("=")[0] not in replaced]
-    flags = [f"--{name}={suggestion['value']}" for name, suggestion in suggestions.items()]
-    first = [flag for flag in flags if flag.startswith("--preset=")]  # so that later flags override it
-    return shlex.join(["semppl-pretrain", *first, *kept, *(flag for flag in flags if flag not in first)])
 
 
 def in_words(seconds: float) -> str:

@@ -19,8 +19,9 @@ from absl import flags
 
 from semppl.configs.data import held_out_share
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.programs import hyperparameter_flags, quiet, run_flags
+from semppl.programs import hyperparameter_flags, menu, quiet, run_flags
 from semppl.programs.hyperparameter_flags import hyperparameters_from_flags
+from semppl.programs.presets import preset_names
 
 flags.adopt_module_key_flags(run_flags)
 flags.adopt_module_key_flags(hyperparameter_flags)
@@ -39,7 +40,7 @@ from semppl.data.files.inspection import count_lost, inspect_pictures, summary
 from semppl.data.images import NO_LABEL, Images, Source
 from semppl.data.splits import RunData, load_data, split_specs
 from semppl.data.views.recipes import check_recipe
-from semppl.doctor.advice import Pictures, Suggestions, command, number_of_steps, suggest, verdict
+from semppl.doctor.advice import PRESETS, Pictures, Suggestions, suggest, verdict
 from semppl.doctor.duplicates import Prints, exact_duplicates, near_duplicates
 from semppl.doctor.page import page
 from semppl.doctor.trial import TrialFailed, train_briefly
@@ -95,16 +96,22 @@ def _examined(hyperparameters: Hyperparameters, trial_steps: int) -> tuple[Repor
     _judge_classes(report)
     report["duplicates"] = _duplicates(report, parts)
     report["suggestions"] = _suggestions(report, source, hyperparameters)
-    cached = _num_cached_views(hyperparameters, len(source.train))
-    if trial_steps and cached > _MOST_CACHED:
-        _say(
-            f"no trial: features of {cached} views come before the first step; the run itself prints how long they take"
-        )
-    elif trial_steps and report["parts"].get("labelled"):
-        report["trial"] = _trial(report, hyperparameters, trial_steps, len(source.train))
-    if report.get("trial"):
-        report["time"] = _time(report["trial"], hyperparameters, len(source.train))
+    settings = _resolved(report, hyperparameters, len(source.train))
+    if settings is not None and trial_steps:
+        _measure(report, settings, trial_steps, len(source.train))
     return report, data
+
+
+def _resolved(report: Report, hyperparameters: Hyperparameters, num_images: int) -> Hyperparameters | None:
+    """Returns the settings with all defaults filled in; None, and a finding, if they do not suit the data."""
+    labelled = report["parts"].get("labelled", 0)
+    if not labelled:  # there is a finding already
+        return None
+    try:
+        return hyperparameters.resolved(num_images=num_images, num_labelled=labelled, replicas=1)
+    except ValueError as error:
+        _stop(report, str(error))
+        return None
 
 
 def examine_into(
@@ -117,11 +124,35 @@ def examine_into(
     folder.mkdir(parents=True, exist_ok=True)
     report, data = examine(hyperparameters, trial_steps=trial_steps)
     if arguments and data and report["verdict"].startswith("ready"):
-        report["command"] = command(arguments, report["suggestions"])
+        report["command"] = _command(arguments, report["suggestions"])
     (folder / "doctor.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     parts, class_names = (_parts(data), data.source.class_names) if data else ({}, ())
     (folder / "doctor.html").write_text(page(report, parts, class_names), encoding="utf-8")
     return report, data
+
+
+def _command(arguments: Sequence[str], suggestions: Suggestions) -> str:
+    """Returns the command that starts the run with the suggestions, from the arguments of the doctor."""
+    if "preset" in suggestions:  # the one in use may stand in a file of flags
+        own = [word for word in arguments if not _names_preset(word)]
+        arguments = flags.FLAGS.read_flags_from_files(own, force_gnu=False)
+    words, kept = iter(arguments), []
+    for word in words:
+        name, equals, _ = word.lstrip("-").partition("=")
+        if not equals and name in flags.FLAGS and not flags.FLAGS[name].boolean:  # the value is the next word
+            word = f"--{name}={next(words, '')}"
+        if name not in (*suggestions, "trial_steps"):
+            kept.append(word)
+    added = [f"--{name}={suggestion['value']}" for name, suggestion in suggestions.items()]
+    first = [flag for flag in added if flag.startswith("--preset=")]  # so that later flags override it
+    return menu.command("pretrain", *first, *kept, *(flag for flag in added if flag not in first))
+
+
+def _names_preset(word: str) -> bool:
+    """Returns whether an argument is the file of a preset for pictures of one's own."""
+    flag, _, file = word.partition("=")
+    name = pathlib.Path(file).stem
+    return flag == "--flagfile" and name.startswith(PRESETS) and name in preset_names()
 
 
 def _stop(report: Report, text: str, at: str = "") -> None:
@@ -283,29 +314,33 @@ def _suggestions(report: Report, source: Source, hyperparameters: Hyperparameter
     return suggest(pictures, hyperparameters)
 
 
-def _trial(report: Report, hyperparameters: Hyperparameters, steps: int, num_images: int) -> Report | None:
-    """Measures time and memory of a few training steps; None if the trial fails."""
-    cached = _num_cached_views(hyperparameters, num_images)
-    before = f"computing features of {cached} views, then " if cached else ""
+def _measure(report: Report, settings: Hyperparameters, steps: int, num_images: int) -> None:
+    """Measures time and memory of a few training steps, and extrapolates to the run.
+
+    Of many pictures, the trial caches fewer views, whose number has no effect on the time of a step.
+    """
+    cached = _num_cached_views(settings, num_images)
+    views = min(settings.cached_views, max(settings.large_views, _MOST_CACHED // num_images))
+    tried = dataclasses.replace(settings, cached_views=views)
+    computed = _num_cached_views(tried, num_images)
+    if computed > 2 * _MOST_CACHED:
+        _say(f"no trial: features of {computed} views come before a step; the run itself prints how long they take")
+        return
+    before = f"computing features of {computed} views, then " if computed else ""
     _say(f"{before}training {steps} steps to see how long an epoch takes")
     try:
-        trial = train_briefly(hyperparameters, steps)
+        trial = train_briefly(tried, steps)
     except TrialFailed as error:
         _stop(report, f"a run of {steps} steps ends with: {error}")
-        return None
-    seconds = num_images / trial.images_per_second
-    return dataclasses.asdict(trial) | {"seconds_per_epoch": round(seconds, 1)}
-
-
-def _time(trial: Report, hyperparameters: Hyperparameters, num_images: int) -> Report:
-    """Extrapolates from a trial to the run."""
-    steps = number_of_steps(hyperparameters, num_images)
-    # The run finds the features that the trial has computed in the cache.
-    before = 0.0 if hyperparameters.cache_dir else trial["seconds_before_first_report"]
-    return {
-        "steps": steps,
-        "seconds": round(steps * hyperparameters.batch_size / trial["images_per_second"], 1),
-        "seconds_before_first_step": round(before, 1),
+        return
+    report["trial"] = dataclasses.asdict(trial) | {"seconds_per_epoch": round(num_images / trial.images_per_second, 1)}
+    seconds = trial.seconds_before_first_report
+    if computed:  # the run finds the features of the trial in the cache, or computes more of them
+        seconds = 0.0 if settings.cache_dir and computed == cached else seconds * cached / computed
+    report["time"] = {
+        "steps": settings.steps,
+        "seconds": round(settings.steps * settings.batch_size / trial.images_per_second, 1),
+        "seconds_before_first_step": round(seconds, 1),
     }
 
 

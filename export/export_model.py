@@ -231,6 +231,7 @@ def _embedded_by(embedder: Embedder, evidence: Evidence, images: RunImages) -> E
 
 def _save(servable: Servable, folder: pathlib.Path) -> list[str]:
     """Saves a model; returns the names of its signatures."""
+    print("writing the model …", file=sys.stderr, flush=True)
     signatures = servable.signatures()
     tf.saved_model.save(servable, str(folder), signatures=signatures)
     (folder / EVIDENCE).parent.mkdir()

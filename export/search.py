@@ -47,7 +47,7 @@ from semppl.export.collections.collection import (
 from semppl.export.collections.index_folder import read_description, read_index
 from semppl.export.collections.rows import Answerer
 from semppl.export.collections.search_page import Found, Result, file_address, page, section
-from semppl.export.collections.search_server import make_server
+from semppl.export.collections.search_server import SearchServer
 from semppl.export.model.assets import read_card
 from semppl.runs.files import write_atomically
 
@@ -114,7 +114,8 @@ class Search:
         """
         collections = self._collections
         if not 0 <= position < sum(map(len, collections)):
-            raise ValueError(f"There must be a picture at the position. Received: {position}")
+            where = "in the embedded collections" if collections else "where the embedded collections were"
+            raise ValueError(f"There must be a picture {where}. Received: number {position}")
         (picture,) = pictures_of(collections, [position])
         names = [path for collection in collections for path in collection.paths]
         (result,) = self.like([picture], count, names=[names[position] or str(position)])
@@ -188,7 +189,7 @@ def _serve(search: Search, port: int) -> None:
         return search.section(result, lambda found: f"/like/{found.id}")
 
     try:
-        server = make_server(port, by_file=by_file, by_id=by_id)
+        server = SearchServer(port, by_file=by_file, by_id=by_id)
     except OSError as error:
         raise ValueError(f"--page_port must be free; 0 takes one that is. Received: {port} ({error})") from error
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -9,6 +9,8 @@ import shutil
 import sys
 import types
 
+from semppl.programs.process import streams
+
 PROGRAMS = types.MappingProxyType(
     {
         "doctor": ("semppl.doctor.examine", "examines pictures and labels before a run"),
@@ -60,6 +62,8 @@ def run() -> int:
     Returns:
         The exit code: 2 if there is no such program.
     """
+    if sys.stdout is sys.__stdout__:  # no other stream in its place, as in a notebook
+        streams.make_lenient()
     name = sys.argv[1] if len(sys.argv) > 1 else "help"
     if name in ("help", "--help", "-h", "--helpfull"):
         print(_listing())

@@ -15,6 +15,7 @@ from semppl.programs.setting_flags import define_flags, values_of_flags
 
 _FOLDER = pathlib.Path(configs.__file__).parent
 _SUFFIX = ".flags"
+_MOST_REPETITIONS = 20  # of one preset on a command line and in its files
 _PRESET = re.compile(r"--?preset(?:=(.*))?", re.DOTALL)
 
 
@@ -87,6 +88,7 @@ def expand(argv: list[str], flag_values: flags.FlagValues = flags.FLAGS) -> list
         flags.CantOpenFlagFileError: If a file of flags cannot be read.
     """
     arguments = argv[1:]
+    expanded: list[pathlib.Path] = []
     while True:
         arguments = flag_values.read_flags_from_files(arguments, force_gnu=False)
         place = next((n for n, word in enumerate(arguments) if _PRESET.fullmatch(word)), None)
@@ -96,7 +98,11 @@ def expand(argv: list[str], flag_values: flags.FlagValues = flags.FLAGS) -> list
         after = place + 1
         if value is None:
             value, after = "".join(arguments[after : after + 1]), after + 1
-        arguments[place:after] = [f"--flagfile={find_preset(value, called='--preset')}"]
+        preset = find_preset(value, called="--preset")
+        if expanded.count(preset) > _MOST_REPETITIONS:
+            raise ValueError(f"--preset must be a file of flags that does not name itself. Received: {value}")
+        expanded.append(preset)
+        arguments[place:after] = [f"--flagfile={preset}"]
 
 
 def read_preset(preset: str | os.PathLike[str], *records: type) -> dict[str, Any]:

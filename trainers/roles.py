@@ -147,7 +147,10 @@ class Chief:
                 termination=self._termination,
             )
             idle = callbacks.WarnOfIdlePseudoLabels(
-                min_vote_share=stage.hyperparameters.min_vote_share, last_step=stage.last_step, warn=progress.say
+                min_vote_share=stage.hyperparameters.min_vote_share,
+                first_step=stage.first_step,
+                last_step=stage.last_step,
+                warn=progress.say,
             )
             watchers = [callbacks.StopOnNotFinite(), summaries, views, idle, progress, checkpointing]
             profiled = profiling.parse_steps(self._options.profile_steps, stage.last_step)

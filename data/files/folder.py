@@ -94,7 +94,7 @@ def list_folder(argument: str, *, flag: str = "data") -> Folder:
     by_path = {canonical(path): path for path in paths}
     rows = tuple(labelled.get(canonical(path), Row(path, "")) for path in paths)
     named = tuple(path for path in labelled if path not in by_path)
-    missing = tuple(path for path in named if not (root / path).exists())
+    missing = tuple(path for path in named if not os.path.exists(root / path))
     unnamed = sum(canonical(path) not in labelled for path in paths) if labels else 0
     remarks = (*remarks_on_files(walked, named=len(named) - len(missing)), *remarks_on_ids(rows))
     return Folder(root, paths, rows, missing, unnamed, unreadable, others, remarks)
@@ -114,7 +114,7 @@ def exists(argument: str) -> bool:
 
 
 def _found_labels(root: pathlib.Path, labels: str) -> pathlib.Path | None:
-    return next((place for place in _label_places(root, labels) if place.is_file()), None)
+    return next((place for place in _label_places(root, labels) if os.path.isfile(place)), None)
 
 
 def _label_places(root: pathlib.Path, labels: str) -> tuple[pathlib.Path, ...]:

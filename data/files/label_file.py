@@ -103,7 +103,7 @@ class _Pictures:
                 return path
         for path in spellings(cell) if self._paths and "\0" not in cell else ():
             place = self._folder / path
-            if place.is_file() and os.path.realpath(place) in self._by_file:
+            if os.path.isfile(place) and os.path.realpath(place) in self._by_file:
                 return self._by_file[os.path.realpath(place)]
         if inside[-1].split("/")[0] == ".." or "\0" in inside[-1] or inside[-1] == ".":
             received = f"{cell.strip()!r} ({where})"

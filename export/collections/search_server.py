@@ -1,6 +1,8 @@
 """A page on this machine that searches for one picture after the other, without loading the model again."""
 
+import html
 import http.server
+import threading
 import urllib.parse
 from collections.abc import Callable
 
@@ -10,6 +12,7 @@ _MOST_BYTES = 2**26  # of a query
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
+    timeout = 30  # seconds after which a silent connection, such as one that a browser opens in advance, is closed
     by_file: Callable[[str, bytes], str]
     by_id: Callable[[int], str]
 
@@ -42,8 +45,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _answer(self, make: Callable[[], str]) -> None:
         try:
             self._send(200, make())
-        except ValueError:
-            self._send(400, "<p>This is not a picture that the model can read.</p>")
+        except ValueError as error:
+            self._send(400, f"<p>{html.escape(str(error))}</p>")
 
     def _send(self, code: int, text: str) -> None:
         body = text.encode("utf-8", "backslashreplace")
@@ -54,10 +57,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def make_server(
-    port: int, *, by_file: Callable[[str, bytes], str], by_id: Callable[[int], str]
-) -> http.server.HTTPServer:
-    """Creates a server on the loopback interface; `serve_forever` runs it, one request at a time.
+class SearchServer(http.server.ThreadingHTTPServer):
+    """A server on the loopback interface, with a thread per connection and one search at a time.
 
     Args:
         port: Port; 0 takes any that is free.
@@ -67,5 +68,19 @@ def make_server(
     Raises:
         OSError: if the port is taken.
     """
-    names = {"by_file": staticmethod(by_file), "by_id": staticmethod(by_id)}
-    return http.server.HTTPServer(("localhost", port), type("_BoundHandler", (_Handler,), names))
+
+    daemon_threads = True
+
+    def __init__(self, port: int, *, by_file: Callable[[str, bytes], str], by_id: Callable[[int], str]) -> None:
+        searching = threading.Lock()
+
+        def one_file(name: str, content: bytes) -> str:
+            with searching:
+                return by_file(name, content)
+
+        def one_id(position: int) -> str:
+            with searching:
+                return by_id(position)
+
+        functions = {"by_file": staticmethod(one_file), "by_id": staticmethod(one_id)}
+        super().__init__(("localhost", port), type("_BoundHandler", (_Handler,), functions))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+import tqdm
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.images import NO_LABEL, Images
@@ -116,13 +117,17 @@ class RunImages:
     def _mapped(
         self, function: Callable[[tf.Tensor], tf.Tensor], images: Images, positions: np.ndarray, view: int = 0
     ) -> np.ndarray:
-        """Maps a view of images through a function; see `memory_views.random_view`."""
+        """Maps a view of images through a function; see `memory_views.random_view`. What takes seconds has a progress bar."""
         prepare = self._prepare
         if view:
             prepare = functools.partial(random_view, hyperparameters=self._hyperparameters, number=view)
         mapped = tf.function(function, reduce_retracing=True, autograph=False)
-        batches = images.batches(prepare, batch_size=_BATCH, positions=positions)
-        return np.concatenate([mapped(batch).numpy() for batch in batches])
+        outputs = []
+        with tqdm.tqdm(total=len(positions), unit=" pictures", delay=2, mininterval=1, leave=False) as bar:
+            for batch in images.batches(prepare, batch_size=_BATCH, positions=positions):
+                outputs.append(mapped(batch).numpy())
+                bar.update(len(outputs[-1]))
+        return np.concatenate(outputs)
 
     def _embedded(
         self,

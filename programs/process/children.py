@@ -38,7 +38,8 @@ class Children:
             RuntimeError: If the `with` statement has ended.
         """
         in_main = threading.current_thread() is threading.main_thread()
-        self._main_starts |= in_main
+        if in_main:
+            self._main_starts = True
         with self._starting:
             if self._closed:
                 raise RuntimeError("stopped")
@@ -71,10 +72,12 @@ class Children:
         try:
             with self._starting:
                 self._closed = True
-            self._stop()
         finally:
-            for number, handler in self._former.items():
-                signal.signal(number, handler)
+            try:
+                self._stop()
+            finally:
+                for number, handler in self._former.items():
+                    signal.signal(number, handler)
 
     def _stop(self) -> None:
         """Ends the processes that run; a second Ctrl-C kills them."""

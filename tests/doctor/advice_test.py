@@ -1,7 +1,5 @@
 """Tests of semppl.doctor.advice."""
 
-import shlex
-
 from absl.testing import absltest, parameterized
 
 from semppl.configs.hyperparameters import Hyperparameters
@@ -86,25 +84,15 @@ class SuggestTest(parameterized.TestCase):
     def test_a_batch_is_at_most_a_quarter_of_the_images(self, images, expected):
         self.assertEqual(_values(_suggest(images, _HEADS, labelled=30)), expected)
 
+    @parameterized.parameters((64, {"labelled_batch_size": "0"}), (0, {}), (128, {}))
+    def test_where_every_image_has_a_label_so_does_every_image_of_a_batch(self, rows, expected):
+        suggestions = _suggest(600, _HEADS | {"labelled_batch_size": rows}, labelled=600)
+        self.assertEqual(_values(suggestions), expected)
+
     def test_every_suggestion_has_a_reason(self):
         suggestions = _suggest(40, _HEADS | {"large_size": 224, "shrink": 160})
         self.assertIn("views of 224 pixels are enlarged from pictures of 160", suggestions["shrink"]["reason"])
         self.assertTrue(all(suggestion["reason"] for suggestion in suggestions.values()))
-
-
-class CommandTest(parameterized.TestCase):
-    def test_it_has_the_flags_of_the_doctor_with_the_suggestions(self):
-        arguments = ["--flagfile=own.flags", "--trial_steps=5", "--shrink=160", "--data=folder:a b?labels=l.csv"]
-        written = advice.command(arguments, {"shrink": {"value": "280", "reason": ""}})
-        expected = ["semppl-pretrain", "--flagfile=own.flags", "--data=folder:a b?labels=l.csv", "--shrink=280"]
-        self.assertEqual(shlex.split(written), expected)
-
-    def test_another_preset_replaces_the_one_in_use_and_comes_first(self):
-        own = self.create_tempfile("own.flags", "--preset=own_pictures_cpu\n--data=folder:a b\n").full_path
-        arguments = ["--flagfile=configs/own_pictures_cpu.flags", f"--flagfile={own}", "--preset=x", "--workdir=w"]
-        written = advice.command(arguments, {"preset": {"value": "own_pictures_finetune", "reason": ""}})
-        expected = ["semppl-pretrain", "--preset=own_pictures_finetune", "--data=folder:a b", "--workdir=w"]
-        self.assertEqual(shlex.split(written), expected)
 
 
 class VerdictTest(parameterized.TestCase):
@@ -124,11 +112,6 @@ class VerdictTest(parameterized.TestCase):
     @parameterized.parameters((0.2, "1 s"), (89, "89 s"), (90, "2 min"), (5_369, "89 min"), (5_400, "1 h 30 min"))
     def test_durations_are_rounded_as_people_say_them(self, seconds, expected):
         self.assertEqual(advice.in_words(seconds), expected)
-
-    @parameterized.parameters(({"steps": 7}, 7), ({"steps": 0, "epochs": 3.0, "batch_size": 64}, 28))
-    def test_steps_follow_from_epochs(self, changes, expected):
-        settings = Hyperparameters(**{"labels_per_class": 1, **changes})
-        self.assertEqual(advice.number_of_steps(settings, 600), expected)
 
 
 if __name__ == "__main__":

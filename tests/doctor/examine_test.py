@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,9 +16,10 @@ from unittest import mock
 import numpy as np
 import tensorflow as tf
 from absl import flags
-from absl.testing import flagsaver
+from absl.testing import flagsaver, parameterized
 from PIL import Image
 
+from semppl.configs.hyperparameters import Hyperparameters
 from semppl.doctor import examine, trial
 from semppl.doctor.advice import in_words
 from semppl.tests import testing  # noqa: F401  (marks the flags as parsed)
@@ -67,7 +69,7 @@ class _Run:
                 file.write(json.dumps({"step": 5 * self.written, "loss": 1.0}) + "\n")
 
 
-class DoctorTest(tf.test.TestCase):
+class DoctorTest(tf.test.TestCase, parameterized.TestCase):
     def setUp(self):
         super().setUp()
         self.folder = pathlib.Path(self.create_tempdir().full_path)
@@ -225,10 +227,65 @@ class DoctorTest(tf.test.TestCase):
         with mock.patch.object(sys, "argv", ["doctor", "--workdir=w", "--trial_steps=0"]):
             _, printed, report, page = self.call("--batch_size=64", *_SMALL[1:])
             self.assertIn("suggested: --preset=own_pictures_cpu (on a CPU, heads on a pretrained network", printed)
-            self.assertEqual(report["command"], "semppl-pretrain --preset=own_pictures_cpu --workdir=w")
+            self.assertEndsWith(report["command"], " --preset=own_pictures_cpu --workdir=w")
             self.assertEndsWith(printed, f"was not measured\n  {report['command']}\n")
             self.assertIn(f"<code>{report['command']}</code>", page)
             self.assertNotIn("command", self.call(f"--data=folder:{self.folder}/none")[2])
+
+    @parameterized.parameters(
+        (["--trial_steps", "5", "--workdir", "o", "--shrink=160"], ["--workdir=o", "--shrink=280"]),
+        (
+            ["--nooverwrite", "--data=folder:a b?labels=l.csv"],
+            ["--nooverwrite", "--data=folder:a b?labels=l.csv", "--shrink=280"],
+        ),
+    )
+    def test_the_command_has_the_flags_of_the_doctor_with_the_suggestions(self, arguments, expected):
+        written = examine._command(arguments, {"shrink": {"value": "280", "reason": ""}})
+        self.assertEqual(shlex.split(written)[-len(expected) :], expected)
+        self.assertNotIn("trial_steps", written)
+
+    def test_another_preset_replaces_the_one_in_use_and_comes_first(self):
+        own = self.folder / "my_own_pictures_shop.flags"
+        own.write_text("--preset=own_pictures_cpu\n--data=folder:a b\n")
+        arguments = ["--flagfile=configs/own_pictures_cpu.flags", f"--flagfile={own}", "--preset=x", "--workdir=w"]
+        written = examine._command(arguments, {"preset": {"value": "own_pictures_finetune", "reason": ""}})
+        expected = ["--preset=own_pictures_finetune", "--data=folder:a b", "--workdir=w"]
+        self.assertEqual(shlex.split(written)[-3:], expected)
+
+    def test_settings_that_pretrain_refuses_stop_a_run_before_a_trial(self):
+        code, printed, report, _ = self.call(
+            "--labelled_batch_size=6",
+            "--batch_size=8",
+            "--negatives=3",
+            f"--data=folder:{self.folder}/test?labels=folders",
+        )
+        self.assertEqual(code, 1)
+        self.assertIn("--labelled_batch_size must be 0 or batch_size, where every image has a label", printed)
+        self.assertEqual(report["suggestions"]["preset"]["value"], "own_pictures_cpu")
+
+    def test_many_pictures_are_tried_with_fewer_cached_views(self):
+        report, settings = (
+            {"problems": []},
+            Hyperparameters(
+                labels_per_class=1,
+                encoder="keras:MobileNetV2",
+                initial_weights="imagenet",
+                train="heads",
+                small_views=0,
+                large_views=2,
+                cached_views=17,
+                steps=1000,
+                batch_size=128,
+                labelled_batch_size=64,
+                negatives=40,
+                warmup_steps=0,
+            ),
+        )
+        result = trial.Trial(images_per_second=640.0, memory_mb=1, seconds_before_first_report=70.0)
+        with mock.patch.object(examine, "train_briefly", return_value=result) as tried:
+            examine._measure(report, settings, 20, 2_640)
+        self.assertEqual(tried.call_args.args[0].cached_views, 7)  # of 20,000 views at most
+        self.assertEqual(report["time"], {"steps": 1000, "seconds": 200.0, "seconds_before_first_step": 170.0})
 
     def test_a_trial_that_fails_stops_a_run(self):
         with mock.patch.object(trial, "Children") as children, mock.patch.object(trial, "time") as clock:

@@ -6,6 +6,7 @@ import json
 import pathlib
 import re
 import shutil
+import socket
 import tempfile
 import threading
 import time
@@ -30,7 +31,7 @@ from semppl.export.collections import faiss_index, search_page
 from semppl.export.collections.collection import read_picture
 from semppl.export.collections.embeddings import read_embeddings
 from semppl.export.collections.search_page import Found, Result
-from semppl.export.collections.search_server import make_server
+from semppl.export.collections.search_server import SearchServer
 from semppl.export.collections.thumbnails import thumbnail
 from semppl.programs import extras
 from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
@@ -206,7 +207,7 @@ class SearchTest(tf.test.TestCase):
         values = {"index": str(self.folder / "index"), "page_port": 0, "results": 3}
         served = []
         made = mock.patch.object(
-            search, "make_server", side_effect=lambda *a, **k: served.append(make_server(*a, **k)) or served[0]
+            search, "SearchServer", side_effect=lambda *a, **k: served.append(SearchServer(*a, **k)) or served[0]
         )
         with (
             made,
@@ -219,6 +220,8 @@ class SearchTest(tf.test.TestCase):
             while not served and thread.is_alive():
                 time.sleep(0.01)
             address = f"http://localhost:{served[0].server_port}"
+            silent = socket.create_connection(("localhost", served[0].server_port))  # as a browser opens in advance
+            self.addCleanup(silent.close)
             self.assertIn("Drop a picture here", _get(address))
             found = _get(f"{address}/search?name=%3Cmine%3E", (self.pictures / "a/<03>.png").read_bytes())
             self.assertIn("More like &lt;mine&gt;", found)

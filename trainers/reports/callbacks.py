@@ -125,6 +125,7 @@ class WarnOfIdlePseudoLabels(tf.keras.callbacks.Callback):
 
     Args:
         min_vote_share: Setting of the run, for the message.
+        first_step: Step at which this process starts.
         last_step: Last step of the run, at which a shorter window ends too.
         warn: Function that prints a line of warning.
     """
@@ -133,13 +134,16 @@ class WarnOfIdlePseudoLabels(tf.keras.callbacks.Callback):
     """Number of steps over which the coverage is averaged."""
     TOO_LITTLE = 0.02
 
-    def __init__(self, *, min_vote_share: float, last_step: int, warn: Callable[[str], None] = print) -> None:
+    def __init__(
+        self, *, min_vote_share: float, first_step: int, last_step: int, warn: Callable[[str], None] = print
+    ) -> None:
         super().__init__()
         self._min_vote_share = min_vote_share
         self._last_step = last_step
         self._warn = warn
         self._warned = False
         self._coverages: list[float] = []
+        self._begun = first_step
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any]) -> None:
         """Averages the coverage; at the end of a window, compares it with `TOO_LITTLE`."""
@@ -147,10 +151,11 @@ class WarnOfIdlePseudoLabels(tf.keras.callbacks.Callback):
             return
         self._coverages.append(float(logs["pseudo_label_coverage"]))
         step = _step(self.model)
-        if len(self._coverages) < self.WINDOW and step != self._last_step:
+        if step - self._begun < self.WINDOW and step != self._last_step:
             return
-        mean, steps = float(np.mean(self._coverages)), len(self._coverages)
+        mean, steps = float(np.mean(self._coverages)), step - self._begun
         self._coverages.clear()
+        self._begun = step
         if mean < self.TOO_LITTLE:
             self._warned = True
             self._warn(

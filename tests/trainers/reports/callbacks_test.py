@@ -241,12 +241,15 @@ class SummariesTest(_Case):
 
 
 class WarnOfIdlePseudoLabelsTest(tf.test.TestCase, parameterized.TestCase):
-    def run_with(self, coverages, last_step=10_000):
+    def run_with(self, coverages, last_step=10_000, first_step=0, at_once=1):
         warnings, model = [], _Model()
-        callback = callbacks.WarnOfIdlePseudoLabels(min_vote_share=0.75, last_step=last_step, warn=warnings.append)
+        callback = callbacks.WarnOfIdlePseudoLabels(
+            min_vote_share=0.75, first_step=first_step, last_step=last_step, warn=warnings.append
+        )
         callback.set_model(model)
+        model.optimizer.iterations.assign(first_step)
         for coverage in coverages:
-            model.optimizer.iterations.assign_add(1)
+            model.optimizer.iterations.assign_add(at_once)
             callback.on_train_batch_end(0, {} if coverage is None else {"pseudo_label_coverage": coverage})
         return warnings
 
@@ -262,6 +265,12 @@ class WarnOfIdlePseudoLabelsTest(tf.test.TestCase, parameterized.TestCase):
     )
     def test_nothing_is_told_of(self, coverages):
         self.assertEmpty(self.run_with(coverages))
+
+    def test_a_window_has_as_many_steps_however_many_are_taken_at_once(self):
+        (warning,) = self.run_with([0.0] * 5, first_step=300, at_once=100)
+        self.assertStartsWith(warning, "warning: step 800: 0.0%")
+        self.assertIn("in the last 500 steps", warning)
+        self.assertEmpty(self.run_with([0.0] * 4, first_step=300, at_once=100))
 
     def test_a_short_run_is_told_at_its_end(self):
         (warning,) = self.run_with([0.0] * 20, last_step=20)
