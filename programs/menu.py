@@ -66,7 +66,7 @@ def run() -> int:
         streams.make_lenient()
     name = sys.argv[1] if len(sys.argv) > 1 else "help"
     if name in ("help", "--help", "-h", "--helpfull"):
-        print(_listing())
+        print(_listing(), flush=True)
         return 0
     if name not in PROGRAMS:
         near = difflib.get_close_matches(name, PROGRAMS, n=1)

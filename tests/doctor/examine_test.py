@@ -189,7 +189,9 @@ class DoctorTest(tf.test.TestCase, parameterized.TestCase):
         with mock.patch.object(trial, "Children") as children, mock.patch.object(trial, "time") as clock:
             run = _Run(lines=4, seconds=16 * 5 / 24)  # between lines, in which five steps of 16 images are taken
             children.return_value, clock.monotonic, clock.sleep = run, run.monotonic, run.sleep
-            _, _, report, page = self.call("--pixel_mean=0.5,0.5,0.5", "--steps=7", *_SMALL, trial_steps=20)
+            _, _, report, page = self.call(
+                "--pixel_mean=0.5,0.5,0.5", "--steps=7", "--warmup_steps=0", *_SMALL, trial_steps=20
+            )
         self.assertEqual((report["trial"]["images_per_second"], report["trial"]["seconds_per_epoch"]), (24.0, 0.5))
         self.assertGreater(report["trial"]["memory_mb"], 0)
         self.assertContainsSubset(["--steps=20", "--log_every=5", "--pixel_mean=0.5,0.5,0.5"], run.command)
@@ -257,6 +259,7 @@ class DoctorTest(tf.test.TestCase, parameterized.TestCase):
             "--labelled_batch_size=6",
             "--batch_size=8",
             "--negatives=3",
+            "--warmup_steps=0",
             f"--data=folder:{self.folder}/test?labels=folders",
         )
         self.assertEqual(code, 1)
