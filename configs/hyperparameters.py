@@ -173,7 +173,7 @@ class Hyperparameters(
             raise ValueError(f"--workdir must hold a run of this release. Received: {path}: {error}") from error
 
     def identity(self) -> dict[str, Any]:
-        """Returns the settings that make two runs the same: all but places, whose content `data.json` guards.
+        """Returns the settings that make two runs the same: all but places, for which `data.json` has names and labels.
 
         The share of the images that --validation or --test holds out is a setting; a source of images is a place.
         """

@@ -44,6 +44,7 @@ from semppl.doctor.advice import PRESETS, Pictures, Suggestions, suggest, verdic
 from semppl.doctor.duplicates import Prints, exact_duplicates, near_duplicates
 from semppl.doctor.page import page
 from semppl.doctor.trial import TrialFailed, train_briefly
+from semppl.runs.files import require_plain
 
 Report = dict[str, Any]
 _FEW_LABELS = 3
@@ -121,6 +122,7 @@ def examine_into(
 
     If the doctor's command line had `arguments`, and the run can start, the report has the `command` that starts it.
     """
+    require_plain(folder, "workdir")
     folder.mkdir(parents=True, exist_ok=True)
     report, data = examine(hyperparameters, trial_steps=trial_steps)
     if arguments and data and report["verdict"].startswith("ready"):

@@ -218,7 +218,11 @@ def evaluate_run(
         "classes": {"of": f"{row}, {column}"}
         | class_report(classes[row][column], images.labels, data.source.class_names),
     }
-    write_atomically(pathlib.Path(workdir) / written_to(split), json.dumps(report, indent=2) + "\n")
+    file = pathlib.Path(workdir) / written_to(split)
+    try:
+        write_atomically(file, json.dumps(report, indent=2) + "\n")
+    except OSError as error:  # the figures are not lost for that
+        print(f"warning: {file} was not written ({error.strerror})", file=sys.stderr, flush=True)
     return report
 
 
@@ -297,11 +301,15 @@ def _check(k: int, evaluators: Sequence[str], split: str, moved: Mapping[str, An
         raise ValueError(f"--k must be a positive integer. Received: {k}")
     if split not in choices.SPLITS:
         raise ValueError(f"--split must be one of {', '.join(choices.SPLITS)}. Received: {split}")
-    if "test" in moved and split != "test":
-        raise ValueError(f"--test must come with --split=test. Received: --split={split}")
+    _check_split(split, moved)
     unknown = set(evaluators) - set(EVALUATORS)
     if unknown:
         raise ValueError(f"--evaluators must be of {', '.join(EVALUATORS)}. Received: {', '.join(sorted(unknown))}")
+
+
+def _check_split(split: str, moved: Mapping[str, Any]) -> None:
+    if "test" in moved and split != "test":
+        raise ValueError(f"--test must come with --split=test. Received: --split={split}")
 
 
 def _load(workdir: str | pathlib.Path, hyperparameters: Hyperparameters, moved: Mapping[str, Any]) -> RunData:
@@ -395,6 +403,7 @@ def _refuse_beside_a_model() -> None:
     for flag in (run_flags.WORKDIR, _NEIGHBOURS, _EVALUATORS):
         if flags.FLAGS[flag.name].value != flags.FLAGS[flag.name].default:
             raise ValueError(f"--{flag.name} must be left out beside --model. Received: {flag.value}")
+    _check_split(_SPLIT.value, place_flags.moved_from_flags())
 
 
 def _lines(report: Report, file: str) -> list[str]:

@@ -15,6 +15,7 @@ from semppl.data.images import NO_LABEL, Images
 from semppl.data.splits import load_held_out, load_splits
 from semppl.evaluation.results.classes import class_lines, class_report
 from semppl.evaluation.results.measures import MEASURES
+from semppl.runs.files import require_plain
 
 _BATCH = 64
 
@@ -40,6 +41,7 @@ def evaluate_model(
         ValueError: If the folder has no model with a memory, the images cannot be read, or none has a label.
     """
     folder = pathlib.Path(model)
+    require_plain(folder, "model")
     card, names = (folder / "assets" / name for name in ("model_card.json", "class_names.txt"))
     if not card.is_file() or not names.is_file():
         raise ValueError(f"--model must be the folder of an exported model with a memory. Received: {model}")

@@ -182,7 +182,7 @@ def export(
             Embedder, network, hyperparameters, embedding=embedding, centre_crop=centre_crop_of(hyperparameters)
         )
         embedder = embedder_of(dims=embedding_dims, dtype=dtype)
-        card = _describe(workdir, hyperparameters, step, data_licence) | {
+        card = _describe(workdir, dataclasses.replace(hyperparameters, **(moved or {})), step, data_licence) | {
             "command": command,
             "embedding": {"kind": embedding, "width": embedder.width, "dtype": dtype},
         }

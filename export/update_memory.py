@@ -7,6 +7,7 @@ python -m semppl.export.update_memory --model=served/digits/1 --labels=new.csv -
 
 import collections
 import dataclasses
+import os
 import pathlib
 import re
 import shlex
@@ -42,7 +43,7 @@ from semppl.export.collections.sendable import sendable
 from semppl.export.memory.embedded_images import FIRST_ADDED_ID, EmbeddedImages
 from semppl.export.memory.evidence import Evidence
 from semppl.export.memory.judgement import summary
-from semppl.export.memory.labelled_pictures import LabelledPicture, numbered, read_labelled_pictures
+from semppl.export.memory.labelled_pictures import LabelledPicture, class_name, numbered, read_labelled_pictures
 from semppl.export.memory.memory_views import framed, mean_direction, random_view
 from semppl.export.memory.run_images import centre_crop_of
 from semppl.export.model.assets import EVIDENCE, read_card, write_assets
@@ -113,7 +114,9 @@ def update_memory(
 
 def new_classes(known: Sequence[str], pictures: Sequence[LabelledPicture]) -> dict[str, int]:
     """Counts the pictures of each class that is not known yet, in order of appearance."""
-    return dict(collections.Counter(picture.label for picture in pictures if picture.label not in known))
+    names = set(map(class_name, known))
+    labels = (picture.label for picture in pictures)
+    return dict(collections.Counter(label for label in labels if class_name(label) not in names))
 
 
 def require_distinct(known: Sequence[str], pictures: Sequence[LabelledPicture]) -> None:
@@ -125,7 +128,7 @@ def require_distinct(known: Sequence[str], pictures: Sequence[LabelledPicture]) 
     Raises:
         ValueError: If there is such a name; the message says where, and which flag allows it.
     """
-    names = list(known)
+    names = list(map(class_name, known))
     for picture in pictures:
         if picture.label in names:
             continue
@@ -193,7 +196,7 @@ def remember(
     added = added.take(new)
     ids = first + np.arange(len(added))
     added = dataclasses.replace(added, ids=ids, groups=ids)
-    kept = [str(picture.path) for picture, is_new in zip(pictures, new.tolist(), strict=True) if is_new]
+    kept = [os.path.abspath(picture.path) for picture, is_new in zip(pictures, new.tolist(), strict=True) if is_new]
     paths = evidence.paths | dict(zip(ids.tolist(), kept, strict=True))
     return dataclasses.replace(evidence, memory=evidence.memory.join(added), class_names=names, paths=paths)
 

@@ -66,7 +66,9 @@ def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         found += _listed("other numbers of labels", [f"{name!r} ({before[name]} → {after[name]})" for name in both])
     if found[1:] or (now["images"], now["labelled"]) != (then["images"], then["labelled"]):
         return found
-    return ["other images" if then.get("names_sha256") != now["names_sha256"] else "labels of other images"]
+    if "names_sha256" not in then:  # of an older release
+        return ["other images or labels"]
+    return ["other images" if then["names_sha256"] != now["names_sha256"] else "labels of other images"]
 
 
 def _listed(what: str, items: Sequence[str]) -> list[str]:

@@ -105,18 +105,23 @@ def _compare_or_write(workdir: pathlib.Path, hyperparameters: Hyperparameters, c
         )
 
 
-def record_paths(workdir: pathlib.Path, hyperparameters: Hyperparameters) -> None:
+def record_paths(workdir: pathlib.Path, hyperparameters: Hyperparameters) -> str:
     """Writes the settings again if paths have changed, so that evaluation and export find the data where they lie now.
 
     Args:
         workdir: Folder of the run, opened, whose data are those that the run began with.
         hyperparameters: Settings that differ from the run's in paths at most.
 
+    Returns:
+        The former `data`, if it has changed; else an empty text.
+
     Raises:
         NotWritten: If the disk is full.
     """
-    if Hyperparameters.load(workdir) != hyperparameters:
+    before = Hyperparameters.load(workdir)
+    if before != hyperparameters:
         _write_settings(workdir, hyperparameters)
+    return before.data if before.data != hyperparameters.data else ""
 
 
 def _write_settings(workdir: pathlib.Path, hyperparameters: Hyperparameters) -> None:

@@ -78,7 +78,7 @@ for call in (lambda: semppl.export("nothing", "nothing/1"), lambda: semppl.expor
     def test_a_module_of_a_package_with_a_function_s_name_is_patched(self):
         with mock.patch("semppl.export.export_model.export_with", return_value={"step": 3}) as export:
             self.assertEqual(semppl.export("run", "served/1", dtype="int8"), {"step": 3})
-        export.assert_called_once_with(pathlib.Path("run"), pathlib.Path("served/1"), {"dtype": "int8"})
+        export.assert_called_once_with(pathlib.Path("run"), pathlib.Path("served/1"), {"dtype": "int8"}, moved=None)
 
     @parameterized.parameters(*_FUNCTIONS)
     def test_help_shows_the_function(self, name):

@@ -65,6 +65,7 @@ from semppl.layers.blocks.precision import PRECISIONS
 from semppl.layers.encoders.registry import check_checkpointing, check_encoder, check_pictures
 from semppl.runs.checkpoints import RunCheckpoints, has_checkpoint
 from semppl.runs.data_record import describe_data
+from semppl.runs.files import require_plain
 from semppl.runs.folder import NotWritten
 from semppl.runs.pretrained import PretrainedWeights
 from semppl.trainers.devices import strategy, workers
@@ -114,6 +115,7 @@ def pretrain(
         NotWritten: if the disk is full.
         Terminated: after a request to stop, when the state is saved.
     """
+    require_plain(workdir, "workdir")
     check_names(hyperparameters)
     initial_encoder.check_initial_run(hyperparameters)
     initial_encoder.check_initial_weights(hyperparameters)

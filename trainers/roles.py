@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import pathlib
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -78,7 +79,9 @@ class Chief:
 
         with folder.open_run(self._workdir, hyperparameters, check_data=check_data):
             check_data()
-            folder.record_paths(self._workdir, hyperparameters)  # where the data lie now
+            former = folder.record_paths(self._workdir, hyperparameters)  # where the data lie now
+            if former and checkpoints.has_checkpoint(self._workdir):
+                print(f"--data was {former}: names and labels are the same; pixels are not compared", flush=True)
             yield
 
     def restore(self, saved: checkpoints.RunCheckpoints) -> int:
@@ -177,7 +180,7 @@ class Chief:
         splits = [split for split in ("test", "validation") if getattr(source, split) is not None]
         evaluates = [menu.command("evaluate", run, *[f"--split={split}" for split in splits[:1] if split != "test"])]
         answers = ["--embedding=joint", "--answers=auto"] if checkpoints.has_labelled_queue(self._workdir) else []
-        served = pathlib.Path("served", self._workdir.resolve().name)
+        served = pathlib.Path("served", re.sub(r"[*?\[\]\\]", "_", self._workdir.resolve().name))
         versions = [int(path.name) for path in served.glob("*") if path.name.isdecimal()]
         export = menu.command("export", run, *answers, f"--export_dir={served / str(max(versions, default=0) + 1)}")
         return [*(evaluates if splits else []), export]

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.files.decoding import Decoding, Unusable, decodable, decoding_of, encode
-from semppl.data.files.folder import list_folder
+from semppl.data.files.folder import folder_of, list_folder
 from semppl.data.files.picture_list import PictureList
 from semppl.data.images import NO_LABEL, ImageSet
 from semppl.data.records.pictures import list_records
@@ -67,6 +67,12 @@ def plan_spans(collections: Sequence[Collection], size: int) -> list[Span]:
             spans.append(Span(index, first, min(first + size, len(collection)), offset))
         offset += len(collection)
     return spans
+
+
+def folders_of(hyperparameters: Hyperparameters) -> list[pathlib.Path]:
+    """Returns the folders among the sources of `data`."""
+    sources = [spec.partition(":") for spec in split_specs(hyperparameters.data)]
+    return [folder_of(argument)[0] for key, _, argument in sources if key == "folder"]
 
 
 def pictures_in(folder: pathlib.Path) -> list[pathlib.Path]:

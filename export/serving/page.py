@@ -3,8 +3,11 @@
 import csv
 import html
 import json
+import os
 import pathlib
 
+from semppl.configs.hyperparameters import Hyperparameters
+from semppl.export.collections.collection import folders_of
 from semppl.export.collections.thumbnails import data_url, thumbnail
 from semppl.export.model.assets import LABELS, read_card
 
@@ -85,9 +88,7 @@ class LabelledPictures:
         if file.is_file():
             with file.open(encoding="utf-8", newline="") as lines:
                 self._rows = {int(row["id"]): row for row in csv.DictReader(lines)}
-        data = str(read_card(version)["hyperparameters"]["data"])
-        sources = [source.removeprefix("folder:") for source in data.split(",") if source.startswith("folder:")]
-        self._roots = [pathlib.Path(source.partition("?labels=")[0]).expanduser() for source in sources]
+        self._roots = folders_of(Hyperparameters.from_dict(read_card(version)["hyperparameters"]))
 
     def describe(self, identifier: int) -> dict[str, str]:
         """Returns class_name, path, and thumbnail, a `data:` URL, of a picture; each is empty where it cannot be found."""
@@ -100,10 +101,12 @@ class LabelledPictures:
         }
 
     def _thumbnail(self, path: str) -> str:
-        for root in self._roots:
-            if (root / path).is_file():
-                return data_url(thumbnail((root / path).read_bytes(), _SIDE))
-        return ""
+        # Pictures that were added later have absolute paths.
+        places = {path} if os.path.isabs(path) else {str(root / path) for root in self._roots}
+        found = [place for place in places if os.path.isfile(place)]
+        if len(found) != 1:  # gone, or ambiguous
+            return ""
+        return data_url(thumbnail(pathlib.Path(found[0]).read_bytes(), _SIDE))
 
 
 def page(model: str) -> bytes:

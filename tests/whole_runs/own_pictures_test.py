@@ -96,7 +96,7 @@ class OwnPicturesTest(tf.test.TestCase):
         self.assertEqual(*done)
 
         metrics = evaluate(self.folder / "stopped")["accuracy"]
-        self.assertEqual(set(metrics), {"features", "projections", "joint"})
+        self.assertEqual(set(metrics), {"raw_pixels", "features", "projections", "joint"})
         report = json.loads((self.folder / "stopped" / "metrics.json").read_text())
         self.assertEqual((report["test_images"], report["labelled"]), (12, 6))
 

@@ -30,7 +30,7 @@ class PageTest(tf.test.TestCase):
         (self.version / "assets").mkdir(parents=True)
 
     def _write(self, data, rows):
-        card = {"hyperparameters": {"data": data}}
+        card = {"hyperparameters": {"data": data, "labels_per_class": 1}}
         (self.version / "assets" / "model_card.json").write_text(json.dumps(card), encoding="utf-8")
         (self.version / "assets" / "labels.csv").write_text(rows, encoding="utf-8")
 
@@ -42,6 +42,16 @@ class PageTest(tf.test.TestCase):
         self.assertEqual(labelled.describe(7), {"class_name": "hat", "path": "ä,1.png", "thumbnail": shown})
         self.assertEqual(labelled.describe(8), {"class_name": "dress", "path": "gone.png", "thumbnail": ""})
         self.assertEqual(labelled.describe(-1), {"class_name": "", "path": "", "thumbnail": ""})
+
+    def test_an_added_picture_is_found_and_an_ambiguous_one_is_not_shown(self):
+        (self.folder / "more").mkdir()
+        for place in ("more/ä,1.png", "b.png"):
+            (self.folder / place).write_bytes(self.picture)
+        data = f"folder:{self.folder}/pictures,folder:{self.folder}/more"
+        self._write(data, f'id,label,class_name,path\n7,0,hat,"ä,1.png"\n8,1,dress,{self.folder}/b.png\n')
+        labelled = page.LabelledPictures(self.version)
+        self.assertEqual(labelled.describe(7)["thumbnail"], "")
+        self.assertEqual(labelled.describe(8)["thumbnail"], data_url(thumbnail(self.picture, 128)))
 
     def test_an_older_export_has_no_paths(self):
         self._write("digits", "id,label,class_name\n7,0,hat\n")

@@ -13,8 +13,10 @@ import semppl
 from semppl.programs.process.children import Children
 
 _PARENT = """
-import sys, time
+import signal, sys, time
 from semppl.programs.process.children import Children
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as a terminal starts a program
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 with Children(grace={grace}) as children:
     child = children.start([sys.executable, "-c", {child!r}])
     time.sleep(60)

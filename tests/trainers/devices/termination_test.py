@@ -16,6 +16,10 @@ from semppl.trainers.devices.termination import Termination
 def _start(*lines):
     """Starts a program with a Termination in it, and waits until it says that it is ready."""
     program = ["import ctypes, os, signal, time", "from semppl.trainers.devices.termination import Termination"]
+    # As a terminal starts a program; one in the background of a script may ignore both.
+    program += [
+        "signal.signal(signal.SIGINT, signal.default_int_handler), signal.signal(signal.SIGHUP, signal.SIG_DFL)"
+    ]
     program += ["with Termination(grace=1.0) as termination:", *(f"    {line}" for line in lines)]
     environment = {**os.environ, "PYTHONPATH": str(pathlib.Path(semppl.__file__).parents[1])}
     process = subprocess.Popen(

@@ -117,7 +117,8 @@ class TogetherTest(_Case):
         self.assertEqual(self.ended([one]), [0], one.stderr)
         self.assertRegex(
             two[0].stdout,
-            r"; 2 CPU\(s\) of 2 worker\(s\) \(auto: TF_CONFIG names 2 workers\); [^\n]+\n[^\n]+\ndone: 3 steps",
+            r"; 2 CPU\(s\) of 2 worker\(s\) \(auto: TF_CONFIG names 2 workers\); [^\n]+\ncompiling the first step …\n"
+            r"[^\n]+\ndone: 3 steps",
         )
         self.assertRegex(
             two[1].stdout,
