@@ -4,6 +4,7 @@ import concurrent.futures
 import dataclasses
 import os
 import pathlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.files.decoding import Decoding, Unusable, decodable, decoding_of, encode
-from semppl.data.files.folder import folder_of, list_folder
+from semppl.data.files.folder import Folder, folder_of, list_folder
 from semppl.data.files.picture_list import PictureList
 from semppl.data.images import NO_LABEL, ImageSet
 from semppl.data.records.pictures import list_records
@@ -76,17 +77,25 @@ def folders_of(hyperparameters: Hyperparameters) -> list[pathlib.Path]:
 
 
 def pictures_in(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Returns the picture files in a folder, at any depth, sorted by path.
+    """Returns the picture files in a folder, at any depth, sorted by path; says on stderr what is left out.
 
     Raises:
         ValueError: if there are none.
     """
     try:
-        return [folder / path for path in list_folder(str(folder)).paths]
+        return [folder / path for path in _listed(str(folder)).paths]
     except ValueError as error:
         raise ValueError(
             f"The arguments must be pictures, or folders of pictures. Received: {folder}, without any"
         ) from error
+
+
+def _listed(argument: str) -> Folder:
+    """Lists a folder; says on stderr what is left out."""
+    folder = list_folder(argument)
+    for remark in (*folder.unreadable, *folder.remarks):
+        print(f"{folder.root}: {remark}", file=sys.stderr, flush=True)
+    return folder
 
 
 def open_collections(hyperparameters: Hyperparameters) -> list[Collection]:
@@ -162,7 +171,7 @@ def _decodable_or_empty(data: bytes, decoding: Decoding) -> bytes:
 def _open(spec: str, hyperparameters: Hyperparameters) -> Collection:
     key, _, argument = spec.partition(":")
     if key == "folder":
-        folder = list_folder(argument)
+        folder = _listed(argument)
         files = _files(folder, decoding_of(hyperparameters.reading))
         return dataclasses.replace(files, place=str(folder.root.absolute()))
     if key == "tfrecord":

@@ -5,6 +5,7 @@ import http.server
 import io
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import threading
@@ -168,10 +169,11 @@ class ClientTest(parameterized.TestCase):
     def test_a_folder_stands_for_its_pictures(self):
         folder = pathlib.Path(self.create_tempdir().full_path)
         (folder / "inner").mkdir()
-        for name in ("b.png", "inner/a.JPG", "notes.txt", "[c].webp"):
+        for name in ("b.png", "inner/a.JPG", "notes.txt", "[c].webp", "d.heic"):
             (folder / name).write_bytes(b"a")
         server = self._server((200, b'{"outputs": {"valid": [true, true, true, true]}}'))
-        answers, _ = self._answers(folder, folder / "b.png", server=server)
+        answers, errors = self._answers(folder, folder / "b.png", server=server)
+        self.assertRegex(errors, rf"{re.escape(str(folder))}: 1 .*\.heic")  # what is left out is said
         expected = ["[c].webp", "b.png", "inner/a.JPG", "b.png"]
         self.assertEqual([answer["path"] for answer in answers], [str(folder / name) for name in expected])
 
