@@ -13,7 +13,7 @@ from semppl.data.balance import BalancedOrder
 from semppl.data.cached_views import CachedViews
 from semppl.data.images import NO_LABEL, Images, ImageSet
 from semppl.data.streaming import StreamedImageSet
-from semppl.data.views.compilation import compile_unheard
+from semppl.data.views.compilation import compile_silently
 from semppl.data.views.crops import crop_picture, crop_views
 from semppl.data.views.making import finish_views
 
@@ -147,7 +147,7 @@ class Pipeline:
         """Compiles a function with XLA, three times as fast as the plain graph, unless the run is too short to gain from that."""
         compiled = self.hyperparameters.steps >= _WORTH_COMPILING
         if compiled:
-            compile_unheard()
+            compile_silently()
         return tf.function(function, jit_compile=compiled, autograph=False)
 
     def _labelled(self, batch: Row) -> Row:

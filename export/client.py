@@ -41,7 +41,7 @@ quiet.parse_flags(__name__, define=BATCH_SIZE.define, arguments=True)
 
 from semppl.export.collections.sendable import sendable
 from semppl.export.serving.rest_client import RestClient
-from semppl.export.serving.retries import NoModelServer, Refused, Unavailable, Waits, no_word
+from semppl.export.serving.retries import NoModelServer, Refused, Unavailable, Waits, wait_silently
 
 _FIRST = ("path", "class_name", "probability", "abstain", "valid")
 """The first entries of an answer; the others follow in alphabetical order."""
@@ -54,7 +54,7 @@ class Client(Protocol):
         """Runs a signature on named inputs; returns its outputs by name."""
 
 
-def connect(server: str, model: str, *, seconds: float, attempts: int, waits: Waits = no_word) -> Client:
+def connect(server: str, model: str, *, seconds: float, attempts: int, waits: Waits = wait_silently) -> Client:
     """Creates the client for an address.
 
     Args:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def unheard() -> Iterator[None]:
+def silent_standard_error() -> Iterator[None]:
     """Discards what libraries in C++ write on standard error."""
     try:
         kept = os.dup(2)

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from semppl.configs.views import ViewSettings
 from semppl.data.views import randomness
-from semppl.data.views.compilation import compile_unheard
+from semppl.data.views.compilation import compile_silently
 from semppl.data.views.recipes import Recipe, boxes_of, find_recipe
 
 BACKGROUND = 0.5
@@ -63,7 +63,7 @@ def crop_picture(
     boxes_of(settings.recipe)
     height, width = tf.unstack(tf.shape(image)[:2])
     large_size, small_size, large_views = settings.large_size, settings.small_size, settings.large_views
-    compile_unheard()
+    compile_silently()
     boxes, mirrored, bare = _plan(seed, height, width, settings)
 
     def view(number: int, size: int) -> tf.Tensor:

@@ -114,9 +114,9 @@ def section(result: Result, pictures: Sequence[bytes], *, link: Callable[[Found]
         link: Function that returns the address to which a result leads; empty for none.
     """
     figures = "".join(_figure(one, file, link(one)) for one, file in zip(result.found, pictures, strict=True))
-    told = f"<p>The model says: {escape(result.describe())}</p>" if result.class_name else ""
+    prediction = f"<p>The model says: {escape(result.describe())}</p>" if result.class_name else ""
     query = f'<img alt="" src="{data_url(thumbnail(result.picture, _SIDE))}">'
-    return f"<section><h2>More like {escape(result.name)}</h2>{query}{told}<ol>{figures}</ol></section>\n"
+    return f"<section><h2>More like {escape(result.name)}</h2>{query}{prediction}<ol>{figures}</ol></section>\n"
 
 
 def file_address(root: str, found: Found) -> str:

@@ -14,7 +14,7 @@ from semppl.export.memory import calibration
 from semppl.export.memory.answers import Answerer, is_affordable
 from semppl.export.memory.calibration import Calibration, CalibrationSettings
 from semppl.export.memory.embedded_images import FIRST_ADDED_ID, EmbeddedImages
-from semppl.export.memory.judgement import HELD_OUT, Judged, measured, said_in_words
+from semppl.export.memory.judgement import HELD_OUT, Judged, describe_abstention, measured
 from semppl.export.memory.labelled_memory import LabelledMemory, class_probabilities
 
 _ROWS = 1024
@@ -117,7 +117,7 @@ class Evidence:
             "checked_on": len(checks),
             "measured": measured(judged, fitted),
         }
-        return memory, report | said_in_words(report, calibrating, judged, self.settings)
+        return memory, report | describe_abstention(report, calibrating, judged, self.settings)
 
     def compare_answers(self) -> dict[str, Any]:
         """Measures what each way to answer would give.

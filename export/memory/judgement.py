@@ -61,7 +61,7 @@ def answered(judged: Judged, threshold: float) -> dict[str, float]:
     return {"coverage": float(np.mean(answers))} | risk
 
 
-def said_in_words(
+def describe_abstention(
     report: dict[str, Any], calibrating: Judged, judged: Judged, settings: CalibrationSettings
 ) -> dict[str, str]:
     """Says in sentences how the abstention was chosen, and, if the model never answers, what would answer.

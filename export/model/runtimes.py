@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from semppl.runs.standard_error import unheard
+from semppl.runs.standard_error import silent_standard_error
 
 _OPSET = 17  # of ONNX
 Arrays = dict[str, np.ndarray]
@@ -71,7 +71,7 @@ def to_tflite(function: Any, model: Any) -> bytes:
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
     try:
-        with unheard():  # statistics of operations
+        with silent_standard_error():  # statistics of operations
             return bytes(converter.convert())
     except Exception as error:  # converters raise errors of any class
         raise NotConvertible(str(error).strip().splitlines()[0]) from error

@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from semppl.export.serving.retries import NoModelServer, Refused, Unavailable, Waits, no_word, with_retries
+from semppl.export.serving.retries import NoModelServer, Refused, Unavailable, Waits, wait_silently, with_retries
 
 _LATER = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED)
 _TOO_LARGE = "larger than max"  # in the message for too large a request; the same code reports too many requests
@@ -23,7 +23,7 @@ class GrpcClient:
     """
 
     def __init__(
-        self, address: str, model: str, *, seconds: float = 10.0, attempts: int = 4, waits: Waits = no_word
+        self, address: str, model: str, *, seconds: float = 10.0, attempts: int = 4, waits: Waits = wait_silently
     ) -> None:
         channel = grpc.insecure_channel(address, options=[("grpc.max_receive_message_length", -1)])
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)

@@ -9,7 +9,7 @@ import urllib.request
 import numpy as np
 
 from semppl.export.serving.json_tensors import decode_response, encode_request
-from semppl.export.serving.retries import NoModelServer, Refused, Unavailable, Waits, no_word, with_retries
+from semppl.export.serving.retries import NoModelServer, Refused, Unavailable, Waits, wait_silently, with_retries
 
 _LATER = (429, 500, 502, 503, 504)
 
@@ -26,7 +26,7 @@ class RestClient:
     """
 
     def __init__(
-        self, address: str, model: str, *, seconds: float = 10.0, attempts: int = 4, waits: Waits = no_word
+        self, address: str, model: str, *, seconds: float = 10.0, attempts: int = 4, waits: Waits = wait_silently
     ) -> None:
         self._url = f"{address.rstrip('/')}/v1/models/{urllib.parse.quote(model, safe='')}:predict"
         self._seconds = seconds

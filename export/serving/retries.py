@@ -25,7 +25,7 @@ Waits = Callable[[Unavailable], None]
 """Function of the error of the first attempt, called before the first pause."""
 
 
-def no_word(error: Unavailable) -> None:
+def wait_silently(error: Unavailable) -> None:
     """Does nothing: a `Waits` for programs that say nothing of pauses."""
 
 
@@ -33,7 +33,7 @@ def with_retries(
     ask: Callable[[], _T],
     *,
     attempts: int,
-    waits: Waits = no_word,
+    waits: Waits = wait_silently,
     sleep: Callable[[float], None] = time.sleep,
 ) -> _T:
     """Calls `ask` until it succeeds.

@@ -85,8 +85,8 @@ class StoppedTest(_Case):
             self.assertTrue(code == -9 or ended, run.stderr)
         else:
             code, seconds = run.terminate()
-            unheard = not run.stdout or done.exists()  # Python was starting, or closing down
-            deaf = code == -15 and unheard  # a shell reports 143 for this, too
+            too_early = not run.stdout or done.exists()  # Python was starting, or closing down
+            deaf = code == -15 and too_early  # a shell reports 143 for this, too
             self.assertEqual((143 if deaf else code, run.stderr), (143, ""), run.stdout)
             self.assertLess(seconds, 10)
         reports = runs.reported_steps(run.workdir)

@@ -18,7 +18,7 @@ from semppl.data.files.cache import NotCached
 from semppl.data.files.lost_pictures import PictureLost, naming_lost_pictures
 from semppl.data.images import Images
 from semppl.data.streaming import StreamedImageSet
-from semppl.data.views.compilation import compile_unheard
+from semppl.data.views.compilation import compile_silently
 from semppl.data.views.crops import crop_picture, crop_views
 from semppl.data.views.making import finish_views
 from semppl.evaluation.features import preparation_of
@@ -219,7 +219,7 @@ class _Views:
         self._random = dataclasses.replace(hyperparameters.views, large_views=random, small_views=0) if random else None
         self._prepare = preparation_of(hyperparameters)
         if compiled:
-            compile_unheard()
+            compile_silently()
         self._finish_views = tf.function(finish_views, jit_compile=compiled, autograph=False)
 
     def crop(self, row: Batch) -> Batch:
