@@ -434,6 +434,7 @@ class CommandTest(tf.test.TestCase, parameterized.TestCase):
     def _errors(self, arguments):
         """Returns what a command line that is refused prints."""
         errors = io.StringIO()
+        self.addCleanup(flags.FLAGS.mark_as_parsed)
         with flagsaver.flagsaver(), contextlib.redirect_stderr(errors), self.assertRaises(SystemExit) as ended:
             flags.FLAGS.unparse_flags()
             flags.FLAGS["workdir"].unparse()
