@@ -142,6 +142,30 @@ class MakeViewsTest(tf.test.TestCase, parameterized.TestCase):
         shapes = [made["large"].shape for made in dataset.map(lambda *x: _make(*x, "cifar"))]
         self.assertEqual(shapes, [(2, 3, 12, 12, 3), (2, 2, 12, 12, 3)])
 
+    def test_the_constants_are_those_of_byol(self):
+        # Grill et al. 2020, arXiv 2006.07733, table 6: pairs are T and T'.
+        table = {
+            "crop_area": (0.08, 1.0),
+            "crop_aspect": (3 / 4, 4 / 3),
+            "flip_probability": 0.5,
+            "jitter_probability": 0.8,
+            "brightness": 0.4,
+            "contrast": 0.4,
+            "saturation": 0.2,
+            "hue": 0.1,
+            "grayscale_probability": 0.2,
+            "blur_probability": (1.0, 0.1),
+            "blur_sigma": (0.1, 2.0),
+            "blur_divider": 10,
+            "solarize_probability": (0.0, 0.2),
+            "solarize_threshold": 0.5,
+        }
+        self.assertEqual(dataclasses.asdict(recipes.IMAGENET), table)
+        self.assertEqual(dataclasses.asdict(recipes.CIFAR), table | {"blur_probability": (0.0, 0.0)})
+        gentle = {"crop_area": (0.3, 1.0), "blur_probability": (0.0, 0.0), "solarize_probability": (0.0, 0.0)}
+        self.assertEqual(dataclasses.asdict(recipes.GENTLE), table | gentle)
+        self.assertEqual(recipes.RECIPES["imagenet"].centre_crop, 0.875)
+
     def test_an_unknown_recipe_is_refused(self):
         with self.assertRaisesRegex(ValueError, r"--recipe must be one of cifar, .*\. Received: x$"):
             _make(_images(2), _seeds(2), "x")
