@@ -160,8 +160,8 @@ class WarnOfIdlePseudoLabels(tf.keras.callbacks.Callback):
             self._warned = True
             self._warn(
                 f"warning: step {step}: {mean:.1%} of the unlabelled images got a pseudo-label in the last {steps} steps, so the "
-                f"others have no semantic positives; lower --min_vote_share (now {self._min_vote_share:g}), or set "
-                "--min_pseudo_label_coverage=0.1, in another --workdir"
+                f"others have no semantic positives; start from a pretrained network (--preset=own_pictures_cpu), whose neighbours "
+                f"agree more often, or lower --min_vote_share (now {self._min_vote_share:g}), in another --workdir"
             )
 
 
