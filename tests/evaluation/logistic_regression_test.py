@@ -176,6 +176,19 @@ class LogisticRegressionTest(parameterized.TestCase):
         ):
             self.assertEqual(fit_logistic_regression(features, labels).scaling, expected)
 
+    def test_the_folds_are_those_of_seed_0_by_default(self):
+        sets = [(_overlapping(seed), _overlapping(seed + 30, count=200)[0]) for seed in range(4)]
+
+        def classes(**seed):
+            return [logistic_regression.logistic_regression_classes(*rows, queries, **seed) for rows, queries in sets]
+
+        default = classes()
+        np.testing.assert_array_equal(default, classes(seed=0))
+        self.assertFalse(all(np.array_equal(default, classes(seed=seed)) for seed in (1, 2)))
+        kernels = [logistic_regression.fit_logistic_regression(*rows).kernel for rows, _ in sets]
+        seeded = [logistic_regression.fit_logistic_regression(*rows, seed=0).kernel for rows, _ in sets]
+        np.testing.assert_array_equal(kernels, seeded)
+
     @parameterized.parameters(range(4))
     def test_moments_stand_for_a_population_of_unit_norm(self, seed):
         (features, labels), (population, _) = _overlapping(seed), _overlapping(seed + 30, count=60)
