@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
+import tqdm
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.images import Images
@@ -25,7 +26,7 @@ def embed(
     batch_size: int = 256,
     positions: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Maps images through a network, a batch at a time.
+    """Maps images through a network, a batch at a time; what takes seconds has a progress bar.
 
     Args:
         function: Maps `[B, h, w, C]` to `[B, D]`, in inference mode.
@@ -38,9 +39,12 @@ def embed(
         `[k, D]` float32 outputs of `function`.
     """
     compiled = tf.function(function, reduce_retracing=True, autograph=False)
-    return np.concatenate(
-        [compiled(part).numpy() for part in images.batches(prepare, batch_size=batch_size, positions=positions)]
-    )
+    count, outputs = len(images) if positions is None else len(positions), []
+    with tqdm.tqdm(total=count, unit=" pictures", delay=2, mininterval=1, leave=False) as bar:
+        for part in images.batches(prepare, batch_size=batch_size, positions=positions):
+            outputs.append(compiled(part).numpy())
+            bar.update(len(outputs[-1]))
+    return np.concatenate(outputs)
 
 
 def map_rows(function: Callable[[tf.Tensor], tf.Tensor], rows: np.ndarray, *, batch_size: int = 4096) -> np.ndarray:

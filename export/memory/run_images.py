@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tqdm
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.images import NO_LABEL, Images
 from semppl.data.run_data import load_run_data
 from semppl.data.views.recipes import find_recipe
+from semppl.evaluation.features import embed as map_images
 from semppl.evaluation.logistic_regression import Moments
 from semppl.export.memory.calibration import CalibrationSettings
 from semppl.export.memory.embedded_images import EmbeddedImages
@@ -117,17 +117,11 @@ class RunImages:
     def _mapped(
         self, function: Callable[[tf.Tensor], tf.Tensor], images: Images, positions: np.ndarray, view: int = 0
     ) -> np.ndarray:
-        """Maps a view of images through a function; see `memory_views.random_view`. What takes seconds has a progress bar."""
+        """Maps a view of images through a function; see `memory_views.random_view`."""
         prepare = self._prepare
         if view:
             prepare = functools.partial(random_view, hyperparameters=self._hyperparameters, number=view)
-        mapped = tf.function(function, reduce_retracing=True, autograph=False)
-        outputs = []
-        with tqdm.tqdm(total=len(positions), unit=" pictures", delay=2, mininterval=1, leave=False) as bar:
-            for batch in images.batches(prepare, batch_size=_BATCH, positions=positions):
-                outputs.append(mapped(batch).numpy())
-                bar.update(len(outputs[-1]))
-        return np.concatenate(outputs)
+        return map_images(function, images, prepare=prepare, batch_size=_BATCH, positions=positions)
 
     def _embedded(
         self,
