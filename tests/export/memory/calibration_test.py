@@ -42,6 +42,12 @@ class TemperatureTest(parameterized.TestCase):
         loss = calibration.mean_nll(np.array([[1.0, -1.0]], np.float32), np.array([[False, True]]), 0.005)
         self.assertAlmostEqual(loss, 2 / 0.005, delta=1e-6)
 
+    @parameterized.parameters((True, 0.005), (False, 2.0))
+    def test_the_temperature_stays_in_its_range(self, nearest_are_right, expected):
+        similarities = np.tile([[0.9, 0.1]], [6, 1])
+        agree = np.tile([[nearest_are_right, not nearest_are_right]], [6, 1])
+        self.assertAlmostEqual(calibration.fit_temperature(similarities, agree), expected, places=9)
+
     @parameterized.parameters(range(5))
     def test_no_temperature_does_better(self, seed):
         similarities, agree = _case(seed)

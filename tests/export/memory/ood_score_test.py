@@ -32,6 +32,19 @@ class OodScoreTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(score.distances, np.sort(expected), rtol=0.05)
         self.assertAllClose(score.percentile(tf.constant(features[1::2]))["distance"], expected, rtol=0.05)
 
+    @parameterized.named_parameters(
+        ("zeros", np.zeros([8, 3])),
+        ("equal numbers", np.full([8, 3], 5.0)),
+        ("equal but for rounding", 1e4 + 1e-3 * np.random.default_rng(2).standard_normal([8, 3])),
+    )
+    def test_of_features_without_variance_the_distance_is_euclidean(self, features):
+        score = fit_ood_score(features.astype(np.float32))
+        self.assertAllEqual(score.whitening, np.eye(3))
+        query = features[:1] + np.array([[3.0, 4.0, 0.0]])
+        answer = score.percentile(tf.constant(query, tf.float32))
+        self.assertAllClose(answer["distance"], [5.0], atol=0.01)
+        self.assertAllEqual(answer["ood"], [100.0])
+
     def test_of_images_like_the_training_images_one_in_twenty_lies_above_the_95th_percentile(self):
         rng = np.random.default_rng(1)
         score = fit_ood_score(rng.standard_normal((4000, 6)).astype(np.float32))
