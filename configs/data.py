@@ -1,6 +1,7 @@
 """Which images a run trains on, which of them have a label, and which are held out."""
 
 import dataclasses
+import os
 
 from semppl.configs.setting import SEED, Settings, is_seed, require, setting
 
@@ -63,6 +64,10 @@ class DataSettings(Settings):
         for name in ("validation", "test"):
             share = held_out_share(getattr(self, name))
             require(share is None or 0 < share < 1, name, "a source, or a share in (0, 1)", getattr(self, name))
+        is_path = os.path.isdir(os.path.expanduser(self.data.partition("?labels=")[0]))
+        if is_path and not self.brings_labels:
+            meant = f"did you mean folder:{self.data}?"
+            raise ValueError(f"--data must name the kind of the source before its path. Received: {self.data}; {meant}")
         chosen = [f"--{name}={getattr(self, name)}" for name in _LABEL_CHOICES if getattr(self, name)]
         if len(chosen) > 1 or not (chosen or self.brings_labels):
             choices = ", ".join(f"--{name}" for name in _LABEL_CHOICES)

@@ -82,7 +82,7 @@ def _for_sizes(pictures: Pictures, settings: Hyperparameters) -> list[tuple[str,
     """Returns suggestions for sizes: name, value and reason."""
     advice: list[tuple[str, object, str]] = []
     size, side = settings.large_size, pictures.shorter_side
-    if side and size > side:
+    if side and size > side and ":" not in settings.encoder:  # pretrained networks gain from enlarged pictures
         fitting = max((one for one in _SIZES if one <= side), default=_SIZES[0])
         advice.append(("large_size", fitting, f"half of the pictures have a shorter side below {side + 1} pixels"))
         size = fitting

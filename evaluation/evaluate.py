@@ -242,6 +242,11 @@ def _predictions(
 ) -> tuple[dict[str, dict[str, np.ndarray]], np.ndarray]:
     """Returns the classes `[t]` by representation and evaluator, and those by the colour histogram."""
     train, visible = data.source.train, np.flatnonzero(data.labels != NO_LABEL)
+    if len(visible) == np.count_nonzero(
+        train.labels != NO_LABEL
+    ):  # no label is hidden: all labels are those that are visible
+        some = [name for name in evaluators if EVALUATORS[name].images != _ALL_LABELS]
+        evaluators = some or evaluators
     prepare, width = preparation_of(hyperparameters), _pixels(hyperparameters)
     classifier = checkpoints.load_classifier(workdir)
     embedded: dict[str, tuple[np.ndarray, np.ndarray]] = {}

@@ -122,8 +122,8 @@ def new_classes(known: Sequence[str], pictures: Sequence[LabelledPicture]) -> di
 def require_distinct(known: Sequence[str], pictures: Sequence[LabelledPicture]) -> None:
     """Refuses a new class whose name is nearly that of another one: a slip of the pen would otherwise divide a class.
 
-    Names are nearly the same if they differ in case, blanks, punctuation or accents alone, or, from five letters, by one letter
-    that is inserted, left out, replaced, or exchanged with the next one; names that differ in a digit are different.
+    Names are nearly the same if they differ in case, blanks, punctuation, accents or a plural s alone, or, from five letters, by
+    one letter that is inserted, left out, replaced, or exchanged with the next one; names that differ in a digit are different.
 
     Raises:
         ValueError: If there is such a name; the message says where, and which flag allows it.
@@ -146,6 +146,9 @@ def is_similar(name: str, other: str) -> bool:
     first, second = _folded(name), _folded(other)
     if first == second:
         return bool(first)
+    shorter, longer = sorted((first, second), key=len)
+    if len(shorter) > 2 and longer in (shorter + "s", shorter + "es"):
+        return True
     if re.findall(r"\d+", first) != re.findall(r"\d+", second) or min(len(first), len(second)) < _SHORT:
         return False
     start = next(

@@ -77,7 +77,7 @@ def parse_flags(
         for flag in flags.FLAGS.get_key_flags_for_module(module):
             flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     app.define_help_flags()
-    _command_line[:] = parser(sys.argv)
+    _command_line[:] = _parsed(parser)
     try:
         if _command_line[1:] and not arguments:
             raise ValueError(f"Arguments must be flags, --name=value. Received: {' '.join(_command_line[1:])}")
@@ -89,6 +89,17 @@ def parse_flags(
     warnings.simplefilter("ignore")
     if sys.stderr.isatty():
         print(f"{_LOADING}\r", end="", file=sys.stderr, flush=True)
+
+
+def _parsed(parser: Callable[[list[str]], list[str]]) -> list[str]:
+    """Parses the command line; --help ends with exit code 0, not with absl's 1."""
+    try:
+        return parser(sys.argv)
+    except SystemExit as end:
+        if end.code == 1:
+            sys.stdout.flush()
+            sys.exit(0)
+        raise
 
 
 _LOADING = "loading TensorFlow …"

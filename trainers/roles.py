@@ -175,15 +175,18 @@ class Chief:
         print("next:", *self._next_commands(stage.source), sep="\n  ", flush=True)
 
     def _next_commands(self, source: Source) -> list[str]:
-        """Returns command lines that evaluate the run, if there are held-out images, and export it."""
+        """Returns command lines that evaluate the run, on a test set of the user's if none was held out, and export it."""
         run = f"--workdir={self._workdir}"
         splits = [split for split in ("test", "validation") if getattr(source, split) is not None]
-        evaluates = [menu.command("evaluate", run, *[f"--split={split}" for split in splits[:1] if split != "test"])]
+        later = ["--test=folder:TEST_PICTURES?labels=folders"] * (not splits)
+        evaluates = menu.command(
+            "evaluate", run, *[f"--split={split}" for split in splits[:1] if split != "test"], *later
+        )
         answers = ["--embedding=joint", "--answers=auto"] if checkpoints.has_labelled_queue(self._workdir) else []
         served = pathlib.Path("served", re.sub(r"[*?\[\]\\]", "_", self._workdir.resolve().name))
         versions = [int(path.name) for path in served.glob("*") if path.name.isdecimal()]
         export = menu.command("export", run, *answers, f"--export_dir={served / str(max(versions, default=0) + 1)}")
-        return [*(evaluates if splits else []), export]
+        return [evaluates, export]
 
 
 class Follower:

@@ -52,7 +52,7 @@ def remarks_on_files(walked: Walked, *, named: int = 0) -> tuple[str, ...]:
         named: Number of files that the label file names, that exist, and that are left out.
     """
     remarks = [
-        f"{count} files ending in {ending} are not read: {_CONVERTERS[ending]}"
+        f"{count} file{'s' * (count > 1)} ending in {ending} {'are' if count > 1 else 'is'} not read: {_CONVERTERS[ending]}"
         for ending, count in sorted(walked.endings.items())
         if ending in _CONVERTERS
     ]
@@ -61,7 +61,7 @@ def remarks_on_files(walked: Walked, *, named: int = 0) -> tuple[str, ...]:
     shut = [os.path.basename(folder) for folder in walked.hidden if _has_picture(folder)]
     if shut:
         remarks.append(
-            f"{len(shut)} folders with pictures are left out, since their names begin with a dot: {_few(shut)}; rename them"
+            f"folders with pictures are left out, since their names begin with a dot: {_few(shut)}; rename them"
         )
     inside = {part for path in walked.paths for part in path.split("/")[:-1]} & _THUMBNAILS
     if inside:

@@ -267,6 +267,16 @@ class ResolvedTest(parameterized.TestCase):
             settings.resolved(num_images=1500, num_labelled=10, replicas=2)
         self.assertEqual(str(caught.exception), message)
 
+    def test_a_folder_without_its_kind_is_asked_about(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for labels in ("", "?labels=folders"):
+                with self.assertRaises(ValueError) as refused:
+                    Hyperparameters(data=folder + labels)
+                self.assertStartsWith(
+                    str(refused.exception), "--data must name the kind of the source before its path."
+                )
+                self.assertEndsWith(str(refused.exception), f"did you mean folder:{folder}{labels}?")
+
     @parameterized.parameters("heads", "nothing")
     def test_no_stage_is_frozen_where_none_is_trained(self, train):
         with self.assertRaisesRegex(ValueError, f"^--frozen_stages must be 0 with --train={train}, .*Received: 1$"):

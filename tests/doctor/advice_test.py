@@ -64,8 +64,7 @@ class SuggestTest(parameterized.TestCase):
     @parameterized.parameters(
         ({"large_size": 224, "shrink": 160}, {}, {"shrink": "280"}),
         ({"large_size": 224, "shrink": 280}, {}, {}),
-        ({"large_size": 224, "shrink": 0}, {"side": 100}, {"large_size": "96"}),
-        ({"large_size": 128, "shrink": 160}, {"side": 90}, {"large_size": "64"}),
+        ({"large_size": 224, "shrink": 0}, {"side": 32}, {}),
         ({"large_size": 128}, {"side": 128}, {}),
         ({"large_size": 128}, {"side": 0}, {}),
         ({"cached_views": 17}, {"images": 20_000}, {"cached_views": "5"}),
@@ -74,6 +73,11 @@ class SuggestTest(parameterized.TestCase):
     )
     def test_what_does_not_suit_the_pictures_is_changed(self, changes, case, expected):
         self.assertEqual(_values(_suggest(**{"images": 600} | case, settings=_HEADS | changes)), expected)
+
+    @parameterized.parameters((224, 100, "96"), (128, 90, "64"), (64, 20, "32"), (64, 64, None))
+    def test_views_for_random_weights_are_no_larger_than_the_pictures(self, size, side, expected):
+        values = _values(_suggest(600, _SCRATCH | {"large_size": size}, side=side, channels=1))
+        self.assertEqual(values.get("large_size"), expected)
 
     @parameterized.parameters(
         (600, {}),

@@ -228,6 +228,8 @@ class UpdateMemoryTest(tf.test.TestCase, parameterized.TestCase):
         ("packshot", "Packshot"),
         ("T-Shirt", "t shirt"),
         ("Packshots", "Packshot"),
+        ("Dresses", "dress"),
+        ("cats", "cat"),
         ("Pakcshot", "Packshot"),
         ("Packshat", "Packshot"),
         ("ackshot", "Packshot"),

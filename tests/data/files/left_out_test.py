@@ -30,7 +30,7 @@ class LeftOutTest(parameterized.TestCase):
         self.assertRegex(remark, r"^2 files ending in .heic are not read: convert them, .*mogrify")
 
     def test_a_folder_of_nothing_else_says_so_too(self):
-        with self.assertRaisesRegex(ValueError, "with none; 1 files ending in .heic are not read: convert"):
+        with self.assertRaisesRegex(ValueError, "with none; 1 file ending in .heic is not read: convert"):
             self.remarks(("1.heic",))
 
     def test_rows_of_files_that_are_there_are_not_called_missing(self):
@@ -42,7 +42,7 @@ class LeftOutTest(parameterized.TestCase):
     def test_a_class_folder_whose_name_begins_with_a_dot_is_named(self):
         (remark,) = self.remarks((".NET/deep/1.png", "java/1.png", ".empty/notes.txt"), "?labels=folders")
         self.assertEqual(
-            remark, "1 folders with pictures are left out, since their names begin with a dot: '.NET'; rename them"
+            remark, "folders with pictures are left out, since their names begin with a dot: '.NET'; rename them"
         )
 
     def test_thumbnails_of_a_storage_device_are_named(self):
