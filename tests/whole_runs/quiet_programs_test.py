@@ -13,7 +13,7 @@ import semppl
 from semppl.tests import testing
 from semppl.tests.trainers import runs
 
-_LOG = re.compile(r"^[IWEF]\d{4} |InitializeLog|[Ww]arning|WARNING|site-packages|^\d{4}-\d\d-\d\d ", re.MULTILINE)
+_LOG = re.compile(r"^[IWEF]\d{4} |InitializeLog|\w+Warning\b|WARNING|site-packages|^\d{4}-\d\d-\d\d ", re.MULTILINE)
 
 
 class QuietProgramsTest(absltest.TestCase):
