@@ -242,11 +242,8 @@ def _predictions(
 ) -> tuple[dict[str, dict[str, np.ndarray]], np.ndarray]:
     """Returns the classes `[t]` by representation and evaluator, and those by the colour histogram."""
     train, visible = data.source.train, np.flatnonzero(data.labels != NO_LABEL)
-    if len(visible) == np.count_nonzero(
-        train.labels != NO_LABEL
-    ):  # no label is hidden: all labels are those that are visible
-        some = [name for name in evaluators if EVALUATORS[name].images != _ALL_LABELS]
-        evaluators = some or evaluators
+    if np.array_equal(visible, np.flatnonzero(train.labels != NO_LABEL)):  # no label is hidden
+        evaluators = _without_all_labels(evaluators) or evaluators
     prepare, width = preparation_of(hyperparameters), _pixels(hyperparameters)
     classifier = checkpoints.load_classifier(workdir)
     embedded: dict[str, tuple[np.ndarray, np.ndarray]] = {}
@@ -276,10 +273,15 @@ def _predictions(
     return classes, histogram
 
 
-def _affordable(evaluators: Sequence[str], train: Images) -> list[str]:
+def _affordable(evaluators: Sequence[str], train: Images) -> Sequence[str]:
     """Leaves out evaluators that need raw pixels of all pictures on disk, where these are many."""
     many = not isinstance(train, ImageSet) and len(train) > _MAX_SAMPLE
-    return [name for name in evaluators if not (many and EVALUATORS[name].images == _ALL_LABELS)]
+    return _without_all_labels(evaluators) if many else evaluators
+
+
+def _without_all_labels(evaluators: Sequence[str]) -> list[str]:
+    """Leaves out evaluators that need all images whose label is known."""
+    return [name for name in evaluators if EVALUATORS[name].images != _ALL_LABELS]
 
 
 def _floors(
