@@ -40,6 +40,7 @@ from semppl.export.collections import faiss_index
 from semppl.export.collections.collection import (
     Collection,
     decode_query,
+    locate,
     open_collections,
     pictures_of,
     read_picture,
@@ -116,9 +117,9 @@ class Search:
         if not 0 <= position < sum(map(len, collections)):
             where = "in the embedded collections" if collections else "where the embedded collections were"
             raise ValueError(f"There must be a picture {where}. Received: number {position}")
-        (picture,) = pictures_of(collections, [position])
-        names = [path for collection in collections for path in collection.paths]
-        (result,) = self.like([picture], count, names=[names[position] or str(position)])
+        collection, inside = locate(collections, position)
+        name = collection.paths[inside] or str(position)
+        (result,) = self.like(collection.read([inside]), count, names=[name])
         return result
 
     def section(self, result: Result, link: Callable[[Found], str] | None = None) -> str:
@@ -146,12 +147,8 @@ class Search:
 
     def _file_of(self, found: Found) -> str:
         """Returns the address of a picture's file; empty if the picture is not in a folder."""
-        first = 0
-        for collection in self._collections:
-            if found.id < first + len(collection):
-                return file_address(collection.place, found) if collection.place else ""
-            first += len(collection)
-        return ""
+        place = locate(self._collections, found.id)[0].place if self._collections else ""
+        return file_address(place, found) if place else ""
 
 
 def _predictions(answers: dict[str, np.ndarray]) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any]]:

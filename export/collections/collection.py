@@ -110,12 +110,18 @@ def open_collections(hyperparameters: Hyperparameters) -> list[Collection]:
     return [_open(spec, hyperparameters) for spec in split_specs(hyperparameters.data)]
 
 
+def locate(collections: Sequence[Collection], position: int) -> tuple[Collection, int]:
+    """Returns the collection and the position in it of a picture by its position, in range, among those of all collections."""
+    firsts = np.cumsum([0, *map(len, collections)])
+    which = int(np.searchsorted(firsts, position, side="right")) - 1
+    return collections[which], position - int(firsts[which])
+
+
 def pictures_of(collections: Sequence[Collection], positions: Sequence[int]) -> Iterator[bytes]:
     """Yields single pictures by their positions among those of all collections."""
-    firsts = np.cumsum([0, *map(len, collections)])
     for position in positions:
-        which = int(np.searchsorted(firsts, position, side="right")) - 1
-        yield from collections[which].read([position - int(firsts[which])])
+        collection, inside = locate(collections, position)
+        yield from collection.read([inside])
 
 
 def read_picture(path: str | pathlib.Path, hyperparameters: Hyperparameters) -> bytes:
