@@ -44,7 +44,7 @@ class ContractTest(tf.test.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.folder = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        cls.folder = pathlib.Path(cls.enter_context(tempfile.TemporaryDirectory()))
         write_run(cls.folder / "run")
         cls.base = cls.folder / "digits"
         export_model.export(cls.folder / "run", cls.base / "1")
