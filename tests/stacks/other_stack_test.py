@@ -84,7 +84,9 @@ class OtherStackTest(tf.test.TestCase, parameterized.TestCase):
         run = self.folder / "run"
         shutil.copytree(self.golden(stack) / "run", run)
         recorded = json.loads((run / "metrics.json").read_text())["accuracy"]
-        self.assertAllClose(evaluate(run)["accuracy"], recorded, atol=2.5 / 297)  # of 297 test images, two near a border
+        self.assertAllClose(
+            evaluate(run)["accuracy"], recorded, atol=2.5 / 297
+        )  # of 297 test images, two near a border
         export(run, self.folder / "served" / "1")
         expected = np.load(self.golden(stack) / "answers.npz")
         found = record.answers(self.folder / "served" / "1")

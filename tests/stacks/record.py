@@ -1,4 +1,4 @@
-"""Records what one stack writes, for the other to read: a run of twelve steps on digits, its evaluation, its export, and the answers.
+"""Records what one stack writes, for the other to read: a run of twelve steps on digits, its figures, its export, and answers.
 
 python -m semppl.tests.stacks.record tests/goldens/stacks/tf215    # and tf221, with Python of that stack
 """
