@@ -19,6 +19,7 @@ from absl import flags
 from semppl.configs import choices
 from semppl.configs.data import held_out_share
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.wording import counted
 from semppl.programs import model_flags, place_flags, quiet, run_flags
 
 flags.adopt_module_key_flags(run_flags)
@@ -336,7 +337,9 @@ def _labelled_images(source: Source, split: str) -> Images:
     held_out = source.held_out(split)
     positions = np.flatnonzero(held_out.labels != NO_LABEL)
     if not len(positions):
-        raise ValueError(f"--{split} must have labels to judge by. Received: {len(held_out)} images, none with a label")
+        raise ValueError(
+            f"--{split} must have labels to judge by. Received: {counted(len(held_out), 'image')}, none with a label"
+        )
     return held_out.select(positions)
 
 

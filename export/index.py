@@ -14,6 +14,7 @@ import numpy as np
 from absl import flags
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.wording import counted
 from semppl.export.collections import faiss_index
 from semppl.programs import model_flags, quiet
 from semppl.programs.extras import require_extra
@@ -125,7 +126,8 @@ def main(argv: list[str]) -> int:
         else "exact"
     )
     print(
-        f"{description['pictures']} pictures indexed in {model_flags.OUT.value}: {how}, recall@10 {description['recall_at_10']:.3f}"
+        f"{counted(description['pictures'], 'picture')} indexed in {model_flags.OUT.value}: {how}, "
+        f"recall@10 {description['recall_at_10']:.3f}"
     )
     if "projector" in description:
         print(

@@ -9,6 +9,8 @@ import tensorflow as tf
 from PIL import Image
 from tensorboard.plugins import projector
 
+from semppl.configs.wording import counted
+
 _MAX_SPRITE = 8192  # pixels: the largest texture that all browsers draw
 _SIDES = (64, 48, 32, 16)
 
@@ -44,7 +46,7 @@ def write_projector(
         embedding.sprite.single_image_dim.extend(thumbnails[0].size)
     projector.visualize_embeddings(str(folder), config)
     with tf.summary.create_file_writer(str(folder)).as_default():  # the projector lists only folders with an event file
-        tf.summary.text("embeddings", f"{len(vectors)} pictures", step=0)
+        tf.summary.text("embeddings", f"{counted(len(vectors), 'picture')}", step=0)
 
 
 def side_of_thumbnails(count: int) -> int:
