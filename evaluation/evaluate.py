@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import tqdm
 from absl import flags
 
 from semppl.configs import choices
@@ -71,6 +72,8 @@ _MAX_SAMPLE_VALUES = 2**27  # of raw pixels, in float32
 _MAX_HISTOGRAMS = 10_000  # labelled images
 _MAX_SPREAD = 12_000  # images
 _MAX_SPREAD_VALUES = 2**26  # images × width of the representation
+_BRIEF = 2.0
+"""Seconds of an evaluation that needs no bar."""
 
 Report = dict[str, Any]
 
@@ -250,28 +253,39 @@ def _predictions(
     embedded: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     classes: dict[str, dict[str, np.ndarray]] = {}
     of_features = {} if classifier else {"projections": network.project_features, "joint": network.join_features}
-    for name in ("raw_pixels", "features", *of_features):
-        print(f"evaluating {name} …", file=sys.stderr, flush=True)
-        sample = _sample(visible, train, values=width if name == "raw_pixels" else 0)
-        chosen = _affordable(evaluators, train) if name == "raw_pixels" else evaluators
-        used = _used(chosen, train, visible, sample)
-        if name in of_features:  # without another pass over the images
-            both = [map_rows(of_features[name], rows) for rows in embedded["features"]]
-        else:
-            function = network.features if name == "features" else _pixels_and_histogram
-            both = [embed(function, train, prepare=prepare, positions=used), embed(function, test, prepare=prepare)]
-        rows = np.searchsorted(used, visible), np.flatnonzero(np.isin(used, sample))
-        if name == "raw_pixels":
-            most = _drawn(rows[0], _MAX_HISTOGRAMS)
-            histogram = histogram_classes(both[0][most, width:], train.labels[used[most]], both[1][:, width:])
-            both = [part[:, :width] for part in both]
-        embedded[name] = (both[0], both[1])
-        task = Task(both[0], train.labels[used], *rows, both[1], k)
-        classes[name] = {evaluator: EVALUATORS[evaluator].classes(task) for evaluator in chosen}
-        if classifier is not None and name == "features":
-            kernel, bias = classifier
-            classes["classifier"] = {"own": np.argmax(task.test @ kernel + bias, -1)}
+    names = ("raw_pixels", "features", *of_features)
+    with _bar(len(_affordable(evaluators, train)) + len(evaluators) * (len(names) - 1)) as bar:
+        for name in names:
+            bar.write(f"evaluating {name} …", file=sys.stderr)
+            sample = _sample(visible, train, values=width if name == "raw_pixels" else 0)
+            chosen = _affordable(evaluators, train) if name == "raw_pixels" else evaluators
+            used = _used(chosen, train, visible, sample)
+            if name in of_features:  # without another pass over the images
+                both = [map_rows(of_features[name], rows) for rows in embedded["features"]]
+            else:
+                function = network.features if name == "features" else _pixels_and_histogram
+                both = [embed(function, train, prepare=prepare, positions=used), embed(function, test, prepare=prepare)]
+            rows = np.searchsorted(used, visible), np.flatnonzero(np.isin(used, sample))
+            if name == "raw_pixels":
+                most = _drawn(rows[0], _MAX_HISTOGRAMS)
+                histogram = histogram_classes(both[0][most, width:], train.labels[used[most]], both[1][:, width:])
+                both = [part[:, :width] for part in both]
+            embedded[name] = (both[0], both[1])
+            task = Task(both[0], train.labels[used], *rows, both[1], k)
+            classes[name] = {}
+            for evaluator in chosen:
+                bar.set_description(f"{name}, {evaluator}", refresh=bar.format_dict["elapsed"] > _BRIEF)
+                classes[name][evaluator] = EVALUATORS[evaluator].classes(task)
+                bar.update()
+            if classifier is not None and name == "features":
+                kernel, bias = classifier
+                classes["classifier"] = {"own": np.argmax(task.test @ kernel + bias, -1)}
     return classes, histogram
+
+
+def _bar(total: int) -> tqdm.tqdm:
+    """Returns a bar that shows the number of classifiers, and the remaining time at the mean speed so far."""
+    return tqdm.tqdm(total=total, unit=" classifiers", delay=_BRIEF, mininterval=1, smoothing=0, leave=False)
 
 
 def _affordable(evaluators: Sequence[str], train: Images) -> Sequence[str]:

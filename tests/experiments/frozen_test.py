@@ -22,7 +22,6 @@ from semppl.programs.hyperparameter_flags import hyperparameters_from_flags
 from semppl.runs import checkpoints
 from semppl.tests import testing, tiny
 
-
 _WITHOUT_TENSORFLOW = """
 import runpy, sys
 sys.modules["tensorflow"] = None  # importing it fails
