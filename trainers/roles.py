@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import pathlib
 import re
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -100,7 +101,7 @@ class Chief:
         print(
             f"{settings.method} on {settings.data}: {counted(stage.data['images'], 'image')}, {stage.data['labelled']} labelled, "
             f"{counted(len(stage.source.class_names), 'class')}; {counted(settings.steps, 'step')}; {stage.where}; "
-            f"TensorBoard: tensorboard --logdir {self._workdir / 'tensorboard'}",
+            f"TensorBoard: " + shlex.join(["tensorboard", "--logdir", str(self._workdir / "tensorboard")]),
             flush=True,
         )
         if not stage.last_step:
