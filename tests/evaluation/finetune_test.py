@@ -44,8 +44,8 @@ class FinetuneTest(tf.test.TestCase, parameterized.TestCase):
     def setUp(self):
         super().setUp()
         self.source = _few_digits()
-        self.load = self.enterContext(mock.patch.object(splits, "load_splits", side_effect=lambda _: self.source))
-        self.errors = self.enterContext(contextlib.redirect_stderr(io.StringIO()))
+        self.load = self.enter_context(mock.patch.object(splits, "load_splits", side_effect=lambda _: self.source))
+        self.errors = self.enter_context(contextlib.redirect_stderr(io.StringIO()))
         self.workdir = self.run_folder()
 
     def run_folder(self, **changes):
