@@ -34,6 +34,7 @@ quiet.parse_flags(__name__, check=hyperparameters_from_flags)
 
 import tensorflow as tf
 
+from semppl.data.duplicates import Prints, exact_duplicates, near_duplicates
 from semppl.data.files.decoding import decoding_of
 from semppl.data.files.folder import list_folder
 from semppl.data.files.inspection import count_lost, inspect_pictures, summary
@@ -41,7 +42,6 @@ from semppl.data.images import NO_LABEL, Images, Source
 from semppl.data.splits import RunData, load_data, split_specs
 from semppl.data.views.recipes import check_recipe
 from semppl.doctor.advice import PRESETS, Pictures, Suggestions, suggest, verdict
-from semppl.doctor.duplicates import Prints, exact_duplicates, near_duplicates
 from semppl.doctor.page import page
 from semppl.doctor.trial import TrialFailed, train_briefly
 from semppl.runs.files import require_plain

@@ -60,7 +60,7 @@ import tensorflow as tf
 from semppl.data.images import NO_LABEL
 from semppl.data.run_data import load_run_data
 from semppl.data.splits import RunData, load_data
-from semppl.evaluation.protocols import PROTOCOLS, Report, Task, train_classifier, transfer_features
+from semppl.evaluation.protocols.papers import PROTOCOLS, Report, Task, train_classifier, transfer_features
 from semppl.runs import checkpoints
 from semppl.runs.files import write_atomically
 

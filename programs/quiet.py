@@ -15,12 +15,13 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 from semppl.programs import command_line, menu
-from semppl.programs.process import home, streams
+from semppl.programs.process import home, quiet_import, streams
 from semppl.runs.files import error_text, write_problem
 
 flags.disclaim_key_flags()  # --help lists flags that `parse_flags` defines under the program
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # otherwise TensorFlow logs a dozen lines at import
+quiet_import.install()
 
 
 def hush() -> None:

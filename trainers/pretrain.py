@@ -63,6 +63,7 @@ from semppl.data.views.recipes import boxes_of, check_recipe
 from semppl.layers.blocks.normalisation import NORMALISATIONS
 from semppl.layers.blocks.precision import PRECISIONS
 from semppl.layers.encoders.registry import check_checkpointing, check_encoder, check_pictures
+from semppl.runs import initial_weights
 from semppl.runs.checkpoints import RunCheckpoints, has_checkpoint
 from semppl.runs.data_record import describe_data
 from semppl.runs.files import require_plain
@@ -117,7 +118,7 @@ def pretrain(
     require_plain(workdir, "workdir")
     check_names(hyperparameters)
     initial_encoder.check_initial_run(hyperparameters)
-    initial_encoder.check_initial_weights(hyperparameters)
+    initial_weights.check_initial_weights(hyperparameters)
     termination = termination or Termination()
     choice = strategy.choose(options.strategy, options.tpu)
     devices = strategy.make_strategy(
@@ -165,7 +166,7 @@ def _initial_weights(hyperparameters: Hyperparameters, workdir: pathlib.Path) ->
     """Reads `--initial_weights` for a new run; an old one goes on from its checkpoint."""
     if not hyperparameters.initial_weights or has_checkpoint(workdir):
         return None
-    return initial_encoder.read_initial_weights(hyperparameters)
+    return initial_weights.read_initial_weights(hyperparameters)
 
 
 def _begin(stage: Stage, role: Chief | Follower, weights: PretrainedWeights | None) -> None:

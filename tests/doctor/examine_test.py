@@ -73,8 +73,8 @@ class DoctorTest(tf.test.TestCase, parameterized.TestCase):
     def setUp(self):
         super().setUp()
         self.folder = pathlib.Path(self.create_tempdir().full_path)
-        self.enterContext(mock.patch.dict(os.environ, {"XDG_CACHE_HOME": str(self.folder / "user")}))
-        self.enterContext(contextlib.redirect_stderr(io.StringIO()))
+        self.enter_context(mock.patch.dict(os.environ, {"XDG_CACHE_HOME": str(self.folder / "user")}))
+        self.enter_context(contextlib.redirect_stderr(io.StringIO()))
         for number in range(12):
             self.save(f"train/{number:02}.png", number)
         for number in range(3):

@@ -70,9 +70,9 @@ def _accuracy(*arguments, **more):
 class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
     def setUp(self):
         super().setUp()
-        self.enterContext(mock.patch.object(splits, "load_splits", return_value=_few_digits()))
-        self.enterContext(contextlib.redirect_stderr(io.StringIO()))
-        self.enterContext(mock.patch.object(logistic_regression, "_STRENGTHS", [10.0, 100.0]))  # for speed
+        self.enter_context(mock.patch.object(splits, "load_splits", return_value=_few_digits()))
+        self.enter_context(contextlib.redirect_stderr(io.StringIO()))
+        self.enter_context(mock.patch.object(logistic_regression, "_STRENGTHS", [10.0, 100.0]))  # for speed
 
     def _run(self, *, classifier=False, **changes):
         """Writes a run with random weights."""

@@ -81,7 +81,7 @@ class EmbedTest(tf.test.TestCase, parameterized.TestCase):
         """Runs the program; returns its exit code, its output and its errors."""
         output, errors = io.StringIO(), io.StringIO()
         values = {"model": str(self.model), "out": None, "predictions": None} | values
-        self.enterContext(mock.patch.object(embed, "data_from_flags", return_value={"data": f"folder:{self.data}"}))
+        self.enter_context(mock.patch.object(embed, "data_from_flags", return_value={"data": f"folder:{self.data}"}))
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors), flagsaver.flagsaver(**values):
             code = embed.main(["embed"])
         return code, output.getvalue(), errors.getvalue()

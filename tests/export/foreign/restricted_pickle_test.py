@@ -109,7 +109,7 @@ class RestrictedPickleTest(parameterized.TestCase):
 
     def _global(self, name):
         """Makes a function that stands, for this test, under a full name."""
-        self.enterContext(mock.patch.dict(sys.modules))
+        self.enter_context(mock.patch.dict(sys.modules))
         module, _, last = name.rpartition(".")
         function = types.FunctionType((lambda *_: None).__code__, {}, last)
         function.__module__, function.__qualname__ = module, last

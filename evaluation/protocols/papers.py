@@ -14,9 +14,9 @@ from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.images import Images
 from semppl.data.pipeline import Pipeline
 from semppl.data.splits import hold_out
-from semppl.evaluation import transfer
-from semppl.evaluation.classifier_training import ClassifierTraining
 from semppl.evaluation.features import embed, preparation_of
+from semppl.evaluation.protocols import transfer
+from semppl.evaluation.protocols.classifier_training import ClassifierTraining
 from semppl.layers.networks import OnlineNetwork
 
 Report = dict[str, Any]
