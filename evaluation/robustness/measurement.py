@@ -130,7 +130,7 @@ def beside_baseline(errors: Report, others: Report) -> Report:
     """
     compared = {}
     for name, own in errors.items():
-        other = others.get(name, others["logistic_regression"])  # a supervised run has no projections
+        other = others[name if name in others else "logistic_regression"]  # a supervised run has no projections
         fifteen = {corruption: own["corruptions"][corruption] for corruption in CORRUPTIONS}
         compared[name] = {
             "mce": mean_corruption_error(fifteen, other["corruptions"]),

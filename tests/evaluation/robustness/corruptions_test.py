@@ -94,7 +94,7 @@ class DefinitionsTest(parameterized.TestCase):
         for row, column in np.ndindex(9, 10):
             for down, right in np.ndindex(*kernel.shape):
                 there = _reflected(row + down - 8, 9), _reflected(column + right - 8, 10)
-                expected[row, column] += kernel[down, right] * image[*there, 0]
+                expected[row, column] += kernel[down, right] * image[there][0]
         np.testing.assert_allclose(_ALL["defocus_blur"](image, 2, _rng())[..., 0], expected, atol=1e-12)
 
     def test_motion_blur_draws_half_a_gaussian_of_points(self):
