@@ -35,6 +35,22 @@ _EVALUATORS = flags.DEFINE_list(
     None,
     f"Comma-separated names of the evaluators to run, among {', '.join(choices.EVALUATORS)}; by default all.",
 )
+_ROBUSTNESS = flags.DEFINE_boolean(
+    "robustness",
+    False,
+    "Whether to measure errors under the 19 corruptions of ImageNet-C instead, on at most 1,000 test images, and to write "
+    "robustness.json.",
+)
+_BASELINE = flags.DEFINE_string(
+    "baseline",
+    "",
+    "With --robustness: folder of a run that was evaluated with --robustness, to whose errors mean corruption errors are relative.",
+)
+_SHIFTED_TESTS = flags.DEFINE_multi_string(
+    "shifted_test",
+    [],
+    "With --robustness: source of shifted test images, in the form of --test; repeat the flag for several sources.",
+)
 _SPLIT = flags.DEFINE_enum("split", "test", choices.SPLITS, "Held-out images of the run to evaluate on.")
 
 quiet.parse_flags(__name__)
@@ -62,6 +78,7 @@ from semppl.evaluation.results.table import (
     served_row,
     table,
 )
+from semppl.evaluation.robustness import measurement
 from semppl.layers.networks import OnlineNetwork
 from semppl.runs import checkpoints
 from semppl.runs.files import write_atomically
@@ -227,6 +244,54 @@ def evaluate_run(
         write_atomically(file, json.dumps(report, indent=2) + "\n")
     except OSError as error:  # the figures are not lost for that
         print(f"warning: {file} was not written ({error.strerror})", file=sys.stderr, flush=True)
+    return report
+
+
+def evaluate_robustness(
+    workdir: str | pathlib.Path,
+    *,
+    k: int = 1,
+    baseline: str = "",
+    shifted: Sequence[str] = (),
+    moved: Mapping[str, Any] | None = None,
+) -> Report:
+    """Measures the errors of a run's latest checkpoint on corrupted and shifted test images, and writes `robustness.json`.
+
+    Args:
+        workdir: Folder of the run.
+        k: Number of nearest neighbours that vote, 1 or more.
+        baseline: Folder of a run that was measured before; empty: none.
+        shifted: Sources of shifted test images, in the form of --test.
+        moved: Settings, by name, of data that now lie elsewhere; see `evaluate`.
+
+    Returns:
+        "step", "images", and "errors" (see `corrupted_errors`); with shifted sources "shifted", source → classifier → error;
+        with a baseline "beside_baseline" (see `beside_baseline`).
+
+    Raises:
+        ValueError: If there is no run, no checkpoint, no labelled test image, or no measurement of the baseline.
+    """
+    moved = dict(moved or {})
+    _check(k, (), "test", moved)
+    hyperparameters, network, step = checkpoints.load_online(workdir)
+    data = _load(workdir, hyperparameters, moved)
+    settings = dataclasses.replace(hyperparameters, **{name: value for name, value in moved.items() if name != "test"})
+    others = {spec: load_held_out(settings, spec, data.source.class_names) for spec in shifted}
+    pixels, truth = measurement.seen_pixels(_labelled_images(data.source, "test"), hyperparameters)
+    classify = measurement.classifiers_of(network, data.source.train, data.labels, hyperparameters, k=k)
+    baseline_errors = measurement.read_errors(baseline, len(truth)) if baseline else {}
+    report: Report = {"step": step, "k": k, "images": len(truth)}
+    report["errors"] = measurement.corrupted_errors(classify, pixels, truth)
+    for spec, images in others.items():
+        known = images.select(np.flatnonzero(images.labels != NO_LABEL))
+        errors = measurement.classification_errors(classify, *measurement.seen_pixels(known, hyperparameters))
+        report.setdefault("shifted", {})[spec] = errors
+    if baseline:
+        report |= {
+            "baseline": baseline,
+            "beside_baseline": measurement.beside_baseline(report["errors"], baseline_errors),
+        }
+    write_atomically(pathlib.Path(workdir) / measurement.FILE, json.dumps(report, indent=2) + "\n")
     return report
 
 
@@ -405,9 +470,20 @@ def main(argv: list[str]) -> int:
     """Runs from flags; returns the exit code."""
     del argv
     split, moved = _SPLIT.value, place_flags.moved_from_flags()
+    _check_robustness(split)
     if model_flags.MODEL.value:
         _refuse_beside_a_model()
         print("\n".join(report_lines(evaluate_model(model_flags.MODEL.value, split=split, moved=moved))))
+        return 0
+    if _ROBUSTNESS.value:
+        report = evaluate_robustness(
+            run_flags.WORKDIR.value,
+            k=_NEIGHBOURS.value,
+            baseline=_BASELINE.value,
+            shifted=_SHIFTED_TESTS.value,
+            moved=moved,
+        )
+        print("\n".join(measurement.robustness_lines(report)))
         return 0
     report = evaluate_run(
         run_flags.WORKDIR.value,
@@ -424,10 +500,19 @@ def main(argv: list[str]) -> int:
 
 def _refuse_beside_a_model() -> None:
     """Refuses flags that have no effect on the evaluation of an exported model."""
-    for flag in (run_flags.WORKDIR, _NEIGHBOURS, _EVALUATORS):
+    for flag in (run_flags.WORKDIR, _NEIGHBOURS, _EVALUATORS, _ROBUSTNESS):
         if flags.FLAGS[flag.name].value != flags.FLAGS[flag.name].default:
             raise ValueError(f"--{flag.name} must be left out beside --model. Received: {flag.value}")
     _check_split(_SPLIT.value, place_flags.moved_from_flags())
+
+
+def _check_robustness(split: str) -> None:
+    """Refuses flags that have no effect with, or without, --robustness."""
+    if _ROBUSTNESS.value and (_EVALUATORS.value or split != "test"):
+        raise ValueError("--robustness must be left out with --evaluators and --split=validation. Received: true")
+    for flag in (_BASELINE, _SHIFTED_TESTS):
+        if flag.value and not _ROBUSTNESS.value:
+            raise ValueError(f"--{flag.name} must come with --robustness. Received: {flag.value}")
 
 
 def _lines(report: Report, file: str) -> list[str]:

@@ -73,7 +73,7 @@ from semppl.trainers.devices import strategy, workers
 from semppl.trainers.devices.termination import Termination
 from semppl.trainers.method import Method
 from semppl.trainers.optimisers import schedules
-from semppl.trainers.optimisers.registry import OPTIMISERS, make_optimiser
+from semppl.trainers.optimisers.registry import check_optimiser, make_optimiser
 from semppl.trainers.pretrained import initial_encoder
 from semppl.trainers.pretrained.cached_features import FeatureCache, statistics
 from semppl.trainers.reports import callbacks, profiling
@@ -86,10 +86,9 @@ METHODS: dict[str, type[Method]] = {"semppl": SemPPL, "supervised": Supervised}
 _REGISTRIES: dict[str, Collection[str]] = {
     "method": METHODS,
     "norm": NORMALISATIONS,
-    "optimiser": OPTIMISERS,
     "precision": PRECISIONS,
 }
-"""The names that a hyper-parameter may have; encoders and recipes have checks of their own."""
+"""The names that a hyper-parameter may have; encoders, optimisers and recipes have checks of their own."""
 _DEFAULTS = RunOptions()
 
 
@@ -238,6 +237,7 @@ def check_names(hyperparameters: Hyperparameters) -> None:
     if hyperparameters.gradient_checkpointing:
         check_checkpointing(hyperparameters.encoder)
     check_recipe(hyperparameters.recipe)
+    check_optimiser(hyperparameters.optimiser, called="--optimiser")
     for flag, names in _REGISTRIES.items():
         name = getattr(hyperparameters, flag)
         if name not in names:
