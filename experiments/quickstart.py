@@ -22,6 +22,7 @@ import numpy as np
 from absl import flags
 
 from semppl import configs
+from semppl.configs.wording import counted
 from semppl.programs import quiet, run_flags
 from semppl.programs.process.children import Children
 
@@ -202,7 +203,7 @@ def _embed_a_picture(served: pathlib.Path, picture: pathlib.Path) -> list[float]
 
 def _print_table(accuracies: dict[str, list[float]]) -> None:
     count = len(accuracies["semppl"])
-    print(f"\nAccuracy on 297 test digits from 10 labels, one per class ({count} seed{'s' if count > 1 else ''}):\n")
+    print(f"\nAccuracy on 297 test digits from 10 labels, one per class ({counted(count, 'seed')}):\n")
     for name, values in accuracies.items():
         spread = f"  ({min(values):.3f}–{max(values):.3f})" if count > 1 else ""
         print(f"  {_TITLES[name]:<46} {statistics.mean(values):.3f}{spread}")

@@ -62,7 +62,7 @@ class DescribeTest(_Case):
 
     @parameterized.parameters(
         (tf.distribute.TPUStrategy, "8 TPU cores"),
-        (tf.distribute.MultiWorkerMirroredStrategy, "8 GPU(s) of 1 worker(s)"),
+        (tf.distribute.MultiWorkerMirroredStrategy, "8 GPUs of 1 worker"),
         (tf.distribute.MirroredStrategy, "8 GPUs, mirrored"),
     )
     def test_kinds_that_are_not_here_are_described_too(self, kind, expected):
