@@ -117,7 +117,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         current = versions.current
         if current is None:
             raise NotServed(f"No version of {versions.name} is served")
-        pictures = page.LabelledPictures(versions.base / str(current.number))
+        pictures = page.labelled_pictures(versions.base / str(current.number))
         return json.dumps([pictures.describe(number) for number in ids]).encode()
 
     def _predict(self) -> bytes:
