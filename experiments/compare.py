@@ -9,6 +9,7 @@ import dataclasses
 import pathlib
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -83,7 +84,7 @@ def request_from_flags() -> Request:
     Raises:
         ValueError: If a value is not allowed, in one line that names the flag.
     """
-    budgets = _budgets(flags.FLAGS["labels_per_class"].value)
+    budgets = _budgets(flags.FLAGS["labels_per_class"].value or [])
     names = {field.name for field in dataclasses.fields(Hyperparameters)} - {"labels_per_class"}
     values: dict[str, Any] = {name: value_of_flag(name) for name in sorted(names)}
     for name, instead in _NOT_SHARED.items():
@@ -164,6 +165,8 @@ class Report:
         self._command = command
         self._start = request.shared.initial_weights or request.shared.initial_run
         self._results: dict[plan.Training, results.Result] = {}
+        self._durations: dict[str, list[float]] = {}
+        self._began = time.monotonic()
         self.failed: list[plan.Training] = []
 
     def ended(self, run: plan.Training, seconds: float, code: int) -> None:
@@ -173,23 +176,20 @@ class Report:
             trainings.print_log(run)
             print(f"• failed with exit code {code}: {run.title}; log: {run.log}", flush=True)
         else:
-            self.judge(run, seconds)
+            self.judge(run)
             self.write()
+        self._durations.setdefault(run.method, []).append(seconds)
         print(f"• {self._progress()}: {run.title}, {duration(seconds)}", flush=True)
 
-    def judge(self, run: plan.Training, seconds: float = 0.0) -> None:
+    def judge(self, run: plan.Training) -> None:
         """Evaluates a finished run."""
-        self._results[run] = results.judge(run, split=self._split, seconds=seconds)
+        self._results[run] = results.judge(run, split=self._split)
 
     def _progress(self) -> str:
-        ended = {*self._results, *self.failed}
-        finished: dict[str, list[float]] = {}
-        for result in self._results.values():
-            finished.setdefault(result.method, []).append(result.seconds)
-        left = [run.method for run in self._runs if run not in ended]
-        seconds = plan.remaining_seconds(finished, left, side_by_side=trainings.SIDE_BY_SIDE)
-        remaining = f", about {duration(seconds)} left" if left and seconds is not None else ""
-        return f"{len(ended)} of {counted(len(self._runs), 'run')}{remaining}"
+        left = [run.method for run in self._runs if run not in self._results and run not in self.failed]
+        seconds = plan.remaining_seconds(time.monotonic() - self._began, self._durations, left)
+        remaining = f", about {duration(seconds)} left" if left else ""
+        return f"{len(self._runs) - len(left)} of {counted(len(self._runs), 'run')}{remaining}"
 
     def write(self) -> None:
         """Writes `results.csv`, `results.json` and `comparison.html`."""
@@ -250,9 +250,7 @@ def compare(
         ValueError: Before the first run, if a setting does not suit the data, there are no held-out images, or `workdir` holds
             another comparison.
     """
-    planned = plan.plan(
-        request.shared, workdir, methods=request.methods, seeds=request.seeds, budgets=request.budgets
-    )
+    planned = plan.plan(request.shared, workdir, methods=request.methods, seeds=request.seeds, budgets=request.budgets)
     for run in planned:
         pretrain.check_names(run.settings)
     runs, split, images = preparation.prepare(planned)
@@ -260,8 +258,12 @@ def compare(
     plan.require_same_runs(runs)
     report = Report(workdir, request, runs, split=split, images=images, command=command)
     waiting = [run for run in runs if not run.finished]
-    counts = f"{counted(len(request.methods), 'method')} × {len(request.budgets)} × {counted(len(request.seeds), 'seed')}"
-    print(f"• {counted(len(runs), 'run')} ({counts}), {len(runs) - len(waiting)} finished; logs in {workdir}", flush=True)
+    counts = (
+        f"{counted(len(request.methods), 'method')} × {len(request.budgets)} × {counted(len(request.seeds), 'seed')}"
+    )
+    print(
+        f"• {counted(len(runs), 'run')} ({counts}), {len(runs) - len(waiting)} finished; logs in {workdir}", flush=True
+    )
     for run in runs:
         if run.finished:
             report.judge(run)

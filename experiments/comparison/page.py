@@ -147,10 +147,13 @@ def _differences(shown: Comparison, compared: Sequence[Compared]) -> str:
 
 
 def _settings(shown: Comparison) -> str:
-    shared = [[f"--{name}", str(shown.settings[name])] for name in _SHARED if shown.settings.get(name) not in ("", None)]
+    shared = [
+        [f"--{name}", str(shown.settings[name])] for name in _SHARED if shown.settings.get(name) not in ("", None)
+    ]
     methods = dict.fromkeys(row.method for row in shown.rows if row.method != RAW_PIXELS)
     own = [
-        [name, " ".join(f"--{setting}={value}" for setting, value in METHODS[name].settings.items())] for name in methods
+        [name, " ".join(f"--{setting}={value}" for setting, value in METHODS[name].settings.items())]
+        for name in methods
     ]
     return (
         f'<h2 id="settings">Settings</h2><h3>Shared</h3>{table([], shared)}'

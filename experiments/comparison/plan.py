@@ -1,6 +1,5 @@
 """The plan of a comparison: a run per method, number of labels and seed, and the checks before the first of them."""
 
-import collections
 import dataclasses
 import difflib
 import json
@@ -134,7 +133,7 @@ def plan(
     for seed in seeds:
         for budget in budgets:
             for method in methods:
-                changes = METHODS[method].settings | {"seed": seed, "label_seed": seed}
+                changes = dict(METHODS[method].settings) | {"seed": seed, "label_seed": seed}
                 changes |= {"labels_per_class": budget} if budget else {}
                 try:
                     settings = dataclasses.replace(shared, **changes)
@@ -190,21 +189,17 @@ def require_same_runs(trainings: Sequence[Training]) -> None:
             )
 
 
-def remaining_seconds(
-    finished: Mapping[str, Sequence[float]], left: Sequence[str], *, side_by_side: int
-) -> float | None:
-    """Estimates the time of the runs that are left, each as long as the mean of its method's finished runs.
+def remaining_seconds(elapsed: float, ended: Mapping[str, Sequence[float]], left: Sequence[str]) -> float:
+    """Estimates the remaining time: the time so far, times the work that is left over the work that is done.
+
+    The work of a run is the mean duration of its method's runs that ended; of a method without one, that of the slowest.
+    Unlike durations alone, the time so far contains evaluations, and runs side by side.
 
     Args:
-        finished: Durations of finished runs by method, in seconds.
+        elapsed: Seconds since the first run started.
+        ended: Durations of the runs that ended since, by method, in seconds, at least one.
         left: Method of each run that is left.
-        side_by_side: Number of runs at a time.
-
-    Returns:
-        Seconds; None before a run has finished. A method without a finished run is as long as the slowest.
     """
-    means = {method: sum(seconds) / len(seconds) for method, seconds in finished.items() if seconds}
-    if not means:
-        return None
-    counts = collections.Counter(left)
-    return sum(count * means.get(method, max(means.values())) for method, count in counts.items()) / side_by_side
+    means = {method: sum(seconds) / len(seconds) for method, seconds in ended.items()}
+    done = sum(map(sum, ended.values()))
+    return elapsed * sum(means.get(method, max(means.values())) for method in left) / done

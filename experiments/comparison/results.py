@@ -1,5 +1,6 @@
 """The results of a comparison: measures of each run, rows over seeds, differences, and the files that keep them."""
 
+import contextlib
 import csv
 import dataclasses
 import io
@@ -41,14 +42,12 @@ class Result:
         method: Key of METHODS.
         labels_per_class: Number of labelled images per class; 0: the labels that the data give.
         seed: Seed of the label draw and of the training.
-        seconds: Duration of the training's last process.
         measures: Measure → representation → classifier → value in 0..1.
     """
 
     method: str
     labels_per_class: int
     seed: int
-    seconds: float
     measures: Mapping[str, Measured]
 
 
@@ -86,13 +85,12 @@ class Compared:
     difference: Difference
 
 
-def judge(training: Training, *, split: str, seconds: float = 0.0) -> Result:
+def judge(training: Training, *, split: str) -> Result:
     """Evaluates a finished run, or reads its measures if it was evaluated before on the same images.
 
     Args:
         training: Run of the comparison.
         split: Held-out images to evaluate on: "test" or "validation".
-        seconds: Duration of the training; 0: as recorded before.
     """
     path = training.folder / _JUDGED
     of = {
@@ -102,10 +100,14 @@ def judge(training: Training, *, split: str, seconds: float = 0.0) -> Result:
     }
     kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if kept.get("of") != of:
-        measures = evaluate(training.folder, evaluators=CLASSIFIERS, split=split)
-        kept = {"of": of, "seconds": round(seconds, 1), "measures": measures}
+        with (
+            training.log.open("a", encoding="utf-8") as log,
+            contextlib.redirect_stderr(log),
+        ):  # bars of several seconds
+            measures = evaluate(training.folder, evaluators=CLASSIFIERS, split=split)
+        kept = {"of": of, "measures": measures}
         write_atomically(path, json.dumps(kept, indent=2) + "\n")
-    return Result(training.method, training.labels_per_class, training.seed, kept["seconds"], kept["measures"])
+    return Result(training.method, training.labels_per_class, training.seed, kept["measures"])
 
 
 def rows_of(results: Sequence[Result]) -> list[Row]:
@@ -171,7 +173,9 @@ def cell(values: Sequence[float]) -> str:
 
 def table_lines(rows: Sequence[tuple[str, Sequence[str]]], header: Sequence[str] = ()) -> list[str]:
     """Formats rows of a title and cells for a terminal."""
-    widths = [max(len(line[at]) for line in (header, *(cells for _, cells in rows)) if line) for at in range(len(rows[0][1]))]
+    widths = [
+        max(len(line[at]) for line in (header, *(cells for _, cells in rows)) if line) for at in range(len(rows[0][1]))
+    ]
     first = max(46, *(len(title) for title, _ in rows))
     lines = [("", header)] if header else []
     return [
@@ -193,7 +197,10 @@ def difference_lines(compared: Sequence[Compared], start: str = "") -> list[str]
         amounts = "; ".join(f"{classifier_in_words(one.classifier)} {interval(one.difference)}" for one in group)
         lines.append(f"{labels_in_words(budget)}: {names[0]} − {names[1]}: {amounts}")
     by_chance = f"{len(judged) * 0.05:.1f} would be by chance if no method differed"
-    return [*lines, f"{len(clear)} of {len(judged)} differences are larger than chance at 95 % (paired t over seeds); {by_chance}."]
+    return [
+        *lines,
+        f"{len(clear)} of {len(judged)} differences are larger than chance at 95 % (paired t over seeds); {by_chance}.",
+    ]
 
 
 def interval(difference: Difference) -> str:

@@ -20,10 +20,6 @@ _GRACE = 60.0
 """Seconds that a training has to save when the comparison is stopped."""
 
 
-class TrainingFailed(Exception):
-    """A training ended with an exit code other than 0, which the message names; its log is on stderr."""
-
-
 def train_side_by_side(
     trainings: Sequence[Training],
     ended: Callable[[Training, float, int], None],
