@@ -258,6 +258,7 @@ except ValueError as error:
 
 _JOINS_FOR_EVER = """
 import time
+from semppl.programs import quiet
 import tensorflow as tf
 from semppl.trainers.devices import strategy
 from semppl.trainers.devices.workers import Cluster
@@ -270,6 +271,7 @@ strategy.make_strategy("multiworker", cluster=Cluster.from_environment(), worker
 """
 
 _CHIEF = """
+from semppl.programs import quiet
 from semppl.trainers.devices import strategy
 from semppl.trainers.devices.workers import Cluster
 strategy._SECONDS_TO_JOIN = 3
