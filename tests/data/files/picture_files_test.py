@@ -63,6 +63,9 @@ class _FolderTest(tf.test.TestCase, parameterized.TestCase):
         self.assertRegex(str(caught.exception), message)
         self.assertNotIn("\n", str(caught.exception))
 
+    def caches(self):
+        return sorted(path for path in self.cache.glob("pictures-*") if path.is_dir())
+
 
 class FolderSourceTest(_FolderTest):
     @parameterized.parameters(
@@ -332,9 +335,6 @@ class CacheTest(_FolderTest):
 
     def cached(self, **changes):
         return self.load(cache_dir=str(self.cache), **{"shrink": 10, **changes})
-
-    def caches(self):
-        return sorted(path for path in self.cache.glob("pictures-*") if path.is_dir())
 
     def test_cached_pictures_are_those_without_a_cache(self):
         for shrink in (0, 10):
