@@ -145,6 +145,10 @@ class Report:
         split: Held-out images to evaluate on: "test" or "validation".
         images: Description of the held-out images.
         command: Command line, for the page.
+
+    Attributes:
+        started: Time at which the first training started, by `time.monotonic`.
+        failed: Runs that failed.
     """
 
     def __init__(
@@ -166,7 +170,7 @@ class Report:
         self._start = request.shared.initial_weights or request.shared.initial_run
         self._results: dict[plan.Training, results.Result] = {}
         self._durations: dict[str, list[float]] = {}
-        self._began = time.monotonic()
+        self.started = time.monotonic()
         self.failed: list[plan.Training] = []
 
     def ended(self, run: plan.Training, seconds: float, code: int) -> None:
@@ -187,13 +191,27 @@ class Report:
 
     def _progress(self) -> str:
         left = [run.method for run in self._runs if run not in self._results and run not in self.failed]
-        seconds = plan.remaining_seconds(time.monotonic() - self._began, self._durations, left)
+        seconds = plan.remaining_seconds(time.monotonic() - self.started, self._durations, left)
         remaining = f", about {duration(seconds)} left" if left else ""
         return f"{len(self._runs) - len(left)} of {counted(len(self._runs), 'run')}{remaining}"
 
+    def _judged(self) -> list[results.Result]:
+        return [self._results[run] for run in self._runs if run in self._results]
+
     def write(self) -> None:
-        """Writes `results.csv`, `results.json` and `comparison.html`."""
-        judged = [self._results[run] for run in self._runs if run in self._results]
+        """Writes `results.csv` and `results.json`."""
+        summary = {
+            "command": self._command,
+            "images": self._images,
+            "runs": len(self._runs),
+            "failed": [run.folder.name for run in self.failed],
+            "settings": self._request.shared.identity(),
+        }
+        results.write_results(self._workdir, self._judged(), summary)
+
+    def write_page(self) -> None:
+        """Writes `comparison.html`."""
+        judged = self._judged()
         shown = Comparison(
             rows=results.rows_of(judged),
             start=self._start,
@@ -205,19 +223,11 @@ class Report:
             images=self._images,
             command=self._command,
         )
-        summary = {
-            "command": self._command,
-            "images": self._images,
-            "runs": len(self._runs),
-            "failed": [run.folder.name for run in self.failed],
-            "settings": self._request.shared.identity(),
-        }
-        results.write_results(self._workdir, judged, summary)
         write_atomically(self._workdir / "comparison.html", page(shown))
 
     def lines(self) -> list[str]:
         """Returns the table and the differences, for a terminal."""
-        rows = results.rows_of([self._results[run] for run in self._runs if run in self._results])
+        rows = results.rows_of(self._judged())
         if not rows:
             return ["No run ended well."]
         titles = [
@@ -266,9 +276,12 @@ def compare(
     )
     for run in runs:
         if run.finished:
+            print(f"• trained before, being evaluated: {run.title}", flush=True)
             report.judge(run)
+    report.started = time.monotonic()
     trainings.train_side_by_side(waiting, report.ended, options=options)
     report.write()
+    report.write_page()
     print("\n".join(report.lines()))
     return report.failed
 

@@ -28,13 +28,26 @@ def colour_of(method: str) -> str:
     return _COLOURS[_place(method) % len(_COLOURS)]
 
 
-def curve(rows: Sequence[Row], title: str, named: str) -> str:
+def dashes_of(method: str) -> str:
+    """Returns the line style of a method; methods of the same colour differ in it."""
+    return _DASHES[_place(method) // len(_COLOURS) % len(_DASHES)]
+
+
+def limits_of(rows: Sequence[Row]) -> tuple[float, float]:
+    """Returns the ends of an axis that holds all values, so that figures of different classifiers compare."""
+    values = [value for row in rows for by_seed in row.values.values() for value in by_seed.values()] or [0.0, 1.0]
+    margin = 0.05 * (max(values) - min(values)) or 0.05
+    return min(values) - margin, max(values) + margin
+
+
+def curve(rows: Sequence[Row], title: str, named: str, limits: tuple[float, float]) -> str:
     """Draws a line per row: the mean over seeds, with a band from the smallest to the largest value.
 
     Args:
         rows: Rows of one classifier.
         title: Heading.
         named: Description for readers who do not see the figure.
+        limits: Ends of the axis of accuracy.
 
     Returns:
         An `<svg>` element, as wide as its container, whose text has the colour of the page's text.
@@ -48,7 +61,7 @@ def curve(rows: Sequence[Row], title: str, named: str) -> str:
         axes.set_xticks(range(len(budgets)), [str(budget) if budget else labels_in_words(0) for budget in budgets])
         axes.set_xlim(-0.25, len(budgets) - 0.75)
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.set(title=title, xlabel="labels per class" if any(budgets) else "", ylabel="accuracy")
+        axes.set(title=title, xlabel="labels per class" if any(budgets) else "", ylabel="accuracy", ylim=limits)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
         file = io.StringIO()
@@ -61,8 +74,8 @@ def _draw(axes: mpl.axes.Axes, row: Row, budgets: Sequence[int]) -> None:
     values = [list(row.values[budgets[place]].values()) for place in places]
     means = [sum(found) / len(found) for found in values]
     low, high = [min(found) for found in values], [max(found) for found in values]
-    colour, dashes = colour_of(row.method), _DASHES[_place(row.method) // len(_COLOURS) % len(_DASHES)]
-    axes.plot(places, means, marker="o", markersize=4, color=colour, linestyle=dashes)
+    colour = colour_of(row.method)
+    axes.plot(places, means, marker="o", markersize=4, color=colour, linestyle=dashes_of(row.method))
     if len(places) > 1:
         axes.fill_between(places, low, high, color=colour, alpha=0.18, linewidth=0)
     else:  # a band needs two points

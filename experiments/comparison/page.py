@@ -28,8 +28,8 @@ _STYLE = """
 .curves svg { width: 100%; height: auto; }
 .legend { list-style: none; padding: 0; columns: 20em; }
 .legend span { display: inline-block; width: 1.6em; height: .3em; margin-right: .6em; vertical-align: middle; }
-td { white-space: nowrap; }
-.best { font-weight: bold; }
+.legend li { break-inside: avoid; }
+#table + table td:nth-child(n + 3), details td:nth-child(4) { white-space: nowrap; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; background: var(--soft); padding: .6em; }
 """
 
@@ -76,7 +76,8 @@ def page(shown: Comparison) -> str:
 def _summary(shown: Comparison) -> str:
     text = (
         f"<p>Accuracy on {as_text(shown.images)}, over {counted(len(shown.seeds), 'seed')} ({_listed(shown.seeds)}). "
-        "Runs of one seed see the same labels; encoder, views, optimiser and steps are the same in every row.</p>"
+        "Runs of one seed see the same labels; encoder and views are the same in every row, optimiser and number of steps in "
+        "every row that trains.</p>"
     )
     if shown.done < shown.planned:
         missing = f"{shown.done} of {counted(shown.planned, 'run')} ended"
@@ -91,11 +92,11 @@ def _curves(shown: Comparison) -> str:
         f'<li><span style="background: {figure.colour_of(m)}"></span>{as_text(method_in_words(m, shown.start))}</li>'
         for m in methods
     )
-    curves = ""
+    curves, limits = "", figure.limits_of(shown.rows)
     for classifier in CLASSIFIERS:
         title = classifier_in_words(classifier)
         named = f"Accuracy by number of labels, {title}; the table below has the values."
-        curves += f"<figure>{figure.curve(rows_for(shown.rows, classifier), title, named)}</figure>"
+        curves += f"<figure>{figure.curve(rows_for(shown.rows, classifier), title, named, limits)}</figure>"
     own = " A supervised network has its own classifier in every figure." if _with_own(shown.rows) else ""
     return (
         f'<h2 id="curves">Accuracy by number of labels</h2><div class="curves">{curves}</div><ul class="legend">{legend}</ul>'

@@ -42,6 +42,8 @@ METHODS: Mapping[str, Method] = types.MappingProxyType(
         "no_semantic_positives": Method(
             "same loop without semantic positives (α = 0)", _ALL | _NO_POSITIVES | {"method": "semppl"}
         ),
+        "byol": Method("BYOL", _ALL | {"method": "byol"}),
+        "simclr": Method("SimCLR", _ALL | {"method": "simclr"}),
         "semppl": Method("SemPPL", _ALL | {"method": "semppl"}),
         "semppl_heads": Method("SemPPL's heads on the frozen encoder", _HEADS | {"method": "semppl"}),
     }

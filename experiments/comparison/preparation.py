@@ -10,7 +10,7 @@ from semppl.data.images import NO_LABEL, Source
 from semppl.data.label_split import labels_of_run
 from semppl.data.splits import load_splits, require_shrinkable
 from semppl.experiments.comparison.plan import Training
-from semppl.trainers.pretrain import METHODS
+from semppl.trainers.methods import find_method
 
 
 def prepare(trainings: Sequence[Training]) -> tuple[list[Training], str, str]:
@@ -37,7 +37,7 @@ def prepare(trainings: Sequence[Training]) -> tuple[list[Training], str, str]:
                 num_images=len(labels),
                 num_labelled=int((labels != NO_LABEL).sum()),
                 replicas=1,
-                labels_alone=METHODS[training.settings.method].labels_alone,
+                labels_alone=find_method(training.settings.method).labels_alone,
             )
         except ValueError as error:
             raise ValueError(f"{error} (in the runs of --methods={training.method})") from error
