@@ -1,36 +1,50 @@
 # Every target sets up what it needs: `make quickstart` works on a fresh machine.
 SHELL := /bin/bash
-VENV ?= .venv
+# The stack: tf215 (Python 3.11) or tf221 (Python 3.10 to 3.13); by default what the Python at hand allows (docs/installation.md).
+STACK ?=
+PYTHON ?=
+VENV ?= $(if $(STACK),.venv-$(STACK),.venv)
 BIN := $(VENV)/bin
 RUN := TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python
-INSTALLED := $(VENV)/.installed
+INSTALLED := $(VENV)/.stack
 
 .DEFAULT_GOAL := help
-.PHONY: help FORCE setup quickstart digits-seeds test test-slow lint format docs lock bazel-test clean
+.PHONY: help FORCE setup quickstart digits-seeds test test-slow test-core lint format docs lock bazel-test clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 16
 
-setup: $(INSTALLED)  ## make the virtual environment from requirements.lock
+setup: $(INSTALLED)  ## make the virtual environment from the stack's lock; STACK=tf221 or tf215, PYTHON=… choose
 
-# The stamp holds a digest of what is installed: file times, which a clone or a checkout changes, install nothing.
+# The stamp holds the stack and a digest of what is installed: file times, which a clone or a checkout changes, install nothing.
 $(INSTALLED): FORCE
-	@set -eu; digest=$$({ cat requirements.lock; sed -n '/^dependencies = \[/,/^\]/p; /^\[project.scripts\]/,/^$$/p' pyproject.toml; } \
-	  | { sha256sum 2>/dev/null || shasum -a 256; } | cut -d' ' -f1); \
-	if [ -x $(BIN)/python ] && [ "$$(cat $@ 2>/dev/null)" = "$$digest" ]; then exit 0; fi; \
-	is_3_11='import sys; sys.exit(sys.version_info[:2] != (3, 11))'; \
-	found=; for candidate in python3.11 python3 python; do \
-	  if $$candidate -c "$$is_3_11" 2>/dev/null; then found=$$candidate; break; fi; done; \
+	@set -eu; \
+	lock_of() { case $$1 in tf215) echo requirements.lock ;; *) echo requirements-$$1.lock ;; esac; }; \
+	digest_of() { echo "$$1" $$({ cat "$$(lock_of $$1)"; sed -n '/^dependencies = \[/,/^\]/p; /^\[project.scripts\]/,/^$$/p' pyproject.toml; } \
+	  | { sha256sum 2>/dev/null || shasum -a 256; } | cut -d' ' -f1); }; \
+	installed=$$(cat $@ 2>/dev/null || true); stack=$(STACK); stack=$${stack:-$${installed%% *}}; \
+	if [ -x $(BIN)/python ] && [ -n "$$stack" ] && [ "$$installed" = "$$(digest_of $$stack)" ]; then exit 0; fi; \
+	case "$(STACK)" in \
+	  "") versions="3.11 3.13 3.12 3.10" ;; tf215) versions=3.11 ;; tf221) versions="3.13 3.12 3.11 3.10" ;; \
+	  *) echo "STACK must be tf215 or tf221. Received: $(STACK)" >&2; exit 2 ;; esac; \
+	found=; for version in $$versions; do \
+	  for candidate in $(or $(PYTHON),python$$version python3 python $${PYENV_ROOT:-$$HOME/.pyenv}/versions/$$version.*/bin/python); do \
+	    if $$candidate -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$$version')" 2>/dev/null; then found=$$candidate; break 2; fi; \
+	  done; done; \
 	if [ -z "$$found" ]; then \
-	  echo "Python 3.11 is needed (TensorFlow 2.15 has no later build) and was not found on PATH." >&2; \
-	  echo "Get it with one of:  apt-get install python3.11 python3.11-venv  |  pyenv install 3.11  |  uv python install 3.11" >&2; exit 1; fi; \
-	echo "• virtual environment in $(VENV), with $$($$found --version)"; rm -f $@; \
-	$$found -m venv --clear $(VENV) || { echo "python3.11 has no venv module: apt-get install python3.11-venv" >&2; exit 1; }; \
+	  echo "None of these versions of Python was found $(if $(PYTHON),as $(PYTHON),on PATH or in pyenv): $$versions" >&2; \
+	  echo "Get one with:  apt-get install python3 python3-venv  |  pyenv install 3.12  |  uv python install 3.12" >&2; exit 1; fi; \
+	case "$(STACK):$$version" in \
+	  :3.11) stack=tf215; why="STACK=tf221 chooses TensorFlow 2.21" ;; \
+	  :*) stack=tf221; why="TensorFlow 2.15 and tensorflow-addons need Python 3.11" ;; \
+	  *) stack=$(STACK); why="STACK says so" ;; esac; \
+	echo "• stack $$stack in $(VENV), with $$($$found --version); $$why"; rm -f $@; \
+	$$found -m venv --clear $(VENV) || { echo "$$found has no venv module: apt-get install python3-venv" >&2; exit 1; }; \
 	echo "• installing the locked packages (about 2 GB; a minute or two)"; \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $$(lock_of $$stack); \
 	echo "• installing semppl itself, editable"; \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; \
-	echo "$$digest" > $@
+	digest_of $$stack > $@
 FORCE:
 
 quickstart: $(INSTALLED)  ## train, compare, map, export, embed: minutes on a CPU
@@ -45,6 +59,10 @@ test: $(INSTALLED)  ## the tests, without the slow ones
 test-slow: $(INSTALLED)  ## the tests that take minutes each
 	@SEMPPL_SLOW=1 $(RUN) -m pytest -m slow -v
 
+CORE := tests/losses tests/layers tests/stacks tests/end_to_end_test.py tests/export/serving/contract_test.py
+test-core: $(INSTALLED)  ## the tests of what TensorFlow computes, for the stack that CI does not test in full
+	@$(RUN) -m pytest -n 2 --dist worksteal -m "not slow" -q $(CORE)
+
 lint: $(INSTALLED)  ## ruff check, ruff format --check, mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -57,11 +75,14 @@ format: $(INSTALLED)  ## let ruff rewrite
 docs: $(INSTALLED)  ## build the documentation into build/site; a dead link fails
 	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 
-lock:  ## resolve requirements.in into requirements.lock (needs uv)
-	uv pip compile requirements.in --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -o requirements.lock
+LOCKED := --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
+
+lock:  ## resolve requirements*.in into the lock of each stack (needs uv)
+	uv pip compile requirements.in --python-version 3.11 $(LOCKED) -o requirements.lock
+	uv pip compile requirements-tf221.in --universal --python-version 3.10 $(LOCKED) -o requirements-tf221.lock
 
 bazel-test: $(INSTALLED)  ## build and test with Bazel (Debian's bazel-bootstrap, no network)
 	@bazel/test $(BIN)/python
 
 clean:  ## remove the virtual environment and every cache
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info
+	rm -rf .venv .venv-tf215 .venv-tf221 .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info

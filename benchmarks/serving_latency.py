@@ -182,13 +182,13 @@ def main(argv: list[str]) -> None:
     """Prints four Markdown tables."""
     del argv
     sporadic, steady = {}, {}
-    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
-        for model in _MODELS.value:
-            encoder, _, size = model.partition(":")
-            for batch in _BATCHES.value:
-                timed = pool.submit(measure, encoder, int(size), int(batch), ROUNDS.value, _DTYPE.value)
-                row = f"{encoder}, {size} px, batch {batch}"
-                sporadic[row], steady[row] = timed.result()
+    for model in _MODELS.value:
+        encoder, _, size = model.partition(":")
+        for batch in _BATCHES.value:
+            with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh_process:
+                timed = fresh_process.submit(measure, encoder, int(size), int(batch), ROUNDS.value, _DTYPE.value)
+            row = f"{encoder}, {size} px, batch {batch}"
+            sporadic[row], steady[row] = timed.result()
     for requests, rows in (("now and then", sporadic), ("one after another", steady)):
         for what, suffix in (("From files", ""), ("Networks alone", ", network")):
             print("\n".join([f"{what}, {requests}:", "", *table(rows, suffix), ""]))

@@ -4,10 +4,10 @@ import importlib
 import pathlib
 import posixpath
 import re
-import tomllib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import tomllib
 from absl import flags
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files

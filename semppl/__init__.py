@@ -24,6 +24,8 @@ import types
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from semppl import keras_two
+
 if TYPE_CHECKING:
     from semppl.evaluation.results.table import Measured
     from semppl.export.loaded import Model
@@ -32,6 +34,8 @@ __version__ = "0.1.0"
 __all__ = ["doctor", "evaluate", "export", "load", "pretrain"]
 
 _Path = str | os.PathLike[str]
+
+keras_two.use()
 
 
 def doctor(workdir: _Path = "", *, preset: _Path = "", trial_steps: int = 20, **settings: Any) -> dict[str, Any]:

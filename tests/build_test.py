@@ -12,12 +12,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import tomllib
 import unittest
 import zipfile
 from typing import Any
 
 from absl.testing import absltest
+
+from semppl.tests import pyproject
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DOOR = "door"
@@ -158,7 +159,7 @@ class BuildFileTest(absltest.TestCase):
             self.assertRegex(lock, rf"(?m)^{re.escape(package)}==")
 
     def test_a_file_without_a_target_is_found(self):
-        root = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+        root = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
         (root / "tests" / "losses").mkdir(parents=True)
         (root / "tests" / "losses" / "a_test.py").touch()
         (root / "tests" / "b_test.py").touch()
@@ -188,18 +189,19 @@ class BuildFileTest(absltest.TestCase):
 class ModuleFileTest(absltest.TestCase):
     def test_version_and_python_are_those_of_the_project(self):
         module = (ROOT / "MODULE.bazel").read_text(encoding="utf-8")
-        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        project = pyproject.project()
         code = (ROOT / "semppl" / "__init__.py").read_text(encoding="utf-8")
         self.assertEqual(
             re.findall(r'^ +version = "(.+)"', module, re.MULTILINE), re.findall(r'__version__ = "(.+)"', code)
         )
         pythons = set(re.findall(r'python_version = "(.+)"', module))
-        self.assertEqual(pythons, set(re.findall(r">=([\d.]+)", project["requires-python"])))
+        self.assertEqual(pythons, {"3.11"})  # of requirements.lock, by which MODULE.bazel goes
+        self.assertIn("Programming Language :: Python :: 3.11", project["classifiers"])
 
 
 class ProjectFileTest(absltest.TestCase):
     def test_every_command_names_a_function(self):
-        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        project = pyproject.project()
         for target in project["scripts"].values():
             module, function = target.split(":")
             tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
@@ -213,7 +215,7 @@ class WheelTest(absltest.TestCase):
             import wheel  # noqa: F401
         except ImportError:
             self.skipTest("the wheel package, which setuptools builds with, is not installed")
-        scratch = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+        scratch = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
         for folder in ("semppl", *code_folders()):  # not in place: setuptools leaves build/ and *.egg-info behind
             shutil.copytree(
                 ROOT / folder, scratch / folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__", "goldens")
@@ -227,7 +229,7 @@ class WheelTest(absltest.TestCase):
         names = zipfile.ZipFile(path).namelist()
         code = {name for name in names if name.endswith(".py")}
         expected = set().union(*(python_files(folder) for folder in code_folders() - {"tests", "benchmarks"}))
-        self.assertCountEqual(code, expected | {"semppl/__init__.py"})
+        self.assertCountEqual(code, expected | {"semppl/__init__.py", "semppl/keras_two.py"})
         presets = {f"semppl/configs/{path.name}" for path in (ROOT / "configs").glob("*.flags")}
         self.assertContainsSubset(presets, names)
         self.assertEqual({name.split("/")[0].split("-")[0] for name in names}, {"semppl"})

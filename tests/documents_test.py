@@ -7,7 +7,6 @@ import importlib
 import pathlib
 import re
 import shlex
-import tomllib
 from collections.abc import Iterator
 
 from absl.testing import absltest, parameterized
@@ -15,6 +14,7 @@ from absl.testing import absltest, parameterized
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export import import_checkpoint
 from semppl.programs import data_flags, place_flags
+from semppl.tests import pyproject
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FRONT_PAGE = "README.md"
@@ -60,7 +60,7 @@ def commands(text: str) -> Iterator[list[str]]:
 @functools.cache
 def programs() -> dict[str, str]:
     """Maps each console script to the module of its program."""
-    scripts = tomllib.loads(read("pyproject.toml"))["project"]["scripts"]
+    scripts = pyproject.project()["scripts"]
     return {script: entry.partition(":")[0] for script, entry in scripts.items()}
 
 

@@ -77,7 +77,6 @@ class EndToEndTest(tf.test.TestCase):
         np.savez(self.folder / "in.npz", images=images)
         command = [
             sys.executable,
-            "-P",
             "-c",
             EMBED,
             str(served),

@@ -34,8 +34,8 @@ class NotebookTest(absltest.TestCase):
         import nbformat
 
         notebook = nbformat.read(NOTEBOOK, as_version=4)
-        folder = self.enterContext(tempfile.TemporaryDirectory())
-        self.enterContext(mock.patch.dict(os.environ, {"PYTHONPATH": str(ROOT), "IPYTHONDIR": f"{folder}/ipython"}))
+        folder = self.enter_context(tempfile.TemporaryDirectory())
+        self.enter_context(mock.patch.dict(os.environ, {"PYTHONPATH": str(ROOT), "IPYTHONDIR": f"{folder}/ipython"}))
         nbclient.NotebookClient(notebook, timeout=SECONDS, resources={"metadata": {"path": folder}}).execute()
         outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
         text = "".join(output["text"] for output in outputs if output["output_type"] == "stream")

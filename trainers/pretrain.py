@@ -63,6 +63,7 @@ from semppl.data.views.recipes import boxes_of, check_recipe
 from semppl.layers.blocks.normalisation import NORMALISATIONS
 from semppl.layers.blocks.precision import PRECISIONS
 from semppl.layers.encoders.registry import check_checkpointing, check_encoder, check_pictures
+from semppl.runs import initial_weights
 from semppl.runs.checkpoints import RunCheckpoints, has_checkpoint
 from semppl.runs.data_record import describe_data
 from semppl.runs.files import require_plain
@@ -72,7 +73,7 @@ from semppl.trainers.devices import strategy, workers
 from semppl.trainers.devices.termination import Termination
 from semppl.trainers.method import Method
 from semppl.trainers.optimisers import schedules
-from semppl.trainers.optimisers.registry import OPTIMISERS, make_optimiser
+from semppl.trainers.optimisers.registry import check_optimiser, make_optimiser
 from semppl.trainers.pretrained import initial_encoder
 from semppl.trainers.pretrained.cached_features import FeatureCache, statistics
 from semppl.trainers.reports import callbacks, profiling
@@ -85,10 +86,9 @@ METHODS: dict[str, type[Method]] = {"semppl": SemPPL, "supervised": Supervised}
 _REGISTRIES: dict[str, Collection[str]] = {
     "method": METHODS,
     "norm": NORMALISATIONS,
-    "optimiser": OPTIMISERS,
     "precision": PRECISIONS,
 }
-"""The names that a hyper-parameter may have; encoders and recipes have checks of their own."""
+"""The names that a hyper-parameter may have; encoders, optimisers and recipes have checks of their own."""
 _DEFAULTS = RunOptions()
 
 
@@ -118,7 +118,7 @@ def pretrain(
     require_plain(workdir, "workdir")
     check_names(hyperparameters)
     initial_encoder.check_initial_run(hyperparameters)
-    initial_encoder.check_initial_weights(hyperparameters)
+    initial_weights.check_initial_weights(hyperparameters)
     termination = termination or Termination()
     choice = strategy.choose(options.strategy, options.tpu)
     devices = strategy.make_strategy(
@@ -166,7 +166,7 @@ def _initial_weights(hyperparameters: Hyperparameters, workdir: pathlib.Path) ->
     """Reads `--initial_weights` for a new run; an old one goes on from its checkpoint."""
     if not hyperparameters.initial_weights or has_checkpoint(workdir):
         return None
-    return initial_encoder.read_initial_weights(hyperparameters)
+    return initial_weights.read_initial_weights(hyperparameters)
 
 
 def _begin(stage: Stage, role: Chief | Follower, weights: PretrainedWeights | None) -> None:
@@ -237,6 +237,7 @@ def check_names(hyperparameters: Hyperparameters) -> None:
     if hyperparameters.gradient_checkpointing:
         check_checkpointing(hyperparameters.encoder)
     check_recipe(hyperparameters.recipe)
+    check_optimiser(hyperparameters.optimiser, called="--optimiser")
     for flag, names in _REGISTRIES.items():
         name = getattr(hyperparameters, flag)
         if name not in names:

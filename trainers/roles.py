@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import pathlib
 import re
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.wording import counted
 from semppl.data.images import Source
 from semppl.programs import menu
 from semppl.runs import checkpoints, folder
@@ -97,15 +99,15 @@ class Chief:
         """Prints what is trained on what, and where it starts."""
         settings = stage.hyperparameters
         print(
-            f"{settings.method} on {settings.data}: {stage.data['images']} images, {stage.data['labelled']} labelled, "
-            f"{len(stage.source.class_names)} classes; {settings.steps} steps; {stage.where}; "
-            f"TensorBoard: tensorboard --logdir {self._workdir / 'tensorboard'}",
+            f"{settings.method} on {settings.data}: {counted(stage.data['images'], 'image')}, {stage.data['labelled']} labelled, "
+            f"{counted(len(stage.source.class_names), 'class')}; {counted(settings.steps, 'step')}; {stage.where}; "
+            f"TensorBoard: " + shlex.join(["tensorboard", "--logdir", str(self._workdir / "tensorboard")]),
             flush=True,
         )
         if not stage.last_step:
             print("no steps: nothing is trained", flush=True)
         elif stage.first_step == stage.last_step:
-            print(f"finished already: all {stage.first_step} steps are done, nothing is trained", flush=True)
+            print(f"finished already: all {counted(stage.first_step, 'step')} are done, nothing is trained", flush=True)
         elif stage.first_step:
             print(f"going on from step {stage.first_step} of {stage.last_step}", flush=True)
 
@@ -171,7 +173,7 @@ class Chief:
         """Writes `done.json`, and prints the digest of the weights and the commands that come next."""
         digest = checkpoints.weights_sha256(checkpoints.latest_checkpoint(self._workdir))
         folder.write_done(self._workdir, stage.last_step, digest)
-        print(f"done: {stage.last_step} steps, weights {digest[:12]}…, in {self._workdir}", flush=True)
+        print(f"done: {counted(stage.last_step, 'step')}, weights {digest[:12]}…, in {self._workdir}", flush=True)
         print("next:", *self._next_commands(stage.source), sep="\n  ", flush=True)
 
     def _next_commands(self, source: Source) -> list[str]:
@@ -225,4 +227,4 @@ class Follower:
 
     def finish(self, stage: Stage) -> None:
         """Prints that training is over."""
-        print(f"done: {stage.last_step} steps", flush=True)
+        print(f"done: {counted(stage.last_step, 'step')}", flush=True)

@@ -11,7 +11,7 @@ import tracemalloc
 import numpy as np
 from absl import app, flags
 
-from semppl.doctor.duplicates import Prints, near_duplicates
+from semppl.data.duplicates import Prints, near_duplicates
 
 _COUNTS = flags.DEFINE_list("counts", ["1000", "4000", "16000", "64000"], "Numbers of pictures.")
 

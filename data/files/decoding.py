@@ -25,7 +25,7 @@ _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")  # of Pillow's many; th
 _LENIENT = threading.Lock()  # Pillow has one switch for the whole process
 
 
-class Reason(enum.StrEnum):
+class Reason(str, enum.Enum):
     """The reason for which a file is skipped."""
 
     UNREADABLE = "cannot be read"
@@ -37,6 +37,9 @@ class Reason(enum.StrEnum):
     DEPTH = "pixels of an unknown range"
     MASK = "mask missing or broken"
     MASK_SIZE = "mask of another size"
+
+    def __str__(self) -> str:
+        return self.value
 
 
 class Unusable(ValueError):

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import pathlib
-import tomllib
 from unittest import mock
 
 import tensorflow as tf
@@ -14,7 +13,7 @@ from semppl import configs
 from semppl.benchmarks import tpu_compile
 from semppl.benchmarks.instruments import aot_compiler, hlo
 from semppl.programs.hyperparameter_flags import hyperparameters_from_flags
-from semppl.tests import testing
+from semppl.tests import pyproject, testing
 
 _FOLDER = pathlib.Path(configs.__file__).resolve().parent
 
@@ -42,7 +41,7 @@ class TpuCompileTest(tf.test.TestCase):
         self.assertEqual((settings.batch_size, settings.capacity), (4096, 81920))
 
     def test_the_extra_and_the_advice_name_the_same_versions(self):
-        extra = tomllib.loads((_FOLDER.parent / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+        extra = pyproject.project()["optional-dependencies"]
         self.assertCountEqual(extra["tpu-check"], [f"{name}=={version}" for name, version in aot_compiler.PINS.items()])
 
     def test_without_a_compiler_nothing_is_lowered(self):

@@ -337,7 +337,7 @@ class JsonTest(parameterized.TestCase):
 
     @parameterized.parameters("", "{", "[1]", "7", '{"warp": 9}', '{"labels_per_class": "many"}')
     def test_a_file_that_is_none_of_ours_names_the_folder(self, text):
-        workdir = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+        workdir = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
         (workdir / "hyperparameters.json").write_text(text)
         with self.assertRaises(ValueError) as caught:
             Hyperparameters.load(workdir)
@@ -345,7 +345,7 @@ class JsonTest(parameterized.TestCase):
         self.assertNotIn("\n", str(caught.exception))
 
     def test_a_folder_without_a_run_is_named(self):
-        workdir = self.enterContext(tempfile.TemporaryDirectory())
+        workdir = self.enter_context(tempfile.TemporaryDirectory())
         with self.assertRaisesRegex(ValueError, f"^--workdir must be the folder of a run, .* Received: {workdir}$"):
             Hyperparameters.load(workdir)
 

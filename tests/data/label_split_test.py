@@ -125,7 +125,7 @@ class DrawnLabelsTest(parameterized.TestCase):
 
 class ListedLabelsTest(parameterized.TestCase):
     def _list(self, text):
-        path = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory())) / "list.txt"
+        path = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory())) / "list.txt"
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
         return str(path)
 
@@ -171,7 +171,7 @@ class ListedLabelsTest(parameterized.TestCase):
         self.assertLess(len(str(caught.exception)), 1000)
 
     def test_a_missing_file_is_named(self):
-        folder = self.enterContext(tempfile.TemporaryDirectory())
+        folder = self.enter_context(tempfile.TemporaryDirectory())
         for path in (f"{folder}/none", folder):
             with self.assertRaisesRegex(ValueError, f"^--label_list must be a file, .* Received: {path}$"):
                 visible_labels(_images([0]), label_list=path)

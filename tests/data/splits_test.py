@@ -128,8 +128,8 @@ class LoadDataTest(tf.test.TestCase, parameterized.TestCase):
     def setUp(self):
         super().setUp()
         self.folder = pathlib.Path(self.create_tempdir().full_path)
-        self.enterContext(mock.patch.dict(os.environ, {"XDG_CACHE_HOME": str(self.folder / "user")}))
-        self.enterContext(contextlib.redirect_stderr(io.StringIO()))
+        self.enter_context(mock.patch.dict(os.environ, {"XDG_CACHE_HOME": str(self.folder / "user")}))
+        self.enter_context(contextlib.redirect_stderr(io.StringIO()))
         for split, classes in (("train", ("cat", "owl")), ("test", ("owl",)), ("strange", ("dog",))):
             for name in classes:
                 (self.folder / split / name).mkdir(parents=True)
@@ -235,7 +235,8 @@ class LoadDataTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_a_comma_in_the_name_of_a_folder_is_no_separator(self):
         root = pathlib.Path(self.create_tempdir().full_path)
-        self.enterContext(contextlib.chdir(root))
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(root)
         for name in ("a,folder:b", "letters,digits", "c,tfds:d", "x?labels=y"):
             (root / name).mkdir()
         (root / "one,digits.tfrecord").touch()

@@ -115,7 +115,7 @@ class StreamedPipelineTest(tf.test.TestCase, parameterized.TestCase):
         super().setUp()
         self.pixels = np.stack([_picture(18, 18, seed=i) for i in range(_NUM)])
         self.masks = (np.random.default_rng(5).uniform(size=(_NUM, 18, 18)) < 0.6).astype(np.uint8)
-        self.enterContext(mock.patch.object(view_crops, "_plan", self.plan))
+        self.enter_context(mock.patch.object(view_crops, "_plan", self.plan))
         self.truth = (np.arange(_NUM) % 3).astype(np.int32)
         self.labels = np.where(np.arange(_NUM) < 6, self.truth, NO_LABEL).astype(np.int32)
 

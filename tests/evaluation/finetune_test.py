@@ -16,8 +16,8 @@ from semppl.data import splits
 from semppl.data.label_split import visible_labels
 from semppl.data.sources import NO_LABEL, ImageSet, Source, load_source
 from semppl.evaluation import finetune as program
-from semppl.evaluation import protocols, transfer
 from semppl.evaluation.finetune import finetune
+from semppl.evaluation.protocols import papers, transfer
 from semppl.layers.networks import OnlineNetwork
 from semppl.programs import command_line, hyperparameter_flags  # noqa: F401  (defines --batch_size)
 from semppl.tests import testing, tiny  # noqa: F401  (testing marks the flags as parsed)
@@ -44,8 +44,8 @@ class FinetuneTest(tf.test.TestCase, parameterized.TestCase):
     def setUp(self):
         super().setUp()
         self.source = _few_digits()
-        self.load = self.enterContext(mock.patch.object(splits, "load_splits", side_effect=lambda _: self.source))
-        self.errors = self.enterContext(contextlib.redirect_stderr(io.StringIO()))
+        self.load = self.enter_context(mock.patch.object(splits, "load_splits", side_effect=lambda _: self.source))
+        self.errors = self.enter_context(contextlib.redirect_stderr(io.StringIO()))
         self.workdir = self.run_folder()
 
     def run_folder(self, **changes):
@@ -72,7 +72,7 @@ class FinetuneTest(tf.test.TestCase, parameterized.TestCase):
             finetune(frozen, protocol="semi_supervised")
 
     def test_the_protocols_are_those_of_the_papers(self):
-        linear, semi = protocols.PROTOCOLS["linear"], protocols.PROTOCOLS["semi_supervised"]
+        linear, semi = papers.PROTOCOLS["linear"], papers.PROTOCOLS["semi_supervised"]
         self.assertEqual(
             (linear.frozen, linear.learning_rates, linear.epochs, linear.scaled), (True, (0.3,), (100,), True)
         )
@@ -80,7 +80,7 @@ class FinetuneTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual((semi.learning_rates, semi.epochs), ((0.005, 0.01, 0.02, 0.05, 0.1), (30, 50)))
 
     def test_a_linear_classifier_learns_from_all_labels_and_the_report_is_written(self):
-        with mock.patch.object(protocols.ClassifierTraining, "fit", autospec=True, side_effect=_Fit()) as fit:
+        with mock.patch.object(papers.ClassifierTraining, "fit", autospec=True, side_effect=_Fit()) as fit:
             report = finetune(self.workdir, "linear", learning_rates=[20.0], epochs=[6], batch_size=30)
         self.assertGreater(report["accuracy"], 0.6)
         header = {"protocol": "linear", "data": "digits", "step": 7, "seed": 0, "train_images": 120, "test_images": 40}
@@ -93,7 +93,7 @@ class FinetuneTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_all_weights_learn_from_the_runs_own_labels_with_settings_chosen_among_them(self):
         seen = _Fit()
-        with mock.patch.object(protocols.ClassifierTraining, "fit", autospec=True, side_effect=seen):
+        with mock.patch.object(papers.ClassifierTraining, "fit", autospec=True, side_effect=seen):
             report = finetune(
                 self.workdir, "semi_supervised", learning_rates=[1e-9, 0.05], epochs=[1, 20], batch_size=6
             )
@@ -116,7 +116,7 @@ class FinetuneTest(tf.test.TestCase, parameterized.TestCase):
         self.source = dataclasses.replace(self.source, train=ImageSet(grey, train.labels, masks=masks))
         workdir = self.run_folder(recipe="imagenet", mask_probability=1.0)
         seen = _Fit()
-        with mock.patch.object(protocols.ClassifierTraining, "fit", autospec=True, side_effect=seen):
+        with mock.patch.object(papers.ClassifierTraining, "fit", autospec=True, side_effect=seen):
             finetune(workdir, "linear", epochs=[2], batch_size=60)
         images = 255 * np.stack([np.frombuffer(image, np.float32) for image in seen.ids[0]])
         self.assertAllClose(images, np.broadcast_to(np.round(images[:, :1]), images.shape), atol=1e-3)
@@ -126,7 +126,7 @@ class FinetuneTest(tf.test.TestCase, parameterized.TestCase):
         held_out, orders = [], []
         for seed in (0, 0, 1):
             seen = _Fit()
-            with mock.patch.object(protocols.ClassifierTraining, "fit", autospec=True, side_effect=seen):
+            with mock.patch.object(papers.ClassifierTraining, "fit", autospec=True, side_effect=seen):
                 finetune(self.workdir, "linear", learning_rates=[0.1, 0.2], epochs=[1], batch_size=60, seed=seed)
             held_out.append(seen.ids[0])
             orders.append(seen.orders[-1])
@@ -139,7 +139,7 @@ class FinetuneTest(tf.test.TestCase, parameterized.TestCase):
         orders = []
         for changes in ({}, {"accumulate_steps": 8, "class_balance": True}):
             seen = _Fit()
-            with mock.patch.object(protocols.ClassifierTraining, "fit", autospec=True, side_effect=seen):
+            with mock.patch.object(papers.ClassifierTraining, "fit", autospec=True, side_effect=seen):
                 finetune(self.run_folder(**changes), "linear", epochs=[1], batch_size=50)
             orders.append(seen.orders)
         self.assertEqual(*orders)
@@ -149,15 +149,15 @@ class FinetuneTest(tf.test.TestCase, parameterized.TestCase):
         pixels = self.source.test.images.repeat(2, axis=1).repeat(2, axis=2)
         self.assertEqual(pixels.shape[1:3], (16, 16))
         test = ImageSet(pixels, self.source.test.labels)
-        task = protocols.Task(settings, None, self.source.train, test, num_classes=3)
+        task = papers.Task(settings, None, self.source.train, test, num_classes=3)
         # 224/256 of 16 pixels are 14; one pixel is cut off at each side, and nothing is left to resize.
         self.assertAllClose(task.mapped(lambda images: images, test), pixels[:, 1:-1, 1:-1], atol=1e-6)
 
     def test_a_setting_that_ends_in_no_number_is_not_chosen(self):
         losses = iter((float("nan"), 0.5, 0.5))  # of two settings, and of what is chosen
         with (
-            mock.patch.object(protocols, "_fit", side_effect=lambda *_, **__: next(losses)),
-            mock.patch.object(protocols, "_accuracy", side_effect=[0.9, 0.1]) as accuracy,
+            mock.patch.object(papers, "_fit", side_effect=lambda *_, **__: next(losses)),
+            mock.patch.object(papers, "_accuracy", side_effect=[0.9, 0.1]) as accuracy,
         ):
             report = finetune(self.workdir, "semi_supervised", learning_rates=[9.0, 0.05], epochs=[1])
         self.assertEqual(report["chosen"]["learning_rate"], 0.05)
@@ -165,9 +165,9 @@ class FinetuneTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_labels_of_one_class_are_refused_by_transfer_in_our_own_words(self):
         alone = dataclasses.replace(self.source.train, labels=np.full(len(self.source.train), 2, np.int32))
-        task = protocols.Task(Hyperparameters(**tiny.settings()), None, alone, alone, num_classes=3)
+        task = papers.Task(Hyperparameters(**tiny.settings()), None, alone, alone, num_classes=3)
         with self.assertRaisesRegex(ValueError, "^--protocol must not be transfer where all labels are of one class"):
-            protocols.transfer_features(task)
+            papers.transfer_features(task)
 
     def test_transfer_chooses_by_what_was_held_out_and_ends_with_all(self):
         with (
@@ -244,7 +244,7 @@ class _Fit:
 
     def __init__(self):
         self.ids, self.labels, self.orders = [], [], []
-        self._fit = protocols.ClassifierTraining.fit
+        self._fit = papers.ClassifierTraining.fit
 
     def __call__(self, training, batches, *, steps, learning_rate):
         listed = list(batches)

@@ -37,7 +37,7 @@ class EmbedTest(tf.test.TestCase, parameterized.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.run_folder = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        cls.run_folder = pathlib.Path(cls.enter_context(tempfile.TemporaryDirectory()))
         write_run(cls.run_folder / "run")
         cls.model = cls.run_folder / "1"
         export_model.export(cls.run_folder / "run", cls.model)
@@ -80,7 +80,7 @@ class EmbedTest(tf.test.TestCase, parameterized.TestCase):
         """Runs the program; returns its exit code, its output and its errors."""
         output, errors = io.StringIO(), io.StringIO()
         values = {"model": str(self.model), "out": None, "predictions": None} | values
-        self.enterContext(mock.patch.object(embed, "data_from_flags", return_value={"data": f"folder:{self.data}"}))
+        self.enter_context(mock.patch.object(embed, "data_from_flags", return_value={"data": f"folder:{self.data}"}))
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors), flagsaver.flagsaver(**values):
             code = embed.main(["embed"])
         return code, output.getvalue(), errors.getvalue()

@@ -62,7 +62,7 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.exported = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        cls.exported = pathlib.Path(cls.enter_context(tempfile.TemporaryDirectory()))
         cls.made = {}
 
     def setUp(self):
@@ -95,7 +95,7 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         served = self._export(calibration_settings=CalibrationSettings(target_risk=0.0, target_coverage=0.5))
         images, paths = self._pictures()
         out = self.folder / "out.npz"
-        command = [sys.executable, "-P", "-c", ASK, str(served), str(out), *paths]
+        command = [sys.executable, "-c", ASK, str(served), str(out), *paths]
         subprocess.run(command, check=True, cwd=self.folder, capture_output=True)
         answer = np.load(out, allow_pickle=True)
         valid = np.array([True, True, False, True, True])

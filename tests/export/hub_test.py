@@ -49,7 +49,7 @@ print(json.dumps({
 class HubTest(tf.test.TestCase):
     @testing.slow
     def test_a_hub_layer_is_fine_tuned_its_weights_move_and_the_loss_falls(self):
-        folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+        folder = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
         _, online = write_run(folder / "run")
         export_model.export(folder / "run", folder / "1")
         command = [sys.executable, "-c", _FINE_TUNE, str(folder / "1")]

@@ -50,7 +50,7 @@ class DrawNegativesTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(drawn.shape, numbers.shape)
         self.assertEqual(drawn.dtype, np.int32)
         for row, *view in np.ndindex(len(groups), *view_shape):
-            self.assertAllEqual(drawn[row, *view], _oracle(groups, row, numbers[row, *view]))
+            self.assertAllEqual(drawn[(row, *view)], _oracle(groups, row, numbers[(row, *view)]))
 
     def test_no_image_is_its_own_negative_even_where_it_stands_twice(self):
         drawn = _draw(_REPEATED, _numbers(len(_REPEATED), 50, 4))
@@ -96,8 +96,8 @@ class DrawNegativesTest(tf.test.TestCase, parameterized.TestCase):
         drawn = _draw(groups, numbers)
         for row, *view in np.ndindex(5, 30):
             others = {other for other in range(5) if groups[other] != groups[row]}
-            self.assertEqual(set(drawn[row, *view][: len(others)]), others)
-            self.assertAllEqual(drawn[row, *view], _oracle(groups, row, numbers[row, *view]))
+            self.assertEqual(set(drawn[(row, *view)][: len(others)]), others)
+            self.assertAllEqual(drawn[(row, *view)], _oracle(groups, row, numbers[(row, *view)]))
 
     def test_repeats_are_drawn_equally_often(self):
         drawn = _draw(range(4), _numbers(4, 2000, 5))[..., 3:]  # three others, then two repeats

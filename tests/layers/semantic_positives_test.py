@@ -40,8 +40,8 @@ class DrawSemanticPositivesTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual((slots.dtype, present.dtype), (np.int32, np.bool_))
         self.assertEqual((slots.shape, present.shape), (numbers.shape, (len(classes),)))
         for image, *view in np.ndindex(len(classes), *view_shape):
-            expected, any_slot = _oracle(classes[image], queue_labels, numbers[image, *view])
-            self.assertAllEqual(slots[image, *view], expected)
+            expected, any_slot = _oracle(classes[image], queue_labels, numbers[(image, *view)])
+            self.assertAllEqual(slots[(image, *view)], expected)
             self.assertEqual(present[image], any_slot)
 
     def test_an_image_without_class_never_takes_an_empty_slot(self):

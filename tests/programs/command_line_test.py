@@ -8,7 +8,6 @@ import re
 import shlex
 import subprocess
 import sys
-import tomllib
 from unittest import mock
 
 from absl import flags
@@ -17,6 +16,7 @@ from absl.testing import absltest
 import semppl
 from semppl.configs import choices
 from semppl.programs import command_line, menu
+from semppl.tests import pyproject
 
 ROOT = pathlib.Path(semppl.__file__).resolve().parents[1]
 
@@ -53,7 +53,7 @@ def run(script, entry, arguments):
 results = [[script, case, *run(script, entry, case)] for script, entry in scripts.items() for case in cases]
 print("\\n" + json.dumps(results))
 """
-_SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
+_SCRIPTS = pyproject.project()["scripts"]
 _MENU = "semppl"
 
 

@@ -1,6 +1,5 @@
 """Tests of semppl.programs.presets on command lines."""
 
-import contextlib
 import dataclasses
 import os
 import pathlib
@@ -31,8 +30,9 @@ def _flags():
 class ExpandTest(parameterized.TestCase):
     def setUp(self):
         super().setUp()
-        self.folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
-        self.enterContext(contextlib.chdir(self.folder))  # in which there is no configs/
+        self.folder = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(self.folder)  # in which there is no configs/
 
     def _values(self, *arguments):
         values = _flags()

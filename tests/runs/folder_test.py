@@ -128,7 +128,7 @@ class OpenRunTest(_Case):
 
     def test_a_folder_in_the_cloud_is_not_made_here(self):
         here, workdir = self.folder(), pathlib.Path("gs://bucket/run")
-        self.enterContext(contextlib.chdir(here))
+        self.enter_context(contextlib.chdir(here))
         with self.assertRaises(ValueError) as caught, folder.open_run(workdir, _settings()):
             self.fail("opened")
         expected = f"--workdir must be a local or mounted folder. Received: {workdir}"

@@ -34,7 +34,7 @@ def _undisturbed() -> pathlib.Path:
 
 class _Case(absltest.TestCase):
     def folder(self):
-        return pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+        return pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
 
     def finish(self, workdir, *flags):
         """Runs to the end; returns what was printed."""

@@ -44,7 +44,7 @@ class ImportedRunTest(tf.test.TestCase):
     def setUp(self):
         super().setUp()
         self.folder = pathlib.Path(self.create_tempdir().full_path)
-        self.enterContext(mock.patch.dict(os.environ, {"XDG_CACHE_HOME": str(self.folder / "user")}))
+        self.enter_context(mock.patch.dict(os.environ, {"XDG_CACHE_HOME": str(self.folder / "user")}))
         write_two_classes(self.folder / "pictures")
 
     def test_an_official_checkpoint_is_imported_trained_from_evaluated_and_served(self):

@@ -59,9 +59,9 @@ class OwnPicturesTest(tf.test.TestCase):
     def setUp(self):
         super().setUp()
         self.folder = pathlib.Path(self.create_tempdir().full_path)
-        self.enterContext(mock.patch.dict(os.environ, {"XDG_CACHE_HOME": str(self.folder / "user")}))
-        self.enterContext(contextlib.redirect_stderr(io.StringIO()))
-        self.enterContext(contextlib.redirect_stdout(io.StringIO()))
+        self.enter_context(mock.patch.dict(os.environ, {"XDG_CACHE_HOME": str(self.folder / "user")}))
+        self.enter_context(contextlib.redirect_stderr(io.StringIO()))
+        self.enter_context(contextlib.redirect_stdout(io.StringIO()))
         for split, count in (("train", 20), ("test", 6)):
             for label, name in enumerate(("stripes", "disc")):
                 (self.folder / split / name).mkdir(parents=True)

@@ -19,7 +19,7 @@ _LOG = re.compile(r"^[IWEF]\d{4} |InitializeLog|\w+Warning\b|WARNING|site-packag
 class QuietProgramsTest(absltest.TestCase):
     @testing.slow
     def test_no_program_prints_a_line_of_a_librarys_log(self):
-        folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+        folder = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
         run, served = f"--workdir={folder}/run", f"{folder}/served/digits/1"
         for module, *arguments in (
             ("trainers.pretrain", *runs.TINY, run),

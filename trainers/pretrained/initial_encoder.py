@@ -1,20 +1,17 @@
 """Starting a run from another run's encoder, for example an imported checkpoint, or from pretrained weights."""
 
-import pathlib
 from typing import Any
 
 import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.configs.setting import require
-from semppl.layers.encoders import attention_models
 from semppl.layers.encoders.applications import LICENCES, family
 from semppl.layers.encoders.freezing import stages_of, variables_of
-from semppl.layers.encoders.registry import application_of, attention_model_of, build_encoder, is_foreign
-from semppl.runs import checkpoints, folder, imagenet, pretrained
+from semppl.layers.encoders.registry import application_of, build_encoder
+from semppl.runs import checkpoints, folder
+from semppl.runs.initial_weights import IMAGENET
 from semppl.runs.pretrained import PretrainedWeights
-
-IMAGENET = "imagenet"
 
 _MUST_AGREE = ("encoder", "width", "norm", "pixel_mean", "pixel_stddev")
 
@@ -61,22 +58,6 @@ def start_from_initial_run(model: tf.keras.Model, hyperparameters: Hyperparamete
                 variable.assign(value)
 
 
-def check_initial_weights(hyperparameters: Hyperparameters) -> None:
-    """Checks that `--initial_weights` comes with a third-party encoder.
-
-    Args:
-        hyperparameters: Hyper-parameters of the run that starts.
-
-    Raises:
-        ValueError: If the encoder is one of this project's own.
-    """
-    if hyperparameters.initial_weights and not is_foreign(hyperparameters.encoder):
-        raise ValueError(
-            "--initial_weights must come with the encoder that the weights belong to, keras:… or kecam:…; weights for an encoder "
-            f"of this project are imported as a run, for --initial_run. Received: --encoder={hyperparameters.encoder}"
-        )
-
-
 def check_frozen_stages(hyperparameters: Hyperparameters) -> None:
     """Checks that the encoder has as many stages as `--frozen_stages` names.
 
@@ -91,32 +72,6 @@ def check_frozen_stages(hyperparameters: Hyperparameters) -> None:
         count = len(stages_of(build_encoder(name, width=hyperparameters.width, size=hyperparameters.large_size)))
         allowed = f"in 0..{count}, the stages of {name}" if count else f"0 with --encoder={name}, which has no stages"
         require(hyperparameters.frozen_stages <= count, "frozen_stages", allowed, hyperparameters.frozen_stages)
-
-
-def read_initial_weights(hyperparameters: Hyperparameters) -> PretrainedWeights:
-    """Reads `--initial_weights`, and compares every shape with the encoder's.
-
-    Args:
-        hyperparameters: Hyper-parameters of the run that starts.
-
-    Raises:
-        ValueError: If the weights cannot be downloaded or read, or belong to another network.
-    """
-    name, path = hyperparameters.encoder, pathlib.Path(hyperparameters.initial_weights)
-    size, network = hyperparameters.large_size, attention_model_of(hyperparameters.encoder)
-    if hyperparameters.initial_weights != IMAGENET and not path.is_file():
-        raise ValueError(f"--initial_weights must be an existing file, or {IMAGENET}. Received: {path}")
-    encoder = build_encoder(name, size=size)
-    encoder(tf.zeros([1, size, size, hyperparameters.channels]))
-    if len(list(pretrained.variables_of(encoder.places))) < len(encoder.variables):  # some would stay random
-        raise ValueError(
-            f"--initial_weights must not be set with --encoder={name}, whose layers contain layers. Received: {path}"
-        )
-    if hyperparameters.initial_weights == IMAGENET:
-        path = imagenet.imagenet_file(name, size=size, flag="initial_weights")
-        if network is not None:
-            return pretrained.weights_of(attention_models.pretrained_model(network, size), path)
-    return pretrained.read_weights(path, encoder.places, network=name, flag="initial_weights")
 
 
 def start_from_weights(model: tf.keras.Model, weights: PretrainedWeights) -> None:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from semppl.configs.wording import counted
 from semppl.export.collections.collection import Collection, Span, plan_spans
 from semppl.export.collections.embeddings import BEGUN, MANIFEST
 from semppl.runs.files import file_written_aside
@@ -120,8 +121,9 @@ class OutputFolder:
         if short:
             rows, pictures = sum(rows for rows, _ in counts.values()), sum(map(len, parts))
             raise ValueError(
-                f"{engine} must write a row per picture. Received: {rows} rows of {pictures} pictures in {self._place}, where "
-                f"{short[0]} is not whole: run the same command again, or with another engine, such as --engine=local"
+                f"{engine} must write a row per picture. Received: {counted(rows, 'row')} of {counted(pictures, 'picture')} in "
+                f"{self._place}, where {short[0]} is not whole: run the same command again, or with another engine, such as "
+                "--engine=local"
             )
         self._remove_unfinished(names)
         if MANIFEST not in names:

@@ -22,8 +22,8 @@ class DecodingTest(tf.test.TestCase):
         for number in range(3):
             pixels = np.full((40 + number, 50, 3), 40 * number, np.uint8)
             Image.fromarray(pixels).save(folder / f"{number}.jpg")
-        self.enterContext(mock.patch.dict(os.environ, {"XDG_CACHE_HOME": str(folder / "user")}))
-        self.enterContext(contextlib.redirect_stderr(io.StringIO()))
+        self.enter_context(mock.patch.dict(os.environ, {"XDG_CACHE_HOME": str(folder / "user")}))
+        self.enter_context(contextlib.redirect_stderr(io.StringIO()))
         settings = decoding.settings(data=f"folder:{folder}", batch_size=2, large_size=16, small_size=8, steps=2)
         pictures = load_splits(settings).train
         sizes = np.concatenate(list(decoding.decoded(pictures, 4).as_numpy_iterator()))

@@ -45,8 +45,8 @@ class _FolderTest(tf.test.TestCase, parameterized.TestCase):
         folder = pathlib.Path(self.create_tempdir().full_path)
         self.root, self.cache = folder / "pictures", folder / "cache"
         self.root.mkdir()
-        self.enterContext(mock.patch.dict(os.environ, {"XDG_CACHE_HOME": str(folder / "user")}))
-        self.errors = self.enterContext(contextlib.redirect_stderr(io.StringIO()))
+        self.enter_context(mock.patch.dict(os.environ, {"XDG_CACHE_HOME": str(folder / "user")}))
+        self.errors = self.enter_context(contextlib.redirect_stderr(io.StringIO()))
 
     def save(self, name, number, size=(20, 30), **options):
         path = self.root / name

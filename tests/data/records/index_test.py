@@ -118,8 +118,8 @@ class CatalogueTest(FolderTest):
         self.data = self.folder / "data"
         self.data.mkdir()
         self.cache = self.folder / "cache"
-        self.enterContext(mock.patch.dict(os.environ, XDG_CACHE_HOME=str(self.cache)))
-        self.enterContext(mock.patch.object(catalogue, "_say"))
+        self.enter_context(mock.patch.dict(os.environ, XDG_CACHE_HOME=str(self.cache)))
+        self.enter_context(mock.patch.object(catalogue, "_say"))
         self.labels = [4, -1, 0, 2, 2, 7, 1]
         self.names = [f"n{i:03}_ü.JPEG" for i in range(7)]
         rows = [_example(*row) for row in zip(self.labels, self.names, strict=True)]

@@ -109,7 +109,7 @@ class RestrictedPickleTest(parameterized.TestCase):
 
     def _global(self, name):
         """Makes a function that stands, for this test, under a full name."""
-        self.enterContext(mock.patch.dict(sys.modules))
+        self.enter_context(mock.patch.dict(sys.modules))
         module, _, last = name.rpartition(".")
         function = types.FunctionType((lambda *_: None).__code__, {}, last)
         function.__module__, function.__qualname__ = module, last
@@ -183,7 +183,7 @@ class RestrictedPickleTest(parameterized.TestCase):
         (eval, "builtins.eval"),
         (exec, "builtins.exec"),
         (getattr, "builtins.getattr"),
-        (open, "io.open"),
+        (open, f"{open.__module__}.open"),  # "_io" since Python 3.12
         (builtins.bytearray, "builtins.bytearray"),
         (importlib.import_module, "importlib.import_module"),
         (subprocess.Popen, "subprocess.Popen"),

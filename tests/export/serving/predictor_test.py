@@ -32,7 +32,7 @@ class _TestCase(tf.test.TestCase, parameterized.TestCase):
     def setUp(self):
         super().setUp()
         self.base = pathlib.Path(self.create_tempdir().full_path) / "model"
-        self.enterContext(contextlib.redirect_stderr(io.StringIO()))
+        self.enter_context(contextlib.redirect_stderr(io.StringIO()))
 
     def _write(self, version, factor=2.0):
         model = _Doubler(factor)

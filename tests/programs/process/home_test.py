@@ -14,9 +14,9 @@ from semppl.programs.process.home import ensure_home
 class EnsureHomeTest(absltest.TestCase):
     def setUp(self):
         super().setUp()
-        self.folder = self.enterContext(tempfile.TemporaryDirectory())
-        self.enterContext(mock.patch.dict(os.environ))
-        self.enterContext(mock.patch.object(tempfile, "tempdir", self.folder))
+        self.folder = self.enter_context(tempfile.TemporaryDirectory())
+        self.enter_context(mock.patch.dict(os.environ))
+        self.enter_context(mock.patch.object(tempfile, "tempdir", self.folder))
         os.environ.pop("HOME", None)
 
     def _without_an_entry(self):

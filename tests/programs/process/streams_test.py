@@ -25,7 +25,7 @@ with open(sys.argv[1], "w") as file:
 class StreamsTest(absltest.TestCase):
     def setUp(self):
         super().setUp()
-        self.folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.folder = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
 
     def _run(self, redirection, **environment):
         """Runs the program in a shell; returns what was printed, after checking that the program did its work."""

@@ -21,7 +21,7 @@ def _addresses(count):
 class MeetTest(parameterized.TestCase):
     def setUp(self):
         super().setUp()
-        self.pool = self.enterContext(concurrent.futures.ThreadPoolExecutor(8))
+        self.pool = self.enter_context(concurrent.futures.ThreadPoolExecutor(8))
 
     def _meet(self, addresses, place, patience=10.0, after=0.0):
         def start():

@@ -31,7 +31,7 @@ def _free_port():
 class _Case(tf.test.TestCase, parameterized.TestCase):
     def setUp(self):
         super().setUp()
-        self.enterContext(mock.patch.dict(os.environ))
+        self.enter_context(mock.patch.dict(os.environ))
         for name in (*_NAMES_A_TPU, "TF_CONFIG"):
             os.environ.pop(name, None)
 
@@ -42,7 +42,7 @@ class _Case(tf.test.TestCase, parameterized.TestCase):
 
     def start(self, program):
         """Runs a program in a process of its own, which ends with the test."""
-        process = self.enterContext(
+        process = self.enter_context(
             subprocess.Popen(
                 [sys.executable, "-c", program],
                 env={**os.environ, "PYTHONPATH": str(_ROOT), "CUDA_VISIBLE_DEVICES": ""},
@@ -62,7 +62,7 @@ class DescribeTest(_Case):
 
     @parameterized.parameters(
         (tf.distribute.TPUStrategy, "8 TPU cores"),
-        (tf.distribute.MultiWorkerMirroredStrategy, "8 GPU(s) of 1 worker(s)"),
+        (tf.distribute.MultiWorkerMirroredStrategy, "8 GPUs of 1 worker"),
         (tf.distribute.MirroredStrategy, "8 GPUs, mirrored"),
     )
     def test_kinds_that_are_not_here_are_described_too(self, kind, expected):
@@ -175,7 +175,7 @@ class MakeStrategyTest(_Case):
             strategy.make_strategy("tpu", tpu="local")
 
     def test_a_tpu_that_does_not_answer_is_not_waited_for(self):
-        silent = self.enterContext(socket.socket())
+        silent = self.enter_context(socket.socket())
         silent.bind(("127.0.0.1", 0))
         silent.listen(0)
         address = silent.getsockname()
@@ -198,7 +198,7 @@ class MakeStrategyTest(_Case):
                 caller.close()
 
     def test_an_address_that_takes_calls_and_says_nothing_is_not_waited_for(self):
-        silent = self.enterContext(socket.create_server(("127.0.0.1", 0)))
+        silent = self.enter_context(socket.create_server(("127.0.0.1", 0)))
         with (
             mock.patch.object(strategy, "_SECONDS_TO_ANSWER", 0.5),
             self.assertRaisesRegex(ValueError, r"accepts connections, but does not answer within 0\.5 s"),
@@ -258,6 +258,7 @@ except ValueError as error:
 
 _JOINS_FOR_EVER = """
 import time
+from semppl.programs import quiet
 import tensorflow as tf
 from semppl.trainers.devices import strategy
 from semppl.trainers.devices.workers import Cluster
@@ -270,6 +271,7 @@ strategy.make_strategy("multiworker", cluster=Cluster.from_environment(), worker
 """
 
 _CHIEF = """
+from semppl.programs import quiet
 from semppl.trainers.devices import strategy
 from semppl.trainers.devices.workers import Cluster
 strategy._SECONDS_TO_JOIN = 3

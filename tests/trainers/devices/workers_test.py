@@ -91,7 +91,7 @@ class AloneTest(tf.test.TestCase, parameterized.TestCase):
 
 class _Case(tf.test.TestCase):
     def folder(self):
-        return pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+        return pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
 
     def ended(self, processes):
         """Waits for processes; returns the exit code of each."""

@@ -49,8 +49,8 @@ class FeatureCacheTest(tf.test.TestCase, parameterized.TestCase):
     def setUp(self):
         super().setUp()
         self._folder = pathlib.Path(self.create_tempdir().full_path)
-        self.enterContext(contextlib.redirect_stdout(io.StringIO()))
-        self.enterContext(contextlib.redirect_stderr(io.StringIO()))
+        self.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        self.enter_context(contextlib.redirect_stderr(io.StringIO()))
 
     def _cache(self, images=None, *, seed=0, **changes):
         settings = _settings(**changes)

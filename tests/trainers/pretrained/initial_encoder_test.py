@@ -8,7 +8,7 @@ from absl.testing import parameterized
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.layers.encoders.freezing import variables_of
-from semppl.runs import checkpoints, folder
+from semppl.runs import checkpoints, folder, initial_weights
 from semppl.tests import testing, tiny
 from semppl.trainers import pretrain
 from semppl.trainers.pretrained import initial_encoder
@@ -130,8 +130,8 @@ class InitialWeightsTest(tf.test.TestCase, parameterized.TestCase):
         keras = tf.keras.applications.MobileNet(include_top=False, weights=None, pooling="avg", input_shape=(32, 32, 3))
         keras.save_weights(self.path)
         settings = self._settings(**changes)
-        initial_encoder.check_initial_weights(settings)
-        weights, model = initial_encoder.read_initial_weights(settings), _build(settings)
+        initial_weights.check_initial_weights(settings)
+        weights, model = initial_weights.read_initial_weights(settings), _build(settings)
         initial_encoder.start_from_weights(model, weights)
         images = tf.random.stateless_uniform([2, 32, 32, 3], [1, 2])
         expected = keras(tf.keras.applications.mobilenet.preprocess_input(images * 255.0))
@@ -158,11 +158,11 @@ class InitialWeightsTest(tf.test.TestCase, parameterized.TestCase):
     def test_weights_that_cannot_be_used_are_refused(self):
         message = "--initial_weights must come with the encoder .* Received: --encoder=convnet"
         with self.assertRaisesRegex(ValueError, f"^{message}$"):
-            initial_encoder.check_initial_weights(self._settings(encoder="convnet"))
-        initial_encoder.check_initial_weights(self._settings(encoder="convnet", initial_weights=""))
+            initial_weights.check_initial_weights(self._settings(encoder="convnet"))
+        initial_weights.check_initial_weights(self._settings(encoder="convnet", initial_weights=""))
         message = "--initial_weights must be an existing file, or imagenet. Received: .*mine.weights.h5"
         with self.assertRaisesRegex(ValueError, f"^{message}$"):
-            initial_encoder.read_initial_weights(self._settings())
+            initial_weights.read_initial_weights(self._settings())
 
     def test_weights_and_a_run_are_not_both_the_start(self):
         with self.assertRaisesRegex(ValueError, "^--initial_weights must be empty with --initial_run. Received: a.h5$"):

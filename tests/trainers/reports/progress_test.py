@@ -130,7 +130,7 @@ class FileTest(parameterized.TestCase):
 class TerminalTest(parameterized.TestCase):
     def setUp(self):
         super().setUp()
-        self.enterContext(mock.patch.dict(os.environ, {"TERM": "xterm", "COLUMNS": "100"}))
+        self.enter_context(mock.patch.dict(os.environ, {"TERM": "xterm", "COLUMNS": "100"}))
 
     def test_two_rows_are_redrawn_in_place(self):
         written = _run(_Terminal(), [0.0, 1.0, 2.0, 3.0])

@@ -2,19 +2,20 @@
 
 import pathlib
 import tempfile
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
+from sklearn.datasets import load_digits
 
-from semppl.data.sources import load_source
 from semppl.export import embed, export_model
 from semppl.export.collections.embeddings import read_embeddings
 from semppl.tests.export.random_runs import write_run
 
 PICTURES = 11
-SETTINGS = {"batch_size": 4, "shard_size": 5}
+SETTINGS: dict[str, Any] = {"batch_size": 4, "shard_size": 5}
 PARTS = [f"part-{number:05d}.parquet" for number in range(6)]
 TOLERANCE = 1e-6
 
@@ -29,13 +30,14 @@ class EngineCase(tf.test.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.folder = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        cls.folder = pathlib.Path(cls.enter_context(tempfile.TemporaryDirectory()))
         write_run(cls.folder / "run")
         cls.model = cls.folder / "1"
         export_model.export(cls.folder / "run", cls.model)
         pictures = cls.folder / "pictures"
         pictures.mkdir()
-        for number, image in enumerate(np.round(load_source("digits").test.images[:PICTURES] * 255).astype(np.uint8)):
+        pixels = (load_digits().images[:PICTURES, ..., np.newaxis] * 15).astype(np.uint8)  # [n,8,8,1]
+        for number, image in enumerate(pixels):
             file = tf.io.encode_png(image).numpy() if number != 4 else b"rubbish"
             (pictures / f"{number:02d}.png").write_bytes(file)
         cls.reading = {"data": f"folder:{pictures},folder:{pictures}?labels=folders"}

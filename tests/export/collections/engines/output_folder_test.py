@@ -32,10 +32,10 @@ def _table(*valid):
 class OutputFolderTest(parameterized.TestCase):
     def _folder(self, remote):
         """Makes a folder on this file system, or one that is written as a store of objects is."""
-        root = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+        root = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
         if remote:
             place = fs.SubTreeFileSystem(str(root), fs.LocalFileSystem()), "out"
-            self.enterContext(mock.patch.object(output_folder, "_file_system", return_value=place))
+            self.enter_context(mock.patch.object(output_folder, "_file_system", return_value=place))
         return root / "out", OutputFolder(str(root / "out"))
 
     def _names(self, path):

@@ -1,4 +1,4 @@
-"""Tests of semppl.evaluation.classifier_training."""
+"""Tests of semppl.evaluation.protocols.classifier_training."""
 
 import math
 
@@ -7,7 +7,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.evaluation.classifier_training import ClassifierTraining
+from semppl.evaluation.protocols.classifier_training import ClassifierTraining
 from semppl.layers.networks import OnlineNetwork
 from semppl.tests import testing, tiny  # noqa: F401  (testing splits the CPU before TensorFlow starts)
 

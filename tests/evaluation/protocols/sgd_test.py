@@ -1,11 +1,11 @@
-"""Tests of semppl.evaluation.sgd."""
+"""Tests of semppl.evaluation.protocols.sgd."""
 
 import math
 
 import numpy as np
 import tensorflow as tf
 
-from semppl.evaluation import sgd
+from semppl.evaluation.protocols import sgd
 
 
 class SgdTest(tf.test.TestCase):

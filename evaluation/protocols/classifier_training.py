@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import tensorflow as tf
 
-from semppl.evaluation.sgd import cosine, nesterov_update
+from semppl.evaluation.protocols.sgd import cosine, nesterov_update
 from semppl.layers.networks import TargetNetwork
 
 

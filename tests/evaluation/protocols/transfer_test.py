@@ -1,11 +1,11 @@
-"""Tests of semppl.evaluation.transfer."""
+"""Tests of semppl.evaluation.protocols.transfer."""
 
 from unittest import mock
 
 import numpy as np
 from absl.testing import absltest
 
-from semppl.evaluation import transfer
+from semppl.evaluation.protocols import transfer
 
 
 class TransferTest(absltest.TestCase):

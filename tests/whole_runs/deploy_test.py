@@ -11,7 +11,7 @@ from importlib import util
 
 from absl.testing import absltest, parameterized
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 
 _PRETRAIN = """#!/bin/sh
@@ -35,7 +35,7 @@ esac
 class DeployTest(parameterized.TestCase):
     def setUp(self):
         super().setUp()
-        self.folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.folder = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
         for name, text in {"semppl-pretrain": _PRETRAIN, "srun": _SRUN, "scontrol": _SCONTROL}.items():
             (self.folder / name).write_text(text)
             (self.folder / name).chmod(0o755)

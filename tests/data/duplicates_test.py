@@ -1,4 +1,4 @@
-"""Tests of semppl.doctor.duplicates."""
+"""Tests of semppl.data.duplicates."""
 
 import io
 from unittest import mock
@@ -8,10 +8,10 @@ import tensorflow as tf
 from absl.testing import parameterized
 from PIL import Image
 
+from semppl.data import duplicates
 from semppl.data.combination import joined
+from semppl.data.duplicates import Prints, exact_duplicates, near_duplicates
 from semppl.data.images import ImageSet
-from semppl.doctor import duplicates
-from semppl.doctor.duplicates import Prints, exact_duplicates, near_duplicates
 from semppl.tests import testing  # noqa: F401  (marks the flags as parsed)
 
 
