@@ -15,11 +15,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import tqdm
 from absl import flags
 
 from semppl.configs import choices
 from semppl.configs.data import held_out_share
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.wording import counted
 from semppl.programs import model_flags, place_flags, quiet, run_flags
 
 flags.adopt_module_key_flags(run_flags)
@@ -92,6 +94,8 @@ from semppl.runs.folder import unfinished
 _MAX_SAMPLE = 20_000  # images
 _MAX_SAMPLE_VALUES = 2**27  # of raw pixels, in float32
 _MAX_HISTOGRAMS = 10_000  # labelled images
+_BRIEF = 2.0
+"""Seconds of an evaluation that needs no bar."""
 
 Report = dict[str, Any]
 
@@ -268,31 +272,42 @@ def _predictions(
     tasks: dict[str, Task] = {}
     classes: dict[str, dict[str, np.ndarray]] = {}
     of_features = {} if classifier else {"projections": network.project_features, "joint": network.join_features}
-    for name in ("raw_pixels", "features", *of_features):
-        print(f"evaluating {name} …", file=sys.stderr, flush=True)
-        sample = _sample(visible, train, values=width if name == "raw_pixels" else 0, seed=seed)
-        chosen = _affordable(evaluators, train) if name == "raw_pixels" else evaluators
-        used = _used(chosen, train, visible, sample)
-        if name in of_features:  # without another pass over the images
-            both = [map_rows(of_features[name], rows) for rows in embedded["features"]]
-        elif name == "features":
-            kept = functools.partial(store.embed, network.features, prepare=prepare)
-            both = [kept(train, positions=used), kept(test)]
-        else:
-            pixels = functools.partial(embed, _pixels_and_histogram, prepare=prepare)
-            both = [pixels(train, positions=used), pixels(test)]
-        rows = np.searchsorted(used, visible), np.flatnonzero(np.isin(used, sample))
-        if name == "raw_pixels":
-            most = drawn(rows[0], _MAX_HISTOGRAMS)
-            histogram = histogram_classes(both[0][most, width:], train.labels[used[most]], both[1][:, width:])
-            both = [part[:, :width] for part in both]
-        embedded[name] = (both[0], both[1])
-        tasks[name] = task = Task(both[0], train.labels[used], *rows, both[1], k, seed)
-        classes[name] = {evaluator: EVALUATORS[evaluator].classes(task) for evaluator in chosen}
-        if classifier is not None and name == "features":
-            kernel, bias = classifier
-            classes["classifier"] = {"own": np.argmax(task.test @ kernel + bias, -1)}
+    names = ("raw_pixels", "features", *of_features)
+    with _bar(len(_affordable(evaluators, train)) + len(evaluators) * (len(names) - 1)) as bar:
+        for name in names:
+            bar.write(f"evaluating {name} …", file=sys.stderr)
+            sample = _sample(visible, train, values=width if name == "raw_pixels" else 0, seed=seed)
+            chosen = _affordable(evaluators, train) if name == "raw_pixels" else evaluators
+            used = _used(chosen, train, visible, sample)
+            if name in of_features:  # without another pass over the images
+                both = [map_rows(of_features[name], rows) for rows in embedded["features"]]
+            elif name == "features":
+                kept = functools.partial(store.embed, network.features, prepare=prepare)
+                both = [kept(train, positions=used), kept(test)]
+            else:
+                pixels = functools.partial(embed, _pixels_and_histogram, prepare=prepare)
+                both = [pixels(train, positions=used), pixels(test)]
+            rows = np.searchsorted(used, visible), np.flatnonzero(np.isin(used, sample))
+            if name == "raw_pixels":
+                most = drawn(rows[0], _MAX_HISTOGRAMS)
+                histogram = histogram_classes(both[0][most, width:], train.labels[used[most]], both[1][:, width:])
+                both = [part[:, :width] for part in both]
+            embedded[name] = (both[0], both[1])
+            tasks[name] = task = Task(both[0], train.labels[used], *rows, both[1], k, seed)
+            classes[name] = {}
+            for evaluator in chosen:
+                bar.set_description(f"{name}, {evaluator}", refresh=bar.format_dict["elapsed"] > _BRIEF)
+                classes[name][evaluator] = EVALUATORS[evaluator].classes(task)
+                bar.update()
+            if classifier is not None and name == "features":
+                kernel, bias = classifier
+                classes["classifier"] = {"own": np.argmax(task.test @ kernel + bias, -1)}
     return classes, histogram, tasks["features" if classifier else "projections"]
+
+
+def _bar(total: int) -> tqdm.tqdm:
+    """Returns a bar that shows the number of classifiers, and the remaining time at the mean speed so far."""
+    return tqdm.tqdm(total=total, unit=" classifiers", delay=_BRIEF, mininterval=1, smoothing=0, leave=False)
 
 
 def _affordable(evaluators: Sequence[str], train: Images) -> Sequence[str]:
@@ -358,7 +373,9 @@ def _labelled_images(source: Source, split: str) -> Images:
     held_out = source.held_out(split)
     positions = np.flatnonzero(held_out.labels != NO_LABEL)
     if not len(positions):
-        raise ValueError(f"--{split} must have labels to judge by. Received: {len(held_out)} images, none with a label")
+        raise ValueError(
+            f"--{split} must have labels to judge by. Received: {counted(len(held_out), 'image')}, none with a label"
+        )
     return held_out.select(positions)
 
 

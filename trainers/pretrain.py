@@ -45,6 +45,12 @@ _CHECKPOINT_MINUTES = flags.DEFINE_float(
 _LOG_EVERY = flags.DEFINE_integer(
     "log_every", 10, "Steps between reports to TensorBoard and metrics.jsonl.", lower_bound=1
 )
+_EVAL_EVERY = flags.DEFINE_integer(
+    "eval_every",
+    0,
+    "Steps between evaluations on held-out images, with the health of the embeddings; 0: a tenth of --steps, at least 100.",
+    lower_bound=0,
+)
 _PROFILE_STEPS = flags.DEFINE_string(
     "profile_steps", "", "FIRST,LAST steps to profile for TensorBoard, which needs tensorboard-plugin-profile."
 )
@@ -344,6 +350,7 @@ def _options_from_flags() -> RunOptions:
         checkpoint_every=_CHECKPOINT_EVERY.value,
         checkpoint_minutes=_CHECKPOINT_MINUTES.value,
         log_every=_LOG_EVERY.value,
+        eval_every=_EVAL_EVERY.value,
         profile_steps=_PROFILE_STEPS.value,
     )
 

@@ -110,6 +110,19 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
                 metrics[name]["nearest_neighbours"], np.mean(classes == source.test.labels), delta=1e-12
             )
 
+    def test_the_classifiers_have_a_bar_with_the_remaining_time(self):
+        workdir, _, _ = self._run()
+        with (
+            mock.patch.object(evaluation, "_BRIEF", -1.0),
+            contextlib.redirect_stderr(io.StringIO()) as shown,
+        ):
+            _accuracy(workdir, evaluators=["class_means", "nearest_neighbours"])
+        for number, at in enumerate(("raw_pixels, class_means", "features, nearest_neighbours", "joint, class_means")):
+            done = (0, 3, 6)[number]
+            self.assertRegex(
+                shown.getvalue(), rf"{at}: +\d+%\|[^|]*\| {done}/8 \[\d\d:\d\d<(\d\d:\d\d|\?), .*classifiers"
+            )
+
     def test_the_evaluators_get_labelled_images_and_a_sample_of_the_others(self):
         workdir, settings, run = self._run()
         source = _few_digits()
