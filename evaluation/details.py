@@ -6,7 +6,6 @@ import numpy as np
 from scipy import special
 
 from semppl.data.images import NO_LABEL
-from semppl.evaluation.clustering import clustering_agreement
 from semppl.evaluation.evaluators import Task
 from semppl.evaluation.logistic_regression import fit_logistic_regression
 from semppl.evaluation.nearest_neighbours import (
@@ -19,6 +18,7 @@ from semppl.evaluation.nearest_neighbours import (
     weighted_shares,
 )
 from semppl.evaluation.results.calibration import area_under_risk_coverage, expected_calibration_error, risk_coverage
+from semppl.evaluation.results.clustering import clustering_agreement
 from semppl.evaluation.results.measures import accuracy
 
 _COVERAGES = (0.5, 0.8, 0.9, 1.0)
@@ -48,7 +48,7 @@ def details(
     }
 
 
-def k_grid(task: Task, truth: np.ndarray) -> dict[str, list[float]]:
+def k_grid(task: Task, truth: np.ndarray) -> dict[str, Any]:
     """Returns "k", numbers of neighbours up to 200, and the accuracies of their plain and temperature-weighted votes."""
     memory, labels = task.memory
     classes, places = np.unique(labels, return_inverse=True)

@@ -185,8 +185,13 @@ def evaluate_run(
         | confusion_matrix(classes[row][column], images.labels, names),
     }
     if set(evaluators) == set(EVALUATORS):
-        settings = {"neighbours": hyperparameters.neighbours, "min_vote_share": hyperparameters.min_vote_share}
-        report["details"] = details(task, images.labels, num_classes=len(names), **settings)
+        report["details"] = details(
+            task,
+            images.labels,
+            num_classes=len(names),
+            neighbours=hyperparameters.neighbours,
+            min_vote_share=hyperparameters.min_vote_share,
+        )
     if seeds > 1:
         others = [_measured(predict(seed=seed)[0], images.labels) for seed in range(1, seeds)]
         report["seeds"] = over_seeds([metrics, *others])

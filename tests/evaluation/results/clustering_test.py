@@ -1,4 +1,4 @@
-"""Tests of semppl.evaluation.clustering."""
+"""Tests of semppl.evaluation.results.clustering."""
 
 import collections
 import math
@@ -7,7 +7,7 @@ from unittest import mock
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from semppl.evaluation import clustering
+from semppl.evaluation.results import clustering
 
 
 def _entropy(counts, total):
