@@ -37,7 +37,7 @@ _EVALUATORS = flags.DEFINE_list(
     f"Comma-separated names of the evaluators to run, among {', '.join(choices.EVALUATORS)}; by default all.",
 )
 _SEEDS = flags.DEFINE_integer(
-    "seeds",
+    "evaluation_seeds",
     1,
     "Number of seeds of the draws that evaluators make, samples and folds; several add the mean and the spread of each measure.",
     lower_bound=1,
@@ -161,7 +161,7 @@ def evaluate_run(
     moved = dict(moved or {})
     _check(k, evaluators, split, moved)
     if seeds < 1:
-        raise ValueError(f"--seeds must be a positive integer. Received: {seeds}")
+        raise ValueError(f"--evaluation_seeds must be a positive integer. Received: {seeds}")
     hyperparameters, network, step = checkpoints.load_online(workdir)
     data = _load(workdir, hyperparameters, moved)
     images, names = _labelled_images(data.source, split), data.source.class_names

@@ -224,7 +224,7 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
             self.assertEqual(cell["n"], 2)
             other = 2 * cell["mean"] - columns["logistic_regression"]
             self.assertAlmostEqual(cell["spread"], abs(other - cell["mean"]) * 2**0.5)
-        with self.assertRaisesRegex(ValueError, "^--seeds must be a positive integer. Received: 0"):
+        with self.assertRaisesRegex(ValueError, "^--evaluation_seeds must be a positive integer. Received: 0"):
             evaluation.evaluate_run(workdir, seeds=0)
 
     def test_floors_and_classes_are_those_of_the_test_images(self):
