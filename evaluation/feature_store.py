@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import tensorflow as tf
 
+from semppl.configs.wording import counted
 from semppl.data.files import array_cache
 from semppl.data.files.lost_pictures import naming_lost_pictures
 from semppl.data.images import Images, ImageSet
@@ -61,7 +62,7 @@ class FeatureStore:
             bad = int((~np.isfinite(features).all(1)).sum())
             raise ValueError(
                 "--workdir must hold a checkpoint whose features are finite. "
-                f"Received: features containing NaN or Inf for {bad} of {len(features)} images"
+                f"Received: features containing NaN or Inf for {bad} of {counted(len(features), 'image')}"
             )
         if features.size <= _MAX_VALUES and array_cache.save(place, {_COLUMN: features}):
             self._remove_others()
