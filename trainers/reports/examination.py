@@ -13,6 +13,7 @@ from semppl.evaluation.features import embed, map_rows, preparation_of
 from semppl.evaluation.nearest_neighbours import nearest_neighbour_classes
 from semppl.layers.pseudo_labels import nearest_neighbour_vote
 from semppl.trainers.method import Method
+from semppl.trainers.reports.callbacks import WHAT_NOW, NotFinite
 from semppl.trainers.reports.turns import Turn
 from semppl.trainers.reports.views_grid import ViewsOfAFew
 
@@ -125,11 +126,19 @@ class Examination:
         return map_rows(self._model.online.encode, view, batch_size=_BATCH) if self._frozen else view
 
     def _map(self, function: Callable[[tf.Tensor], tf.Tensor], inputs: "_Inputs") -> np.ndarray:
-        """Maps images or features through a compiled function of the network: `[n, D]`."""
+        """Maps images or features through a compiled function of the network: `[n, D]`.
+
+        Raises:
+            NotFinite: If an embedding contains NaN or Inf.
+        """
         if isinstance(inputs, np.ndarray):
-            return map_rows(function, inputs, batch_size=_BATCH)
-        images, positions = inputs
-        return embed(function, images, prepare=self._prepare, positions=positions, batch_size=_BATCH)
+            rows = map_rows(function, inputs, batch_size=_BATCH)
+        else:
+            images, positions = inputs
+            rows = embed(function, images, prepare=self._prepare, positions=positions, batch_size=_BATCH)
+        if not np.all(np.isfinite(rows)):
+            raise NotFinite(f"embeddings of training or held-out images contain NaN or Inf. {WHAT_NOW}")
+        return rows
 
 
 _Inputs = np.ndarray | tuple[Images, np.ndarray]
