@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from semppl.evaluation.directions import unit
+
 
 def nearest_neighbour_classes(
     queries: np.ndarray, memory: np.ndarray, labels: np.ndarray, *, k: int, chunk: int = 1024
@@ -23,8 +25,8 @@ def nearest_neighbour_classes(
     """
     if not 1 <= k <= len(memory):
         raise ValueError(f"`k` must be in 1..{len(memory)}, the size of the memory. Received: {k}")
-    memory = _unit(memory)
-    classes = [_classify(_unit(queries[i : i + chunk]) @ memory.T, labels, k) for i in range(0, len(queries), chunk)]
+    memory = unit(memory)
+    classes = [_classify(unit(queries[i : i + chunk]) @ memory.T, labels, k) for i in range(0, len(queries), chunk)]
     return np.concatenate(classes)
 
 
@@ -40,7 +42,3 @@ def _classify(similarities: np.ndarray, labels: np.ndarray, k: int) -> np.ndarra
         sums[rows, votes[:, column]] += weights[:, column]
     sums[counts < counts.max(1, keepdims=True)] = -np.inf
     return np.argmax(sums, axis=1)
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
