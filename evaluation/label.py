@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from semppl.programs import advice_flags, quiet
+from semppl.programs import quiet
+from semppl.programs.advice import advice_flags
 
 for _name in advice_flags.KEYS:
     flags.declare_key_flag(_name)

@@ -13,7 +13,8 @@ import pathlib
 import numpy as np
 from absl import flags
 
-from semppl.programs import advice_flags, quiet
+from semppl.programs import quiet
+from semppl.programs.advice import advice_flags
 
 for _name in (*advice_flags.KEYS, "count"):
     flags.declare_key_flag(_name)

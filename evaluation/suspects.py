@@ -12,7 +12,8 @@ import pathlib
 import numpy as np
 from absl import flags
 
-from semppl.programs import advice_flags, extras, quiet
+from semppl.programs import extras, quiet
+from semppl.programs.advice import advice_flags
 
 for _name in (*advice_flags.KEYS, "count"):
     flags.declare_key_flag(_name)

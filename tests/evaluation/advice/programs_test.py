@@ -27,7 +27,7 @@ from semppl.evaluation.label import label
 from semppl.evaluation.suggest import suggest
 from semppl.evaluation.suspects import suspects
 from semppl.export import export_model
-from semppl.programs import advice_flags
+from semppl.programs.advice import advice_flags
 from semppl.tests import testing  # noqa: F401  (marks the flags as parsed)
 from semppl.tests.export.random_runs import write_run
 

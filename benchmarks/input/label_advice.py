@@ -1,6 +1,6 @@
 r"""Measures advice on labels, by features of a pretrained encoder: pictures to label against random ones, and planted label errors.
 
-python -m semppl.benchmarks.label_advice --preset=own_pictures_cpu --data=tfds:cifar10 --data_dir=tfds --validation=0.8 \
+python -m semppl.benchmarks.input.label_advice --preset=own_pictures_cpu --data=tfds:cifar10 --data_dir=tfds --validation=0.8 \
   --shrink=0 --recipe=cifar --large_size=96 --label_fraction=1 --initial_weights=mobilenet_v2_dogs.weights.h5
 """
 
