@@ -9,7 +9,7 @@ RUN := TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python
 INSTALLED := $(VENV)/.stack
 
 .DEFAULT_GOAL := help
-.PHONY: help FORCE setup quickstart digits-seeds test test-slow lint format docs lock bazel-test clean
+.PHONY: help FORCE setup quickstart digits-seeds test test-slow test-core lint format docs lock bazel-test clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 16
@@ -41,7 +41,7 @@ $(INSTALLED): FORCE
 	echo "• stack $$stack in $(VENV), with $$($$found --version); $$why"; rm -f $@; \
 	$$found -m venv --clear $(VENV) || { echo "$$found has no venv module: apt-get install python3-venv" >&2; exit 1; }; \
 	echo "• installing the locked packages (about 2 GB; a minute or two)"; \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $$(lock_of $$stack); \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $$(lock_of $$stack); \
 	echo "• installing semppl itself, editable"; \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; \
 	digest_of $$stack > $@
@@ -58,6 +58,10 @@ test: $(INSTALLED)  ## the tests, without the slow ones
 
 test-slow: $(INSTALLED)  ## the tests that take minutes each
 	@SEMPPL_SLOW=1 $(RUN) -m pytest -m slow -v
+
+CORE := tests/losses tests/layers tests/stacks tests/end_to_end_test.py tests/export/serving/contract_test.py
+test-core: $(INSTALLED)  ## the tests of what TensorFlow computes, for the stack that CI does not test in full
+	@$(RUN) -m pytest -n 2 --dist worksteal -m "not slow" -q $(CORE)
 
 lint: $(INSTALLED)  ## ruff check, ruff format --check, mypy
 	$(BIN)/ruff check .

@@ -19,7 +19,7 @@ def load_run_data(
     """Loads the data of a run as `load_data` does, and reports on stderr what has changed since the run began.
 
     Classes are matched by name: those that the run began with keep their labels, new ones follow. Runs of releases that did not
-    record the names have the classes in the order of the data.
+    record the names have the classes in the order of the data, of which a warning says so.
 
     Args:
         workdir: Folder of the run.
@@ -36,16 +36,23 @@ def load_run_data(
         origin = f"as {workdir}/hyperparameters.json has it; if the pictures have moved, name their place with --data"
         raise ValueError(str(error) if moved else f"{error} ({origin})") from error
     then = read_data(workdir)
-    if then is None:
+    if then is None:  # an imported run has learnt no classes
         return data
+    if "class_names" not in then:
+        _say(
+            f"warning: {workdir} does not record the names of its classes: classes are matched by their position, so that "
+            "evaluation and export are wrong if classes came, went or were renamed since the run began"
+        )
     data = _numbered(data, tuple(dict.fromkeys([*then.get("class_names", ()), *data.source.class_names])))
     now = describe_data(data.source.train.names, data.labels, data.source.class_names)
     found = changes(then, now)
     if found:
-        print(
-            f"the data of {workdir} have changed since the run began: {'; '.join(found)}", file=sys.stderr, flush=True
-        )
+        _say(f"the data of {workdir} have changed since the run began: {'; '.join(found)}")
     return data
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _numbered(data: RunData, names: tuple[str, ...]) -> RunData:

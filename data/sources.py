@@ -72,10 +72,12 @@ def names_files(spec: str) -> bool:
 
 def _meant(spec: str) -> str:
     """Returns the source that was probably meant by a text without a known key; empty if there is none."""
+    if meant := folder.flags_meant(spec):
+        return meant
     key, colon, argument = spec.partition(":")
     near = difflib.get_close_matches(key.lower(), SOURCES, n=1)
-    folder = spec.partition("?labels=")[0]
-    if folder and (pathlib.Path(folder).expanduser().is_dir() or not (near or colon)):
+    path = spec.partition("?labels=")[0]
+    if path and (pathlib.Path(path).expanduser().is_dir() or not (near or colon)):
         return f"; did you mean folder:{spec}?"
     return f"; did you mean {near[0]}{colon}{argument}?" if near and (near[0] != key) else ""
 
@@ -142,7 +144,8 @@ def _tfds(request: Request) -> Source:
         builder = tfds.builder(name, data_dir=data_dir or None)
     except (tfds.core.DatasetNotFoundError, ValueError, AssertionError, ImportError) as error:
         allowed = f"tfds:NAME with a NAME that tensorflow-datasets {tfds.__version__} knows"
-        raise ValueError(f"--{flag} must be {allowed}. Received: {received}") from error
+        meant = folder.flags_meant(received)
+        raise ValueError(f"--{flag} must be {allowed}. Received: {received}{meant}") from error
     if not pathlib.Path(builder.data_path).is_dir():
         how = f'python -c "import tensorflow_datasets as t; t.load({name!r}, data_dir=…)"'
         raise ValueError(f"--data_dir must hold {name}, prepared with {how}. Received: {data_dir or 'the default'}")

@@ -9,6 +9,7 @@ import numpy as np
 
 from semppl.configs.data import held_out_share
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.wording import counted
 from semppl.data.combination import joined, renumbered, with_labels
 from semppl.data.images import NO_LABEL, Images, Source
 from semppl.data.label_split import labels_of_run
@@ -201,7 +202,8 @@ def _of_classes(judged: Source, names: tuple[str, ...], flag: str) -> Images:
     images = judged.train
     if len(images) and (images.labels == NO_LABEL).all():
         raise ValueError(
-            f"--{flag} must have labels, for example from ?labels=folders. Received: {len(images)} images without a label"
+            f"--{flag} must have labels, for example from ?labels=folders. "
+            f"Received: {counted(len(images), 'image')} without a label"
         )
     used = {judged.class_names[label] for label in set(images.labels.tolist()) - {NO_LABEL}}
     if used - set(names):

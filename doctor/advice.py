@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.wording import counted
 
 _SIZES = (32, 48, 64, 96, 128, 224)
 _COLOURS = 3  # channels of pretrained networks
@@ -64,8 +65,11 @@ def _preset(pictures: Pictures) -> tuple[str, str]:
     if pictures.channels != _COLOURS:
         return "from_scratch_cpu", f"pretrained networks take pictures of three channels, not {pictures.channels}"
     if pictures.accelerated and pictures.images >= _ENOUGH_TO_FINE_TUNE:
-        return "finetune", f"with a GPU and {pictures.images} pictures, a pretrained network can be trained as a whole"
-    few = "on a CPU" if not pictures.accelerated else f"with {pictures.images} pictures"
+        return (
+            "finetune",
+            f"with a GPU and {counted(pictures.images, 'picture')}, a pretrained network can be trained as a whole",
+        )
+    few = "on a CPU" if not pictures.accelerated else f"with {counted(pictures.images, 'picture')}"
     return (
         "cpu",
         f"{few}, heads on a pretrained network need minutes and are more accurate than training from random weights",
@@ -103,7 +107,7 @@ def _for_numbers(pictures: Pictures, settings: Hyperparameters) -> list[tuple[st
     if all_labelled and settings.labelled_batch_size not in (0, settings.batch_size):
         advice.append(("labelled_batch_size", 0, "every image has a label, so every image of a batch does"))
     if settings.batch_size > batch:
-        why = f"a batch of {settings.batch_size} is more than a quarter of the {pictures.images} images"
+        why = f"a batch of {settings.batch_size} is more than a quarter of the {counted(pictures.images, 'image')}"
         advice += [("batch_size", batch, why), ("queue_size", 10 * batch, f"ten batches of {batch}")]
         if settings.negatives >= batch:
             advice.append(("negatives", batch - 1, f"a batch of {batch} has no more other images"))
@@ -129,7 +133,21 @@ def verdict(report: Mapping[str, Any]) -> str:
         return "ready; how long the run takes was not measured"
     before = time["seconds_before_first_step"]
     start = f", after {in_words(before)} before the first step" if before >= 1 else ""
-    return f"ready: {time['steps']:,} steps, about {in_words(time['seconds'])} on this machine{start}"
+    return (
+        f"ready: {time['steps']:,} steps, about {in_words(time['seconds'])} on this machine{start}{_of_features(time)}"
+    )
+
+
+def _of_features(time: Mapping[str, Any]) -> str:
+    """Returns, in brackets, how much of the time before the first step features take; empty if the run needs none."""
+    if "features_left" not in time:
+        return ""
+    left = time["features_left"]
+    if not left:
+        return " (all features are cached)"
+    return (
+        f" ({in_words(time['seconds_of_features'])} for the features of {counted(left, 'picture')} that are not cached)"
+    )
 
 
 def in_words(seconds: float) -> str:

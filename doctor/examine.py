@@ -19,6 +19,7 @@ from absl import flags
 
 from semppl.configs.data import held_out_share
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.wording import counted
 from semppl.programs import hyperparameter_flags, menu, quiet, run_flags
 from semppl.programs.hyperparameter_flags import hyperparameters_from_flags
 from semppl.programs.presets import preset_names
@@ -37,13 +38,13 @@ import tensorflow as tf
 from semppl.data.duplicates import Prints, exact_duplicates, near_duplicates
 from semppl.data.files.decoding import decoding_of
 from semppl.data.files.folder import list_folder
-from semppl.data.files.inspection import count_lost, inspect_pictures, summary
+from semppl.data.files.inspection import count_lost, findings_unsaid, inspect_pictures, summary
 from semppl.data.images import NO_LABEL, Images, Source
 from semppl.data.splits import RunData, load_data, split_specs
 from semppl.data.views.recipes import check_recipe
-from semppl.doctor.advice import PRESETS, Pictures, Suggestions, suggest, verdict
+from semppl.doctor.advice import PRESETS, Pictures, Suggestions, in_words, suggest, verdict
 from semppl.doctor.page import page
-from semppl.doctor.trial import TrialFailed, train_briefly
+from semppl.doctor.trial import Features, ManyFeatures, Trial, TrialFailed, train_briefly
 from semppl.runs.files import require_plain
 
 Report = dict[str, Any]
@@ -86,7 +87,8 @@ def _examined(hyperparameters: Hyperparameters, trial_steps: int) -> tuple[Repor
                 "folders",
             )
     try:
-        data = load_data(dataclasses.replace(hyperparameters, max_bad_fraction=1.0))
+        with findings_unsaid():  # they are in the report
+            data = load_data(dataclasses.replace(hyperparameters, max_bad_fraction=1.0))
     except (ValueError, OSError) as error:
         _stop(report, str(error))
         return report, None
@@ -244,9 +246,13 @@ def _judge_classes(report: Report) -> None:
         _warn(report, "there is only one class", "labels")
     rare = [name for name, count in labelled.items() if count < _FEW_LABELS]
     if rare:
-        _warn(report, f"fewer than {_FEW_LABELS} labels: {', '.join(rare[:10])}", "labels")
+        _warn(report, f"fewer than {counted(_FEW_LABELS, 'label')}: {', '.join(rare[:10])}", "labels")
     if min(labelled.values()) < _RARE * max(labelled.values()):
-        _warn(report, f"classes are uneven: from {min(labelled.values())} to {max(labelled.values())} labels", "labels")
+        _warn(
+            report,
+            f"classes are uneven: from {min(labelled.values())} to {counted(max(labelled.values()), 'label')}",
+            "labels",
+        )
     for split in ("validation", "test"):
         missing = [name for name, counts in report["classes"].items() if counts.get(split) == 0]
         if missing:
@@ -255,7 +261,7 @@ def _judge_classes(report: Report) -> None:
 
 def _duplicates(report: Report, parts: dict[str, Images]) -> Report:
     """Finds exact and near duplicates, within and across parts."""
-    _say(f"comparing {sum(map(len, parts.values()))} images with each other")
+    _say(f"comparing {counted(sum(map(len, parts.values())), 'image')} with each other")
     prints = Prints.joined([Prints.of(images) for images in parts.values()])
     where = [(name, position) for name, images in parts.items() for position in range(len(images))]
     found: Report = {}
@@ -275,16 +281,18 @@ def _duplicates(report: Report, parts: dict[str, Images]) -> Report:
         if leaks:
             _warn(
                 report,
-                f"{leaks} {kind} duplicate(s) between training and held-out images: scores will be too high",
+                f"{counted(leaks, f'{kind} duplicate')} between training and held-out images: scores will be too high",
                 "duplicates",
             )
         if len(pairs) > leaks:
             _warn(
-                report, f"{len(pairs) - leaks} {kind} duplicate(s) within training or within a test set", "duplicates"
+                report,
+                f"{counted(len(pairs) - leaks, f'{kind} duplicate')} within training or within a test set",
+                "duplicates",
             )
     odds = [(a, b) for a, b in exact if len({_label(parts, where[a]), _label(parts, where[b])} - {NO_LABEL}) > 1]
     if odds:
-        _warn(report, f"{len(odds)} pair(s) of equal images have different labels", "duplicates")
+        _warn(report, f"different labels of equal images: {counted(len(odds), 'pair')}", "duplicates")
     return found
 
 
@@ -317,38 +325,45 @@ def _suggestions(report: Report, source: Source, hyperparameters: Hyperparameter
 
 
 def _measure(report: Report, settings: Hyperparameters, steps: int, num_images: int) -> None:
-    """Measures time and memory of a few training steps, and extrapolates to the run.
-
-    Of many pictures, the trial caches fewer views, whose number has no effect on the time of a step.
-    """
-    cached = _num_cached_views(settings, num_images)
-    views = min(settings.cached_views, max(settings.large_views, _MOST_CACHED // num_images))
-    tried = dataclasses.replace(settings, cached_views=views)
-    computed = _num_cached_views(tried, num_images)
-    if computed > 2 * _MOST_CACHED:
-        _say(f"no trial: features of {computed} views come before a step; the run itself prints how long they take")
-        return
-    before = f"computing features of {computed} views, then " if computed else ""
-    _say(f"{before}training {steps} steps to see how long an epoch takes")
+    """Measures time and memory of a few training steps, and extrapolates to the run."""
+    heads = settings.train == "heads"
+    before = ", after the features that are not cached yet" if heads else ""
+    _say(f"training {counted(steps, 'step')} to see how long an epoch takes{before}")
     try:
-        trial = train_briefly(tried, steps)
+        trial, features = _tried(settings, steps, num_images)
     except TrialFailed as error:
-        _stop(report, f"a run of {steps} steps ends with: {error}")
+        _stop(report, f"a run of {counted(steps, 'step')} ends with: {error}")
         return
-    report["trial"] = dataclasses.asdict(trial) | {"seconds_per_epoch": round(num_images / trial.images_per_second, 1)}
-    seconds = trial.seconds_before_first_report
-    if computed:  # the run finds the features of the trial in the cache, or computes more of them
-        seconds = 0.0 if settings.cache_dir and computed == cached else seconds * cached / computed
+    seconds = features.left * features.seconds_per_picture if features else 0.0
+    if trial is None:
+        _say(f"no trial: features of {counted(num_images, 'picture')} come before a step, about {in_words(seconds)}")
+        return
+    measured = {name: value for name, value in dataclasses.asdict(trial).items() if name != "features"}
+    report["trial"] = measured | {"seconds_per_epoch": round(num_images / trial.images_per_second, 1)}
     report["time"] = {
         "steps": settings.steps,
         "seconds": round(settings.steps * settings.batch_size / trial.images_per_second, 1),
-        "seconds_before_first_step": round(seconds, 1),
+        "seconds_before_first_step": round(trial.seconds_before_first_report + seconds, 1),
     }
+    if heads:
+        report["time"]["features_left"] = features.left if features else 0
+        report["time"]["seconds_of_features"] = round(seconds, 1)
 
 
-def _num_cached_views(hyperparameters: Hyperparameters, num_images: int) -> int:
-    """Returns the number of views whose features a run computes before its first step."""
-    return num_images * hyperparameters.cached_views if hyperparameters.train == "heads" else 0
+def _tried(settings: Hyperparameters, steps: int, num_images: int) -> tuple[Trial | None, Features | None]:
+    """Tries a run, of the fewest views if the features of many are not cached: their number has no effect on a step's time.
+
+    Returns:
+        The trial, None if it would have to compute features for long all the same; and the features that are left to the run.
+    """
+    try:
+        trial = train_briefly(settings, steps, most=_MOST_CACHED // settings.cached_views)
+    except ManyFeatures as many:
+        if num_images * settings.large_views > 2 * _MOST_CACHED:
+            return None, many.features
+        fewer = dataclasses.replace(settings, cached_views=settings.large_views)
+        return train_briefly(fewer, steps, most=num_images), many.features
+    return trial, None if settings.cache_dir else trial.features  # the run finds what the trial has cached
 
 
 def _plain(name: str) -> str:
@@ -374,11 +389,10 @@ def main(argv: list[str]) -> int:
         print(f"{'stops the run' if problem['stops'] else 'look at'}: {problem['text']}")
     if data:
         counts = ", ".join(f"{count} {part}" for part, count in report["parts"].items())
-        print(f"{counts}; {len(report['classes'])} classes")
+        print(f"{counts}; {counted(len(report['classes']), 'class')}")
         for name, suggestion in report["suggestions"].items():
             print(f"suggested: --{name}={suggestion['value']} ({suggestion['reason']})")
-    count = len(report["problems"])
-    print(f"{count} finding{'' if count == 1 else 's'}; {folder / 'doctor.html'}, {folder / 'doctor.json'}")
+    print(f"{counted(len(report['problems']), 'finding')}; {folder / 'doctor.html'}, {folder / 'doctor.json'}")
     print(report["verdict"])
     if "command" in report:
         print(f"  {report['command']}")

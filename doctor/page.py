@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from semppl.configs.wording import counted
 from semppl.data.images import NO_LABEL, Images
 from semppl.data.thumbnails import thumbnail_urls
 
@@ -121,7 +122,7 @@ def _duplicates(report: Mapping[str, Any], parts: Mapping[str, Images]) -> str:
     text = '<h2 id="duplicates">Duplicates</h2>'
     for kind, found in report["duplicates"].items():
         rows = [[name, count] for name, count in found["by_parts"].items()]
-        text += f"<h3>{kind}: {found['pairs']} pairs</h3>{_table([], rows)}"
+        text += f"<h3>{kind}: {counted(found['pairs'], 'pair')}</h3>{_table([], rows)}"
         for pair in found["listed"][:_PAIRS]:
             shown = "".join(
                 _figures(parts[part], np.array([position]), caption=f"{part}: {name}") for part, position, name in pair

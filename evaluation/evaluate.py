@@ -14,11 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import tqdm
 from absl import flags
 
 from semppl.configs import choices
 from semppl.configs.data import held_out_share
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.wording import counted
 from semppl.programs import model_flags, place_flags, quiet, run_flags
 
 flags.adopt_module_key_flags(run_flags)
@@ -32,6 +34,22 @@ _EVALUATORS = flags.DEFINE_list(
     "evaluators",
     None,
     f"Comma-separated names of the evaluators to run, among {', '.join(choices.EVALUATORS)}; by default all.",
+)
+_ROBUSTNESS = flags.DEFINE_boolean(
+    "robustness",
+    False,
+    "Whether to measure errors under the 19 corruptions of ImageNet-C instead, on at most 1,000 test images, and to write "
+    "robustness.json.",
+)
+_BASELINE = flags.DEFINE_string(
+    "baseline",
+    "",
+    "With --robustness: folder of a run that was evaluated with --robustness, to whose errors mean corruption errors are relative.",
+)
+_SHIFTED_TESTS = flags.DEFINE_multi_string(
+    "shifted_test",
+    [],
+    "With --robustness: source of shifted test images, in the form of --test; repeat the flag for several sources.",
 )
 _SPLIT = flags.DEFINE_enum("split", "test", choices.SPLITS, "Held-out images of the run to evaluate on.")
 
@@ -60,6 +78,7 @@ from semppl.evaluation.results.table import (
     served_row,
     table,
 )
+from semppl.evaluation.robustness import measurement
 from semppl.layers.networks import OnlineNetwork
 from semppl.runs import checkpoints
 from semppl.runs.files import write_atomically
@@ -70,6 +89,8 @@ _MAX_SAMPLE_VALUES = 2**27  # of raw pixels, in float32
 _MAX_HISTOGRAMS = 10_000  # labelled images
 _MAX_SPREAD = 12_000  # images
 _MAX_SPREAD_VALUES = 2**26  # images × width of the representation
+_BRIEF = 2.0
+"""Seconds of an evaluation that needs no bar."""
 
 Report = dict[str, Any]
 
@@ -226,6 +247,54 @@ def evaluate_run(
     return report
 
 
+def evaluate_robustness(
+    workdir: str | pathlib.Path,
+    *,
+    k: int = 1,
+    baseline: str = "",
+    shifted: Sequence[str] = (),
+    moved: Mapping[str, Any] | None = None,
+) -> Report:
+    """Measures the errors of a run's latest checkpoint on corrupted and shifted test images, and writes `robustness.json`.
+
+    Args:
+        workdir: Folder of the run.
+        k: Number of nearest neighbours that vote, 1 or more.
+        baseline: Folder of a run that was measured before; empty: none.
+        shifted: Sources of shifted test images, in the form of --test.
+        moved: Settings, by name, of data that now lie elsewhere; see `evaluate`.
+
+    Returns:
+        "step", "images", and "errors" (see `corrupted_errors`); with shifted sources "shifted", source → classifier → error;
+        with a baseline "beside_baseline" (see `beside_baseline`).
+
+    Raises:
+        ValueError: If there is no run, no checkpoint, no labelled test image, or no measurement of the baseline.
+    """
+    moved = dict(moved or {})
+    _check(k, (), "test", moved)
+    hyperparameters, network, step = checkpoints.load_online(workdir)
+    data = _load(workdir, hyperparameters, moved)
+    settings = dataclasses.replace(hyperparameters, **{name: value for name, value in moved.items() if name != "test"})
+    others = {spec: load_held_out(settings, spec, data.source.class_names) for spec in shifted}
+    pixels, truth = measurement.seen_pixels(_labelled_images(data.source, "test"), hyperparameters)
+    classify = measurement.classifiers_of(network, data.source.train, data.labels, hyperparameters, k=k)
+    baseline_errors = measurement.read_errors(baseline, len(truth)) if baseline else {}
+    report: Report = {"step": step, "k": k, "images": len(truth)}
+    report["errors"] = measurement.corrupted_errors(classify, pixels, truth)
+    for spec, images in others.items():
+        known = images.select(np.flatnonzero(images.labels != NO_LABEL))
+        errors = measurement.classification_errors(classify, *measurement.seen_pixels(known, hyperparameters))
+        report.setdefault("shifted", {})[spec] = errors
+    if baseline:
+        report |= {
+            "baseline": baseline,
+            "beside_baseline": measurement.beside_baseline(report["errors"], baseline_errors),
+        }
+    write_atomically(pathlib.Path(workdir) / measurement.FILE, json.dumps(report, indent=2) + "\n")
+    return report
+
+
 def written_to(split: str) -> str:
     """Returns the name of the file, in the run's folder, that has the report on a split."""
     return "metrics.json" if split == "test" else f"metrics_{split}.json"
@@ -249,28 +318,39 @@ def _predictions(
     embedded: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     classes: dict[str, dict[str, np.ndarray]] = {}
     of_features = {} if classifier else {"projections": network.project_features, "joint": network.join_features}
-    for name in ("raw_pixels", "features", *of_features):
-        print(f"evaluating {name} …", file=sys.stderr, flush=True)
-        sample = _sample(visible, train, values=width if name == "raw_pixels" else 0)
-        chosen = _affordable(evaluators, train) if name == "raw_pixels" else evaluators
-        used = _used(chosen, train, visible, sample)
-        if name in of_features:  # without another pass over the images
-            both = [map_rows(of_features[name], rows) for rows in embedded["features"]]
-        else:
-            function = network.features if name == "features" else _pixels_and_histogram
-            both = [embed(function, train, prepare=prepare, positions=used), embed(function, test, prepare=prepare)]
-        rows = np.searchsorted(used, visible), np.flatnonzero(np.isin(used, sample))
-        if name == "raw_pixels":
-            most = _drawn(rows[0], _MAX_HISTOGRAMS)
-            histogram = histogram_classes(both[0][most, width:], train.labels[used[most]], both[1][:, width:])
-            both = [part[:, :width] for part in both]
-        embedded[name] = (both[0], both[1])
-        task = Task(both[0], train.labels[used], *rows, both[1], k)
-        classes[name] = {evaluator: EVALUATORS[evaluator].classes(task) for evaluator in chosen}
-        if classifier is not None and name == "features":
-            kernel, bias = classifier
-            classes["classifier"] = {"own": np.argmax(task.test @ kernel + bias, -1)}
+    names = ("raw_pixels", "features", *of_features)
+    with _bar(len(_affordable(evaluators, train)) + len(evaluators) * (len(names) - 1)) as bar:
+        for name in names:
+            bar.write(f"evaluating {name} …", file=sys.stderr)
+            sample = _sample(visible, train, values=width if name == "raw_pixels" else 0)
+            chosen = _affordable(evaluators, train) if name == "raw_pixels" else evaluators
+            used = _used(chosen, train, visible, sample)
+            if name in of_features:  # without another pass over the images
+                both = [map_rows(of_features[name], rows) for rows in embedded["features"]]
+            else:
+                function = network.features if name == "features" else _pixels_and_histogram
+                both = [embed(function, train, prepare=prepare, positions=used), embed(function, test, prepare=prepare)]
+            rows = np.searchsorted(used, visible), np.flatnonzero(np.isin(used, sample))
+            if name == "raw_pixels":
+                most = _drawn(rows[0], _MAX_HISTOGRAMS)
+                histogram = histogram_classes(both[0][most, width:], train.labels[used[most]], both[1][:, width:])
+                both = [part[:, :width] for part in both]
+            embedded[name] = (both[0], both[1])
+            task = Task(both[0], train.labels[used], *rows, both[1], k)
+            classes[name] = {}
+            for evaluator in chosen:
+                bar.set_description(f"{name}, {evaluator}", refresh=bar.format_dict["elapsed"] > _BRIEF)
+                classes[name][evaluator] = EVALUATORS[evaluator].classes(task)
+                bar.update()
+            if classifier is not None and name == "features":
+                kernel, bias = classifier
+                classes["classifier"] = {"own": np.argmax(task.test @ kernel + bias, -1)}
     return classes, histogram
+
+
+def _bar(total: int) -> tqdm.tqdm:
+    """Returns a bar that shows the number of classifiers, and the remaining time at the mean speed so far."""
+    return tqdm.tqdm(total=total, unit=" classifiers", delay=_BRIEF, mininterval=1, smoothing=0, leave=False)
 
 
 def _affordable(evaluators: Sequence[str], train: Images) -> Sequence[str]:
@@ -336,7 +416,9 @@ def _labelled_images(source: Source, split: str) -> Images:
     held_out = source.held_out(split)
     positions = np.flatnonzero(held_out.labels != NO_LABEL)
     if not len(positions):
-        raise ValueError(f"--{split} must have labels to judge by. Received: {len(held_out)} images, none with a label")
+        raise ValueError(
+            f"--{split} must have labels to judge by. Received: {counted(len(held_out), 'image')}, none with a label"
+        )
     return held_out.select(positions)
 
 
@@ -388,9 +470,20 @@ def main(argv: list[str]) -> int:
     """Runs from flags; returns the exit code."""
     del argv
     split, moved = _SPLIT.value, place_flags.moved_from_flags()
+    _check_robustness(split)
     if model_flags.MODEL.value:
         _refuse_beside_a_model()
         print("\n".join(report_lines(evaluate_model(model_flags.MODEL.value, split=split, moved=moved))))
+        return 0
+    if _ROBUSTNESS.value:
+        report = evaluate_robustness(
+            run_flags.WORKDIR.value,
+            k=_NEIGHBOURS.value,
+            baseline=_BASELINE.value,
+            shifted=_SHIFTED_TESTS.value,
+            moved=moved,
+        )
+        print("\n".join(measurement.robustness_lines(report)))
         return 0
     report = evaluate_run(
         run_flags.WORKDIR.value,
@@ -407,10 +500,19 @@ def main(argv: list[str]) -> int:
 
 def _refuse_beside_a_model() -> None:
     """Refuses flags that have no effect on the evaluation of an exported model."""
-    for flag in (run_flags.WORKDIR, _NEIGHBOURS, _EVALUATORS):
+    for flag in (run_flags.WORKDIR, _NEIGHBOURS, _EVALUATORS, _ROBUSTNESS):
         if flags.FLAGS[flag.name].value != flags.FLAGS[flag.name].default:
             raise ValueError(f"--{flag.name} must be left out beside --model. Received: {flag.value}")
     _check_split(_SPLIT.value, place_flags.moved_from_flags())
+
+
+def _check_robustness(split: str) -> None:
+    """Refuses flags that have no effect with, or without, --robustness."""
+    if _ROBUSTNESS.value and (_EVALUATORS.value or split != "test"):
+        raise ValueError("--robustness must be left out with --evaluators and --split=validation. Received: true")
+    for flag in (_BASELINE, _SHIFTED_TESTS):
+        if flag.value and not _ROBUSTNESS.value:
+            raise ValueError(f"--{flag.name} must come with --robustness. Received: {flag.value}")
 
 
 def _lines(report: Report, file: str) -> list[str]:

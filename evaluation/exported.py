@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.wording import counted
 from semppl.data.combination import renumbered, with_labels
 from semppl.data.images import NO_LABEL, Images
 from semppl.data.splits import load_held_out, load_splits
@@ -47,7 +48,9 @@ def evaluate_model(
     images = load_held_out(settings, test, class_names) if test else _of_run(settings, split, class_names)
     known = np.flatnonzero(images.labels != NO_LABEL)
     if not len(known):
-        raise ValueError(f"--{split} must have labels to judge by. Received: {len(images)} images, none with a label")
+        raise ValueError(
+            f"--{split} must have labels to judge by. Received: {counted(len(images), 'image')}, none with a label"
+        )
     answers = _answers(tf.saved_model.load(str(model)), images, known)
     truth, label, abstain = images.labels[known], answers["label"], answers["abstain"]
     report: dict[str, Any] = {"images": len(known)}
@@ -84,9 +87,8 @@ def embedded_images(model: Any, images: Images, positions: np.ndarray | None = N
 
 def report_lines(report: dict[str, Any]) -> list[str]:
     """Formats a report of `evaluate_model`."""
-    line = (
-        f"on {report['images']} images: accuracy {report['accuracy']:.4f}, balanced {report['balanced_accuracy']:.4f}; "
-    )
+    line = f"on {counted(report['images'], 'image')}: accuracy {report['accuracy']:.4f}, "
+    line += f"balanced {report['balanced_accuracy']:.4f}; "
     line += f"answers {report['coverage']:.1%}"
     if "risk" in report:
         line += f" of them, {report['risk']:.1%} of those wrong"

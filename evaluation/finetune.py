@@ -19,6 +19,7 @@ from absl import flags
 from semppl.configs import choices
 from semppl.configs.choices import TRANSFER
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.wording import counted
 from semppl.programs import place_flags, quiet, run_flags
 from semppl.programs.batch_size_flag import BatchSize
 
@@ -123,7 +124,9 @@ def finetune(
     judged = test.select(np.flatnonzero(test.labels != NO_LABEL))
     if not len(judged):
         flag = "target_test" if target_data else "test"
-        raise ValueError(f"--{flag} must have labels to judge by. Received: {len(test)} images, none with a label")
+        raise ValueError(
+            f"--{flag} must have labels to judge by. Received: {counted(len(test), 'image')}, none with a label"
+        )
     images = source.train.select(np.flatnonzero(data.labels != NO_LABEL))
     classes = len(source.class_names)
     task = Task(hyperparameters, network, images, judged, classes, batch_size, held_out_share, seed)
@@ -188,7 +191,10 @@ def main(argv: list[str]) -> int:
     )
     chosen = ", ".join(f"{name} {value:g}" for name, value in report["chosen"].items())
     trained, tested = report["train_images"], report["test_images"]
-    print(f"{report['protocol']}: {report['accuracy']:.4f} on {tested} test images, from {trained} labels ({chosen})")
+    print(
+        f"{report['protocol']}: {report['accuracy']:.4f} on {counted(tested, 'test image')}, "
+        f"from {counted(trained, 'label')} ({chosen})"
+    )
     return 0
 
 

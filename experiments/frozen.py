@@ -5,6 +5,8 @@ python -m semppl.experiments.frozen --data='folder:PICTURES?labels=labels.csv' \
   --initial_weights=imagenet --workdir=outputs/frozen --export_dir=served/frozen/1
 """
 
+# ruff: noqa: E402 (flags are parsed before TensorFlow is imported)
+
 import dataclasses
 import pathlib
 import shlex
@@ -12,24 +14,18 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from semppl.programs import quiet  # before TensorFlow
-
-# isort: split
 from absl import flags
 
 from semppl.configs.choices import AUTO
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.configs.objective import ObjectiveSettings
 from semppl.configs.optimisation import OptimisationSettings
-from semppl.export import export_model
-from semppl.export.memory.judgement import summary
-from semppl.export.model.versions import require_new
-from semppl.programs import run_flags
+from semppl.programs import quiet, run_flags
 from semppl.programs.hyperparameter_flags import hyperparameters_from_flags
-from semppl.trainers.pretrain import pretrain
-from semppl.trainers.run_options import RunOptions
 
 flags.adopt_module_key_flags(run_flags)
+
+_EXPORT = "semppl.export.export_model"
 
 _UNTRAINED: dict[str, Any] = {
     "train": "nothing",
@@ -57,18 +53,28 @@ _OF_TRAINING = {
 }
 for _name in {field.name for field in dataclasses.fields(Hyperparameters)} - _OF_TRAINING | {"seed", "initial_weights"}:
     flags.declare_key_flag(_name)  # --help shows it, and none of training
-flags.adopt_module_key_flags(export_model)
 
 
-def _use_own_defaults() -> None:
-    """Shows in --help the defaults of `_EXPORTED`."""
+def _take_flags_of_export() -> None:
+    """Lists in --help the flags of the export, with the defaults of `_EXPORTED`."""
+    flags.adopt_module_key_flags(sys.modules[_EXPORT])
     for name, value in _EXPORTED.items():
         flags.FLAGS.set_default(name, value)
 
 
 quiet.parse_flags(
-    __name__, required=["workdir", "export_dir"], define=_use_own_defaults, check=hyperparameters_from_flags
+    __name__,
+    required=["workdir", "export_dir"],
+    define=_take_flags_of_export,
+    check=hyperparameters_from_flags,
+    flags_of=_EXPORT,
 )
+
+from semppl.export import export_model  # parses the flags
+from semppl.export.memory.judgement import summary
+from semppl.export.model.versions import require_new
+from semppl.trainers.pretrain import pretrain
+from semppl.trainers.run_options import RunOptions
 
 
 def frozen(

@@ -22,6 +22,7 @@ import numpy as np
 from absl import flags
 
 from semppl import configs
+from semppl.configs.wording import counted
 from semppl.programs import quiet, run_flags
 from semppl.programs.process.children import Children
 
@@ -195,14 +196,17 @@ def _embed_a_picture(served: pathlib.Path, picture: pathlib.Path) -> list[float]
     """Writes a test digit to `picture`, and embeds it in a process that imports TensorFlow and nothing of this project."""
     (first,) = next(load_source("digits").held_out("test").batches(np.asarray, batch_size=1))
     picture.write_bytes(tf.io.encode_png(np.round(first * 255).astype(np.uint8)).numpy())
-    command = [sys.executable, "-P", "-c", _EMBED_A_PICTURE, str(served.resolve()), str(picture.resolve())]
-    answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    return [float(value) for value in answer.split()]
+    command = [sys.executable, "-c", _EMBED_A_PICTURE, str(served.resolve()), str(picture.resolve())]
+    done = subprocess.run(command, cwd=picture.parent, capture_output=True, text=True)
+    if done.returncode:
+        print(done.stderr, file=sys.stderr, flush=True)
+        raise subprocess.CalledProcessError(done.returncode, command)
+    return [float(value) for value in done.stdout.split()]  # on stderr, TensorFlow 2.21 logs the machine's instructions
 
 
 def _print_table(accuracies: dict[str, list[float]]) -> None:
     count = len(accuracies["semppl"])
-    print(f"\nAccuracy on 297 test digits from 10 labels, one per class ({count} seed{'s' if count > 1 else ''}):\n")
+    print(f"\nAccuracy on 297 test digits from 10 labels, one per class ({counted(count, 'seed')}):\n")
     for name, values in accuracies.items():
         spread = f"  ({min(values):.3f}–{max(values):.3f})" if count > 1 else ""
         print(f"  {_TITLES[name]:<46} {statistics.mean(values):.3f}{spread}")

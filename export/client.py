@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from absl import flags
 
+from semppl.configs.wording import counted
 from semppl.programs import model_flags, quiet
 from semppl.programs.batch_size_flag import BatchSize
 from semppl.programs.extras import has_extra, needs_extra
@@ -108,7 +109,7 @@ def ask(client: Client, paths: Sequence[pathlib.Path], *, signature: str, batch_
         outputs = client.predict(signature, {"bytes": pictures})
         for name, values in outputs.items():
             if values.shape[:1] != (len(batch),):
-                raise NoModelServer(f"{name} of shape {values.shape} for {len(batch)} pictures")
+                raise NoModelServer(f"{name} of shape {values.shape} for {counted(len(batch), 'picture')}")
         for row, path in enumerate(batch):
             answer = {"path": str(path)} | {name: values[row].tolist() for name, values in outputs.items()}
             names = [name for name in _FIRST if name in answer] + sorted(answer.keys() - {*_FIRST})

@@ -21,6 +21,7 @@ import tqdm
 from absl import flags
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.wording import counted
 from semppl.programs import model_flags, quiet
 from semppl.programs.batch_size_flag import BatchSize
 from semppl.programs.data_flags import data_from_flags
@@ -199,7 +200,7 @@ def _embed_into(out: str) -> None:
     if predictions:
         write_predictions(out, predictions)
         but = f"; {unreadable} of them could not be read" if unreadable else ""
-        print(f"predictions of {count} pictures written to {predictions}{but}")
+        print(f"predictions of {counted(count, 'picture')} written to {predictions}{but}")
 
 
 @quiet.program

@@ -16,6 +16,7 @@ from typing import Any
 from absl import flags
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.wording import counted
 from semppl.programs import command_line, model_flags, quiet
 from semppl.programs.data_flags import data_from_flags
 from semppl.programs.extras import require_extra
@@ -75,7 +76,8 @@ def embed(
     count, unreadable = _count_rows(out)
     if count != manifest["pictures"]:
         raise ValueError(
-            f"--runner must write a row per picture. Received: {count} rows of {manifest['pictures']} pictures in {out}, which is "
+            f"--runner must write a row per picture. Received: {counted(count, 'row')} of "
+            f"{counted(manifest['pictures'], 'picture')} in {out}, which is "
             "not whole: remove the folder, and choose another runner, for example --runner=DirectRunner"
         )
     with FileSystems.create(FileSystems.join(out, MANIFEST)) as file:

@@ -13,6 +13,7 @@ from typing import Any
 from absl import flags
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.wording import counted
 from semppl.programs import quiet, run_flags, setting_flags
 
 flags.adopt_module_key_flags(run_flags)
@@ -137,7 +138,9 @@ def main(argv: list[str]) -> int:
         checkpoint = import_checkpoint(str(_SOURCE.value), run_flags.WORKDIR.value, **_settings_from_flags())
     except (ValueError, OSError, tf.errors.OpError) as error:
         raise ValueError(str(error).splitlines()[0]) from error
-    network = f"{checkpoint.settings['encoder']}, width {checkpoint.settings['width']:g}, {checkpoint.step} steps"
+    network = (
+        f"{checkpoint.settings['encoder']}, width {checkpoint.settings['width']:g}, {counted(checkpoint.step, 'step')}"
+    )
     print(f"imported to {run_flags.WORKDIR.value}: {checkpoint.origin}, {network}")
     if checkpoint.lacks:
         print(f"not in the checkpoint, and untrained: {' and '.join(checkpoint.lacks)}; use features, not projections")

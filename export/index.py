@@ -7,6 +7,7 @@ tensorboard --logdir index
 # ruff: noqa: E402 (flags are parsed before TensorFlow is imported)
 
 import pathlib
+import shlex
 import sys
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from absl import flags
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.wording import counted
 from semppl.export.collections import faiss_index
 from semppl.programs import model_flags, quiet
 from semppl.programs.extras import require_extra
@@ -38,7 +40,7 @@ quiet.parse_flags(__name__, required=["embeddings", "out"])
 from semppl.export.collections.collection import open_collections, pictures_of
 from semppl.export.collections.embeddings import Embeddings, read_embeddings
 from semppl.export.collections.index_folder import write_index
-from semppl.export.collections.projector import side_of_thumbnails, write_projector
+from semppl.export.collections.projector import colour_column, side_of_thumbnails, write_projector
 from semppl.export.collections.thumbnails import thumbnail
 from semppl.runs.files import folder_written_aside
 
@@ -96,7 +98,7 @@ def _write_projector(folder: pathlib.Path, embedded: Embeddings, count: int) -> 
     metadata = {name: rows[name].to_pylist() for name in rows.column_names if name != "id"}
     ids = rows["id"].to_pylist()
     named = {"name": [path or str(number) for path, number in zip(metadata.pop("path"), ids, strict=True)]}
-    report: dict[str, Any] = {"pictures": len(ids), "thumbnails": True}
+    report: dict[str, Any] = {"pictures": len(ids), "thumbnails": True, "colour_by": colour_column(metadata)}
     try:
         collections = open_collections(Hyperparameters.from_dict(embedded.manifest["hyperparameters"]))
         side = side_of_thumbnails(len(ids))
@@ -125,12 +127,14 @@ def main(argv: list[str]) -> int:
         else "exact"
     )
     print(
-        f"{description['pictures']} pictures indexed in {model_flags.OUT.value}: {how}, recall@10 {description['recall_at_10']:.3f}"
+        f"{counted(description['pictures'], 'picture')} indexed in {model_flags.OUT.value}: {how}, "
+        f"recall@10 {description['recall_at_10']:.3f}"
     )
     if "projector" in description:
-        print(
-            f"to view the pictures: tensorboard --logdir {model_flags.OUT.value}, then http://localhost:6006/#projector"
-        )
+        command = shlex.join(["tensorboard", "--logdir", str(model_flags.OUT.value)])
+        column = description["projector"]["colour_by"]
+        colours = f"; for colours by class, choose {column} in the menu “Color by” on the left" if column else ""
+        print(f"to view the pictures: {command}, then http://localhost:6006/#projector{colours}")
         if not description["projector"]["thumbnails"]:
             print(f"without thumbnails: {description['projector']['why']}", file=sys.stderr)
     return 0

@@ -21,6 +21,7 @@ import numpy as np
 from absl import flags
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.wording import counted
 from semppl.programs import model_flags, quiet
 
 _LABELS = flags.DEFINE_string(
@@ -242,7 +243,9 @@ def _embedded_views(
 
 
 def _say(added: int, named: int) -> None:
-    print(f"{added} pictures added" + (f"; {named - added} were remembered already" if named > added else ""))
+    print(
+        f"{counted(added, 'picture')} added" + (f"; {named - added} were remembered already" if named > added else "")
+    )
 
 
 @quiet.program

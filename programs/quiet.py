@@ -52,6 +52,7 @@ def parse_flags(
     check: Callable[[], object] | None = None,
     arguments: bool = False,
     parser: Callable[[list[str]], list[str]] = command_line.parse,
+    flags_of: str = "",
 ) -> None:
     """Parses the command line if a module is the program of this process; programs call this before TensorFlow is imported.
 
@@ -64,8 +65,17 @@ def parse_flags(
         check: Function that raises ValueError if the values do not suit each other.
         arguments: Whether the program takes arguments that are not flags.
         parser: Function from a command line to the arguments that are not flags.
+        flags_of: Name of another program's module, if this program takes that one's flags, too. The command line is then parsed
+            when that module, which is imported next, has defined its flags and calls this function.
     """
+    if module in _waiting:
+        _waiting.pop(module)()
+        return
     if not menu.is_started(module):
+        return
+    if flags_of:
+        settings: dict[str, Any] = {"required": required, "define": define, "check": check}
+        _waiting[flags_of] = functools.partial(parse_flags, module, arguments=arguments, parser=parser, **settings)
         return
     streams.make_lenient()
     home.ensure_home()
@@ -102,6 +112,9 @@ def _parsed(parser: Callable[[list[str]], list[str]]) -> list[str]:
             sys.exit(0)
         raise
 
+
+_waiting: dict[str, Callable[[], None]] = {}
+"""Parsing of the command line of this process's program, by the name of the module whose flags are awaited."""
 
 _LOADING = "loading TensorFlow …"
 

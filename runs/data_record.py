@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from semppl.configs.wording import counted
 from semppl.layers.labels import NO_LABEL
 from semppl.runs.files import write_atomically
 from semppl.runs.folder import writing_to
@@ -54,7 +55,7 @@ def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     if all(now.get(name) == value for name, value in then.items()):
         return []
     found = [
-        f"{now['images']} images, {now['labelled']} labelled, where there were {then['images']} images, "
+        f"{counted(now['images'], 'image')}, {now['labelled']} labelled, where there were {counted(then['images'], 'image')}, "
         f"{then['labelled']} labelled"
     ]
     if "class_names" in then:

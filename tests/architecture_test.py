@@ -7,6 +7,7 @@ and on small bad examples: a rule that nothing can break would be worth nothing.
 import ast
 import collections
 import dataclasses
+import itertools
 import os
 import pathlib
 import re
@@ -68,6 +69,9 @@ MACHINE = re.compile(
     r"(?<![\w.~$}/-])/(home|root|work|Users)/"
     r"|(pypi|npmjs|debian)\.org|python(?:hosted)|registry\.npm"
     r"|--(extra-)?index-url|--find-(?:links)"
+)
+COUNTED = re.compile(
+    r" (?:[a-z]+ )?(?:picture|image|class|label|file|row|record|pair|duplicate)(?:e?s|\(s\))\b|.*\(s\)"
 )
 NO_SOURCES = {"__pycache__", "build", "dist", "outputs"}
 
@@ -241,6 +245,20 @@ def _opens_text(call: ast.Call) -> bool:
     return not mode or (isinstance(mode[0], ast.Constant) and re.fullmatch("[rwax+t]+", str(mode[0].value)) is not None)
 
 
+def nouns_agree_with_their_numbers(source: Source) -> Iterator[str]:
+    """A plural after a number that is computed is wrong where the number is 1: `configs.wording.counted` writes both."""
+    if source.folder in ("benchmarks", "layers", "tests"):
+        return
+    for node in source.nodes():
+        parts = node.values if isinstance(node, ast.JoinedStr) else []
+        for value, text in itertools.pairwise(parts):
+            if not isinstance(value, ast.FormattedValue) or not isinstance(text, ast.Constant):
+                continue
+            number = ast.unparse(value.value)
+            if re.search(r"\b(len|sum|count)\b", number) and COUNTED.match(str(text.value)):
+                yield f"{node.lineno}: write counted(…) for {number} and its noun"
+
+
 def errors_are_raised_not_asserted(source: Source) -> Iterator[str]:
     if source.folder != "tests":
         yield from (f"{node.lineno}: `assert` outside tests" for node in source.nodes() if isinstance(node, ast.Assert))
@@ -340,6 +358,7 @@ RULES_FOR_CODE: tuple[Callable[[Source], Iterator[str]], ...] = (
     flags_stop_at_entry_points,
     programs_parse_flags_first,
     text_files_name_their_encoding,
+    nouns_agree_with_their_numbers,
     errors_are_raised_not_asserted,
     flags_of_tests_are_parsed,
     files_are_named_after_their_idea,
@@ -447,6 +466,9 @@ class RulesCanBeBrokenTest(parameterized.TestCase):
         (programs_parse_flags_first, "export/a.py", "import tensorflow\nquiet.parse_flags(__name__)\n" + _HUSHED),
         (programs_parse_flags_first, "export/a.py", "quiet.parse_flags(__name__)\ndef main(argv):\n    pass"),
         (flags_of_tests_are_parsed, "tests/a_test.py", "from semppl.tests import tiny\nself." + "create_tempdir()"),
+        (nouns_agree_with_their_numbers, "data/a.py", "print(f'in {len(x)} pictures')"),
+        (nouns_agree_with_their_numbers, "data/a.py", "print(f'{count} test images')"),
+        (nouns_agree_with_their_numbers, "data/a.py", "print(f'{sum(x)} row(s)')"),
         (errors_are_raised_not_asserted, "benchmarks/a.py", "def f(x):\n    assert x"),
         (files_are_named_after_their_idea, "data/utils.py", ""),
         (files_are_named_after_their_idea, "data/deep/helper.py", ""),
@@ -491,6 +513,7 @@ class RulesCanBeBrokenTest(parameterized.TestCase):
         (text_files_name_their_encoding, "runs/a.py", "os.open(p, os.O_RDWR), Image.open(p), tests.open(p)"),
         (programs_parse_flags_first, "export/a.py", "quiet.parse_flags(__name__)\nimport tensorflow\n" + _HUSHED),
         (programs_parse_flags_first, "export/a.py", "import tensorflow"),
+        (nouns_agree_with_their_numbers, "data/a.py", "counted(len(x), 'picture'), f'{split} images, {len(x)} in all'"),
         (errors_are_raised_not_asserted, "tests/a_test.py", "assert True"),
         (bodies_are_short, "export/a.py", _function(50)),
         (bodies_are_short, "tests/a_test.py", _function(51)),

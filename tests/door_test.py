@@ -135,7 +135,7 @@ class RunTest(tf.test.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.folder = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        cls.folder = pathlib.Path(cls.enter_context(tempfile.TemporaryDirectory()))
         cls.settings = _TINY | {"steps": 20}
         cls.hyperparameters = {
             name: value for name, value in cls.settings.items() if name not in ("checkpoint_every", "log_every")
@@ -206,7 +206,7 @@ class ModelTest(tf.test.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.folder = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        cls.folder = pathlib.Path(cls.enter_context(tempfile.TemporaryDirectory()))
         write_run(cls.folder / "run")
         cls.card = export_and_read_card(cls.folder / "run", cls.folder / "served" / "1", fine_tunable=False)
         cls.model = semppl.load(cls.folder / "served" / "1")

@@ -5,6 +5,7 @@ and Bazel, which loads no conftest.py, must see the same devices as pytest.
 """
 
 import functools
+import importlib.util
 import os
 import pathlib
 import types
@@ -18,6 +19,8 @@ import tensorflow as tf
 from absl import flags
 
 NUM_CPU_DEVICES = 4
+HAS_ADDONS = importlib.util.find_spec("tensorflow_addons") is not None
+"""Whether tensorflow-addons is installed, of which there is no release for TensorFlow 2.16 or later."""
 
 _CPU = tf.config.list_physical_devices("CPU")[0]
 if len(tf.config.get_logical_device_configuration(_CPU) or ()) < NUM_CPU_DEVICES:

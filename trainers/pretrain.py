@@ -45,6 +45,12 @@ _CHECKPOINT_MINUTES = flags.DEFINE_float(
 _LOG_EVERY = flags.DEFINE_integer(
     "log_every", 10, "Steps between reports to TensorBoard and metrics.jsonl.", lower_bound=1
 )
+_EVAL_EVERY = flags.DEFINE_integer(
+    "eval_every",
+    0,
+    "Steps between evaluations on held-out images, with the health of the embeddings; 0: a tenth of --steps, at least 100.",
+    lower_bound=0,
+)
 _PROFILE_STEPS = flags.DEFINE_string(
     "profile_steps", "", "FIRST,LAST steps to profile for TensorBoard, which needs tensorboard-plugin-profile."
 )
@@ -73,7 +79,7 @@ from semppl.trainers.devices import strategy, workers
 from semppl.trainers.devices.termination import Termination
 from semppl.trainers.method import Method
 from semppl.trainers.optimisers import schedules
-from semppl.trainers.optimisers.registry import OPTIMISERS, make_optimiser
+from semppl.trainers.optimisers.registry import check_optimiser, make_optimiser
 from semppl.trainers.pretrained import initial_encoder
 from semppl.trainers.pretrained.cached_features import FeatureCache, statistics
 from semppl.trainers.reports import callbacks, profiling
@@ -86,10 +92,9 @@ METHODS: dict[str, type[Method]] = {"semppl": SemPPL, "supervised": Supervised}
 _REGISTRIES: dict[str, Collection[str]] = {
     "method": METHODS,
     "norm": NORMALISATIONS,
-    "optimiser": OPTIMISERS,
     "precision": PRECISIONS,
 }
-"""The names that a hyper-parameter may have; encoders and recipes have checks of their own."""
+"""The names that a hyper-parameter may have; encoders, optimisers and recipes have checks of their own."""
 _DEFAULTS = RunOptions()
 
 
@@ -238,6 +243,7 @@ def check_names(hyperparameters: Hyperparameters) -> None:
     if hyperparameters.gradient_checkpointing:
         check_checkpointing(hyperparameters.encoder)
     check_recipe(hyperparameters.recipe)
+    check_optimiser(hyperparameters.optimiser, called="--optimiser")
     for flag, names in _REGISTRIES.items():
         name = getattr(hyperparameters, flag)
         if name not in names:
@@ -344,6 +350,7 @@ def _options_from_flags() -> RunOptions:
         checkpoint_every=_CHECKPOINT_EVERY.value,
         checkpoint_minutes=_CHECKPOINT_MINUTES.value,
         log_every=_LOG_EVERY.value,
+        eval_every=_EVAL_EVERY.value,
         profile_steps=_PROFILE_STEPS.value,
     )
 

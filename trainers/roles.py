@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import pathlib
 import re
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.wording import counted
 from semppl.data.images import Source
 from semppl.programs import menu
 from semppl.runs import checkpoints, folder
@@ -19,6 +21,7 @@ from semppl.trainers.devices.termination import Termination
 from semppl.trainers.devices.workers import Following
 from semppl.trainers.method import Method
 from semppl.trainers.reports import callbacks, profiling
+from semppl.trainers.reports.examination import Examination, Examine
 from semppl.trainers.reports.progress import Progress
 from semppl.trainers.reports.views_grid import ViewsOfAFew
 from semppl.trainers.run_options import RunOptions
@@ -97,15 +100,15 @@ class Chief:
         """Prints what is trained on what, and where it starts."""
         settings = stage.hyperparameters
         print(
-            f"{settings.method} on {settings.data}: {stage.data['images']} images, {stage.data['labelled']} labelled, "
-            f"{len(stage.source.class_names)} classes; {settings.steps} steps; {stage.where}; "
-            f"TensorBoard: tensorboard --logdir {self._workdir / 'tensorboard'}",
+            f"{settings.method} on {settings.data}: {counted(stage.data['images'], 'image')}, {stage.data['labelled']} labelled, "
+            f"{counted(len(stage.source.class_names), 'class')}; {counted(settings.steps, 'step')}; {stage.where}; "
+            f"TensorBoard: " + shlex.join(["tensorboard", "--logdir", str(self._workdir / "tensorboard")]),
             flush=True,
         )
         if not stage.last_step:
             print("no steps: nothing is trained", flush=True)
         elif stage.first_step == stage.last_step:
-            print(f"finished already: all {stage.first_step} steps are done, nothing is trained", flush=True)
+            print(f"finished already: all {counted(stage.first_step, 'step')} are done, nothing is trained", flush=True)
         elif stage.first_step:
             print(f"going on from step {stage.first_step} of {stage.last_step}", flush=True)
 
@@ -156,12 +159,26 @@ class Chief:
                 warn=progress.say,
             )
             watchers = [callbacks.StopOnNotFinite(), summaries, views, idle, progress, checkpointing]
+            if not isinstance(stage.devices, tf.distribute.TPUStrategy):  # whose variables are read inside a step alone
+                watchers.insert(1, self._examine(stage, summaries, progress))
             profiled = profiling.parse_steps(self._options.profile_steps, stage.last_step)
             if profiled:
                 profile = profiling.Profile(self._workdir, *profiled, steps_at_once=steps_at_once)
                 afterwards.callback(profile.end)
                 watchers.insert(0, profile)
             yield watchers
+
+    def _examine(self, stage: Stage, summaries: callbacks.Summaries, progress: Progress) -> Examine:
+        examination = Examination(stage.model, stage.source, stage.labels)
+        return Examine(
+            examination,
+            examination.findings(),
+            summaries.add,
+            every=self._options.eval_every,
+            first_step=stage.first_step,
+            last_step=stage.last_step,
+            say=progress.say,
+        )
 
     def save_untrained(self, saved: checkpoints.RunCheckpoints) -> None:
         """Saves the initial weights of a run of no steps."""
@@ -171,7 +188,7 @@ class Chief:
         """Writes `done.json`, and prints the digest of the weights and the commands that come next."""
         digest = checkpoints.weights_sha256(checkpoints.latest_checkpoint(self._workdir))
         folder.write_done(self._workdir, stage.last_step, digest)
-        print(f"done: {stage.last_step} steps, weights {digest[:12]}…, in {self._workdir}", flush=True)
+        print(f"done: {counted(stage.last_step, 'step')}, weights {digest[:12]}…, in {self._workdir}", flush=True)
         print("next:", *self._next_commands(stage.source), sep="\n  ", flush=True)
 
     def _next_commands(self, source: Source) -> list[str]:
@@ -225,4 +242,4 @@ class Follower:
 
     def finish(self, stage: Stage) -> None:
         """Prints that training is over."""
-        print(f"done: {stage.last_step} steps", flush=True)
+        print(f"done: {counted(stage.last_step, 'step')}", flush=True)

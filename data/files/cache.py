@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import tensorflow as tf
 
+from semppl.configs.wording import counted
 from semppl.data.files.decoding import Decoding, encode, shrink, shrink_mask
 from semppl.data.files.inspection import Inspection, inspect_pictures, place_of
 from semppl.data.files.lost_pictures import PictureLost
@@ -146,7 +147,7 @@ def _key(files: PictureFiles) -> str:
 def _fill(folder: pathlib.Path, files: PictureFiles) -> None:
     """Decodes the pictures in parallel, and writes them in order."""
     positions = files.positions.tolist()
-    print(f"caching {len(positions)} pictures in {folder}, once", file=sys.stderr, flush=True)
+    print(f"caching {counted(len(positions), 'picture')} in {folder}, once", file=sys.stderr, flush=True)
     for left in folder.parent.glob(f".{folder.name}-*"):  # left by a killed run; the lock excludes other writers
         shutil.rmtree(left, ignore_errors=True)
     with folder_written_aside(folder) as aside, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -6,6 +6,7 @@ import pathlib
 import re
 import stat
 
+from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.files.decoding import EXTENSIONS
 from semppl.data.files.label_file import Row, canonical, class_name, read_label_file
 from semppl.data.files.left_out import Walked, remarks_on_classes, remarks_on_files, remarks_on_ids
@@ -123,8 +124,18 @@ def _label_places(root: pathlib.Path, labels: str) -> tuple[pathlib.Path, ...]:
 
 def _meant(path: str) -> str:
     """Returns what was probably meant by a folder with another option than ?labels=; empty if there is no option."""
+    if meant := flags_meant(path):
+        return meant
     option = re.fullmatch(r"(.+)\?(\w+)=(.*)", path, re.DOTALL)
     return f"; did you mean folder:{option[1]}?labels={option[3]}?" if option else ""
+
+
+def flags_meant(text: str) -> str:
+    """Returns the flags that were probably meant by options of a source, `…?NAME=VALUE&NAME=VALUE`, that are names of flags."""
+    flags = {field.name for field in dataclasses.fields(Hyperparameters)}
+    options = re.findall(r"[?&](\w+)=([^?&]*)", text)
+    meant = " ".join(f"--{name}={value}" for name, value in options if name in flags)
+    return f"; did you mean {meant}, a flag of its own?" if meant else ""
 
 
 def _label_file(root: pathlib.Path, labels: str, flag: str) -> pathlib.Path:
@@ -134,7 +145,7 @@ def _label_file(root: pathlib.Path, labels: str, flag: str) -> pathlib.Path:
         tried = " and no ".join(dict.fromkeys(os.path.abspath(place) for place in places))
         raise ValueError(
             f"--{flag} must name a CSV file after ?labels=, relative to the folder or to the working directory, or "
-            f"`{BY_FOLDER}`. Received: {labels}, but there is no {tried}"
+            f"`{BY_FOLDER}`. Received: {labels}, but there is no {tried}{flags_meant(labels)}"
         )
     return found
 

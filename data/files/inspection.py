@@ -1,16 +1,20 @@
 """Inspection of picture files before training: which files can be used, and their sizes. The result is cached."""
 
 import concurrent.futures
+import contextlib
+import contextvars
 import dataclasses
 import hashlib
 import os
 import pathlib
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
 
+from semppl.configs.wording import counted
 from semppl.data.files import array_cache
 from semppl.data.files.decoding import Decoding, Reason, Unusable, decode_file, decode_mask, has_16_bits
 from semppl.data.files.picture_list import PictureList
@@ -111,8 +115,9 @@ def require_few_bad(pictures: PictureList, inspection: Inspection, limit: float,
         ValueError: If more are skipped, or no picture is usable.
     """
     findings = summary(pictures, inspection)
-    for line in findings:
-        _say(f"{pictures.place}: {line}")
+    if not _UNSAID.get():
+        for line in findings:
+            _say(f"{pictures.place}: {line}")
     if not inspection.usable.any():
         raise ValueError(
             f"--{flag} must hold a picture that can be used. Received: {pictures.place}: {'; '.join(findings)}"
@@ -121,8 +126,21 @@ def require_few_bad(pictures: PictureList, inspection: Inspection, limit: float,
     if lost > limit * all_of_them:
         raise ValueError(
             f"--max_bad_fraction must be at least {lost / all_of_them:.2g} to go on without {lost} of the "
-            f"{all_of_them} pictures in {pictures.place} ({'; '.join(findings)}). Received: {limit}"
+            f"{counted(all_of_them, 'picture')} in {pictures.place} ({'; '.join(findings)}). Received: {limit}"
         )
+
+
+@contextlib.contextmanager
+def findings_unsaid() -> Iterator[None]:
+    """Keeps `require_few_bad` from printing what it finds within a `with` block, for a caller that reports findings itself."""
+    former = _UNSAID.set(True)
+    try:
+        yield
+    finally:
+        _UNSAID.reset(former)
+
+
+_UNSAID = contextvars.ContextVar("_UNSAID", default=False)
 
 
 def count_lost(pictures: PictureList, inspection: Inspection) -> tuple[int, int]:
@@ -175,7 +193,7 @@ def _state(pictures: PictureList, decoding: Decoding) -> str:
 
 def _look_at_all(pictures: PictureList, decoding: Decoding, sink: Sink | None) -> list[_Look]:
     """Inspects files in parallel, then truncated files again one by one: Pillow's switch for these holds for all threads."""
-    _say(f"inspecting {len(pictures.paths)} pictures in {pictures.place}, once")
+    _say(f"inspecting {counted(len(pictures.paths), 'picture')} in {pictures.place}, once")
     looks = []
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         for look in pool.map(lambda number: _look(pictures, number, decoding, sink=sink), range(len(pictures.paths))):

@@ -6,6 +6,7 @@ import os
 import pathlib
 from collections.abc import Iterable, Sequence
 
+from semppl.configs.wording import counted
 from semppl.data.files.decoding import EXTENSIONS
 from semppl.data.files.label_file import Row
 
@@ -52,7 +53,7 @@ def remarks_on_files(walked: Walked, *, named: int = 0) -> tuple[str, ...]:
         named: Number of files that the label file names, that exist, and that are left out.
     """
     remarks = [
-        f"{count} file{'s' * (count > 1)} ending in {ending} {'are' if count > 1 else 'is'} not read: {_CONVERTERS[ending]}"
+        f"{counted(count, 'file')} ending in {ending} {'are' if count > 1 else 'is'} not read: {_CONVERTERS[ending]}"
         for ending, count in sorted(walked.endings.items())
         if ending in _CONVERTERS
     ]

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from semppl.configs.wording import counted
 from semppl.data.files import array_cache
 from semppl.data.files.decoding import size_of
 from semppl.data.records.index import RecordFiles, check_files, index_records
@@ -91,14 +92,14 @@ def _read_columns(
         rows = rows.map(lambda batch: tf.io.parse_example(batch, features)).unbatch()
         return rows.batch(_EVERYTHING).get_single_element()
 
-    _say(f"reading the labels of {count} records in {len(paths)} files, once")
+    _say(f"reading the labels of {counted(count, 'record')} in {counted(len(paths), 'file')}, once")
     files = tf.data.Dataset.from_tensor_slices(list(paths))
     parts = []
     try:
         for part in files.map(columns, num_parallel_calls=_FILES_AT_A_TIME, deterministic=True).as_numpy_iterator():
             parts.append(part)
             if len(parts) % 64 == 0:
-                _say(f"{len(parts)} of {len(paths)} files")
+                _say(f"{len(parts)} of {counted(len(paths), 'file')}")
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
         reason = error.message.partition(" [[")[0].rpartition("}} ")[2].strip().rstrip(".")
         raise ValueError(

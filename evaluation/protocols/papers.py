@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.wording import counted
 from semppl.data.images import Images
 from semppl.data.pipeline import Pipeline
 from semppl.data.splits import hold_out
@@ -85,7 +86,7 @@ class Task:
             raise ValueError(
                 "--held_out_share must leave images to choose settings by, and no class has two labelled ones (with one value "
                 "each of --learning_rates and --epoch_counts there is nothing to choose). Received: "
-                f"{self.held_out_share} of {len(self.images)} images"
+                f"{self.held_out_share} of {counted(len(self.images), 'image')}"
             )
         return self.images.select(training), self.images.select(held_out)
 
@@ -133,7 +134,7 @@ def transfer_features(task: Task) -> Report:
     if len(np.unique(task.images.labels)) < 2:
         raise ValueError(
             "--protocol must not be transfer where all labels are of one class (semppl-evaluate reports the other evaluators). "
-            f"Received: {len(task.images)} images of one class"
+            f"Received: {counted(len(task.images), 'image')} of one class"
         )
     part, held_out = task.parts()
     held_out_features, test_features = (task.mapped(task.network.features, images) for images in (held_out, task.test))

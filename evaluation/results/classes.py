@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from semppl.configs.wording import counted
+
 _MOST_CONFUSIONS = 20
 _MOST_LINES = 20
 
@@ -47,7 +49,7 @@ def class_lines(report: dict[str, Any], *, written_to: str = "") -> list[str]:
     lines = [f"accuracy per class ({report['of']}), the lowest first:"]
     lines += [f"  {row['class']:<{width}}  {row['accuracy']:.4f} of {row['images']}" for row in rows[:most]]
     if len(rows) > most:
-        lines.append(f"  {len(rows) - most} more classes stand in {written_to}")
+        lines.append(f"  {counted(len(rows) - most, 'more class')} in {written_to}")
     if report["confusions"]:
         of = {row["class"]: row["images"] for row in rows}
         lines.append("commonest confusions (true → predicted):")

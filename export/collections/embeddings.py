@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.wording import counted
 from semppl.export.collections.collection import Collection
 from semppl.runs.files import file_written_aside
 
@@ -82,7 +83,7 @@ def read_embeddings(folder: str | pathlib.Path) -> Embeddings:
     if count != manifest["pictures"]:
         raise ValueError(
             f"--embeddings must be whole: run semppl.export.embed again. Received: {folder}, "
-            f"with {count} of {manifest['pictures']} pictures"
+            f"with {count} of {counted(manifest['pictures'], 'picture')}"
         )
     vectors, rows = zip(*map(_read, parts), strict=True)
     embeddings = Embeddings(np.concatenate(vectors), pa.concat_tables(rows), manifest)
@@ -120,7 +121,7 @@ def write_predictions(folder: str | pathlib.Path, file: str | pathlib.Path) -> N
 def summary(pictures: int, unreadable: int, out: str) -> str:
     """Formats the numbers of embedded and of unreadable pictures as one line."""
     but = f"; {unreadable} more could not be read (valid is false)" if unreadable else ""
-    return f"{pictures - unreadable} pictures embedded in {out}{but}"
+    return f"{counted(pictures - unreadable, 'picture')} embedded in {out}{but}"
 
 
 def _read(part: pathlib.Path) -> tuple[np.ndarray, pa.Table]:

@@ -2,14 +2,17 @@
 
 import math
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 from tensorboard.plugins import projector
 
+from semppl.configs.wording import counted
+
 _MAX_SPRITE = 8192  # pixels: the largest texture that all browsers draw
+_MAX_COLOURS = 50  # values of a column beyond which the projector has no colours for the column
 _SIDES = (64, 48, 32, 16)
 
 
@@ -44,7 +47,16 @@ def write_projector(
         embedding.sprite.single_image_dim.extend(thumbnails[0].size)
     projector.visualize_embeddings(str(folder), config)
     with tf.summary.create_file_writer(str(folder)).as_default():  # the projector lists only folders with an event file
-        tf.summary.text("embeddings", f"{len(vectors)} pictures", step=0)
+        tf.summary.text("embeddings", f"{counted(len(vectors), 'picture')}", step=0)
+
+
+def colour_column(metadata: Mapping[str, Sequence[str]]) -> str:
+    """Returns the column of classes that the projector can colour by; empty if there is none.
+
+    The projector of TensorBoard 2.15 opens without colours: no configuration chooses a column, and bookmarks are not loaded.
+    """
+    able = [name for name in ("class_name", "truth") if 1 < len(set(metadata.get(name, ()))) <= _MAX_COLOURS]
+    return able[0] if able else ""
 
 
 def side_of_thumbnails(count: int) -> int:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from semppl.configs.wording import counted
 from semppl.export.memory import calibration
 from semppl.export.memory.answers import VOTE
 from semppl.export.memory.calibration import Calibration, CalibrationSettings
@@ -112,13 +113,13 @@ def _never_answers(images: str, calibrating: Judged, judged: Judged, settings: C
 def summary(report: dict[str, Any]) -> str:
     """Formats a report of `Evidence.build` as one line, and a second one with its warning, if any."""
     values = report["measured"]
-    line = f"remembers {report['labelled']} images of {report['classes']} classes"
+    line = f"remembers {counted(report['labelled'], 'image')} of {counted(report['classes'], 'class')}"
     if report["answers"] != VOTE:
         line += f", answers by {report['answers'].replace('_', ' ')}"
     if not report["fitted_on"]:
         line += "; nothing to calibrate on: probabilities are not calibrated, and the model never abstains"
     if values:
-        line += f"; on {report['checked_on']} {report['held_out_images']} images"
+        line += "; on " + counted(report["checked_on"], f"{report['held_out_images']} image")
         if report["fitted_on"]:
             line += f" (calibrated on {report['fitted_on']} {_calibrating(report, 'other ')})"
         line += f": accuracy {values['accuracy']:.3f}, answers {values['coverage']:.1%}"

@@ -1,6 +1,7 @@
 """The page of the stand-in server: drop a picture, see the answer and the nearest labelled pictures."""
 
 import csv
+import functools
 import html
 import json
 import os
@@ -107,6 +108,12 @@ class LabelledPictures:
         if len(found) != 1:  # gone, or ambiguous
             return ""
         return data_url(thumbnail(pathlib.Path(found[0]).read_bytes(), _SIDE))
+
+
+@functools.lru_cache(maxsize=1)
+def labelled_pictures(version: pathlib.Path) -> LabelledPictures:
+    """Returns the labelled pictures of the served version; reads the version's files once, as the server does."""
+    return LabelledPictures(version)
 
 
 def page(model: str) -> bytes:

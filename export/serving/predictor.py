@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
+from semppl.configs.wording import counted
 from semppl.export.collections.sendable import sendable
 from semppl.export.serving.json_tensors import BadRequest
 from semppl.export.serving.limits import Limits
@@ -112,7 +113,9 @@ class Predictor:
                     f"{name} must be {dtype.name} of shape {shape}. Received: {value.dtype} of shape {value.shape}"
                 )
             if value.shape[0] > self.limits.rows:
-                raise BadRequest(f"{name} must have at most {self.limits.rows} rows. Received: {value.shape[0]}")
+                raise BadRequest(
+                    f"{name} must have at most {counted(self.limits.rows, 'row')}. Received: {value.shape[0]}"
+                )
 
     @contextlib.contextmanager
     def _my_turn(self) -> Iterator[None]:

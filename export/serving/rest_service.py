@@ -11,6 +11,7 @@ import urllib.parse
 from typing import Any
 
 import numpy as np
+from google import protobuf
 from google.protobuf import json_format
 from tensorflow.core.protobuf import meta_graph_pb2
 
@@ -116,7 +117,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         current = versions.current
         if current is None:
             raise NotServed(f"No version of {versions.name} is served")
-        pictures = page.LabelledPictures(versions.base / str(current.number))
+        pictures = page.labelled_pictures(versions.base / str(current.number))
         return json.dumps([pictures.describe(number) for number in ids]).encode()
 
     def _predict(self) -> bytes:
@@ -219,20 +220,27 @@ def _with_width(values: np.ndarray, expected: meta_graph_pb2.TensorInfo) -> np.n
     return values.reshape(0, *sides[1:]) if values.shape == (0,) else values
 
 
+_WITH_DEFAULTS: dict[str, Any] = {
+    "preserving_proto_field_name": True,
+    # protobuf 5 renamed the argument
+    "including_default_value_fields"
+    if int(protobuf.__version__.split(".")[0]) < 5
+    else "always_print_fields_with_no_presence": True,
+}
+
+
 def _error(error: Exception | str) -> bytes:
     return json.dumps({"error": str(error)}).encode()
 
 
 def _json(message: Any) -> bytes:
-    text = json_format.MessageToJson(message, including_default_value_fields=True, preserving_proto_field_name=True)
-    return text.encode()
+    return json_format.MessageToJson(message, **_WITH_DEFAULTS).encode()
 
 
 def _metadata(message: Any) -> bytes:
     """Formats metadata as TensorFlow Serving does, with packed messages unpacked."""
-    options = {"including_default_value_fields": True, "preserving_proto_field_name": True}
-    signatures = json_format.MessageToDict(message.metadata["signature_def"], **options)
-    spec = json_format.MessageToDict(message.model_spec, **options)
+    signatures = json_format.MessageToDict(message.metadata["signature_def"], **_WITH_DEFAULTS)
+    spec = json_format.MessageToDict(message.model_spec, **_WITH_DEFAULTS)
     return json.dumps({"model_spec": spec, "metadata": {"signature_def": signatures}}, indent=1).encode()
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import pathlib
 
 import numpy as np
@@ -47,6 +48,17 @@ class RunDataTest(tf.test.TestCase):
         data = self.load()
         self.assertAllEqual(data.labels, self.began.labels)
         self.assertNotIn("changed", self.said.getvalue())
+        self.assertNotIn("warning", self.said.getvalue())
+
+    def test_classes_of_a_run_without_their_names_are_matched_by_position_and_a_warning_says_so(self):
+        place = self.workdir / "data.json"
+        then = {name: value for name, value in json.loads(place.read_text()).items() if name in ("images", "labelled")}
+        warning = (
+            f"warning: {self.workdir} does not record the names of its classes: classes are matched by their position, "
+        )
+        place.write_text(json.dumps(then))
+        self.assertAllEqual(self.load().labels, self.began.labels)
+        self.assertEqual(self.said.getvalue().count(warning), 1)
 
     def test_a_new_class_comes_after_those_that_the_run_began_with_and_is_named(self):
         (self.pictures / "ant").mkdir()

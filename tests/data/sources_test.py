@@ -194,6 +194,11 @@ class UnknownTest(parameterized.TestCase):
         self.assertStartsWith(message, f"--data must be one of {', '.join(sources.SOURCES)}")
         self.assertEndsWith(message, f" Received: {spec}{f'; did you mean {meant}?' if meant else ''}")
 
+    def test_a_flag_given_as_an_option_is_named_as_a_flag(self):
+        for spec in ("digits?labels_per_class=5", "tfds:cifar10?labels_per_class=5"):
+            with self.assertRaisesRegex(ValueError, r"; did you mean --labels_per_class=5, a flag of its own\?$"):
+                load_source(spec)
+
     @parameterized.parameters("nope", "", "cifar10/nope", "cifar10:9.9.9", "ns/nope", "huggingface:nope", "no pe")
     def test_an_unknown_tfds_name_is_one_line(self, name):
         with self.assertRaises(ValueError) as caught:

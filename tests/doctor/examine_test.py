@@ -20,7 +20,7 @@ from absl.testing import flagsaver, parameterized
 from PIL import Image
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.doctor import examine, trial
+from semppl.doctor import advice, examine, trial
 from semppl.doctor.advice import in_words
 from semppl.tests import testing  # noqa: F401  (marks the flags as parsed)
 
@@ -67,6 +67,38 @@ class _Run:
             self.written += 1
             with self.metrics.open("a") as file:
                 file.write(json.dumps({"step": 5 * self.written, "loss": 1.0}) + "\n")
+
+
+class _Bars(_Run):
+    """A run that computes ten features a second, from the 60th of 600 on, before the first report."""
+
+    def sleep(self, _):
+        self.now += self.seconds
+        done = 60 + 10 * round(self.now - 1)
+        if done <= 600:
+            print(f"\r {done}/600 [, 10 pictures/s]", end="", file=self.stderr, flush=True)
+        else:
+            super().sleep(_)
+            self.now -= self.seconds
+
+
+def _of_heads(**changes):
+    """Settings of a run that trains heads on the features of 17 views."""
+    fixed = {
+        "encoder": "keras:MobileNetV2",
+        "initial_weights": "imagenet",
+        "train": "heads",
+        "labels_per_class": 1,
+        "small_views": 0,
+        "large_views": 2,
+        "cached_views": 17,
+        "steps": 1000,
+        "batch_size": 128,
+        "labelled_batch_size": 64,
+        "negatives": 40,
+        "warmup_steps": 0,
+    }
+    return Hyperparameters(**fixed | changes)
 
 
 class DoctorTest(tf.test.TestCase, parameterized.TestCase):
@@ -136,6 +168,12 @@ class DoctorTest(tf.test.TestCase, parameterized.TestCase):
         self.assertIn("bad.jpg", page)
         self.assertEqual(self.call("--max_bad_fraction=0.1")[0], 0)
 
+    def test_a_finding_is_printed_once(self):
+        self.save("train/.net/hidden.png", 60)
+        with contextlib.redirect_stderr(io.StringIO()) as said:
+            printed = self.call()[1]
+        self.assertEqual((printed + said.getvalue()).count("names begin with a dot: '.net'"), 1)
+
     def test_leaks_and_contradictions_are_found(self):
         self.save("test/cat/leak.png", 7)
         self.save("test/cat/alike.jpg", 8, quality=60)
@@ -150,10 +188,10 @@ class DoctorTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(names, [["07.png", "cat/leak.png"], ["00.png", "04.png"]])
         self.assertContainsSubset(
             [
-                "1 exact duplicate(s) between training and held-out images: scores will be too high",
-                "1 near duplicate(s) between training and held-out images: scores will be too high",
-                "1 exact duplicate(s) within training or within a test set",
-                "1 pair(s) of equal images have different labels",
+                "1 exact duplicate between training and held-out images: scores will be too high",
+                "1 near duplicate between training and held-out images: scores will be too high",
+                "1 exact duplicate within training or within a test set",
+                "different labels of equal images: 1 pair",
             ],
             self.texts(report),
         )
@@ -214,6 +252,41 @@ class DoctorTest(tf.test.TestCase, parameterized.TestCase):
         self.assertIn("\r 20%| 120/600 [00:08<00:36, 13 pictures/s]\n", shown.getvalue())
         self.assertNotIn("noise", shown.getvalue())
 
+    def test_a_bar_is_measured(self):
+        """60 pictures were found; 4 seconds later 90 are left of 150, at seconds a picture where computing is slow."""
+        with tempfile.TemporaryFile("w+") as errors, contextlib.redirect_stderr(io.StringIO()):
+            bar = trial._Bar(errors)
+            for now, line in (
+                (7.0, "inspecting 150 pictures\n"),
+                (8.0, "\r 40%| 60/150 [00:00<?, ? pictures/s]"),
+                (12.0, "\r 43%| 65/150 [00:04<01:08, 1.25s/ pictures]"),
+                (12.5, "noise\n"),
+            ):
+                print(line, end="", file=errors, flush=True)
+                bar.show(now)
+        self.assertEqual(bar.features, trial.Features(found=60, left=90, seconds_per_picture=4.0 / 5))
+        self.assertEqual(bar.seconds, 4.0)
+
+    @parameterized.parameters((540, False), (539, True))
+    def test_a_trial_with_too_many_features_is_stopped_once_their_speed_is_known(self, most, stopped):
+        with mock.patch.object(trial, "Children") as children, mock.patch.object(trial, "time") as clock:
+            run = _Bars(lines=4, seconds=1.0)
+            children.return_value, clock.monotonic, clock.sleep = run, run.monotonic, run.sleep
+            with tempfile.TemporaryFile("w+") as errors, contextlib.redirect_stderr(io.StringIO()):
+                command = [f"--workdir={self.folder}/run"]
+                run.stderr = errors
+                if stopped:
+                    with self.assertRaises(trial.ManyFeatures) as caught:
+                        trial._follow(command, self.folder / "run" / "metrics.jsonl", errors, most=most)
+                    self.assertEqual(caught.exception.features, trial.Features(60, 540, 1 / 10))
+                    self.assertEqual(run.now, 12.0)  # more than ten seconds after the bar's first state
+                    return
+                speed, before, features = trial._follow(
+                    command, self.folder / "run" / "metrics.jsonl", errors, most=most
+                )
+        self.assertEqual((speed, features), (5.0, trial.Features(60, 540, 1 / 10)))
+        self.assertEqual(before, 1 + 1)  # to the bar, which takes 54 seconds, and from its end to the first report
+
     def test_every_class_has_a_bar_and_findings_lead_to_their_section(self):
         page = self.call()[3]
         widths = [float(width) for width in re.findall(r'class="bar" style="width: ([\d.]+)em"', page)]
@@ -266,29 +339,50 @@ class DoctorTest(tf.test.TestCase, parameterized.TestCase):
         self.assertIn("--labelled_batch_size must be 0 or batch_size, where every image has a label", printed)
         self.assertEqual(report["suggestions"]["preset"]["value"], "own_pictures_cpu")
 
-    def test_many_pictures_are_tried_with_fewer_cached_views(self):
-        report, settings = (
-            {"problems": []},
-            Hyperparameters(
-                labels_per_class=1,
-                encoder="keras:MobileNetV2",
-                initial_weights="imagenet",
-                train="heads",
-                small_views=0,
-                large_views=2,
-                cached_views=17,
-                steps=1000,
-                batch_size=128,
-                labelled_batch_size=64,
-                negatives=40,
-                warmup_steps=0,
-            ),
-        )
-        result = trial.Trial(images_per_second=640.0, memory_mb=1, seconds_before_first_report=70.0)
+    @parameterized.parameters(
+        # With a cache: what a trial finds, the trial's features, and what is left to the run.
+        (
+            "",
+            trial.Features(0, 1_000, 0.1),
+            100.0,
+            "2 min before the first step (2 min for the features of 1000 pictures",
+        ),
+        ("cache", trial.Features(0, 1_000, 0.1), 0.0, "20 s before the first step (all features are cached)"),
+        ("cache", None, 0.0, "20 s before the first step (all features are cached)"),
+    )
+    def test_features_that_are_cached_take_no_time(self, cache_dir, features, seconds, verdict):
+        report, settings = {"problems": []}, _of_heads(cache_dir=cache_dir)
+        result = trial.Trial(640.0, memory_mb=1, seconds_before_first_report=20.0, features=features)
         with mock.patch.object(examine, "train_briefly", return_value=result) as tried:
+            examine._measure(report, settings, 20, 1_000)
+        self.assertEqual((tried.call_count, tried.call_args.args[0].cached_views), (1, 17))
+        time = {"steps": 1000, "seconds": 200.0, "seconds_before_first_step": 20.0 + seconds}
+        of_features = {"features_left": 1_000 if seconds else 0, "seconds_of_features": seconds}
+        self.assertEqual(report["time"], time | of_features)
+        self.assertIn(f"on this machine, after {verdict}", advice.verdict(report))
+        self.assertNotIn("features", report["trial"])
+
+    @parameterized.parameters((0, 2_640), (640, 2_000))
+    def test_many_pictures_are_tried_with_fewer_cached_views(self, found, left):
+        report, settings = {"problems": []}, _of_heads(cache_dir="cache")
+        many = trial.ManyFeatures(trial.Features(found, left, seconds_per_picture=0.05))
+        result = trial.Trial(640.0, memory_mb=1, seconds_before_first_report=20.0)
+        with mock.patch.object(examine, "train_briefly", side_effect=[many, result]) as tried:
             examine._measure(report, settings, 20, 2_640)
-        self.assertEqual(tried.call_args.args[0].cached_views, 7)  # of 20,000 views at most
-        self.assertEqual(report["time"], {"steps": 1000, "seconds": 200.0, "seconds_before_first_step": 170.0})
+        self.assertEqual([call.args[0].cached_views for call in tried.call_args_list], [17, 2])
+        self.assertEqual([call.kwargs["most"] for call in tried.call_args_list], [20_000 // 17, 2_640])
+        time = {"steps": 1000, "seconds": 200.0, "seconds_before_first_step": 20.0 + 0.05 * left}
+        self.assertEqual(report["time"], time | {"features_left": left, "seconds_of_features": 0.05 * left})
+
+    def test_features_of_too_many_pictures_are_not_tried(self):
+        report, many = {"problems": []}, trial.ManyFeatures(trial.Features(0, 30_000, 0.1))
+        with (
+            mock.patch.object(examine, "train_briefly", side_effect=[many]),
+            contextlib.redirect_stderr(io.StringIO()) as said,
+        ):
+            examine._measure(report, _of_heads(), 20, 30_000)
+        self.assertNotIn("time", report)
+        self.assertEndsWith(said.getvalue(), "no trial: features of 30000 pictures come before a step, about 50 min\n")
 
     def test_a_trial_that_fails_stops_a_run(self):
         with mock.patch.object(trial, "Children") as children, mock.patch.object(trial, "time") as clock:
@@ -308,7 +402,9 @@ class DoctorTest(tf.test.TestCase, parameterized.TestCase):
             tempfile.TemporaryFile("w+") as errors,
             self.assertRaises(KeyboardInterrupt),
         ):
-            trial._follow([sys.executable, "-c", "import time; time.sleep(600)"], self.folder / "metrics.jsonl", errors)
+            trial._follow(
+                [sys.executable, "-c", "import time; time.sleep(600)"], self.folder / "metrics.jsonl", errors, most=0
+            )
         self.assertEqual(started[0].poll(), -signal.SIGKILL)
 
     def test_other_data_sets_are_examined_too(self):

@@ -26,6 +26,7 @@ from semppl.evaluation.nearest_neighbours import nearest_neighbour_classes
 from semppl.evaluation.results import measures
 from semppl.evaluation.results.classes import class_report
 from semppl.evaluation.results.floors import colour_histograms
+from semppl.evaluation.robustness import measurement
 from semppl.layers.networks import OnlineNetwork
 from semppl.programs import command_line
 from semppl.tests import testing, tiny  # noqa: F401  (testing marks the flags as parsed)
@@ -107,6 +108,19 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
             classes = nearest_neighbour_classes(queries, memory, labels, k=3)
             self.assertAlmostEqual(
                 metrics[name]["nearest_neighbours"], np.mean(classes == source.test.labels), delta=1e-12
+            )
+
+    def test_the_classifiers_have_a_bar_with_the_remaining_time(self):
+        workdir, _, _ = self._run()
+        with (
+            mock.patch.object(evaluation, "_BRIEF", -1.0),
+            contextlib.redirect_stderr(io.StringIO()) as shown,
+        ):
+            _accuracy(workdir, evaluators=["class_means", "nearest_neighbours"])
+        for number, at in enumerate(("raw_pixels, class_means", "features, nearest_neighbours", "joint, class_means")):
+            done = (0, 3, 6)[number]
+            self.assertRegex(
+                shown.getvalue(), rf"{at}: +\d+%\|[^|]*\| {done}/8 \[\d\d:\d\d<(\d\d:\d\d|\?), .*classifiers"
             )
 
     def test_the_evaluators_get_labelled_images_and_a_sample_of_the_others(self):
@@ -271,6 +285,33 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
                 self.assertRaisesRegex(ValueError, f"^--{flag} must be left out beside --model"),
             ):
                 evaluation._refuse_beside_a_model()
+
+    def test_robustness_is_measured_beside_a_baseline_and_on_shifted_images(self):
+        workdir, _, _ = self._run()
+        source, printed = _few_digits(), io.StringIO()
+        shifted = dataclasses.replace(source, train=source.test.select(np.arange(10)), test=None)
+        self.enterContext(mock.patch.object(splits, "load_source", return_value=shifted))
+        self.enterContext(mock.patch.object(measurement, "SEVERITIES", (1,)))
+        report = evaluation.evaluate_robustness(workdir, k=3)
+        self.assertEqual((report["step"], report["k"], report["images"]), (7, 3, 60))
+        clean = evaluation.evaluate(workdir, k=3, evaluators=["nearest_neighbours"])["accuracy"]["projections"]
+        self.assertAlmostEqual(report["errors"]["nearest_neighbours"]["clean"], 1 - clean["nearest_neighbours"])
+        arguments = {"workdir": str(workdir), "k": 3, "robustness": True, "baseline": str(workdir)}
+        with flagsaver.flagsaver(**arguments, shifted_test=["folder:a"]), contextlib.redirect_stdout(printed):
+            self.assertEqual(evaluation.main([]), 0)
+        self.assertRegex(printed.getvalue(), r"nearest_neighbours beside .*: mCE 1\.0000, relative mCE")
+        written = json.loads((workdir / "robustness.json").read_text())
+        self.assertEqual(written["errors"], report["errors"])
+        self.assertEqual(list(written["shifted"]), ["folder:a"])
+
+    def test_flags_of_robustness_are_refused_without_it(self):
+        for values, message in (
+            ({"baseline": "outputs/a"}, "^--baseline must come with --robustness"),
+            ({"shifted_test": ["folder:a"]}, "^--shifted_test must come with --robustness"),
+            ({"robustness": True, "split": "validation"}, "^--robustness must be left out with"),
+        ):
+            with flagsaver.flagsaver(**values), self.assertRaisesRegex(ValueError, message):
+                evaluation._check_robustness(evaluation._SPLIT.value)
 
     def test_an_unfinished_run_says_at_which_step(self):
         workdir, _, _ = self._run()

@@ -30,7 +30,7 @@ class ExportedTest(tf.test.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        folder = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        folder = pathlib.Path(cls.enter_context(tempfile.TemporaryDirectory()))
         _, cls.network = write_run(folder / "run")
         cls.model = folder / "served" / "1"
         settings = CalibrationSettings(target_risk=0.0, target_coverage=0.5)

@@ -68,7 +68,14 @@ def _spread_oracle(directions, labels, neighbours, alpha=0.8, steps=30):
 
 
 class LabelSpreadingTest(parameterized.TestCase):
-    @parameterized.product(seed=(0, 1), neighbours=(4, 9))
+    def test_a_constant_feature_has_no_part_in_directions(self):
+        features, _, _ = _moons(0)
+        constant = np.concatenate([features, np.full([len(features), 1], 7.0)], 1)
+        directions = label_spreading._standardised_directions(constant)
+        np.testing.assert_array_equal(directions[:, -1], 0)
+        np.testing.assert_allclose(directions[:, :-1], _directions(features), atol=1e-9)
+
+    @parameterized.product(seed=(0, 1), neighbours=(1, 4, 9))
     def test_labels_spread_as_in_plain_loops(self, seed, neighbours):
         features, _, known = _moons(seed, labelled=6)
         nearest = _nearest(label_spreading._standardised_directions(features), neighbours)

@@ -22,6 +22,12 @@ from semppl.programs.hyperparameter_flags import hyperparameters_from_flags
 from semppl.runs import checkpoints
 from semppl.tests import testing, tiny
 
+_WITHOUT_TENSORFLOW = """
+import runpy, sys
+sys.modules["tensorflow"] = None  # importing it fails
+runpy.run_module("semppl.experiments.frozen", run_name="__main__", alter_sys=True)
+"""
+
 
 class FrozenTest(tf.test.TestCase):
     def _main(self, workdir, export_dir, **values):
@@ -46,7 +52,7 @@ class FrozenTest(tf.test.TestCase):
         self.assertFalse((folder / "run").exists())
 
     def test_the_help_shows_the_defaults_of_this_program_and_no_flag_of_training(self):
-        command = [sys.executable, "-m", "semppl.experiments.frozen"]
+        command = [sys.executable, "-c", _WITHOUT_TENSORFLOW]
         root = pathlib.Path(semppl.__file__).parents[1]
         shown = subprocess.run([*command, "--help"], cwd=root, stdout=subprocess.PIPE, text=True).stdout
         of_flag = dict(re.findall(r"\n  --(?:\[no\])?(\w+):.*?\(default: '?(\w+)", shown, re.DOTALL))
@@ -55,6 +61,9 @@ class FrozenTest(tf.test.TestCase):
         refused = subprocess.run(command, cwd=root, stderr=subprocess.PIPE, text=True)
         self.assertEqual(refused.returncode, 2)
         self.assertRegex(refused.stderr, r"^error: --\w+ must [^.]*\. Received: none\n$")
+        mistyped = subprocess.run([*command, "--embeding=joint"], cwd=root, stderr=subprocess.PIPE, text=True)
+        self.assertEqual(mistyped.returncode, 2)
+        self.assertIn(" Received: --embeding; did you mean embedding", mistyped.stderr)
 
     def test_an_encoder_and_labelled_images_become_a_calibrated_answer(self):
         folder = pathlib.Path(self.create_tempdir().full_path)

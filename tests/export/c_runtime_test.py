@@ -24,7 +24,7 @@ class CRuntimeTest(tf.test.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.folder = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        cls.folder = pathlib.Path(cls.enter_context(tempfile.TemporaryDirectory()))
         library = pathlib.Path(tf.sysconfig.get_lib())
         cls.program = cls.folder / "run_signature"
         command = [

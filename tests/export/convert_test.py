@@ -24,7 +24,7 @@ class ConvertTest(tf.test.TestCase, parameterized.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.folder = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        cls.folder = pathlib.Path(cls.enter_context(tempfile.TemporaryDirectory()))
         write_run(cls.folder / "run")
         cls.model = cls.folder / "1"
         export_model.export(cls.folder / "run", cls.model)

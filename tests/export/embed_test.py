@@ -37,7 +37,7 @@ class EmbedTest(tf.test.TestCase, parameterized.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.run_folder = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        cls.run_folder = pathlib.Path(cls.enter_context(tempfile.TemporaryDirectory()))
         write_run(cls.run_folder / "run")
         cls.model = cls.run_folder / "1"
         export_model.export(cls.run_folder / "run", cls.model)

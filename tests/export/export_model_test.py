@@ -62,7 +62,7 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.exported = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        cls.exported = pathlib.Path(cls.enter_context(tempfile.TemporaryDirectory()))
         cls.made = {}
 
     def setUp(self):

@@ -44,7 +44,7 @@ class SameNumbersTest(tf.test.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.folder = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        cls.folder = pathlib.Path(cls.enter_context(tempfile.TemporaryDirectory()))
         write_run(cls.folder / "run")
         cls.model, cls.pictures = cls.folder / "digits" / "1", cls.folder / "pictures"
         export_model.export(cls.folder / "run", cls.model)

@@ -5,6 +5,7 @@ import io
 import json
 import pathlib
 import re
+import shlex
 import shutil
 import socket
 import tempfile
@@ -19,7 +20,7 @@ from unittest import mock
 
 import numpy as np
 import tensorflow as tf
-from absl.testing import absltest, flagsaver
+from absl.testing import absltest, flagsaver, parameterized
 from google.protobuf import text_format
 from PIL import Image
 from tensorboard.plugins.projector import projector_config_pb2
@@ -27,7 +28,7 @@ from tensorboard.plugins.projector import projector_config_pb2
 from semppl.data.files.decoding import encode
 from semppl.data.sources import load_source
 from semppl.export import embed, export_model, index, search
-from semppl.export.collections import faiss_index, search_page
+from semppl.export.collections import faiss_index, projector, search_page
 from semppl.export.collections.collection import read_picture
 from semppl.export.collections.embeddings import read_embeddings
 from semppl.export.collections.search_page import Found, Result
@@ -128,11 +129,11 @@ class ExtrasTest(absltest.TestCase):
 
 
 @unittest.skipUnless(_HAS_FAISS, 'the extra "search" is not installed')
-class SearchTest(tf.test.TestCase):
+class SearchTest(tf.test.TestCase, parameterized.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.folder = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        cls.folder = pathlib.Path(cls.enter_context(tempfile.TemporaryDirectory()))
         write_run(cls.folder / "run")
         cls.model, cls.pictures = cls.folder / "1", cls.folder / "pictures"
         export_model.export(cls.folder / "run", cls.model)
@@ -263,6 +264,30 @@ class SearchTest(tf.test.TestCase):
         expected = thumbnail(self._query(rows[7].split("\t")[0]), side)
         self.assertAllEqual(eighth, np.asarray(expected))
         self.assertLen(list(folder.glob("events.out.tfevents.*")), 1)
+
+    def test_a_folder_with_pattern_characters_is_indexed_and_named_as_a_shell_takes_it(self):
+        embeddings, out = (str(self.folder / f"{name} [v2]*") for name in ("embeddings", "index"))
+        shutil.copytree(self.folder / "embeddings", embeddings)
+        with flagsaver.flagsaver(embeddings=embeddings, out=out), contextlib.redirect_stdout(io.StringIO()) as printed:
+            self.assertEqual(index.main([]), 0)
+        command, address = printed.getvalue().splitlines()[1].split(": ", 1)[1].split(", then ")
+        self.assertEqual(shlex.split(command), ["tensorboard", "--logdir", out])
+        self.assertEqual(
+            address,
+            "http://localhost:6006/#projector; for colours by class, choose class_name in the menu “Color by” on the left",
+        )
+        (result,) = search.Search(out).like([self._query("a/<03>.png")], 1)
+        self.assertEqual(result.found[0].path, "a/<03>.png")
+
+    @parameterized.parameters(
+        ({"name": ["a", "b"], "truth": ["x", "y"], "class_name": ["x", "x"]}, "truth"),
+        ({"name": ["a", "b"], "truth": ["x", "y"], "class_name": ["x", "y"]}, "class_name"),
+        ({"name": ["a", "b"]}, ""),
+        ({"class_name": [str(number) for number in range(50)]}, "class_name"),
+        ({"class_name": [str(number) for number in range(51)]}, ""),
+    )
+    def test_the_projector_is_coloured_by_a_column_of_classes(self, metadata, expected):
+        self.assertEqual(projector.colour_column(metadata), expected)
 
     def test_what_is_wrong_is_told_in_a_line(self):
         for message, wrong in {

@@ -37,7 +37,7 @@ class UpdateMemoryTest(tf.test.TestCase, parameterized.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.exported = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        cls.exported = pathlib.Path(cls.enter_context(tempfile.TemporaryDirectory()))
         _, cls.network = write_run(cls.exported / "run")
         cls.card = export_model.export(cls.exported / "run", cls.exported / "1", command="the export")
 

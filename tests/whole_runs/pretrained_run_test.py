@@ -52,7 +52,7 @@ class PretrainedRunTest(tf.test.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.folder = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        cls.folder = pathlib.Path(cls.enter_context(tempfile.TemporaryDirectory()))
         write_two_classes(cls.folder / "pictures")
         weights = cls.folder / "weights.h5"
         tf.keras.utils.set_random_seed(1)

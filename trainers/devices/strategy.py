@@ -13,6 +13,7 @@ from typing import NamedTuple
 import grpc
 import tensorflow as tf
 
+from semppl.configs.wording import counted
 from semppl.trainers.devices import rendezvous
 from semppl.trainers.devices.workers import ALONE, Cluster
 
@@ -129,7 +130,7 @@ def describe(strategy: tf.distribute.Strategy, cluster: Cluster = ALONE) -> str:
         return f"{count} TPU cores"
     kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
     if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        return f"{count} {kind}(s) of {cluster.size} worker(s)"
+        return f"{counted(count, kind)} of {counted(cluster.size, 'worker')}"
     return f"one {kind}" if count == 1 else f"{count} {kind}s, mirrored"
 
 

@@ -13,6 +13,7 @@ import tensorflow as tf
 import tqdm
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.wording import counted
 from semppl.data.cached_views import CachedViews
 from semppl.data.files.cache import NotCached
 from semppl.data.files.lost_pictures import PictureLost, naming_lost_pictures
@@ -177,8 +178,8 @@ class FeatureCache:
         encode(images)
         seconds = (time.monotonic() - start) / images.shape[0] * left * self._shape[1]
         print(
-            f"computing, once, features of {left} pictures, {self._shape[1]} views each, by {self._settings.encoder}: "
-            f"{self._bytes / 1e6:,.0f} MB, {self._path}; about {duration(seconds)}",
+            f"computing, once, features of {counted(left, 'picture')}, {counted(self._shape[1], 'view')} each, "
+            f"by {self._settings.encoder}: {self._bytes / 1e6:,.0f} MB, {self._path}; about {duration(seconds)}",
             flush=True,
         )
 

@@ -110,6 +110,15 @@ class ListFolderTest(_FolderTest):
         places = rf"there is no {self.root}/none\.csv and no {os.getcwd()}/none\.csv$"
         self.assertRefused(f"{self.root}?labels=none.csv", places)
 
+    @parameterized.parameters(
+        ("?labels=folders&labels_per_class=5", "--labels_per_class=5"),
+        ("?labels_per_class=5", "--labels_per_class=5"),
+        ("?labels=folders&shrink=64&channels=1", "--shrink=64 --channels=1"),
+    )
+    def test_a_flag_among_the_options_is_named_as_a_flag(self, options, meant):
+        self.touch("a.png")
+        self.assertRefused(f"{self.root}{options}", rf"; did you mean {re.escape(meant)}, a flag of its own\?$")
+
     def test_a_mistyped_option_names_the_right_one(self):
         self.touch("a.png")
         for option in ("label", "Labels"):

@@ -11,6 +11,7 @@ import semppl
 
 _PROGRAM = """
 import os
+from semppl.programs import quiet
 import tensorflow as tf
 from semppl.data.views.compilation import compile_silently
 

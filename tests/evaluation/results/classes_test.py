@@ -35,7 +35,7 @@ class ClassReportTest(absltest.TestCase):
         self.assertEqual(lines[0], "accuracy per class (projections, nearest_neighbours), the lowest first:")
         self.assertEqual(lines[1], "  class 0   0.5000 of 2")
         self.assertEqual(lines[8], "  class 7   1.0000 of 2")
-        self.assertEqual(lines[21], "  10 more classes stand in metrics.json")
+        self.assertEqual(lines[21], "  10 more classes in metrics.json")
         self.assertEqual(lines[22:24], ["commonest confusions (true → predicted):", "  class 0 → class 7: 1 of 2"])
         self.assertLen(lines, 23 + 7)
         self.assertLen(class_lines(report, written_to=""), 1 + 30 + 1 + 7)

@@ -183,7 +183,7 @@ class RestrictedPickleTest(parameterized.TestCase):
         (eval, "builtins.eval"),
         (exec, "builtins.exec"),
         (getattr, "builtins.getattr"),
-        (open, "io.open"),
+        (open, f"{open.__module__}.open"),  # "_io" since Python 3.12
         (builtins.bytearray, "builtins.bytearray"),
         (importlib.import_module, "importlib.import_module"),
         (subprocess.Popen, "subprocess.Popen"),

@@ -44,7 +44,7 @@ class ContractTest(tf.test.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.folder = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        cls.folder = pathlib.Path(cls.enter_context(tempfile.TemporaryDirectory()))
         write_run(cls.folder / "run")
         cls.base = cls.folder / "digits"
         export_model.export(cls.folder / "run", cls.base / "1")
@@ -187,7 +187,7 @@ class ContractTest(tf.test.TestCase):
             batch = []
             for whole in (_picture(0), jpeg, _picture(1), jpeg):
                 damaged = np.frombuffer(whole, np.uint8)[: rng.integers(1, len(whole) + 1)].copy()
-                damaged[rng.integers(0, len(damaged), 4)] ^= 1 << rng.integers(0, 8)
+                damaged[rng.integers(0, len(damaged), 4)] ^= np.uint8(1 << rng.integers(0, 8))
                 batch.append(damaged.tobytes())
             answer = asked.predict("embed_bytes", {"bytes": np.array([*batch, _picture(3)], object)})
             self.assertTrue(answer["valid"][-1])

@@ -39,7 +39,7 @@ class FuzzTest(tf.test.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        folder = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        folder = pathlib.Path(cls.enter_context(tempfile.TemporaryDirectory()))
         write_run(folder / "run")
         export_model.export(folder / "run", folder / "digits" / "1")
         binary = os.environ.get("TENSORFLOW_MODEL_SERVER", "")

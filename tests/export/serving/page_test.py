@@ -6,6 +6,7 @@ import io
 import json
 import pathlib
 import types
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
@@ -71,8 +72,10 @@ class PageTest(tf.test.TestCase):
         server = rest_service.start(predictor, 0)
         self.addCleanup(server.server_close)
         self.addCleanup(server.shutdown)
+        reader = self.enterContext(mock.patch.object(page.csv, "DictReader", wraps=page.csv.DictReader))
         for path, code, kind in (
             ("/", 200, "text/html; charset=utf-8"),
+            ("/labelled?ids=8,7,-1", 200, "application/json"),
             ("/labelled?ids=8,7,-1", 200, "application/json"),
             ("/labelled?ids=", 400, "application/json"),
             ("/labelled?ids=../1", 400, "application/json"),
@@ -87,6 +90,7 @@ class PageTest(tf.test.TestCase):
             if path == "/labelled?ids=8,7,-1":
                 self.assertEqual([one["class_name"] for one in json.loads(body)], ["dress", "hat", ""])
             connection.close()
+        self.assertEqual(reader.call_count, 1)
 
 
 if __name__ == "__main__":

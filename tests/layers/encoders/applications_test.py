@@ -1,12 +1,12 @@
 """Tests of semppl.layers.encoders.applications, and of the graph of layers that it copies."""
 
 import os
+import sys
 from unittest import mock
 
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
-from keras.src.utils import data_utils  # no public name exists
 
 from semppl.layers.blocks.normalisation import FusedBatchNorm
 from semppl.layers.encoders import applications
@@ -56,6 +56,8 @@ def _encoder(name, images=None, **options):
 def _keras(name, encoder, size=None):
     """Returns Keras' own network, for pictures of any size, with the weights of an encoder."""
     shape = (size, size, 3)
+    # Keras' networks read the function that downloads weights from a module without a public name.
+    data_utils = sys.modules[f"{tf.keras.Model.__module__.split('.')[0]}.src.utils.data_utils"]
     with mock.patch.object(data_utils, "get_file"), mock.patch.object(tf.keras.Model, "load_weights"):
         # EfficientNet has one layer more with these weights.
         model = applications.APPLICATIONS[name](

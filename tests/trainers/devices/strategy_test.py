@@ -62,7 +62,7 @@ class DescribeTest(_Case):
 
     @parameterized.parameters(
         (tf.distribute.TPUStrategy, "8 TPU cores"),
-        (tf.distribute.MultiWorkerMirroredStrategy, "8 GPU(s) of 1 worker(s)"),
+        (tf.distribute.MultiWorkerMirroredStrategy, "8 GPUs of 1 worker"),
         (tf.distribute.MirroredStrategy, "8 GPUs, mirrored"),
     )
     def test_kinds_that_are_not_here_are_described_too(self, kind, expected):
@@ -258,6 +258,7 @@ except ValueError as error:
 
 _JOINS_FOR_EVER = """
 import time
+from semppl.programs import quiet
 import tensorflow as tf
 from semppl.trainers.devices import strategy
 from semppl.trainers.devices.workers import Cluster
@@ -270,6 +271,7 @@ strategy.make_strategy("multiworker", cluster=Cluster.from_environment(), worker
 """
 
 _CHIEF = """
+from semppl.programs import quiet
 from semppl.trainers.devices import strategy
 from semppl.trainers.devices.workers import Cluster
 strategy._SECONDS_TO_JOIN = 3

@@ -7,6 +7,7 @@ from absl.testing import parameterized
 from semppl.tests import testing
 from semppl.trainers.optimisers import registry, schedules
 
+_NAMES = ["lars", "adamw", *(["lamb"] if testing.HAS_ADDONS else [])]
 _SHAPES = {"slow/kernel": (3, 4), "slow/bias": (4,), "fast/kernel": (4, 2), "fast/bias": (2,)}
 
 
@@ -56,21 +57,21 @@ def _train(name, *, rates, factor=None, replicas=1, steps=3):
 
 
 class RateFactorsTest(tf.test.TestCase, parameterized.TestCase):
-    @parameterized.product(name=["lars", "adamw"], replicas=[1, 2])
+    @parameterized.product(name=_NAMES, replicas=[1, 2])
     def test_a_factor_acts_as_an_optimiser_of_so_much_lower_a_rate(self, name, replicas):
         _, alone = _train(name, rates=[0.25, 0.25, 1.0, 1.0])
         _, together = _train(name, rates=None, factor=0.25, replicas=replicas)
         for value, expected in zip(together, alone, strict=True):
             self.assertAllClose(value, expected, rtol=1e-6, atol=1e-7)
 
-    @parameterized.parameters("lars", "adamw")
+    @parameterized.parameters(*_NAMES)
     def test_a_factor_of_one_changes_no_bit(self, name):
         _, plain = _train(name, rates=None)
         _, with_factor = _train(name, rates=None, factor=1.0)
         for value, expected in zip(with_factor, plain, strict=True):
             self.assertAllEqual(value, expected)
 
-    @parameterized.parameters("lars", "adamw")
+    @parameterized.parameters(*_NAMES)
     def test_the_rate_between_steps_is_that_of_the_schedule(self, name):
         (optimiser,), _ = _train(name, rates=None, factor=0.25, steps=1)
         self.assertAllClose(optimiser.learning_rate, 0.0, atol=0)

@@ -1,5 +1,6 @@
 """Tests of semppl.trainers.optimisers.registry."""
 
+import importlib.util
 import math
 from unittest import mock
 
@@ -9,6 +10,8 @@ from absl.testing import parameterized
 
 from semppl.tests import testing
 from semppl.trainers.optimisers import lars, registry, schedules
+
+_INSTALLED = [name for name in registry.OPTIMISERS if name != "lamb" or testing.HAS_ADDONS]
 
 
 def _adamw_oracle(weight, gradients, *, learning_rate, weight_decay, beta_1, beta_2=0.999, epsilon=1e-7):
@@ -130,7 +133,7 @@ class MakeOptimiserTest(tf.test.TestCase, parameterized.TestCase):
             for copy in variable.values:
                 self.assertAllClose(copy, (0.8 if "kernel" in variable.name else 1.0) * start, rtol=1e-6, atol=1e-7)
 
-    @parameterized.parameters(*registry.OPTIMISERS)
+    @parameterized.parameters(*_INSTALLED)
     def test_one_replica_equals_two(self, name):
         one, _ = _train(name, 1)
         two, strategy = _train(name, 2)
@@ -141,14 +144,14 @@ class MakeOptimiserTest(tf.test.TestCase, parameterized.TestCase):
             self.assertAllEqual(copies[0], copies[1])
             self.assertAllClose(copies[0], variable, rtol=1e-6, atol=1e-6)
 
-    @parameterized.parameters(*registry.OPTIMISERS)
+    @parameterized.parameters(*_INSTALLED)
     def test_a_compiled_step_equals_a_plain_one(self, name):
         plain, _ = _train(name, 1)
         compiled, _ = _train(name, 1, jit_compile=True)
         for variable, other in zip(plain.weights, compiled.weights, strict=True):
             self.assertAllClose(other, variable, rtol=1e-5, atol=1e-5)
 
-    @parameterized.parameters(*registry.OPTIMISERS)
+    @parameterized.parameters(*_INSTALLED)
     def test_updates_are_not_compiled_one_by_one_even_where_there_is_a_gpu(self, name):
         with mock.patch("tensorflow.compat.v2.config.list_physical_devices", return_value=["GPU:0"]):
             self.assertTrue(tf.keras.optimizers.SGD().jit_compile)  # Keras' default.
@@ -156,16 +159,25 @@ class MakeOptimiserTest(tf.test.TestCase, parameterized.TestCase):
         self.assertFalse(optimiser.jit_compile)
 
     def test_an_unknown_name_is_refused(self):
-        with self.assertRaisesRegex(ValueError, r"must be one of \['adamw', 'lars'\]\. Received: name='sgd'"):
+        with self.assertRaisesRegex(ValueError, r"`name` must be one of adamw, lamb, lars\. Received: sgd"):
             registry.make_optimiser("sgd", learning_rate_schedule=0.1, weight_decay=0.0)
 
-    @parameterized.parameters(*registry.OPTIMISERS)
+    @parameterized.parameters(*_INSTALLED)
     def test_a_variable_as_learning_rate_is_refused(self, name):
         rate = tf.Variable(0.1, name="rate")
         with self.assertRaisesRegex(
             TypeError, r"Keras would copy a variable\. Received: learning_rate_schedule=rate:0"
         ):
             registry.make_optimiser(name, learning_rate_schedule=rate, weight_decay=0.0)
+
+    def test_lamb_is_refused_without_tensorflow_addons(self):
+        with (
+            mock.patch.object(importlib.util, "find_spec", return_value=None),
+            self.assertRaisesRegex(
+                ValueError, r"`name` must be one of adamw, lars without tensorflow-addons.*TensorFlow 2\.16.*: lamb$"
+            ),
+        ):
+            registry.make_optimiser("lamb", learning_rate_schedule=0.1, weight_decay=0.0)
 
 
 if __name__ == "__main__":
