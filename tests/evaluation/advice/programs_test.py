@@ -61,11 +61,11 @@ class ProgramsTest(tf.test.TestCase, parameterized.TestCase):
     def setUp(self):
         super().setUp()
         self.enter_context(contextlib.redirect_stderr(io.StringIO()))
-        self.run = embedded_by_run(self.folder / "run")
+        self.embedded = embedded_by_run(self.folder / "run")
         self.out = pathlib.Path(self.create_tempdir().full_path) / "out"
 
     def test_suggestions_are_taken_back_as_labels_with_all_that_was_known(self):
-        rows, why = suggest(self.run, self.out, count=6)
+        rows, why = suggest(self.embedded, self.out, count=6)
         self.assertStartsWith(why, "uncertain")  # ten labels of each class
         table = _read(self.out / "labels.csv")
         self.assertEqual(table[0], ["path", "label", "id"])
@@ -83,7 +83,7 @@ class ProgramsTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(again.groups[2], again.groups[3])
 
     def test_the_page_to_label_from_needs_nothing_else_and_has_the_table(self):
-        rows, _ = suggest(self.run, self.out, count=6, strategy="typical")
+        rows, _ = suggest(self.embedded, self.out, count=6, strategy="typical")
         page = (self.out / "labels.html").read_text(encoding="utf-8")
         self.assertEqual(page.count('<img alt="" src="data:image/png;base64,'), 6)
         self.assertEqual(page.count("<input "), 6)
@@ -94,7 +94,7 @@ class ProgramsTest(tf.test.TestCase, parameterized.TestCase):
         self.assertLen(rows, 6)
 
     def test_suspects_are_ranked_with_reasons(self):
-        found, why = suspects(self.run, self.out, count=7)
+        found, why = suspects(self.embedded, self.out, count=7)
         table = _read(self.out / "suspects.csv")
         self.assertEqual(table[0], ["rank", "path", "label", "neighbours_label", "score", "reasons"])
         self.assertEqual(table[1][:3], ["1", "00.png", "a, b"])
@@ -108,7 +108,7 @@ class ProgramsTest(tf.test.TestCase, parameterized.TestCase):
         self.assertNotRegex(page, r"(src|href)=\"?https?:|url\(|<script")
 
     def test_pictures_get_a_label_a_probability_and_an_abstention(self):
-        report = label(self.run, self.out, min_probability=0.6)
+        report = label(self.embedded, self.out, min_probability=0.6)
         table = _read(self.out / "labels.csv")
         self.assertEqual(table[0], ["path", "label", "class", "probability", "abstain"])
         self.assertLen(table, 21)
@@ -118,30 +118,30 @@ class ProgramsTest(tf.test.TestCase, parameterized.TestCase):
             self.assertEqual(given, "" if abstain == "true" else class_name)
         self.assertEqual(report["labelled"], sum(row[4] == "false" for row in table[1:]))
         self.assertTrue((self.out / "pseudo_labels.parquet").is_file())
-        self.assertFalse(report["optimistic"])
-        later = dataclasses.replace(self.run, step=8, trained_on_labels=True)
+        self.assertTrue(report["optimistic"])
+        later = dataclasses.replace(self.embedded, step=8, trained_on_labels=False)
         report = label(later, self.out)
-        self.assertEqual((report["changed"], report["optimistic"]), (0, True))
+        self.assertEqual((report["changed"], report["optimistic"]), (0, False))
 
     def test_features_are_those_of_the_run_or_joint_ones_or_those_of_a_model(self):
         joint = embedded_by_run(self.folder / "run", joint=True)
-        width = self.run.features.shape[1]
+        width = self.embedded.features.shape[1]
         self.assertEqual(joint.features.shape, (40, width + 8))
         self.assertTrue(joint.trained_on_labels)
         self.assertIn("step 7", joint.origin)
         served = self.folder / "served" / "1"
         export_model.export(self.folder / "run", served, embedding="features", fine_tunable=False)
         model = embedded_by_model(served)
-        norms = np.linalg.norm(self.run.features, axis=1, keepdims=True)
-        self.assertAllClose(model.features, self.run.features / norms, atol=1e-4)
+        norms = np.linalg.norm(self.embedded.features, axis=1, keepdims=True)
+        self.assertAllClose(model.features, self.embedded.features / norms, atol=1e-4)
         self.assertEqual(model.class_names, _NAMES)
-        self.assertEqual(model.labels.tolist(), self.run.labels.tolist())
+        self.assertEqual(model.labels.tolist(), self.embedded.labels.tolist())
 
     def test_held_out_pictures_of_a_run_judge(self):
         moved = {"test": f"folder:{self.pictures}?labels=labels.csv"}
         held_out = embedded_by_run(self.folder / "run", moved).held_out
         self.assertEqual(held_out[1].tolist(), [0, 1] * 10)
-        self.assertAllClose(held_out[0], self.run.features[:20], atol=1e-5)
+        self.assertAllClose(held_out[0], self.embedded.features[:20], atol=1e-5)
         with mock.patch.object(inputs, "_MOST_HELD_OUT", 5):
             self.assertLen(embedded_by_run(self.folder / "run", moved).held_out[1], 5)
 
@@ -152,12 +152,12 @@ class ProgramsTest(tf.test.TestCase, parameterized.TestCase):
         path = pathlib.Path(self.create_tempdir().full_path) / "mine.weights.h5"
         encoder.save_weights(path)
         settings = dataclasses.replace(
-            self.run.hyperparameters,
+            self.embedded.hyperparameters,
             data=f"folder:{self.pictures}",
             channels=3,
             encoder="keras:MobileNet",
             width=1.0,
-            norm="batch_norm",
+            norm="batch",
             pixel_mean=(0.5,) * 3,
             pixel_stddev=(0.5,) * 3,
             large_size=32,
@@ -172,11 +172,11 @@ class ProgramsTest(tf.test.TestCase, parameterized.TestCase):
             embedded_by_encoder(dataclasses.replace(settings, initial_weights=""))
 
     def _changed(self, **changes):
-        return dataclasses.replace(self.run, **changes)
+        return dataclasses.replace(self.embedded, **changes)
 
     def test_what_cannot_be_advised_on_is_refused(self):
         with self.assertRaisesRegex(ValueError, "^The features by .* must be finite. Received: NaN or Inf for 2 of 40"):
-            self._changed(features=np.where(np.arange(40)[:, None] < 2, np.nan, self.run.features))
+            self._changed(features=np.where(np.arange(40)[:, None] < 2, np.nan, self.embedded.features))
         none, one = np.full(40, -1), np.where(np.arange(40) == 0, 0, -1)
         with self.assertRaisesRegex(ValueError, "^--data must have two or more labelled pictures. Received: 1$"):
             suspects(self._changed(labels=one), self.out)
@@ -186,12 +186,12 @@ class ProgramsTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, "^--data must have pictures without a label. Received: 40 pictures"):
             label(self._changed(labels=np.arange(40) % 2), self.out)
         with self.assertRaisesRegex(ValueError, "^--count must be in 1..20, .* Received: 21$"):
-            suggest(self.run, self.out, count=21)
+            suggest(self.embedded, self.out, count=21)
         self.assertFalse(self.out.exists())
         self.out.mkdir()
         for program in (suggest, suspects, label):
             with self.assertRaisesRegex(ValueError, "^--out must be a new folder"):
-                program(self.run, self.out)
+                program(self.embedded, self.out)
         empty = pathlib.Path(self.create_tempdir().full_path)
         shutil.copy(self.folder / "run" / "hyperparameters.json", empty)
         with self.assertRaisesRegex(ValueError, "^--workdir must hold a checkpoint"):
