@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from semppl.evaluation.directions import unit
+from semppl.evaluation.neighbours.directions import unit
 
 
 def class_mean_classes(queries: np.ndarray, features: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
+from semppl.configs.wording import counted
 from semppl.programs import quiet
 from semppl.programs.advice import advice_flags
 
@@ -55,10 +56,12 @@ def label(embedded: Embedded, out: str | pathlib.Path, *, min_probability: float
     folder = require_ledger_or_nothing(out)
     known = embedded.labels[embedded.labels != NO_LABEL]
     if len(np.unique(known)) < 2:
-        raise ValueError(f"--data must have labels of two or more classes. Received: {len(np.unique(known))} classes")
+        raise ValueError(
+            f"--data must have labels of two or more classes. Received: {counted(len(np.unique(known)), 'class')}"
+        )
     if len(known) == len(embedded.labels):
         raise ValueError(
-            f"--data must have pictures without a label. Received: {len(known)} pictures, all with a label"
+            f"--data must have pictures without a label. Received: {counted(len(known), 'picture')}, all with a label"
         )
     found = label_rows(embedded.features, embedded.labels, embedded.held_out, seed=embedded.hyperparameters.seed)
     abstains = found.probabilities < min_probability

@@ -7,8 +7,8 @@ import scipy.sparse
 from sklearn import semi_supervised
 
 from semppl.data.images import NO_LABEL
-from semppl.evaluation.directions import nearest, unit
 from semppl.evaluation.logistic_regression import fit_by_default, held_out_parts
+from semppl.evaluation.neighbours.directions import nearest, unit
 
 _NEIGHBOURS = (30, 15, 60)  # the first is the default
 _ALPHA = 0.8  # share of a label that comes from neighbours

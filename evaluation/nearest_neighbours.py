@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from semppl.evaluation.directions import unit
+from semppl.evaluation.neighbours.directions import unit
 
 
 def nearest_neighbour_classes(

@@ -13,6 +13,7 @@ import pathlib
 import numpy as np
 from absl import flags
 
+from semppl.configs.wording import counted
 from semppl.programs import quiet
 from semppl.programs.advice import advice_flags
 
@@ -77,7 +78,7 @@ def main(argv: list[str]) -> int:
     require_new_folder(out)
     embedded = load(*advice_flags.source_from_flags())
     rows, why = suggest(embedded, out, count=advice_flags.COUNT.value, strategy=_STRATEGY.value)
-    print(f"{len(rows)} pictures to label: {why}")
+    print(f"{counted(len(rows), 'picture')} to label: {why}")
     print(f"fill the column label of {out}/labels.csv, or label from {out}/labels.html")
     data = embedded.hyperparameters.data.partition("?labels=")[0]
     if data.startswith("folder:"):

@@ -12,6 +12,7 @@ import pathlib
 import numpy as np
 from absl import flags
 
+from semppl.configs.wording import counted
 from semppl.programs import extras, quiet
 from semppl.programs.advice import advice_flags
 
@@ -61,7 +62,7 @@ def suspects(embedded: Embedded, out: str | pathlib.Path, *, count: int = 50) ->
         class_names=embedded.class_names,
         count=count,
     )
-    why = f"{_ranking(classes)}; by {embedded.origin}, from {len(known)} labelled pictures."
+    why = f"{_ranking(classes)}; by {embedded.origin}, from {counted(len(known), 'labelled picture')}."
     with folder_written_aside(target) as folder:
         write_table(folder / "suspects.csv", [HEADER, *(_cells(embedded, *row) for row in enumerate(found, start=1))])
         (folder / "suspects.html").write_text(suspects_page(embedded, found, why), encoding="utf-8")
@@ -97,7 +98,7 @@ def main(argv: list[str]) -> int:
     require_new_folder(out)
     embedded = load(*advice_flags.source_from_flags())
     found, why = suspects(embedded, out, count=advice_flags.COUNT.value)
-    print(f"{len(found)} suspicious pictures in {out}/suspects.csv and {out}/suspects.html")
+    print(f"{counted(len(found), 'suspicious picture')} in {out}/suspects.csv and {out}/suspects.html")
     print(why)
     return 0
 

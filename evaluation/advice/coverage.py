@@ -4,7 +4,7 @@ import numpy as np
 
 from semppl.data.images import NO_LABEL
 from semppl.evaluation.advice.typicality import clustered
-from semppl.evaluation.directions import distances, nearest, unit
+from semppl.evaluation.neighbours.directions import distances, nearest, unit
 
 _RADII = np.linspace(0.1, 2.0, 39)
 _PURITY = 0.95

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.wording import counted
 from semppl.data.combination import renumbered, with_labels
 from semppl.data.images import NO_LABEL, Images
 from semppl.data.run_data import load_run_data
@@ -52,7 +53,7 @@ class Embedded:
         bad = int(np.sum(~np.isfinite(self.features).all(1)))
         if bad:
             raise ValueError(
-                f"The features by {self.origin} must be finite. Received: NaN or Inf for {bad} of {len(self.labels)} pictures"
+                f"The features by {self.origin} must be finite. Received: NaN or Inf for {bad} of {counted(len(self.labels), 'picture')}"
             )
 
     def name(self, row: int) -> str:

@@ -6,6 +6,7 @@ from html import escape
 
 import numpy as np
 
+from semppl.configs.wording import counted
 from semppl.data.thumbnails import thumbnail_urls
 from semppl.evaluation.advice.embedded import Embedded
 from semppl.evaluation.advice.suspicion import Suspect
@@ -59,7 +60,7 @@ def labelling_page(embedded: Embedded, chosen: Sequence[int], table: Sequence[Se
     # JSON inside of a script must not end the script; bytes that are not Unicode cannot be saved by a browser.
     content = json.dumps([[_unicode(cell) for cell in row] for row in table]).replace("<", "\\u003c")
     return _document(
-        f"{len(chosen)} pictures to label",
+        f"{counted(len(chosen), 'picture')} to label",
         f'<header><button id="save">Save labels.csv</button></header><p>{escape(why[0].upper() + why[1:])}</p>\n'
         f'<datalist id="classes">{names}</datalist><ol>\n{items}</ol>\n<script>{_SAVE.replace("TABLE", content)}</script>',
     )
@@ -86,7 +87,7 @@ def suspects_page(embedded: Embedded, suspects: Sequence[Suspect], why: str) -> 
             f'<div class="path">{_shown(embedded.name(suspect.row))}</div><div class="near">{near}</div></li>\n'
         )
     return _document(
-        f"{len(suspects)} suspicious pictures",
+        counted(len(suspects), "suspicious picture"),
         f'<p>{escape(why[0].upper() + why[1:])}</p>\n<ol class="wide">\n{items}</ol>',
     )
 

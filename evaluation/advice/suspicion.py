@@ -7,7 +7,7 @@ import numpy as np
 
 from semppl.data.images import NO_LABEL
 from semppl.evaluation.advice.vote import Ballot, label_margins, vote
-from semppl.evaluation.directions import nearest, unit
+from semppl.evaluation.neighbours.directions import nearest, unit
 from semppl.programs.extras import has_extra
 
 _NEIGHBOURS = 10

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn import cluster
 
 from semppl.data.images import NO_LABEL
-from semppl.evaluation.directions import distances, nearest, unit
+from semppl.evaluation.neighbours.directions import distances, nearest, unit
 
 _MAX_CLUSTERS = 500
 _FEW_CLUSTERS = 50  # up to which k-means is fitted to all pictures, not to batches

@@ -5,8 +5,8 @@ from scipy import special
 from sklearn import cluster
 
 from semppl.data.images import NO_LABEL
-from semppl.evaluation.directions import unit
 from semppl.evaluation.logistic_regression import fit_logistic_regression
+from semppl.evaluation.neighbours.directions import unit
 
 _CANDIDATES = 10  # for each picture to choose
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
-from semppl.evaluation.directions import nearest
+from semppl.evaluation.neighbours.directions import nearest
 
 _VOTERS = 20
 _TEMPERATURE = 0.1

@@ -9,9 +9,9 @@ from absl.testing import absltest, parameterized
 from sklearn import model_selection, semi_supervised
 
 from semppl.evaluation import label_spreading
-from semppl.evaluation.directions import nearest
 from semppl.evaluation.label_spreading import label_spreading_classes, spread_labels
 from semppl.evaluation.logistic_regression import fit_by_default
+from semppl.evaluation.neighbours.directions import nearest
 
 
 def _nearest(directions, count):

@@ -181,7 +181,7 @@ class ProgramsTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, "^--data must have two or more labelled pictures. Received: 1$"):
             suspects(self._changed(labels=one), self.out)
         for labels, classes in ((none, 0), (one, 1)):
-            with self.assertRaisesRegex(ValueError, f"labels of two or more classes. Received: {classes} classes$"):
+            with self.assertRaisesRegex(ValueError, f"labels of two or more classes. Received: {classes} class(es)?$"):
                 label(self._changed(labels=labels), self.out)
         with self.assertRaisesRegex(ValueError, "^--data must have pictures without a label. Received: 40 pictures"):
             label(self._changed(labels=np.arange(40) % 2), self.out)
