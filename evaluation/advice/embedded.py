@@ -53,7 +53,8 @@ class Embedded:
         bad = int(np.sum(~np.isfinite(self.features).all(1)))
         if bad:
             raise ValueError(
-                f"The features by {self.origin} must be finite. Received: NaN or Inf for {bad} of {counted(len(self.labels), 'picture')}"
+                f"The features by {self.origin} must be finite. Received: NaN or Inf for {bad} of "
+                f"{counted(len(self.labels), 'picture')}"
             )
 
     def name(self, row: int) -> str:
