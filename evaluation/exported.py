@@ -15,7 +15,7 @@ from semppl.data.combination import renumbered, with_labels
 from semppl.data.images import NO_LABEL, Images
 from semppl.data.splits import load_held_out, load_splits
 from semppl.evaluation.results.classes import class_lines, class_report
-from semppl.evaluation.results.measures import MEASURES
+from semppl.evaluation.results.measures import MEASURES, MORE_MEASURES
 from semppl.runs.files import require_plain
 
 _BATCH = 64
@@ -35,8 +35,9 @@ def evaluate_model(
             by.
 
     Returns:
-        "images", "accuracy" and "balanced_accuracy" of all answers, "coverage" (the share that the model does not abstain from),
-        "risk" (the share of wrong answers among these, if any), and "classes", as in the evaluation of a run.
+        "images", "accuracy", "balanced_accuracy", "cohen_kappa" and "macro_f1" of all answers, "coverage" (the share that the
+        model does not abstain from), "risk" (the share of wrong answers among these, if any), and "classes", as in the evaluation
+        of a run.
 
     Raises:
         ValueError: If the folder has no model with a memory, the images cannot be read, or none has a label.
@@ -54,7 +55,7 @@ def evaluate_model(
     answers = _answers(tf.saved_model.load(str(model)), images, known)
     truth, label, abstain = images.labels[known], answers["label"], answers["abstain"]
     report: dict[str, Any] = {"images": len(known)}
-    report |= {measure: function(label, truth) for measure, function in MEASURES.items()}
+    report |= {measure: function(label, truth) for measure, function in (MEASURES | MORE_MEASURES).items()}
     report["coverage"] = float(np.mean(~abstain))
     if not abstain.all():
         report["risk"] = float(np.mean(label[~abstain] != truth[~abstain]))
