@@ -10,9 +10,9 @@ from scipy.sparse import csr_matrix
 
 from semppl.data.images import NO_LABEL
 from semppl.evaluation.advice.vote import Ballot, vote
-from semppl.evaluation.label_spreading import neighbour_graphs, spread_shares
 from semppl.evaluation.logistic_regression import held_out_parts
 from semppl.evaluation.neighbours.directions import unit
+from semppl.evaluation.neighbours.label_spreading import neighbour_graphs, spread_shares
 
 VOTE, LABEL_SPREADING = "vote", "label_spreading"
 

@@ -1,1 +1,1 @@
-"""Exact nearest neighbours by cosine similarity."""
+"""Classification by neighbours: nearest images, class means, and labels that spread over a graph."""

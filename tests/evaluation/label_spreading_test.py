@@ -1,4 +1,4 @@
-"""Tests of semppl.evaluation.label_spreading."""
+"""Tests of semppl.evaluation.neighbours.label_spreading."""
 
 import math
 import warnings
@@ -8,10 +8,10 @@ import numpy as np
 from absl.testing import absltest, parameterized
 from sklearn import model_selection, semi_supervised
 
-from semppl.evaluation import label_spreading
-from semppl.evaluation.label_spreading import label_spreading_classes, spread_labels
 from semppl.evaluation.logistic_regression import fit_by_default
+from semppl.evaluation.neighbours import label_spreading
 from semppl.evaluation.neighbours.directions import nearest
+from semppl.evaluation.neighbours.label_spreading import label_spreading_classes, spread_labels
 
 
 def _nearest(directions, count):

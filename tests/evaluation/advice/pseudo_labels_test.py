@@ -15,9 +15,9 @@ from semppl.evaluation.advice import ledger, pseudo_labels
 from semppl.evaluation.advice.embedded import Embedded
 from semppl.evaluation.advice.pseudo_labels import calibrated, fit_power, label_rows
 from semppl.evaluation.advice.vote import vote
-from semppl.evaluation.label_spreading import neighbour_graphs, spread_labels
 from semppl.evaluation.logistic_regression import held_out_parts
 from semppl.evaluation.neighbours.directions import unit
+from semppl.evaluation.neighbours.label_spreading import neighbour_graphs, spread_labels
 from semppl.tests import testing, tiny  # noqa: F401  (marks the flags as parsed)
 
 
