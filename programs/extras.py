@@ -6,6 +6,7 @@ PACKAGES = {
     "beam": ("apache_beam",),
     "convert": ("tf2onnx", "onnx", "onnxruntime"),
     "quality": ("cleanlab",),
+    "ray": ("ray",),
     "search": ("faiss",),
     "serving": ("tensorflow_serving", "grpc"),
 }

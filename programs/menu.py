@@ -32,7 +32,6 @@ PROGRAMS = types.MappingProxyType(
         "convert": ("semppl.export.convert", "converts an exported model to ONNX or TFLite"),
         "finetune": ("semppl.evaluation.finetune", "trains a classifier on an encoder, as the papers compare encoders"),
         "import": ("semppl.export.import_checkpoint", "makes a run from another project's checkpoint"),
-        "embed-beam": ("semppl.export.embed_beam", "embeds pictures on many machines with Apache Beam"),
     }
 )
 """Module and meaning of each program, in the order in which a user needs them; `semppl-NAME` is its console script."""
