@@ -8,7 +8,7 @@ from scipy import special
 from semppl.data.images import NO_LABEL
 from semppl.evaluation.evaluators import Task
 from semppl.evaluation.logistic_regression import fit_logistic_regression
-from semppl.evaluation.nearest_neighbours import (
+from semppl.evaluation.neighbours.nearest_neighbours import (
     K_GRID,
     choose_neighbours,
     nearest,

@@ -6,10 +6,10 @@ from collections.abc import Callable
 import numpy as np
 
 from semppl.data.images import NO_LABEL
-from semppl.evaluation.class_means import class_mean_classes
-from semppl.evaluation.label_spreading import label_spreading_classes
 from semppl.evaluation.logistic_regression import logistic_regression_classes
-from semppl.evaluation.nearest_neighbours import (
+from semppl.evaluation.neighbours.class_means import class_mean_classes
+from semppl.evaluation.neighbours.label_spreading import label_spreading_classes
+from semppl.evaluation.neighbours.nearest_neighbours import (
     choose_neighbours,
     nearest_neighbour_classes,
     weighted_neighbour_shares,

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 from absl import app, flags
 
-from semppl.evaluation.nearest_neighbours import nearest
+from semppl.evaluation.neighbours.nearest_neighbours import nearest
 
 _MEMORY = flags.DEFINE_integer("memory_size", 1_000_000, "Number of vectors that are searched.", lower_bound=1)
 _QUERIES = flags.DEFINE_integer("query_count", 10_000, "Number of vectors that are searched for.", lower_bound=1)

@@ -8,7 +8,7 @@ from absl.testing import absltest, parameterized
 from semppl.data.images import NO_LABEL
 from semppl.evaluation import details
 from semppl.evaluation.evaluators import EVALUATORS, Task
-from semppl.evaluation.nearest_neighbours import nearest_neighbour_classes
+from semppl.evaluation.neighbours.nearest_neighbours import nearest_neighbour_classes
 
 
 def _task(classes=3, labelled=30, test=20, seed=0):

@@ -19,10 +19,10 @@ from semppl.data.sources import NO_LABEL, ImageSet, Source, load_source
 from semppl.data.streaming import StreamedImageSet
 from semppl.evaluation import evaluate as evaluation
 from semppl.evaluation import evaluators, logistic_regression
-from semppl.evaluation.class_means import class_mean_classes
-from semppl.evaluation.label_spreading import label_spreading_classes
 from semppl.evaluation.logistic_regression import logistic_regression_classes
-from semppl.evaluation.nearest_neighbours import nearest_neighbour_classes
+from semppl.evaluation.neighbours.class_means import class_mean_classes
+from semppl.evaluation.neighbours.label_spreading import label_spreading_classes
+from semppl.evaluation.neighbours.nearest_neighbours import nearest_neighbour_classes
 from semppl.evaluation.results import measures
 from semppl.evaluation.results.classes import class_report, confusion_matrix
 from semppl.evaluation.results.floors import colour_histograms

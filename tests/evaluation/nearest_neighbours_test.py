@@ -1,4 +1,4 @@
-"""Tests of semppl.evaluation.nearest_neighbours."""
+"""Tests of semppl.evaluation.neighbours.nearest_neighbours."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 from sklearn import neighbors
 
-from semppl.evaluation.nearest_neighbours import (
+from semppl.evaluation.neighbours.nearest_neighbours import (
     choose_neighbours,
     nearest,
     nearest_neighbour_classes,

@@ -10,7 +10,7 @@ from semppl.configs.wording import counted
 from semppl.data.images import NO_LABEL, Images, Source
 from semppl.evaluation import health
 from semppl.evaluation.features import embed, map_rows, preparation_of
-from semppl.evaluation.nearest_neighbours import nearest_neighbour_classes
+from semppl.evaluation.neighbours.nearest_neighbours import nearest_neighbour_classes
 from semppl.layers.pseudo_labels import nearest_neighbour_vote
 from semppl.trainers.method import Method
 from semppl.trainers.reports.callbacks import WHAT_NOW, NotFinite
