@@ -4,7 +4,8 @@ import numpy as np
 
 from semppl.data.images import NO_LABEL
 from semppl.evaluation.advice.typicality import clustered
-from semppl.evaluation.neighbours.directions import distances, nearest, unit
+from semppl.evaluation.neighbours.directions import distances, unit
+from semppl.evaluation.neighbours.nearest_neighbours import nearest
 
 _RADII = np.linspace(0.1, 2.0, 39)
 _PURITY = 0.95
@@ -75,7 +76,7 @@ def covering_radius(features: np.ndarray, num_clusters: int, *, seed: int = 0) -
     for name in np.unique(clusters):
         own, others = clusters == name, clusters != name
         if others.any():
-            of_others[own] = distances(nearest(directions[own], directions[others], 1)[1][:, 0])
+            of_others[own] = distances(nearest(directions[own], directions[others], 1)[0][:, 0])
     pure = [radius for radius in _RADII if np.mean(of_others >= radius) >= _PURITY]
     return float(max(pure, default=_RADII[0]))
 
@@ -84,7 +85,7 @@ def _within(queries: np.ndarray, memory: np.ndarray, radius: float) -> np.ndarra
     """Returns whether each query `[n, D]` has a row of the memory within the radius: bool `[n]`."""
     if not len(memory):
         return np.zeros(len(queries), bool)
-    near: np.ndarray = distances(nearest(queries, memory, 1)[1][:, 0]) < radius
+    near: np.ndarray = distances(nearest(queries, memory, 1)[0][:, 0]) < radius
     return near
 
 

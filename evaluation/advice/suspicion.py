@@ -7,7 +7,8 @@ import numpy as np
 
 from semppl.data.images import NO_LABEL
 from semppl.evaluation.advice.vote import Ballot, label_margins, vote
-from semppl.evaluation.neighbours.directions import nearest, unit
+from semppl.evaluation.neighbours.directions import unit
+from semppl.evaluation.neighbours.nearest_neighbours import nearest
 from semppl.programs.extras import has_extra
 
 _NEIGHBOURS = 10
@@ -106,7 +107,7 @@ def outliers(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     size = min(_NEIGHBOURS, len(directions) - 1)
     if not size:
         return np.zeros(len(directions)), np.zeros(0, np.int64)
-    _, similarities = nearest(directions, directions, size, own=np.arange(len(directions)))
+    similarities, _ = nearest(directions, directions, size, own=np.arange(len(directions)))
     apart = 1 - similarities.astype(np.float64).mean(1)
     lower, upper = np.quantile(apart, [0.25, 0.75])
     order = np.argsort(-apart, kind="stable")

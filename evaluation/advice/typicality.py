@@ -6,7 +6,8 @@ import numpy as np
 from sklearn import cluster
 
 from semppl.data.images import NO_LABEL
-from semppl.evaluation.neighbours.directions import distances, nearest, unit
+from semppl.evaluation.neighbours.directions import distances, unit
+from semppl.evaluation.neighbours.nearest_neighbours import nearest
 
 _MAX_CLUSTERS = 500
 _FEW_CLUSTERS = 50  # up to which k-means is fitted to all pictures, not to batches
@@ -75,6 +76,6 @@ def typicality(directions: np.ndarray) -> np.ndarray:
     if len(directions) == 1:
         return np.full(1, 1 / _SMALL)
     size = max(1, min(_NEIGHBOURS, len(directions) // 2))
-    _, similarities = nearest(directions, directions, size, own=np.arange(len(directions)))
+    similarities, _ = nearest(directions, directions, size, own=np.arange(len(directions)))
     typical: np.ndarray = 1 / (distances(similarities).mean(1) + _SMALL)
     return typical

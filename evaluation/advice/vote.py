@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
-from semppl.evaluation.neighbours.directions import nearest
+from semppl.evaluation.neighbours.nearest_neighbours import nearest
 
 _VOTERS = 20
 _TEMPERATURE = 0.1
@@ -41,7 +41,7 @@ def vote(
         The outcome, of fewer voters if the memory has fewer.
     """
     size = min(_VOTERS, len(memory) - (own is not None))
-    voters, similarities = nearest(queries, memory, size, own=own)
+    similarities, voters = nearest(queries, memory, size, own=own)
     weights = special.softmax(similarities / _TEMPERATURE, axis=1)
     shares = np.zeros([len(queries), num_classes])
     rows = np.arange(len(queries))

@@ -8,7 +8,8 @@ from sklearn import semi_supervised
 
 from semppl.data.images import NO_LABEL
 from semppl.evaluation.logistic_regression import fit_by_default, held_out_parts
-from semppl.evaluation.neighbours.directions import nearest, unit
+from semppl.evaluation.neighbours.directions import unit
+from semppl.evaluation.neighbours.nearest_neighbours import nearest
 
 _NEIGHBOURS = (30, 15, 60)  # the first is the default
 _ALPHA = 0.8  # share of a label that comes from neighbours
@@ -52,7 +53,7 @@ def label_spreading_classes(
 def neighbour_graphs(features: np.ndarray) -> list[scipy.sparse.csr_matrix]:
     """Returns the graphs `[n, n]` of 30, 15 and 60 neighbours of each image, by features `[n, D]`."""
     directions = _standardised_directions(features)
-    rows, _ = nearest(directions, directions, min(max(_NEIGHBOURS), len(features)))
+    _, rows = nearest(directions, directions, min(max(_NEIGHBOURS), len(features)))
     return [_graph(rows[:, : min(size, len(features))]) for size in _NEIGHBOURS]
 
 

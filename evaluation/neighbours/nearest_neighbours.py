@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from semppl.evaluation.neighbours.directions import unit
+
 K_GRID = (1, 5, 10, 20, 50, 100, 200)
 TEMPERATURE = 0.07
 """Of weighted votes. Reference: Wu et al. 2018, arXiv 1805.01978, section 3.4."""
@@ -12,7 +14,13 @@ _GROUPS = 32  # of a block, of each of which the largest similarity is looked at
 
 
 def nearest(
-    queries: np.ndarray, memory: np.ndarray, k: int, *, chunk: int = 1024, block: int = _BLOCK
+    queries: np.ndarray,
+    memory: np.ndarray,
+    k: int,
+    *,
+    own: np.ndarray | None = None,
+    chunk: int = 1024,
+    block: int = _BLOCK,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Finds the `k` entries of a memory that are most similar to each query; no entry is passed over.
 
@@ -21,7 +29,8 @@ def nearest(
     Args:
         queries: `[n, D]` embeddings, of any norm.
         memory: `[m, D]` embeddings, of any norm.
-        k: Number of entries, in 1..m.
+        k: Number of entries, in 1..m, or with `own` in 0..m - 1.
+        own: Integers `[n]`, positions in the memory of the queries themselves, which are left out; None: none.
         chunk: Number of queries that are compared at a time.
         block: Number of entries that are compared at a time.
 
@@ -32,18 +41,29 @@ def nearest(
     Raises:
         ValueError: If `k` is out of range, or an embedding contains NaN or Inf.
     """
-    if not 1 <= k <= len(memory):
-        raise ValueError(f"`k` must be in 1..{len(memory)}, the size of the memory. Received: {k}")
+    least, most = (1, len(memory)) if own is None else (0, len(memory) - 1)
+    if not least <= k <= most:
+        of = "the size of the memory" if own is None else "the others in the memory"
+        raise ValueError(f"`k` must be in {least}..{most}, {of}. Received: {k}")
     for name, rows in (("queries", queries), ("memory", memory)):
         if not np.isfinite(rows).all():
             raise ValueError(f"`{name}` must be finite. Received: embeddings containing NaN or Inf")
-    found = [_Found(_unit(queries[first : first + chunk]), k) for first in range(0, len(queries), chunk)]
+    count = k + (own is not None)
+    found = [_Found(unit(queries[first : first + chunk]), count) for first in range(0, len(queries), chunk)]
     for first in range(0, len(memory), block):
-        entries = _unit(memory[first : first + block])
+        entries = unit(memory[first : first + block])
         for part in found:
             part.compare(entries, first)
-    similarities, positions = zip(*(part.result() for part in found), strict=True)
-    return np.concatenate(similarities), np.concatenate(positions)
+    similarities, positions = (np.concatenate(parts) for parts in zip(*(part.result() for part in found), strict=True))
+    return (similarities, positions) if own is None else _without(own, similarities, positions)
+
+
+def _without(own: np.ndarray, similarities: np.ndarray, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Leaves each query's own position out of `[n, k + 1]` results: `[n, k]`."""
+    itself = positions == own[:, np.newaxis]
+    itself[~itself.any(1), -1] = True  # of many equal entries, this one is not among those found
+    shape = len(own), positions.shape[1] - 1
+    return similarities[~itself].reshape(shape), positions[~itself].reshape(shape)
 
 
 def nearest_neighbour_classes(
@@ -125,10 +145,7 @@ def choose_neighbours(memory: np.ndarray, labels: np.ndarray) -> int:
         return 1
     classes, places = np.unique(labels, return_inverse=True)
     rows = np.sort(np.random.default_rng(0).permutation(len(memory))[:_MAX_JUDGED])
-    similarities, positions = nearest(memory[rows], memory, grid[-1] + 1)
-    itself = positions == rows[:, np.newaxis]
-    itself[~itself.any(1), -1] = True  # of many equal entries, this one is not among those found
-    similarities, positions = (part[~itself].reshape(len(rows), -1) for part in (similarities, positions))
+    similarities, positions = nearest(memory[rows], memory, grid[-1], own=rows)
     shares = [weighted_shares(similarities[:, :k], places[positions[:, :k]], len(classes)) for k in grid]
     hits = [np.sum(part.argmax(1) == places[rows]) for part in shares]
     return grid[int(np.argmax(hits))]
@@ -188,7 +205,3 @@ def _summed(values: np.ndarray, places: np.ndarray, count: int) -> np.ndarray:
     """Sums values `[n, k]` by places `[n, k]` in 0..count-1: float64 `[n, count]`."""
     rows = np.arange(len(values))[:, np.newaxis] * count
     return np.bincount((rows + places).ravel(), values.ravel(), len(values) * count).reshape(len(values), count)
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)

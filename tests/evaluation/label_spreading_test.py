@@ -10,12 +10,12 @@ from sklearn import model_selection, semi_supervised
 
 from semppl.evaluation.logistic_regression import fit_by_default
 from semppl.evaluation.neighbours import label_spreading
-from semppl.evaluation.neighbours.directions import nearest
 from semppl.evaluation.neighbours.label_spreading import label_spreading_classes, spread_labels
+from semppl.evaluation.neighbours.nearest_neighbours import nearest
 
 
 def _nearest(directions, count):
-    return nearest(directions, directions, count)[0]
+    return nearest(directions, directions, count)[1]
 
 
 def _moons(seed, count=90, labelled=12, classes=3, noise=0.35):

@@ -10,6 +10,7 @@ from semppl.configs.wording import counted
 from semppl.data.images import NO_LABEL, Images, Source
 from semppl.evaluation import health
 from semppl.evaluation.features import embed, map_rows, preparation_of
+from semppl.evaluation.neighbours.directions import unit
 from semppl.evaluation.neighbours.nearest_neighbours import nearest_neighbour_classes
 from semppl.layers.pseudo_labels import nearest_neighbour_vote
 from semppl.trainers.method import Method
@@ -79,7 +80,7 @@ class Examination:
             memory, queries = self._map(self._embed, self._memory), self._map(self._embed, self._queries)
             classes = nearest_neighbour_classes(queries, memory, self._memory_labels, k=1)
             measures["held_out_accuracy"] = float(np.mean(classes == self._truth))
-        first, *others = (_unit(self._map(self._embed, view)) for view in self._views)
+        first, *others = (unit(self._map(self._embed, view)) for view in self._views)
         measures["effective_rank"] = health.effective_rank(first)
         measures["spread"] = health.spread(first)
         if len(first) > 1:
@@ -145,10 +146,6 @@ _Inputs = np.ndarray | tuple[Images, np.ndarray]
 _BATCH = 128
 _MAX_CLASSES_BY_NAME = 20
 _MIN_STEPS = 100
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
 def _few(positions: np.ndarray, count: int) -> np.ndarray:

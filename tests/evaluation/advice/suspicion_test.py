@@ -9,7 +9,8 @@ from absl.testing import absltest, parameterized
 
 from semppl.evaluation.advice import suspicion, vote
 from semppl.evaluation.advice.suspicion import conflicting, doubt_labels, outliers, ranked
-from semppl.evaluation.neighbours.directions import distances, nearest, unit
+from semppl.evaluation.neighbours.directions import distances, unit
+from semppl.evaluation.neighbours.nearest_neighbours import nearest
 
 
 def _bundles(seed, count=90, classes=3, width=5, spread=0.4):
@@ -36,8 +37,7 @@ class DirectionsTest(parameterized.TestCase):
     def test_the_nearest_are_those_of_a_sort_and_ties_go_to_the_smaller_row(self, seed):
         random = np.random.default_rng(seed)
         directions = unit(np.eye(3)[random.integers(0, 3, 40)] * random.choice([-1, 0, 1], (40, 1)))
-        with mock.patch("semppl.evaluation.neighbours.directions._CHUNK", 7):
-            rows, similarities = nearest(directions, directions, 12, own=np.arange(40))
+        similarities, rows = nearest(directions, directions, 12, own=np.arange(40), chunk=7, block=9)
         for query in range(40):
             scores = [float(np.dot(directions[query], other)) for other in directions]
             expected = sorted((other for other in range(40) if other != query), key=lambda i: -scores[i])
