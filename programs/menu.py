@@ -16,7 +16,6 @@ PROGRAMS = types.MappingProxyType(
         "doctor": ("semppl.doctor.examine", "examines pictures and labels before a run"),
         "pretrain": ("semppl.trainers.pretrain", "trains an encoder on many images and a few labels"),
         "evaluate": ("semppl.evaluation.evaluate", "measures the encoder of a run on held-out images"),
-        "compare": ("semppl.experiments.compare", "compares methods on the same labels, encoder and steps, with a page"),
         "export": ("semppl.export.export_model", "writes a run as a model for TensorFlow Serving"),
         "suggest": ("semppl.evaluation.suggest", "chooses the pictures to label next"),
         "suspects": ("semppl.evaluation.suspects", "lists labels to doubt, and pictures unlike all others"),
@@ -31,6 +30,10 @@ PROGRAMS = types.MappingProxyType(
         "index": ("semppl.export.index", "builds an index of embedded pictures"),
         "search": ("semppl.export.search", "finds similar pictures in an index"),
         "convert": ("semppl.export.convert", "converts an exported model to ONNX or TFLite"),
+        "compare": (
+            "semppl.experiments.compare",
+            "compares methods on the same labels, encoder and steps, with a page",
+        ),
         "finetune": ("semppl.evaluation.finetune", "trains a classifier on an encoder, as the papers compare encoders"),
         "import": ("semppl.export.import_checkpoint", "makes a run from another project's checkpoint"),
     }

@@ -42,7 +42,9 @@ if (workdir.parent / f"fail-{workdir.name}").exists():
 
 
 def _request(**changes):
-    shared = Hyperparameters(**tiny.settings(data="digits", recipe="digits", small_views=0, labels_per_class=1))
+    shared = Hyperparameters(
+        **tiny.settings(data="digits", recipe="digits", small_views=0, labels_per_class=1, queue_size=32)
+    )
     values = {"shared": shared, "methods": ["frozen", "semppl"], "budgets": [1, 2], "seeds": [0, 1]}
     return compare.Request(**(values | changes))
 
@@ -131,7 +133,9 @@ class CompareTest(absltest.TestCase):
         self._compare(_request(budgets=[1], seeds=[0, 1]))
         trained = self._trained()
         shared = Hyperparameters(
-            **tiny.settings(data="digits", recipe="digits", small_views=0, labels_per_class=1, width=0.25)
+            **tiny.settings(
+                data="digits", recipe="digits", small_views=0, labels_per_class=1, queue_size=32, width=0.25
+            )
         )
         with self.assertRaisesRegex(ValueError, r"^--workdir must .*differs in --width=0.25 \(there: 0.125\)$"):
             self._compare(_request(shared=shared))
