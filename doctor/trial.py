@@ -13,9 +13,9 @@ import time
 from typing import IO
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.setting import as_arguments
 from semppl.configs.wording import counted
 from semppl.programs.process.children import Children
-from semppl.programs.setting_flags import as_arguments
 
 _REPORTS = 4
 _POLL = 0.01

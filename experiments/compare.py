@@ -18,7 +18,8 @@ from absl import flags
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.configs.wording import counted
 from semppl.experiments.comparison import plan
-from semppl.programs import hyperparameter_flags, quiet, run_flags, seeds_flag
+from semppl.programs import hyperparameter_flags, quiet, run_flags
+from semppl.programs.experiments import seeds_flag
 from semppl.programs.setting_flags import value_of_flag
 
 flags.adopt_module_key_flags(run_flags)

@@ -22,7 +22,8 @@ from semppl import configs
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.configs.wording import counted
 from semppl.experiments.comparison import plan
-from semppl.programs import presets, quiet, run_flags, seeds_flag
+from semppl.programs import presets, quiet, run_flags
+from semppl.programs.experiments import seeds_flag
 
 flags.adopt_module_key_flags(run_flags)
 flags.adopt_module_key_flags(seeds_flag)

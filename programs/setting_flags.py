@@ -66,9 +66,3 @@ def value_of_flag(name: str, flag_values: flags.FlagValues = flags.FLAGS) -> Any
         return tuple(float(part) for part in value)
     except ValueError:
         raise ValueError(f"--{name} must be numbers with commas between. Received: {','.join(value)}") from None
-
-
-def as_arguments(record: Any) -> list[str]:
-    """Returns the values of a dataclass as command-line arguments, one per field of the flags that `define_flags` defines."""
-    values = dataclasses.asdict(record)
-    return [f"--{name}={','.join(map(str, v)) if isinstance(v, tuple) else v}" for name, v in values.items()]

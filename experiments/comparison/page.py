@@ -20,7 +20,7 @@ from semppl.experiments.comparison.results import (
     method_in_words,
     rows_for,
 )
-from semppl.programs.html_page import as_text, document, table
+from semppl.programs.pages.html_page import as_text, document, table
 
 _STYLE = """
 .curves { display: flex; flex-wrap: wrap; gap: 1em; }

@@ -7,9 +7,9 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
+from semppl.configs.setting import as_arguments
 from semppl.experiments.comparison.plan import Training
 from semppl.programs.process.children import Children
-from semppl.programs.setting_flags import as_arguments
 
 SIDE_BY_SIDE = 2
 """Trainings at a time: two processes of one thread use two cores better than one process of two threads."""

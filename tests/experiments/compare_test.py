@@ -18,7 +18,7 @@ from semppl.configs.hyperparameters import Hyperparameters
 from semppl.experiments import compare
 from semppl.experiments.comparison import plan, results, trainings
 from semppl.tests import testing, tiny
-from semppl.tests.experiments.comparison.results_test import measures
+from semppl.tests.experiments.comparison import known_runs
 
 ROOT = pathlib.Path(semppl.__file__).resolve().parents[1]
 
@@ -61,7 +61,7 @@ class CompareTest(absltest.TestCase):
     def _measures(self, folder, **_):
         method, budget, seed = folder.name.rsplit("-", 2)
         value = {"frozen": 0.3, "semppl": 0.6, "supervised": 0.4}[method] + 0.01 * int(budget) + 0.002 * int(seed)
-        return measures(value, plan.METHODS[method].representation)
+        return known_runs.measures(value, plan.METHODS[method].representation)
 
     def _compare(self, request, **settings):
         with (

@@ -7,7 +7,7 @@ from absl.testing import absltest
 
 from semppl.experiments.comparison import figure, plan, results
 from semppl.experiments.comparison.page import Comparison, page
-from semppl.tests.experiments.comparison.results_test import some_results
+from semppl.tests.experiments.comparison import known_runs
 
 
 def _shown(**changes):
@@ -23,6 +23,10 @@ def _shown(**changes):
         "command": "semppl-compare --data='folder:a<b>'",
     }
     return Comparison(**(values | changes))
+
+
+def some_results():
+    return [results.Result(*run) for run in known_runs.runs()]
 
 
 class PageTest(absltest.TestCase):

@@ -12,32 +12,11 @@ from absl.testing import absltest
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.experiments.comparison import plan, results
 from semppl.tests import testing, tiny  # noqa: F401  (testing parses the flags)
-
-
-def measures(value, representation):
-    """Returns measures as `evaluate` does, the classifiers 0.01 apart, raw pixels at 0.1."""
-    names = ["own"] if representation == "classifier" else results.CLASSIFIERS
-    cells = {
-        "raw_pixels": {name: 0.1 + 0.01 * at for at, name in enumerate(results.CLASSIFIERS)},
-        representation: {name: value + 0.01 * at for at, name in enumerate(names)},
-    }
-    return {"accuracy": cells, "balanced_accuracy": cells}
-
-
-def result(method, budget, seed, value):
-    return results.Result(method, budget, seed, measures(value, plan.METHODS[method].representation))
+from semppl.tests.experiments.comparison import known_runs
 
 
 def some_results():
-    """Three seeds of three methods at two numbers of labels: SemPPL is above by about 0.2, the others are level."""
-    luck = {0: 0.0, 1: 0.1, 2: -0.05}
-    found = []
-    for seed, shift in luck.items():
-        for budget in (1, 4):
-            found.append(result("semppl", budget, seed, 0.6 + 0.05 * budget + shift + 0.001 * seed))
-            found.append(result("frozen", budget, seed, 0.4 + 0.05 * budget + shift))
-            found.append(result("supervised", budget, seed, 0.4 + 0.05 * budget + shift + (0.02, -0.03, 0.01)[seed]))
-    return found
+    return [results.Result(*run) for run in known_runs.runs()]
 
 
 class RowsTest(absltest.TestCase):
@@ -143,7 +122,7 @@ class JudgeTest(absltest.TestCase):
         (run,) = plan.plan(shared, folder, methods=["semppl"], seeds=[0])
         run.folder.mkdir()
         (run.folder / "done.json").write_text('{"step": 20, "weights_sha256": "a"}')
-        with mock.patch.object(results, "evaluate", return_value=measures(0.5, "projections")) as evaluate:
+        with mock.patch.object(results, "evaluate", return_value=known_runs.measures(0.5, "projections")) as evaluate:
             first = results.judge(run, split="test")
             self.assertEqual(results.judge(run, split="test"), first)
             self.assertEqual(evaluate.call_count, 1)
@@ -152,7 +131,7 @@ class JudgeTest(absltest.TestCase):
             (run.folder / "done.json").write_text('{"step": 20, "weights_sha256": "b"}')
             results.judge(run, split="validation")
             self.assertEqual(evaluate.call_count, 3)
-        self.assertEqual(first.measures, measures(0.5, "projections"))
+        self.assertEqual(first.measures, known_runs.measures(0.5, "projections"))
 
 
 if __name__ == "__main__":
