@@ -18,7 +18,6 @@ import tqdm
 from absl import flags
 
 from semppl.configs import choices
-from semppl.configs.data import held_out_share
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.configs.wording import counted
 from semppl.programs import model_flags, place_flags, quiet, run_flags
@@ -58,7 +57,7 @@ quiet.parse_flags(__name__)
 import tensorflow as tf
 
 from semppl.data.images import NO_LABEL, Images, ImageSet, Source
-from semppl.data.run_data import load_run_data
+from semppl.data.run_data import load_evaluated_data
 from semppl.data.splits import RunData, load_held_out
 from semppl.evaluation.class_means import class_mean_classes
 from semppl.evaluation.exported import evaluate_model, report_lines
@@ -220,7 +219,7 @@ def evaluate_run(
     moved = dict(moved or {})
     _check(k, evaluators, split, moved)
     hyperparameters, network, step = checkpoints.load_online(workdir)
-    data = _load(workdir, hyperparameters, moved)
+    data = load_evaluated_data(workdir, hyperparameters, moved)
     images = _labelled_images(data.source, split)
     visible = np.flatnonzero(data.labels != NO_LABEL)
     classes, histogram = _predictions(workdir, hyperparameters, network, data, images, evaluators, k)
@@ -274,7 +273,7 @@ def evaluate_robustness(
     moved = dict(moved or {})
     _check(k, (), "test", moved)
     hyperparameters, network, step = checkpoints.load_online(workdir)
-    data = _load(workdir, hyperparameters, moved)
+    data = load_evaluated_data(workdir, hyperparameters, moved)
     settings = dataclasses.replace(hyperparameters, **{name: value for name, value in moved.items() if name != "test"})
     others = {spec: load_held_out(settings, spec, data.source.class_names) for spec in shifted}
     pixels, truth = measurement.seen_pixels(_labelled_images(data.source, "test"), hyperparameters)
@@ -397,18 +396,6 @@ def _check(k: int, evaluators: Sequence[str], split: str, moved: Mapping[str, An
 def _check_split(split: str, moved: Mapping[str, Any]) -> None:
     if "test" in moved and split != "test":
         raise ValueError(f"--test must come with --split=test. Received: --split={split}")
-
-
-def _load(workdir: str | pathlib.Path, hyperparameters: Hyperparameters, moved: Mapping[str, Any]) -> RunData:
-    """Loads the data of a run; a test set that is named now leaves the training set as it was."""
-    was_source = bool(hyperparameters.test) and held_out_share(hyperparameters.test) is None
-    if "test" not in moved or (was_source and held_out_share(moved["test"]) is None):
-        return load_run_data(workdir, hyperparameters, moved)
-    rest = {name: value for name, value in moved.items() if name != "test"}
-    data = load_run_data(workdir, hyperparameters, rest)
-    settings = dataclasses.replace(hyperparameters, **rest)
-    test = load_held_out(settings, moved["test"], data.source.class_names)
-    return dataclasses.replace(data, source=dataclasses.replace(data.source, test=test))
 
 
 def _labelled_images(source: Source, split: str) -> Images:

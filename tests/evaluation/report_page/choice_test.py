@@ -1,0 +1,55 @@
+"""Tests of semppl.evaluation.report_page.choice."""
+
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from semppl.evaluation.report_page import choice
+
+
+class ChoiceTest(parameterized.TestCase):
+    def test_the_nearest_rows_are_those_of_plain_loops(self):
+        rng = np.random.default_rng(0)
+        queries, memory = rng.standard_normal((6, 3)), rng.standard_normal((9, 3))
+        for query, rows in zip(queries, choice.nearest_rows(queries, memory, 4), strict=True):
+            cosines = [query @ entry / np.linalg.norm(query) / np.linalg.norm(entry) for entry in memory]
+            self.assertEqual(rows.tolist(), sorted(range(9), key=lambda row: -cosines[row])[:4])
+
+    @parameterized.parameters(0, 1, 2)
+    def test_suspicious_labels_are_those_of_plain_loops(self, seed):
+        rng = np.random.default_rng(seed)
+        labels = rng.integers(0, 3, 30)
+        rows = np.eye(3)[labels] + 0.7 * rng.standard_normal((30, 3))
+        directions = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        expected = {}
+        for row in range(30):
+            others = sorted(set(range(30)) - {row}, key=lambda other: -directions[row] @ directions[other])[:5]
+            votes = [sum(labels[other] == label for other in others) / 5 for label in range(3)]
+            if max(votes) > votes[labels[row]]:
+                expected[row] = (votes.index(max(votes)), max(votes) - votes[labels[row]])
+        found = choice.suspicious(rows, labels)
+        self.assertCountEqual(found.rows.tolist(), expected)
+        for row, label, share in zip(*found, strict=True):
+            self.assertEqual(label, expected[row][0])
+            self.assertAlmostEqual(share, expected[row][1], delta=1e-12)
+        self.assertTrue((np.diff(found.shares) <= 0).all())
+
+    def test_equal_pictures_never_vote_on_themselves(self):
+        found = choice.suspicious(np.ones([8, 2]), np.array([0, 1, 1, 1, 1, 1, 1, 1]))
+        self.assertIn(0, found.rows.tolist())
+        self.assertEqual(found.shares[found.rows.tolist().index(0)], 1)
+
+    def test_the_hardest_come_first_and_unknown_ones_are_left_out(self):
+        self.assertEqual(choice.hardest(np.array([0.5, np.nan, 0.1, 0.9])).tolist(), [2, 0, 3])
+
+    @parameterized.parameters(
+        ([0] * 4 + [1] * 4, 4, [0, 3, 4, 7]),  # as many wrong as right ones
+        ([0] * 1 + [1] * 7, 4, [0, 1, 4, 7]),  # one is wrong
+        ([0] * 7 + [1] * 1, 4, [0, 3, 6, 7]),  # one is right
+        ([-1] * 8, 3, [0, 3, 7]),  # nothing is known
+    )
+    def test_wrong_and_right_queries_are_chosen(self, labels, count, expected):
+        self.assertEqual(choice.queries(np.array(labels), np.ones(8, int), count).tolist(), expected)
+
+
+if __name__ == "__main__":
+    absltest.main()
