@@ -6,6 +6,7 @@ import pathlib
 from typing import Any, TypeVar
 
 from semppl.configs.data import DataSettings, held_out_share
+from semppl.configs.family import FamilySettings
 from semppl.configs.network import NetworkSettings
 from semppl.configs.objective import ObjectiveSettings
 from semppl.configs.optimisation import OptimisationSettings
@@ -19,7 +20,13 @@ _Group = TypeVar("_Group", bound=Settings)
 # The fields of the last base come first.
 @dataclasses.dataclass(frozen=True)
 class Hyperparameters(
-    OptimisationSettings, NetworkSettings, ViewSettings, ReadingSettings, DataSettings, ObjectiveSettings
+    FamilySettings,
+    OptimisationSettings,
+    NetworkSettings,
+    ViewSettings,
+    ReadingSettings,
+    DataSettings,
+    ObjectiveSettings,
 ):
     """The hyper-parameters of one pre-training run; each is a flag, and a key of `hyperparameters.json`, of the same name.
 
@@ -58,6 +65,7 @@ class Hyperparameters(
 
     def check(self) -> None:
         """Validates settings of different groups against each other."""
+        self.require_own(self.method)
         allowed = f"a value per channel, {self.channels}"
         require(self.channels in (0, len(self.pixel_mean)), "pixel_mean", allowed, self.pixel_mean)
         starts = bool(self.initial_run or self.initial_weights)

@@ -196,9 +196,12 @@ def _embed_a_picture(served: pathlib.Path, picture: pathlib.Path) -> list[float]
     """Writes a test digit to `picture`, and embeds it in a process that imports TensorFlow and nothing of this project."""
     (first,) = next(load_source("digits").held_out("test").batches(np.asarray, batch_size=1))
     picture.write_bytes(tf.io.encode_png(np.round(first * 255).astype(np.uint8)).numpy())
-    command = [sys.executable, "-P", "-c", _EMBED_A_PICTURE, str(served.resolve()), str(picture.resolve())]
-    answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    return [float(value) for value in answer.split()]
+    command = [sys.executable, "-c", _EMBED_A_PICTURE, str(served.resolve()), str(picture.resolve())]
+    done = subprocess.run(command, cwd=picture.parent, capture_output=True, text=True)
+    if done.returncode:
+        print(done.stderr, file=sys.stderr, flush=True)
+        raise subprocess.CalledProcessError(done.returncode, command)
+    return [float(value) for value in done.stdout.split()]  # on stderr, TensorFlow 2.21 logs the machine's instructions
 
 
 def _print_table(accuracies: dict[str, list[float]]) -> None:

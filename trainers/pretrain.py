@@ -45,6 +45,12 @@ _CHECKPOINT_MINUTES = flags.DEFINE_float(
 _LOG_EVERY = flags.DEFINE_integer(
     "log_every", 10, "Steps between reports to TensorBoard and metrics.jsonl.", lower_bound=1
 )
+_EVAL_EVERY = flags.DEFINE_integer(
+    "eval_every",
+    0,
+    "Steps between evaluations on held-out images, with the health of the embeddings; 0: a tenth of --steps, at least 100.",
+    lower_bound=0,
+)
 _PROFILE_STEPS = flags.DEFINE_string(
     "profile_steps", "", "FIRST,LAST steps to profile for TensorBoard, which needs tensorboard-plugin-profile."
 )
@@ -72,6 +78,7 @@ from semppl.runs.pretrained import PretrainedWeights
 from semppl.trainers.devices import strategy, workers
 from semppl.trainers.devices.termination import Termination
 from semppl.trainers.method import Method
+from semppl.trainers.methods import METHODS, find_method
 from semppl.trainers.optimisers import schedules
 from semppl.trainers.optimisers.registry import check_optimiser, make_optimiser
 from semppl.trainers.pretrained import initial_encoder
@@ -79,10 +86,7 @@ from semppl.trainers.pretrained.cached_features import FeatureCache, statistics
 from semppl.trainers.reports import callbacks, profiling
 from semppl.trainers.roles import Chief, Follower, Stage
 from semppl.trainers.run_options import RunOptions
-from semppl.trainers.semppl import SemPPL
-from semppl.trainers.supervised import Supervised
 
-METHODS: dict[str, type[Method]] = {"semppl": SemPPL, "supervised": Supervised}
 _REGISTRIES: dict[str, Collection[str]] = {
     "method": METHODS,
     "norm": NORMALISATIONS,
@@ -259,7 +263,7 @@ def prepare_data(hyperparameters: Hyperparameters, replicas: int) -> tuple[Sourc
         num_images=len(labels),
         num_labelled=num_labelled,
         replicas=replicas,
-        labels_alone=METHODS[hyperparameters.method].labels_alone,
+        labels_alone=find_method(hyperparameters.method).labels_alone,
     )
     return source, labels, resolved
 
@@ -269,7 +273,7 @@ def build_model(
 ) -> Method:
     """Makes a model with its optimiser and all variables; call it in the strategy's scope."""
     tf.keras.utils.set_random_seed(hyperparameters.seed)
-    model = METHODS[hyperparameters.method](hyperparameters, num_classes)
+    model = find_method(hyperparameters.method)(hyperparameters, num_classes)
     schedule = schedules.WarmupCosine(
         peak=hyperparameters.peak_learning_rate,
         warmup_steps=hyperparameters.warmup_steps,
@@ -344,6 +348,7 @@ def _options_from_flags() -> RunOptions:
         checkpoint_every=_CHECKPOINT_EVERY.value,
         checkpoint_minutes=_CHECKPOINT_MINUTES.value,
         log_every=_LOG_EVERY.value,
+        eval_every=_EVAL_EVERY.value,
         profile_steps=_PROFILE_STEPS.value,
     )
 

@@ -22,6 +22,7 @@ from semppl.trainers.devices.termination import Termination
 from semppl.trainers.devices.workers import Following
 from semppl.trainers.method import Method
 from semppl.trainers.reports import callbacks, profiling
+from semppl.trainers.reports.examination import Examination, Examine
 from semppl.trainers.reports.progress import Progress
 from semppl.trainers.reports.views_grid import ViewsOfAFew
 from semppl.trainers.run_options import RunOptions
@@ -161,12 +162,26 @@ class Chief:
                 warn=progress.say,
             )
             watchers = [callbacks.StopOnNotFinite(), summaries, views, idle, progress, checkpointing]
+            if not isinstance(stage.devices, tf.distribute.TPUStrategy):  # whose variables are read inside a step alone
+                watchers.insert(1, self._examine(stage, summaries, progress))
             profiled = profiling.parse_steps(self._options.profile_steps, stage.last_step)
             if profiled:
                 profile = profiling.Profile(self._workdir, *profiled, steps_at_once=steps_at_once)
                 afterwards.callback(profile.end)
                 watchers.insert(0, profile)
             yield watchers
+
+    def _examine(self, stage: Stage, summaries: callbacks.Summaries, progress: Progress) -> Examine:
+        examination = Examination(stage.model, stage.source, stage.labels)
+        return Examine(
+            examination,
+            examination.findings(),
+            summaries.add,
+            every=self._options.eval_every,
+            first_step=stage.first_step,
+            last_step=stage.last_step,
+            say=progress.say,
+        )
 
     def save_untrained(self, saved: checkpoints.RunCheckpoints) -> None:
         """Saves the initial weights of a run of no steps."""

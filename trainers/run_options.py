@@ -18,10 +18,11 @@ class RunOptions:
         checkpoint_every: Steps between checkpoints.
         checkpoint_minutes: Minutes after a checkpoint after which the next step is saved, whatever its number; 0: never.
         log_every: Steps between reports.
+        eval_every: Steps between evaluations on held-out images; 0: a tenth of the run's, and at least 100.
         profile_steps: `FIRST,LAST` steps to profile; empty for no profile.
 
     Raises:
-        ValueError: If a number of steps or seconds is below 1, or a number of minutes below 0.
+        ValueError: If a number of steps or seconds is below 1, or of minutes, or of steps between evaluations, below 0.
     """
 
     strategy: str = "auto"
@@ -32,11 +33,14 @@ class RunOptions:
     checkpoint_every: int = 500
     checkpoint_minutes: float = 2.0
     log_every: int = 10
+    eval_every: int = 0
     profile_steps: str = ""
 
     def __post_init__(self) -> None:
         for name in ("worker_patience", "steps_per_execution", "checkpoint_every", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name} must be 1 or more. Received: {getattr(self, name)}")
+        if self.eval_every < 0:
+            raise ValueError(f"--eval_every must be 0 or more. Received: {self.eval_every}")
         if not self.checkpoint_minutes >= 0:  # nor NaN
             raise ValueError(f"--checkpoint_minutes must be 0 or more. Received: {self.checkpoint_minutes}")

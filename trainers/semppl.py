@@ -7,27 +7,19 @@ import tensorflow as tf
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.views.making import finish_views
 from semppl.layers import collectives
-from semppl.layers.blocks.precision import computing_in
-from semppl.layers.blocks.recomputation import recomputing
 from semppl.layers.embedding_queue import EmbeddingQueue
 from semppl.layers.labels import NO_LABEL
-from semppl.layers.moving_average import update_moving_average
 from semppl.layers.negatives import draw_negatives
-from semppl.layers.networks import OnlineNetwork, TargetNetwork
 from semppl.layers.pseudo_labels import Votes, abstain, nearest_neighbour_vote, share_that_covers
 from semppl.layers.randomness import random_integers
 from semppl.layers.semantic_positives import SemanticPositives, draw_semantic_positives
 from semppl.losses import objective
-from semppl.trainers import micro_batches
 from semppl.trainers.global_mean import mean_terms
-from semppl.trainers.method import Method
-from semppl.trainers.optimisers import schedules
 from semppl.trainers.reports import monitors
+from semppl.trainers.siamese import Batch, Siamese
 
-Batch = dict[str, tf.Tensor]
 
-
-class SemPPL(Method):
+class SemPPL(Siamese):
     """Trains an online network against a target network and a memory of labelled images.
 
     Args:
@@ -39,16 +31,7 @@ class SemPPL(Method):
     """
 
     def __init__(self, hyperparameters: Hyperparameters, num_classes: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.hyperparameters = hyperparameters
-        self.num_classes = num_classes
-        shape = [None, hyperparameters.large_size, hyperparameters.large_size, hyperparameters.channels]
-        with computing_in(hyperparameters.precision):
-            self.online = OnlineNetwork(**hyperparameters.network, name="online")
-            shared = self.online.encoder if hyperparameters.train != "all" else None
-            self.target = TargetNetwork(**hyperparameters.network, shared_encoder=shared, name="target")
-            self.online.build(shape)
-            self.target.build(shape)
+        super().__init__(hyperparameters, num_classes, **kwargs)
         self.queue = EmbeddingQueue(
             hyperparameters.large_views,
             hyperparameters.capacity,
@@ -87,40 +70,11 @@ class SemPPL(Method):
         decay = self.move_target(step)
         return self.report(batch, anchors, terms, loss, votes, positives, gradient_norm, decay)
 
-    def predict(self, batch: Batch) -> tuple[tf.Tensor, micro_batches.Backward]:
-        """Returns online predictions `[V, B, D]`, and the function that maps their gradient to those of f, g and h."""
-        variables, parts = self.online.trainable_variables, self.hyperparameters.accumulate_steps
-        return micro_batches.forward(self.predict_views, _views(batch), variables, parts=parts)
-
-    def project(self, batch: Batch) -> tf.Tensor:
-        """Returns the target projections of a batch, one micro-batch at a time: `[L, B, D]`, without gradient."""
-        return micro_batches.predict_in_parts(
-            self.project_views, _views(batch), parts=self.hyperparameters.accumulate_steps
-        )
-
-    def predict_views(self, batch: Batch) -> tf.Tensor:
-        """Returns the online predictions of all views, large ones first: `[V, B, D]`.
-
-        Each view passes the network alone: batch norm takes the statistics of one view.
-        """
-        views = [*tf.unstack(batch["large"]), *tf.unstack(batch["small"])]
-        with recomputing(self.hyperparameters.gradient_checkpointing):
-            return tf.stack([self.online(view, training=True) for view in views])
-
-    def project_views(self, batch: Batch) -> tf.Tensor:
-        """Returns the target projections of the large views: `[L, B, D]`, without gradient."""
-        return tf.stop_gradient(tf.stack([self.target(view, training=True) for view in tf.unstack(batch["large"])]))
-
     def gather(
         self, targets: tf.Tensor, labels: tf.Tensor, groups: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Returns the rows of the global batch, labelled ones first: `[L, N, D]`, `[N]` and `[N]`."""
-        rows = self.num_labelled_rows
-        return (
-            collectives.gather_rows(targets, axis=1, num_labelled=rows),
-            collectives.gather_rows(labels, axis=0, num_labelled=rows),
-            collectives.gather_rows(groups, axis=0, num_labelled=rows),
-        )
+        return self.gather_views(targets), self.gather_labels(labels), self.gather_labels(groups)
 
     def enqueue(self, targets: tf.Tensor, labels: tf.Tensor, groups: tf.Tensor) -> None:
         """Puts the labelled images of the global batch into the queues."""
@@ -145,9 +99,7 @@ class SemPPL(Method):
         settings = self.hyperparameters
         if settings.min_pseudo_label_coverage == 0:
             return settings.min_vote_share
-        confidence, labels = (
-            collectives.gather_rows(rows, axis=0, num_labelled=self.num_labelled_rows) for rows in (confidence, labels)
-        )
+        confidence, labels = self.gather_labels(confidence), self.gather_labels(labels)
         covering = share_that_covers(confidence, labels == NO_LABEL, coverage=settings.min_pseudo_label_coverage)
         return tf.minimum(settings.min_vote_share, covering)
 
@@ -188,20 +140,6 @@ class SemPPL(Method):
         invariance = terms.invariance_augmentation + terms.invariance_semantic
         return settings.contrastive_weight * contrast + settings.invariance_weight * invariance
 
-    def descend(self, gradients: list[tf.Tensor]) -> tf.Tensor:
-        """Updates f, g and h with the gradients summed over replicas; returns their global norm."""
-        variables = self.online.trainable_variables
-        gradients = [collectives.all_reduce_sum(gradient) for gradient in gradients]
-        self.optimizer.apply_gradients(zip(gradients, variables, strict=True), skip_gradients_aggregation=True)
-        return tf.linalg.global_norm(gradients)
-
-    def move_target(self, step: tf.Tensor) -> tf.Tensor:
-        """Moves the parameters of f_t and g_t towards those of f and g; returns the decay."""
-        settings = self.hyperparameters
-        decay = schedules.target_decay(step, base=settings.target_decay, total_steps=settings.steps)
-        update_moving_average(self.target.trainable_variables, self.online.projecting_variables, decay)
-        return decay
-
     def report(
         self,
         batch: Batch,
@@ -223,24 +161,3 @@ class SemPPL(Method):
             "gradient_norm": gradient_norm,
             "target_decay": decay,
         }
-
-    @property
-    def num_labelled_rows(self) -> int:
-        """The number of labelled images in this replica's share of a batch."""
-        return self.hyperparameters.labelled_batch_size // collectives.num_replicas()
-
-    @property
-    def rows(self) -> tf.Tensor:
-        """The positions of this replica's images in the global batch: int32 of shape `[B]`."""
-        return collectives.local_rows(
-            self.hyperparameters.batch_size // collectives.num_replicas(), self.num_labelled_rows
-        )
-
-    def trained_variables(self) -> list[tf.Variable]:
-        """Returns the variables that the optimiser updates."""
-        variables: list[tf.Variable] = self.online.trainable_variables
-        return variables
-
-
-def _views(batch: Batch) -> Batch:
-    return {name: batch[name] for name in ("large", "small")}

@@ -12,7 +12,7 @@ from semppl.layers.blocks.recomputation import recomputing
 from semppl.layers.networks import OnlineNetwork
 from semppl.trainers import micro_batches
 from semppl.trainers.method import Method
-from semppl.trainers.semppl import Batch
+from semppl.trainers.siamese import Batch
 
 
 class Supervised(Method):

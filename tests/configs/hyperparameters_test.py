@@ -22,7 +22,9 @@ class RecordTest(parameterized.TestCase):
     def test_every_setting_has_a_group_and_a_meaning(self):
         for field in dataclasses.fields(Hyperparameters):
             self.assertIn(
-                field.metadata["group"], ("data", "views", "networks", "objective", "optimisation"), field.name
+                field.metadata["group"],
+                ("data", "views", "networks", "objective", "family", "optimisation"),
+                field.name,
             )
             self.assertRegex(field.metadata["help"], r"^\S.{5,}\.$", field.name)
 

@@ -290,8 +290,8 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
         workdir, _, _ = self._run()
         source, printed = _few_digits(), io.StringIO()
         shifted = dataclasses.replace(source, train=source.test.select(np.arange(10)), test=None)
-        self.enterContext(mock.patch.object(splits, "load_source", return_value=shifted))
-        self.enterContext(mock.patch.object(measurement, "SEVERITIES", (1,)))
+        self.enter_context(mock.patch.object(splits, "load_source", return_value=shifted))
+        self.enter_context(mock.patch.object(measurement, "SEVERITIES", (1,)))
         report = evaluation.evaluate_robustness(workdir, k=3)
         self.assertEqual((report["step"], report["k"], report["images"]), (7, 3, 60))
         clean = evaluation.evaluate(workdir, k=3, evaluators=["nearest_neighbours"])["accuracy"]["projections"]

@@ -61,7 +61,7 @@ def _use_float64(test):
     test.addCleanup(tf.keras.mixed_precision.set_global_policy, tf.keras.mixed_precision.global_policy())
     tf.keras.backend.set_floatx("float64")
     tf.keras.mixed_precision.set_global_policy("float64")
-    test.enterContext(mock.patch.object(semppl, "EmbeddingQueue", DoubleQueue))
+    test.enter_context(mock.patch.object(semppl, "EmbeddingQueue", DoubleQueue))
 
 
 class Oracle:

@@ -15,6 +15,7 @@ from semppl.runs.files import write_atomically
 from semppl.runs.folder import events_folder, writing_to
 from semppl.trainers.devices.termination import Termination
 from semppl.trainers.reports.monitors import meaningful
+from semppl.trainers.reports.turns import Turn
 from semppl.trainers.reports.views_grid import Views
 
 COLLAPSED_SPREAD = 0.01
@@ -66,10 +67,11 @@ class Summaries(tf.keras.callbacks.Callback):
         super().__init__()
         self._workdir = workdir
         self._last_step = last_step
-        self._turn = _Turn(every, first_step)
+        self._turn = Turn(every, first_step)
         self._class_names = class_names
         self._warn = warn
         self._warned = False
+        self._more: dict[str, float] = {}
         self._lines = workdir / "metrics.jsonl"
         with writing_to(workdir):
             _drop_later_lines(self._lines, first_step)
@@ -86,12 +88,17 @@ class Summaries(tf.keras.callbacks.Callback):
                     text = f"{first}Rows from the top: {names}"
                     tf.summary.image(f"views/{name}", grid(columns)[np.newaxis], step=step, description=text)
 
+    def add(self, numbers: dict[str, float]) -> None:
+        """Takes more numbers into the report of the current step, which is then written out of turn."""
+        self._more |= numbers
+
     def on_train_batch_end(self, batch: int, logs: dict[str, Any]) -> None:
         """Reports every few steps."""
         step = _step(self.model)
-        if not self._turn.comes_at(step) and step != self._last_step:
+        if not self._turn.comes_at(step) and step != self._last_step and not self._more:
             return
-        numbers = meaningful(logs)
+        numbers = meaningful(logs) | self._more
+        self._more = {}
         numbers["learning_rate"] = float(self.model.optimizer.learning_rate.numpy())
         numbers |= self._queue_fill()
         rounded = {name: float(f"{value:.7g}") for name, value in numbers.items()}
@@ -169,14 +176,30 @@ _LOSSES = (
     "loss",
     *(f"{kind}_{which}" for kind in ("contrastive", "invariance") for which in ("augmentation", "semantic")),
 )
-_FIRST = ("pseudo_label_accuracy", "pseudo_label_balanced_accuracy", "pseudo_label_coverage", "train_accuracy")
+_FIRST = (
+    "held_out_accuracy",
+    "pseudo_label_accuracy",
+    "pseudo_label_balanced_accuracy",
+    "pseudo_label_coverage",
+    "train_accuracy",
+)
+_HEALTH = ("effective_rank", "spread", "uniformity", "alignment", "view_agreement", "view_separation", "vote_entropy")
 _GROUPS = {
     **{name: f"accuracy/{name}" for name in _FIRST},  # the first group on TensorBoard's page, by the alphabet
     **{name: f"loss/{name}" for name in _LOSSES},
     **{name: f"pseudo_labels/{name}" for name in ("pseudo_labels_judged", "vote_confidence", "with_semantic_positive")},
+    **{name: f"health/{name}" for name in _HEALTH},
     **{name: f"optimisation/{name}" for name in ("learning_rate", "target_decay", "gradient_norm")},
 }
 _DESCRIPTIONS = {
+    "held_out_accuracy": "Share of held-out images whose nearest labelled image has their class.",
+    "effective_rank": "Number of directions that the embeddings use (RankMe); 1 when they have collapsed.",
+    "spread": "1 − ‖mean embedding‖² of training images: near 1 while embeddings differ, 0 when all are one point.",
+    "uniformity": "Logarithm of the mean Gaussian potential of pairs: 0 for one point, about −4 where evenly spread.",
+    "alignment": "Mean squared distance between two views of an image: 0 where views agree.",
+    "view_agreement": "Share of images whose two views are nearest to each other.",
+    "view_separation": "Mean cosine of two views of one image, less that of views of two images.",
+    "vote_entropy": "Entropy of the classes that the queue elects, as a share of its maximum; 1: all equally often.",
     "pseudo_label_accuracy": "Share of correct pseudo-labels among those of unlabelled images whose true class is known.",
     "pseudo_label_balanced_accuracy": "The accuracy of the pseudo-labels, averaged over the true classes.",
     "pseudo_label_coverage": "Share of the unlabelled images that received a pseudo-label.",
@@ -205,7 +228,7 @@ class ShowViews(tf.keras.callbacks.Callback):
         super().__init__()
         self._make = make
         self._write = write
-        self._turn = _Turn(-(-last_step // self._TIMES), first_step)
+        self._turn = Turn(-(-last_step // self._TIMES), first_step)
         write(make(first_step), first_step)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any]) -> None:
@@ -239,7 +262,7 @@ class Checkpointing(tf.keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self._checkpoints = checkpoints
-        self._turn = _Turn(every, checkpoints.step)
+        self._turn = Turn(every, checkpoints.step)
         self._seconds = 60 * minutes or float("inf")
         self._last_step = last_step
         self._termination = termination or Termination()
@@ -259,18 +282,6 @@ class Checkpointing(tf.keras.callbacks.Callback):
         if asked and step != self._last_step:
             raise Terminated
         self._termination.underway = True
-
-
-class _Turn:
-    """Interval of steps that ends at the first step at or after a multiple, since several steps can be taken at once."""
-
-    def __init__(self, every: int, step: int) -> None:
-        self._every = every
-        self._turns = step // every
-
-    def comes_at(self, step: int) -> bool:
-        before, self._turns = self._turns, step // self._every
-        return self._turns > before
 
 
 def require_finite(variables: Iterable[tf.Variable]) -> None:

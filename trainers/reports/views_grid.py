@@ -13,7 +13,6 @@ from semppl.data.views.making import finish_views
 from semppl.evaluation.features import preparation_of
 
 _STREAM = -2  # of the views' seeds; training's streams are not negative
-_IMAGES = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,11 +38,14 @@ class ViewsOfAFew:
     Args:
         images: Training images.
         hyperparameters: Settings of the run.
+        count: Maximum number of images. Default 8.
+
+    Attributes:
+        positions: Integers `[n]`, positions of the images.
     """
 
-    def __init__(self, images: Images, hyperparameters: Hyperparameters) -> None:
-        count = len(images)
-        self._positions = np.unique(np.linspace(0, count - 1, min(count, _IMAGES)).astype(int))
+    def __init__(self, images: Images, hyperparameters: Hyperparameters, *, count: int = 8) -> None:
+        self.positions = np.unique(np.linspace(0, len(images) - 1, min(len(images), count)).astype(int))
         self._images = images
         self._settings = hyperparameters.views
         self._prepare = preparation_of(hyperparameters)
@@ -52,8 +54,8 @@ class ViewsOfAFew:
         """Makes the views of a step."""
         plain, crops, seeds = [], [], []
         for position, image in zip(
-            self._positions,
-            self._images.batches(tf.identity, batch_size=1, positions=self._positions),
+            self.positions,
+            self._images.batches(tf.identity, batch_size=1, positions=self.positions),
             strict=True,
         ):
             seed = tf.constant([[_STREAM, step * len(self._images) + int(position)]], tf.int64)
@@ -64,7 +66,7 @@ class ViewsOfAFew:
         views = finish_views(together | {"seeds": tf.concat(seeds, axis=0)}, recipe=self._settings.recipe)
         names = self._images.names
         return Views(
-            tuple(names[position] if names else str(position) for position in self._positions),
+            tuple(names[position] if names else str(position) for position in self.positions),
             np.stack(plain),
             views["large"].numpy(),
             views["small"].numpy(),

@@ -44,6 +44,18 @@ class ViewSeedsTest(tf.test.TestCase):
                 self.assertAllEqual(shown[view, :, channel], randomness.uniform(of_view, f"stage {channel}"))
         self.assertLen(np.unique(shown), shown.size)
 
+    def test_every_view_large_or_small_is_finished_with_its_number(self):
+        recipe = recipes.Recipe(
+            crop=lambda images, seeds, size: images[:, :size, :size],
+            finish=lambda crops, seeds, views: crops + tf.cast(views, tf.float32)[:, None, None, None],
+        )
+        for large, small in ((2, 3), (1, 1), (3, 0)):
+            settings = ViewSettings(recipe="numbered", large_views=large, small_views=small, large_size=8, small_size=8)
+            with mock.patch.dict(recipes.RECIPES, numbered=recipe):
+                made = make_views(tf.zeros([2, 8, 8, 3]), settings, seed=tf.constant([[1, 2], [1, 3]]))
+            numbers = np.concatenate([made["large"], made["small"]])[:, :, 0, 0, 0]  # [V,B]
+            self.assertAllEqual(numbers, [[view, view] for view in range(large + small)])
+
 
 class PurposesTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(*recipes.RECIPES)

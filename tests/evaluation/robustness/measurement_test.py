@@ -48,7 +48,7 @@ class MeasurementTest(absltest.TestCase):
         self.assertIn("mCE undefined (the baseline", measurement.robustness_lines(report)[-1])
 
     def test_a_baseline_must_be_measured_on_the_same_images(self):
-        folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+        folder = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
         with self.assertRaisesRegex(
             ValueError, "^--baseline must be the folder of a run .*which has no robustness.json"
         ):

@@ -220,6 +220,7 @@ class EvidenceTest(tf.test.TestCase, parameterized.TestCase):
         one_each = few.take(np.unique(few.labels, return_index=True)[1])
         memory, report = _evidence(memory=one_each, settings=CalibrationSettings(calibrate_on, 0.1)).build()
         self.assertEqual(report["fitted_on"], 0)
+        self.assertEqual((report["threshold"], report["set_threshold"]), (0, 0))
         self.assertAllClose(memory.temperature, 0.3)
         answer = memory.classify(_embedded(20).embeddings)
         self.assertFalse(answer["abstain"].numpy().any())

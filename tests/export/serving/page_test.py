@@ -72,7 +72,7 @@ class PageTest(tf.test.TestCase):
         server = rest_service.start(predictor, 0)
         self.addCleanup(server.server_close)
         self.addCleanup(server.shutdown)
-        reader = self.enterContext(mock.patch.object(page.csv, "DictReader", wraps=page.csv.DictReader))
+        reader = self.enter_context(mock.patch.object(page.csv, "DictReader", wraps=page.csv.DictReader))
         for path, code, kind in (
             ("/", 200, "text/html; charset=utf-8"),
             ("/labelled?ids=8,7,-1", 200, "application/json"),

@@ -1,0 +1,54 @@
+"""NT-Xent, SimCLR's loss: each view's positive against all views of other images; and its debiased form."""
+
+import math
+
+import numpy as np
+import tensorflow as tf
+
+
+def nt_xent(
+    anchors: tf.Tensor, everyone: tf.Tensor, *, rows: tf.Tensor, temperature: float, class_prior: float = 0.0
+) -> tf.Tensor:
+    """Scores each other view of an image against all views of other images, in nats.
+
+    −log(e^{p/τ} / (e^{p/τ} + Σ e^{n/τ})) for two views is SimCLR's loss. With more, the other positives of an image are left
+    out of the denominator, as in InfoNCE with one positive at a time.
+
+    With a class prior τ⁺, the sum over the M negatives is replaced by M·g, an estimate over images of other classes:
+    g = max((mean e^{n/τ} − τ⁺·e^{p/τ}) / (1 − τ⁺), e^{−1/τ}).
+
+    Args:
+        anchors: `[V, B, D]` unit-norm embeddings of this replica's images.
+        everyone: `[V, N, D]` unit-norm embeddings of the global batch.
+        rows: `[B]` int32 positions of this replica's images in the global batch.
+        temperature: Divisor of every similarity; positive.
+        class_prior: τ⁺, the probability in 0..1 that another image has the anchor's class. Default 0, which corrects nothing.
+
+    Returns:
+        `[B]` mean over the V·(V − 1) pairs of views of each image, unreduced over images.
+
+    Reference: Chen et al. 2020, arXiv 2002.05709, eq. 1; Chuang et al. 2020, arXiv 2007.00224, eq. 7 and 8.
+    """
+    num_views = anchors.shape[0]
+    positives = tf.einsum("vbd,wbd->bvw", anchors, anchors) / temperature
+    similarities = tf.einsum("vbd,wnd->bvwn", anchors, everyone) / temperature
+    own = tf.one_hot(rows, everyone.shape[1], on_value=True, off_value=False, dtype=tf.bool)  # [B,N]
+    others = tf.where(own[:, tf.newaxis, tf.newaxis], tf.constant(-np.inf, similarities.dtype), similarities)
+    negatives = tf.reduce_logsumexp(others, axis=[2, 3])[..., tf.newaxis]  # [B,V,1]
+    if class_prior:
+        count = tf.cast(num_views * (everyone.shape[1] - 1), similarities.dtype)
+        negatives = _debiased(negatives, positives, count=count, temperature=temperature, class_prior=class_prior)
+    losses = tf.nn.softplus(negatives - positives)  # [B,V,W]
+    distinct = 1 - tf.eye(num_views, dtype=losses.dtype)
+    return tf.reduce_sum(losses * distinct, axis=[1, 2]) / (num_views * (num_views - 1))
+
+
+def _debiased(
+    negatives: tf.Tensor, positives: tf.Tensor, *, count: tf.Tensor, temperature: float, class_prior: float
+) -> tf.Tensor:
+    """Returns log(M·g) from the log-sum over negatives `[B, V, 1]` and the logits of positives `[B, V, W]`."""
+    most = 1 / temperature  # of any logit: exponentials of differences from it are 1 or less
+    mean = tf.exp(negatives - most) / count
+    estimate = (mean - class_prior * tf.exp(positives - most)) / (1 - class_prior)
+    least = max(math.exp(-2 * most), float(np.finfo(estimate.dtype.as_numpy_dtype).tiny))
+    return tf.math.log(count * tf.maximum(estimate, least)) + most

@@ -1,0 +1,108 @@
+"""Tests of semppl.losses.nt_xent."""
+
+import math
+
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+
+from semppl.losses.nt_xent import nt_xent
+
+
+def _unit(*shape, seed=0):
+    rows = np.random.default_rng(seed).normal(size=shape)
+    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+
+
+def _oracle(anchors, everyone, rows, temperature, class_prior):
+    """The formula in plain loops, one pair of views of one image at a time."""
+    num_views, batch, _ = anchors.shape
+    losses = []
+    for b in range(batch):
+        pairs = []
+        for v in range(num_views):
+            negatives = [
+                math.exp(anchors[v, b] @ everyone[w, n] / temperature)
+                for w in range(num_views)
+                for n in range(everyone.shape[1])
+                if n != rows[b]
+            ]
+            for w in range(num_views):
+                if w == v:
+                    continue
+                positive = math.exp(anchors[v, b] @ everyone[w, rows[b]] / temperature)
+                total = sum(negatives)
+                if class_prior:
+                    mean = total / len(negatives)
+                    g = max((mean - class_prior * positive) / (1 - class_prior), math.exp(-1 / temperature))
+                    total = len(negatives) * g
+                pairs.append(-math.log(positive / (positive + total)))
+        losses.append(sum(pairs) / len(pairs))
+    return losses
+
+
+class NTXentTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.product(num_views=[2, 3], temperature=[0.1, 0.5, 1.0], class_prior=[0.0, 0.1, 0.6])
+    def test_matches_plain_loops(self, num_views, temperature, class_prior):
+        everyone = _unit(num_views, 7, 5)
+        rows = np.array([4, 0, 6], np.int32)
+        losses = nt_xent(
+            tf.constant(everyone[:, rows]),
+            tf.constant(everyone),
+            rows=tf.constant(rows),
+            temperature=temperature,
+            class_prior=class_prior,
+        )
+        self.assertAllClose(losses, _oracle(everyone[:, rows], everyone, rows, temperature, class_prior), rtol=1e-9)
+
+    @parameterized.parameters(0.1, 0.5, 2.0)
+    def test_orthogonal_images_with_equal_views_have_a_closed_form(self, temperature):
+        everyone = tf.stack([tf.eye(6, dtype=tf.float64)] * 2)  # cosine 1 with the positive, 0 with ten negatives
+        losses = nt_xent(everyone, everyone, rows=tf.range(6), temperature=temperature)
+        self.assertAllClose(losses, [math.log1p(10 * math.exp(-1 / temperature))] * 6, rtol=1e-12)
+
+    def test_debiased_orthogonal_images_have_a_closed_form(self):
+        # g = max((1 − τ⁺·e^{2}) / (1 − τ⁺), e^{−2}) at a temperature of 0.5, here (1 − 0.1·e²)/0.9.
+        everyone = tf.stack([tf.eye(6, dtype=tf.float64)] * 2)
+        losses = nt_xent(everyone, everyone, rows=tf.range(6), temperature=0.5, class_prior=0.1)
+        g = (1 - 0.1 * math.exp(2)) / 0.9
+        self.assertAllClose(losses, [math.log1p(10 * g * math.exp(-2))] * 6, rtol=1e-9)
+
+    def test_the_gradient_is_the_slope(self):
+        everyone = tf.Variable(_unit(2, 4, 3))
+
+        def loss():
+            return tf.reduce_sum(nt_xent(everyone, everyone, rows=tf.range(4), temperature=0.3, class_prior=0.05))
+
+        with tf.GradientTape() as tape:
+            value = loss()
+        gradient = tape.gradient(value, everyone).numpy()
+        start, direction = everyone.numpy(), np.random.default_rng(1).normal(size=(2, 4, 3))
+        ends = []
+        for delta in (1e-6, -1e-6):
+            everyone.assign(start + delta * direction)
+            ends.append(float(loss()))
+        self.assertAllClose((ends[0] - ends[1]) / 2e-6, np.sum(gradient * direction), rtol=1e-7)
+
+    def test_extreme_similarities_stay_finite(self):
+        point = tf.ones([2, 4, 1])
+        for temperature in (0.01, 1e3):
+            for class_prior in (0.0, 0.5):
+                with tf.GradientTape() as tape:
+                    tape.watch(point)
+                    losses = nt_xent(point, point, rows=tf.range(4), temperature=temperature, class_prior=class_prior)
+                self.assertAllInRange(losses, 0, 10)
+                self.assertAllEqual(tf.math.is_finite(tape.gradient(losses, point)), np.ones([2, 4, 1], bool))
+
+    def test_views_may_change_places(self):
+        everyone = _unit(3, 5, 4)
+        rows = tf.range(5)
+        forth, back = (
+            nt_xent(tf.constant(part), tf.constant(part), rows=rows, temperature=0.2)
+            for part in (everyone, everyone[::-1].copy())
+        )
+        self.assertAllClose(forth, back, rtol=1e-12)
+
+
+if __name__ == "__main__":
+    tf.test.main()

@@ -1,0 +1,1 @@
+"""The methods that SemPPL is compared with, in the same loop."""

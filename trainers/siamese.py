@@ -1,0 +1,132 @@
+"""What methods share that compare views by an online network and, most of them, a target network."""
+
+from typing import Any
+
+import tensorflow as tf
+
+from semppl.configs.hyperparameters import Hyperparameters
+from semppl.layers import collectives
+from semppl.layers.blocks.precision import computing_in
+from semppl.layers.blocks.recomputation import recomputing
+from semppl.layers.moving_average import update_moving_average
+from semppl.layers.networks import OnlineNetwork, TargetNetwork
+from semppl.trainers import micro_batches
+from semppl.trainers.global_mean import global_mean
+from semppl.trainers.method import Method
+from semppl.trainers.optimisers import schedules
+from semppl.trainers.reports import monitors
+
+Batch = dict[str, tf.Tensor]
+
+
+class Siamese(Method):
+    """An online network, a target network that follows it, and the steps of an update.
+
+    A subclass' `train_step` is the algorithm of its method, one named call per line.
+
+    Args:
+        hyperparameters: Resolved hyper-parameters of the run.
+        num_classes: Number of classes C.
+
+    Attributes:
+        has_target: Whether there is a target network. Default True.
+        has_predictor: Whether the online network's predictor is used and trained; else the anchors are projections, and
+            the predictor keeps its initial weights. Default True.
+        target: Target network, where there is one.
+    """
+
+    has_target = True
+    has_predictor = True
+    target: TargetNetwork
+
+    def __init__(self, hyperparameters: Hyperparameters, num_classes: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.hyperparameters = hyperparameters
+        self.num_classes = num_classes
+        shape = [None, hyperparameters.large_size, hyperparameters.large_size, hyperparameters.channels]
+        with computing_in(hyperparameters.precision):
+            self.online = OnlineNetwork(**hyperparameters.network, name="online")
+            self.online.build(shape)
+            if self.has_target:
+                shared = self.online.encoder if hyperparameters.train != "all" else None
+                self.target = TargetNetwork(**hyperparameters.network, shared_encoder=shared, name="target")
+                self.target.build(shape)
+
+    def predict(self, batch: Batch) -> tuple[tf.Tensor, micro_batches.Backward]:
+        """Returns the anchors `[V, B, D]`, and the function that maps their gradient to those of the trained variables."""
+        variables, parts = self.trained_variables(), self.hyperparameters.accumulate_steps
+        return micro_batches.forward(self.predict_views, views_of(batch), variables, parts=parts)
+
+    def project(self, batch: Batch) -> tf.Tensor:
+        """Returns the target projections of a batch, one micro-batch at a time: `[L, B, D]`, without gradient."""
+        return micro_batches.predict_in_parts(
+            self.project_views, views_of(batch), parts=self.hyperparameters.accumulate_steps
+        )
+
+    def predict_views(self, batch: Batch) -> tf.Tensor:
+        """Returns the anchors of all views, large ones first: `[V, B, D]`.
+
+        Each view passes the network alone: batch norm takes the statistics of one view.
+        """
+        views = [*tf.unstack(batch["large"]), *tf.unstack(batch["small"])]
+        network = self.online if self.has_predictor else self.online.project
+        with recomputing(self.hyperparameters.gradient_checkpointing):
+            return tf.stack([network(view, training=True) for view in views])
+
+    def project_views(self, batch: Batch) -> tf.Tensor:
+        """Returns the target projections of the large views: `[L, B, D]`, without gradient."""
+        return tf.stop_gradient(tf.stack([self.target(view, training=True) for view in tf.unstack(batch["large"])]))
+
+    def gather_views(self, embeddings: tf.Tensor) -> tf.Tensor:
+        """Returns the embeddings `[V, B, D]` of all replicas, in the order of the global batch: `[V, N, D]`, differentiable."""
+        return collectives.gather_rows(embeddings, axis=1, num_labelled=self.num_labelled_rows)
+
+    def gather_labels(self, labels: tf.Tensor) -> tf.Tensor:
+        """Returns the labels `[B]`, or other integers, of all replicas in the order of the global batch: `[N]`."""
+        return collectives.gather_rows(labels, axis=0, num_labelled=self.num_labelled_rows)
+
+    def mean(self, values: tf.Tensor) -> tf.Tensor:
+        """Returns this replica's share of the mean of `[B]` values over the global batch."""
+        return global_mean(values, tf.ones_like(values, tf.bool))
+
+    def descend(self, gradients: list[tf.Tensor]) -> tf.Tensor:
+        """Updates the trained variables with the gradients summed over replicas; returns their global norm."""
+        gradients = [collectives.all_reduce_sum(gradient) for gradient in gradients]
+        self.optimizer.apply_gradients(
+            zip(gradients, self.trained_variables(), strict=True), skip_gradients_aggregation=True
+        )
+        return tf.linalg.global_norm(gradients)
+
+    def move_target(self, step: tf.Tensor) -> tf.Tensor:
+        """Moves the parameters of f_t and g_t towards those of f and g; returns the decay."""
+        settings = self.hyperparameters
+        decay = schedules.target_decay(step, base=settings.target_decay, total_steps=settings.steps)
+        update_moving_average(self.target.trainable_variables, self.online.projecting_variables, decay)
+        return decay
+
+    def report_step(self, anchors: tf.Tensor, loss: tf.Tensor, **numbers: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns the metrics of a step: the loss summed over replicas, the spread of the anchors, and other numbers."""
+        spread = monitors.spread(tf.math.l2_normalize(anchors, axis=-1))
+        return {"loss": collectives.all_reduce_sum(loss), "embedding_spread": spread, **numbers}
+
+    def trained_variables(self) -> list[tf.Variable]:
+        """Returns the variables that the optimiser updates."""
+        variables: list[tf.Variable] = self.online.trainable_variables
+        return variables if self.has_predictor else self.online.projecting_variables
+
+    @property
+    def num_labelled_rows(self) -> int:
+        """The number of labelled images in this replica's share of a batch."""
+        return self.hyperparameters.labelled_batch_size // collectives.num_replicas()
+
+    @property
+    def rows(self) -> tf.Tensor:
+        """The positions of this replica's images in the global batch: int32 of shape `[B]`."""
+        return collectives.local_rows(
+            self.hyperparameters.batch_size // collectives.num_replicas(), self.num_labelled_rows
+        )
+
+
+def views_of(batch: Batch) -> Batch:
+    """Returns the views of a batch alone."""
+    return {name: batch[name] for name in ("large", "small")}
