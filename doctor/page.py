@@ -9,7 +9,7 @@ import numpy as np
 from semppl.configs.wording import counted
 from semppl.data.images import NO_LABEL, Images
 from semppl.data.thumbnails import thumbnail_urls
-from semppl.programs.html_page import as_text, document, table
+from semppl.programs.pages.html_page import as_text, document, table
 
 _PER_CLASS = 6
 _CLASSES = 60  # with several pictures; each further class has one

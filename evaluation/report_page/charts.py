@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from semppl.evaluation.results.reliability import Reliability
-from semppl.programs.html_page import as_text, printable
+from semppl.programs.pages.html_page import as_text, printable
 
 COLOURS = ("#4a7fc1", "#d9822b", "#3a9d5d", "#b5539c", "#8f7ae5", "#a08a2c", "#2c9fa0", "#c8534a", "#7d8794", "#6b8e23")
 """Colours that can be told apart on white and on black."""

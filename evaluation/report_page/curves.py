@@ -37,7 +37,7 @@ def curve_charts(curves: Curves) -> list[tuple[str, str]]:
     """Returns a caption and a chart for the losses, for accuracies and coverage of pseudo-labels, and for the embeddings."""
     losses = _chosen(curves, lambda name: name.split("/")[-1].startswith(_LOSSES))
     shares = _chosen(curves, lambda name: name.split("/")[-1].endswith(_SHARES))
-    spread = _chosen(curves, lambda name: name == "embedding_spread")
+    spread = _chosen(curves, lambda name: name in ("embedding_spread", "spread"))
     drawn = []
     if losses:
         drawn.append(("Losses in nats.", charts.lines(losses, title="Losses over the steps", label="loss")))

@@ -6,11 +6,12 @@ import math
 
 import numpy as np
 
+from semppl.configs.wording import counted
 from semppl.data.images import NO_LABEL
 from semppl.data.thumbnails import sprite_url
 from semppl.evaluation.report_page.charts import COLOURS
 from semppl.evaluation.report_page.judged import Judged, Pictures
-from semppl.programs.html_page import as_text, printable
+from semppl.programs.pages.html_page import as_text, printable
 
 _MAX_LABELLED = 400
 _MAX_JUDGED = 1_100
@@ -150,7 +151,7 @@ def _lines(judged: Judged, pictures: Pictures, row: int) -> list[str]:
 def _legend(judged: Judged) -> str:
     names = judged.data.source.class_names
     if len(names) > _MAX_LEGEND:
-        return f"<p>The {len(names)} classes are too many for a legend.</p>"
+        return f"<p>There is no legend for {counted(len(names), 'class')}.</p>"
     items = "".join(
         f'<li><b style="background: {colour(label, len(names))}"></b>{as_text(name)}</li>'
         for label, name in enumerate(names)

@@ -18,7 +18,7 @@ from semppl.evaluation.results.calibration import (
 from semppl.evaluation.results.floors import majority_classes
 from semppl.evaluation.results.measures import accuracy, balanced_accuracy
 from semppl.evaluation.results.reliability import accuracy_interval, reliability
-from semppl.programs.html_page import as_text, document, table
+from semppl.programs.pages.html_page import as_text, document, table
 from semppl.runs.folder import unfinished
 
 _COVERAGES = (0.5, 0.8, 0.9, 1.0)
@@ -35,7 +35,8 @@ h2 { border-top: 1px solid var(--line); padding-top: .6em; margin-top: 1.6em; }
 svg.chart { width: 100%; max-width: 36em; height: auto; display: block; font-family: system-ui, sans-serif; }
 nav { display: flex; flex-wrap: wrap; gap: .2em 1em; font-size: 14px; }
 code.command { display: block; padding: .6em; white-space: pre-wrap; }
-td { overflow-wrap: break-word; } td:nth-child(2):last-child { overflow-wrap: anywhere; } summary { cursor: pointer; } .quiet { color: var(--quiet); }
+td { overflow-wrap: break-word; } td:nth-child(2):last-child { overflow-wrap: anywhere; }
+summary { cursor: pointer; } .quiet { color: var(--quiet); }
 @media (max-width: 600px) {
   body { margin: 1em auto; } td, th { padding: .2em .35em; font-size: 13px; } .map circle { r: 6px; }
 }

@@ -8,7 +8,7 @@ from semppl.data.images import NO_LABEL
 from semppl.data.thumbnails import thumbnail_urls
 from semppl.evaluation.report_page import choice
 from semppl.evaluation.report_page.judged import Judged, Pictures
-from semppl.programs.html_page import as_text
+from semppl.programs.pages.html_page import as_text
 
 _QUERIES = 12
 _NEIGHBOURS = 5

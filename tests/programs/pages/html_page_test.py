@@ -1,8 +1,8 @@
-"""Tests of semppl.programs.html_page."""
+"""Tests of semppl.programs.pages.html_page."""
 
 from absl.testing import absltest
 
-from semppl.programs import html_page
+from semppl.programs.pages import html_page
 
 
 class HtmlPageTest(absltest.TestCase):
