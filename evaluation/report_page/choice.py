@@ -3,52 +3,46 @@
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.neighbors import NearestNeighbors
 
 from semppl.data.images import NO_LABEL
-
-_VOTERS = 5
+from semppl.evaluation.advice.suspicion import doubt_labels
+from semppl.evaluation.neighbours.nearest_neighbours import nearest
 
 
 class Suspicious(NamedTuple):
-    """Labelled pictures whose label the nearest other labelled pictures contradict, the most contradicted first.
+    """Labelled pictures whose label the other labelled pictures contradict, the most doubtful first.
 
     Attributes:
         rows: Integers `[s]`, rows of the pictures.
         classes: Integers `[s]`, the class that has most votes.
-        shares: `[s]` share of the votes for that class, less the share for the label, in (0, 1].
+        margins: `[s]` normalised margins of the labels, in 0..0.5.
     """
 
     rows: np.ndarray
     classes: np.ndarray
-    shares: np.ndarray
+    margins: np.ndarray
 
 
 def nearest_rows(queries: np.ndarray, memory: np.ndarray, count: int) -> np.ndarray:
     """Returns the rows of the at most `count` embeddings `[m, D]` most similar to each of `[n, D]`: `[n, k]`, falling."""
     if not len(queries):
         return np.zeros([0, 0], np.int64)
-    index = NearestNeighbors(n_neighbors=min(count, len(memory)), metric="cosine", algorithm="brute").fit(memory)
-    rows: np.ndarray = index.kneighbors(queries, return_distance=False)
-    return rows
+    return nearest(queries, memory, min(count, len(memory)))[1]
 
 
 def suspicious(embeddings: np.ndarray, labels: np.ndarray) -> Suspicious:
-    """Finds labels that the five most similar other labelled pictures contradict, of which each picture is held out in turn.
+    """Finds labels that have fewer votes of the other labelled pictures than another class has; see `doubt_labels`.
 
     Args:
         embeddings: `[m, D]` embeddings of labelled pictures.
         labels: Integers `[m]`, 0 or more.
     """
-    others = nearest_rows(embeddings, embeddings, _VOTERS + 1)
-    votes = np.zeros([len(labels), int(labels.max(initial=0)) + 1])
-    for row, near in enumerate(others):
-        voters = labels[near[near != row][:_VOTERS]]
-        votes[row] = np.bincount(voters, minlength=votes.shape[1]) / max(len(voters), 1)
-    margins = votes.max(1, initial=0.0) - votes[np.arange(len(labels)), labels]
-    rows = np.flatnonzero(margins > 0)
-    rows = rows[np.argsort(-margins[rows], kind="stable")]
-    return Suspicious(rows, votes.argmax(1)[rows], margins[rows])
+    if len(np.unique(labels)) < 2:
+        return Suspicious(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
+    doubts = doubt_labels(embeddings, labels)
+    found = np.flatnonzero(doubts.margins < 0.5)
+    found = found[np.argsort(doubts.scores[found], kind="stable")]
+    return Suspicious(doubts.rows[found], doubts.classes[found], doubts.margins[found])
 
 
 def hardest(of_truth: np.ndarray) -> np.ndarray:

@@ -71,8 +71,8 @@ def embedding_map(judged: Judged) -> str:
     shown = f"{len(others)} of {judged.judged.total}" if len(others) < judged.judged.total else "all"
     return (
         f"<p>First two principal components of the unit-norm embeddings, {explained:.0%} of the variance; {shown} judged and "
-        f"{len(labelled)} of {judged.labelled.total} labelled training pictures. Point at a mark, or tap it, to see the "
-        f"picture.</p>{_legend(judged)}"
+        f"{len(labelled)} of {judged.labelled.total} labelled training pictures, the squares. A red edge marks a "
+        f"wrong prediction. Point at a mark, or tap it, to see the picture.</p>{_legend(judged)}"
         f'<div class="map"><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="Map of embeddings">{marks}</svg>'
         f'<div id="tip" hidden><i></i><span></span></div></div>{sprites}<script>{script}</script>'
     )

@@ -38,7 +38,7 @@ code.command { display: block; padding: .6em; white-space: pre-wrap; }
 td { overflow-wrap: break-word; } td:nth-child(2):last-child { overflow-wrap: anywhere; }
 summary { cursor: pointer; } .quiet { color: var(--quiet); }
 @media (max-width: 600px) {
-  body { margin: 1em auto; } td, th { padding: .2em .35em; font-size: 13px; } .map circle { r: 6px; }
+  body { margin: 1em auto; } td, th { padding: .2em .25em; font-size: 12px; } .map circle { r: 6px; }
 }
 @media print { nav { display: none; } body { max-width: none; margin: 0; } h2 { break-after: avoid; } table { display: table; } }
 """

@@ -69,16 +69,16 @@ def suspicious_section(judged: Judged) -> str:
         return "<p>There are not two labelled training pictures to compare.</p>"
     found = choice.suspicious(judged.labelled.embeddings, judged.labelled.labels)
     if not len(found.rows):
-        return "<p>No label of a training picture is contradicted by the five most similar other labelled pictures.</p>"
+        return "<p>No label of a training picture is contradicted by the vote of the other labelled pictures.</p>"
     shown = ""
     for place, (row, url) in enumerate(_shots(judged.labelled, found.rows[:_SHOWN])):
         given = judged.class_name(int(judged.labelled.labels[row]))
         line = f"{given} → {judged.class_name(int(found.classes[place]))}"
-        shown += _shot(url, "", line, judged.labelled.name(row), more=f"margin of the votes {found.shares[place]:.2f}")
+        shown += _shot(url, "", line, judged.labelled.name(row), more=f"margin {found.margins[place]:.2f}")
     return (
-        "<p>Labelled training pictures whose label has fewer votes of the five most similar other labelled pictures than another "
-        f"class has, with label → that class; {len(found.rows)} in all. Training has seen these labels, so that some wrong ones "
-        f'are not found.</p><div class="many">{shown}</div>'
+        "<p>Labelled training pictures whose label has fewer votes of the most similar other labelled pictures than another class "
+        f"has, with label → that class; {len(found.rows)} in all. Training has seen these labels, so that some wrong ones are not "
+        f'found; semppl-suspects looks further.</p><div class="many">{shown}</div>'
     )
 
 

@@ -14,7 +14,9 @@ def chromium(width: int = 1200, height: int = 900) -> Iterator[Any]:
     missing = [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]
     missing += ["selenium"] if importlib.util.find_spec("selenium") is None else []
     if missing:
-        raise unittest.SkipTest(f"{' and '.join(missing)}: not installed (Debian: chromium, chromium-driver; pip: selenium)")
+        raise unittest.SkipTest(
+            f"{' and '.join(missing)}: not installed (Debian: chromium, chromium-driver; pip: selenium)"
+        )
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()

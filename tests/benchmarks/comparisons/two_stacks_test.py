@@ -1,4 +1,4 @@
-"""Tests of semppl.benchmarks.two_stacks."""
+"""Tests of semppl.benchmarks.comparisons.two_stacks."""
 
 import json
 import subprocess
@@ -6,7 +6,7 @@ import sys
 
 from absl.testing import absltest
 
-from semppl.benchmarks import two_stacks
+from semppl.benchmarks.comparisons import two_stacks
 
 _ANSWERS = "import sys\nfor _ in sys.stdin: print('{\"step\": 0.5}', flush=True)"
 

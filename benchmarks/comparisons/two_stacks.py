@@ -1,6 +1,6 @@
 r"""Compares two Python environments, in turns: a training step in float32 and bfloat16, and answers of a SavedModel.
 
-    .venv/bin/python -m semppl.benchmarks.two_stacks --other=.venv-tf221/bin/python --served=served/own/1 --picture=a.jpg
+    .venv/bin/python -m semppl.benchmarks.comparisons.two_stacks --other=.venv-tf221/bin/python --served=served/own/1 --jpeg=a.jpg
 
 Each environment has a process of its own, which waits while the other computes. Every round times both; the table shows medians,
 and the median over rounds of the other's time divided by this one's.
@@ -18,7 +18,7 @@ from absl import app, flags
 
 _OTHER = flags.DEFINE_string("other", "", "Python of the other environment.")
 _SERVED = flags.DEFINE_string("served", "", "Folder of an exported model; empty: steps alone.")
-_PICTURE = flags.DEFINE_string("picture", "", "Picture file that the model answers.")
+_JPEG = flags.DEFINE_string("jpeg", "", "Picture file that the model answers.")
 _ROUNDS = flags.DEFINE_integer("stack_rounds", 10, "Rounds.", lower_bound=1)
 _WORKER = flags.DEFINE_bool("worker", False, "Whether this process is one of the two that are timed.")
 
@@ -64,7 +64,7 @@ def _tasks() -> Iterator[tuple[str, Callable[[], object]]]:
         yield f"step, {precision}", lambda step=step, batch=batch: step(batch)["loss"].numpy()  # type: ignore[misc]
     if _SERVED.value:
         answer = tf.saved_model.load(_SERVED.value).signatures["serving_default"]
-        picture = tf.io.read_file(_PICTURE.value)
+        picture = tf.io.read_file(_JPEG.value)
         for count in (1, 32):
             pictures = tf.repeat(picture, count)
             yield f"answer, batch {count}", lambda pictures=pictures: answer(bytes=pictures)["embedding"].numpy()  # type: ignore[misc]
@@ -102,10 +102,10 @@ def main(argv: list[str]) -> None:
         return
     options = [
         "-m",
-        "semppl.benchmarks.two_stacks",
+        "semppl.benchmarks.comparisons.two_stacks",
         "--worker",
         f"--served={_SERVED.value}",
-        f"--picture={_PICTURE.value}",
+        f"--jpeg={_JPEG.value}",
     ]
     workers = [
         subprocess.Popen([python, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
