@@ -44,7 +44,7 @@ class DirectionsTest(parameterized.TestCase):
             np.testing.assert_allclose(similarities[query], [scores[i] for i in expected[:12]], atol=1e-12)
             self.assertEqual(sorted(rows[query].tolist(), key=lambda i: (-scores[i], i)), rows[query].tolist())
             self.assertNotIn(query, rows[query])
-        self.assertEqual(nearest(directions, directions, 0)[0].shape, (40, 0))
+        self.assertEqual(nearest(directions, directions, 0, own=np.arange(40))[0].shape, (40, 0))
 
     def test_distances_are_those_of_unit_vectors(self):
         for angle in (0.0, 0.3, 2.0, math.pi):
