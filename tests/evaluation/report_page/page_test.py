@@ -102,7 +102,7 @@ class PageTest(parameterized.TestCase):
     def test_no_other_file_or_host_is_named(self):
         (self.workdir / "metrics.jsonl").write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.0}\n')
         page = self._page()
-        self.assertEqual(_URL.findall(re.sub("base64,[A-Za-z0-9+/=]*", "base64,", page)), [])
+        self.assertEqual(_URL.findall(re.sub(r"base64,[A-Za-z0-9+/=\s]*", "base64,", page)), [])
         self.assertIn("Losses in nats", page)
 
     def test_hostile_names_of_classes_and_pictures_are_text(self):
