@@ -42,8 +42,15 @@ METHODS: Mapping[str, Method] = types.MappingProxyType(
         "no_semantic_positives": Method(
             "same loop without semantic positives (α = 0)", _ALL | _NO_POSITIVES | {"method": "semppl"}
         ),
+        "barlow_twins": Method("Barlow Twins", _ALL | {"method": "barlow_twins"}),
         "byol": Method("BYOL", _ALL | {"method": "byol"}),
+        "moco": Method("MoCo", _ALL | {"method": "moco"}),
+        "nnclr": Method("NNCLR", _ALL | {"method": "nnclr"}),
+        "relic": Method("ReLIC", _ALL | {"method": "relic"}),
+        "relicv2": Method("ReLICv2", _ALL | {"method": "relicv2"}),
         "simclr": Method("SimCLR", _ALL | {"method": "simclr"}),
+        "supcon": Method("SupCon", _ALL | {"method": "supcon"}),
+        "swav": Method("SwAV", _ALL | {"method": "swav"}),
         "semppl": Method("SemPPL", _ALL | {"method": "semppl"}),
         "semppl_heads": Method("SemPPL's heads on the frozen encoder", _HEADS | {"method": "semppl"}),
     }
