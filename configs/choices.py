@@ -2,6 +2,7 @@
 
 EVALUATORS = (
     "nearest_neighbours",
+    "weighted_neighbours",
     "class_means",
     "logistic_regression",
     "label_spreading",

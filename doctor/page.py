@@ -1,19 +1,15 @@
 """The report on a data set as a self-contained HTML page."""
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
-from PIL import Image
 
 from semppl.configs.wording import counted
 from semppl.data.images import NO_LABEL, Images
+from semppl.data.thumbnails import thumbnail_urls
 
-_SIDE = 96  # of a picture on the page, in pixels
 _PER_CLASS = 6
 _CLASSES = 60  # with several pictures; each further class has one
 _UNLABELLED = 24
@@ -140,29 +136,13 @@ def _figures(images: Images, positions: np.ndarray, caption: str = "") -> str:
     if not len(positions):
         return "<p>None.</p>"
     text = ""
-    for position, batch in zip(positions, images.batches(_small, batch_size=1, positions=positions), strict=True):
+    for position, url in zip(positions, thumbnail_urls(images, positions), strict=True):
         under = caption or (images.names[position] if images.names else str(position))
         shown = under.encode("utf-8", "backslashreplace").decode()
         label = "" if images.labels[position] == NO_LABEL else f' data-label="{images.labels[position]}"'
-        picture = f'<img alt="" src="{_data_url(batch[0].numpy())}">'
+        picture = f'<img alt="" src="{url}">'
         text += f'<figure{label} title="{escape(shown)}">{picture}<figcaption>{escape(shown)}</figcaption></figure>'
     return text
-
-
-def _small(images: tf.Tensor) -> tf.Tensor:
-    """Resizes images `[1, H, W, C]` to a longer side of 96 pixels, as uint8."""
-    floats = tf.image.convert_image_dtype(images, tf.float32)
-    sides = tf.cast(tf.shape(images)[1:3], tf.float32)
-    size = tf.maximum(tf.cast(tf.round(sides * _SIDE / tf.reduce_max(sides)), tf.int32), 1)
-    shrunk = tf.image.resize(floats, size, "area")
-    return tf.image.convert_image_dtype(shrunk, tf.uint8, saturate=True)
-
-
-def _data_url(pixels: np.ndarray) -> str:
-    file = io.BytesIO()
-    grey = pixels.shape[-1] == 1
-    Image.fromarray(pixels[..., 0] if grey else pixels).save(file, "PNG" if grey else "JPEG", quality=80)
-    return f"data:image/{'png' if grey else 'jpeg'};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def _spread(count: int, wanted: int) -> np.ndarray:

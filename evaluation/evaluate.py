@@ -7,10 +7,11 @@ python -m semppl.evaluation.evaluate --model=served/digits/1 --test=SOURCE
 # ruff: noqa: E402 (flags are parsed before TensorFlow is imported)
 
 import dataclasses
+import functools
 import json
 import pathlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,12 @@ _EVALUATORS = flags.DEFINE_list(
     "evaluators",
     None,
     f"Comma-separated names of the evaluators to run, among {', '.join(choices.EVALUATORS)}; by default all.",
+)
+_SEEDS = flags.DEFINE_integer(
+    "evaluation_seeds",
+    1,
+    "Number of seeds of the draws that evaluators make, samples and folds; several add the mean and the spread of each measure.",
+    lower_bound=1,
 )
 _ROBUSTNESS = flags.DEFINE_boolean(
     "robustness",
@@ -60,15 +67,15 @@ import tensorflow as tf
 from semppl.data.images import NO_LABEL, Images, ImageSet, Source
 from semppl.data.run_data import load_run_data
 from semppl.data.splits import RunData, load_held_out
-from semppl.evaluation.class_means import class_mean_classes
+from semppl.evaluation.details import detail_lines, details
+from semppl.evaluation.evaluators import ALL_LABELS, EVALUATORS, SAMPLE, Task, drawn
 from semppl.evaluation.exported import evaluate_model, report_lines
+from semppl.evaluation.feature_store import FeatureStore
 from semppl.evaluation.features import embed, map_rows, preparation_of
-from semppl.evaluation.label_spreading import label_spreading_classes
-from semppl.evaluation.logistic_regression import logistic_regression_classes
-from semppl.evaluation.nearest_neighbours import nearest_neighbour_classes
-from semppl.evaluation.results.classes import class_lines, class_report
+from semppl.evaluation.results.classes import class_lines, class_report, confusion_matrix
 from semppl.evaluation.results.floors import colour_histograms, histogram_classes, majority_classes, small_pixels
-from semppl.evaluation.results.measures import MEASURES
+from semppl.evaluation.results.measures import MEASURES, MORE_MEASURES
+from semppl.evaluation.results.seeds import over_seeds, seed_lines
 from semppl.evaluation.results.table import (
     Measured,
     below_floors,
@@ -87,87 +94,10 @@ from semppl.runs.folder import unfinished
 _MAX_SAMPLE = 20_000  # images
 _MAX_SAMPLE_VALUES = 2**27  # of raw pixels, in float32
 _MAX_HISTOGRAMS = 10_000  # labelled images
-_MAX_SPREAD = 12_000  # images
-_MAX_SPREAD_VALUES = 2**26  # images × width of the representation
 _BRIEF = 2.0
 """Seconds of an evaluation that needs no bar."""
 
 Report = dict[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """The input of an evaluator.
-
-    Attributes:
-        train: `[n, D]` representations of training images.
-        train_labels: int32 `[n]`, ground truth; NO_LABEL where unknown.
-        labelled: int64 `[m]`, rows of `train` whose labels were visible in training.
-        sample: int64 `[p]`, rows of `train`: the labelled images and a sample of all others.
-        test: `[t, D]` representations of the images to classify.
-        k: Number of nearest neighbours that vote.
-    """
-
-    train: np.ndarray
-    train_labels: np.ndarray
-    labelled: np.ndarray
-    sample: np.ndarray
-    test: np.ndarray
-    k: int
-
-
-def _nearest_neighbours(task: Task) -> np.ndarray:
-    memory, labels = task.train[task.labelled], task.train_labels[task.labelled]
-    return nearest_neighbour_classes(task.test, memory, labels, k=min(task.k, len(memory)))
-
-
-def _class_means(task: Task) -> np.ndarray:
-    return class_mean_classes(task.test, task.train[task.labelled], task.train_labels[task.labelled])
-
-
-def _logistic_regression(task: Task) -> np.ndarray:
-    features, labels = task.train[task.labelled], task.train_labels[task.labelled]
-    return logistic_regression_classes(features, labels, task.test, population=task.train[task.sample])
-
-
-def _label_spreading(task: Task) -> np.ndarray:
-    visible = np.full_like(task.train_labels, NO_LABEL)
-    visible[task.labelled] = task.train_labels[task.labelled]
-    others = np.setdiff1d(task.sample, task.labelled)
-    most = min(_MAX_SPREAD, _MAX_SPREAD_VALUES // task.train.shape[1])
-    rows = np.concatenate([_drawn(task.labelled, most), _drawn(others, max(most - len(task.labelled), 0))])
-    return label_spreading_classes(task.train[rows], visible[rows], task.test)
-
-
-def _logistic_regression_on_all_labels(task: Task) -> np.ndarray:
-    rows = np.flatnonzero(task.train_labels != NO_LABEL)
-    return logistic_regression_classes(task.train[rows], task.train_labels[rows], task.test)
-
-
-_LABELLED, _SAMPLE, _ALL_LABELS = "labelled", "sample", "all_labels"
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluator:
-    """A function that classifies, and the training images for which it needs representations.
-
-    Attributes:
-        classes: Function from a task to the predicted classes `[t]`.
-        images: Training images that are needed in addition to the labelled ones: none ("labelled"), a sample of all ("sample"), or
-            all whose label is known, hidden labels included ("all_labels").
-    """
-
-    classes: Callable[[Task], np.ndarray]
-    images: str = _LABELLED
-
-
-EVALUATORS = {
-    "nearest_neighbours": Evaluator(_nearest_neighbours),
-    "class_means": Evaluator(_class_means),
-    "logistic_regression": Evaluator(_logistic_regression, _SAMPLE),
-    "label_spreading": Evaluator(_label_spreading, _SAMPLE),
-    "logistic_regression_all_labels": Evaluator(_logistic_regression_on_all_labels, _ALL_LABELS),
-}
 
 
 def evaluate(
@@ -207,23 +137,37 @@ def evaluate_run(
     k: int = 1,
     evaluators: Sequence[str] = tuple(EVALUATORS),
     split: str = "test",
+    seeds: int = 1,
     moved: Mapping[str, Any] | None = None,
 ) -> Report:
     """Evaluates as `evaluate` does; returns all that is written.
 
+    Args:
+        workdir: Folder of the run.
+        k: Number of nearest neighbours that vote, 1 or more.
+        evaluators: Keys of EVALUATORS; with all of them, more is measured of the row that is reported class by class.
+        split: "test" or "validation".
+        seeds: Number of seeds, 1 or more, of the draws that evaluators make: samples and folds. All figures but those of "seeds"
+            are of the first.
+        moved: Settings, by name, of data that now lie elsewhere; see `evaluate`.
+
     Returns:
-        The measures of `evaluate`, and "step", "steps" (of the whole run), "unfinished" (true for a run that was not trained to
-        its last step), "k", the numbers of held-out and of labelled images;
-        "floors", measures of classifiers without an encoder; "classes", the accuracy of each class and the commonest confusions
-        of one row and column, which "of" names.
+        The measures of `evaluate`, Cohen's kappa and macro F1; "step", "steps" (of the whole run), "unfinished" (true for a run
+        that was not trained to its last step), "k", the numbers of held-out and of labelled images;
+        "floors", measures of classifiers without an encoder; "classes", the accuracy of each class, the commonest confusions and
+        the confusion matrix of one row and column, which "of" names; with all evaluators, "details" of that row (see `details`);
+        with several seeds, "seeds": mean, spread and n of every measure.
     """
     moved = dict(moved or {})
     _check(k, evaluators, split, moved)
+    if seeds < 1:
+        raise ValueError(f"--evaluation_seeds must be a positive integer. Received: {seeds}")
     hyperparameters, network, step = checkpoints.load_online(workdir)
     data = _load(workdir, hyperparameters, moved)
-    images = _labelled_images(data.source, split)
+    images, names = _labelled_images(data.source, split), data.source.class_names
     visible = np.flatnonzero(data.labels != NO_LABEL)
-    classes, histogram = _predictions(workdir, hyperparameters, network, data, images, evaluators, k)
+    predict = functools.partial(_predictions, workdir, hyperparameters, network, data, images, evaluators, k)
+    classes, histogram, task = predict()
     metrics = _measured(classes, images.labels)
     row, column = _shown(classes)
     report = {
@@ -235,10 +179,22 @@ def evaluate_run(
         **{name: moved[name] for name in ("test",) if name in moved},
         "labelled": len(visible),
         **metrics,
-        "floors": _floors(metrics, images.labels, histogram, len(data.source.class_names)),
+        "floors": _floors(metrics, images.labels, histogram, len(names)),
         "classes": {"of": f"{row}, {column}"}
-        | class_report(classes[row][column], images.labels, data.source.class_names),
+        | class_report(classes[row][column], images.labels, names)
+        | confusion_matrix(classes[row][column], images.labels, names),
     }
+    if set(evaluators) == set(EVALUATORS):
+        report["details"] = details(
+            task,
+            images.labels,
+            num_classes=len(names),
+            neighbours=hyperparameters.neighbours,
+            min_vote_share=hyperparameters.min_vote_share,
+        )
+    if seeds > 1:
+        others = [_measured(predict(seed=seed)[0], images.labels) for seed in range(1, seeds)]
+        report["seeds"] = over_seeds([metrics, *others])
     file = pathlib.Path(workdir) / written_to(split)
     try:
         write_atomically(file, json.dumps(report, indent=2) + "\n")
@@ -308,35 +264,41 @@ def _predictions(
     test: Images,
     evaluators: Sequence[str],
     k: int,
-) -> tuple[dict[str, dict[str, np.ndarray]], np.ndarray]:
-    """Returns the classes `[t]` by representation and evaluator, and those by the colour histogram."""
+    seed: int = 0,
+) -> tuple[dict[str, dict[str, np.ndarray]], np.ndarray, Task]:
+    """Returns the classes `[t]` by representation and evaluator, those by the colour histogram, and the task of the row shown."""
     train, visible = data.source.train, np.flatnonzero(data.labels != NO_LABEL)
     if np.array_equal(visible, np.flatnonzero(train.labels != NO_LABEL)):  # no label is hidden
         evaluators = _without_all_labels(evaluators) or evaluators
     prepare, width = preparation_of(hyperparameters), _pixels(hyperparameters)
     classifier = checkpoints.load_classifier(workdir)
+    store = FeatureStore(workdir)
     embedded: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    tasks: dict[str, Task] = {}
     classes: dict[str, dict[str, np.ndarray]] = {}
     of_features = {} if classifier else {"projections": network.project_features, "joint": network.join_features}
     names = ("raw_pixels", "features", *of_features)
     with _bar(len(_affordable(evaluators, train)) + len(evaluators) * (len(names) - 1)) as bar:
         for name in names:
             bar.write(f"evaluating {name} …", file=sys.stderr)
-            sample = _sample(visible, train, values=width if name == "raw_pixels" else 0)
+            sample = _sample(visible, train, values=width if name == "raw_pixels" else 0, seed=seed)
             chosen = _affordable(evaluators, train) if name == "raw_pixels" else evaluators
             used = _used(chosen, train, visible, sample)
             if name in of_features:  # without another pass over the images
                 both = [map_rows(of_features[name], rows) for rows in embedded["features"]]
+            elif name == "features":
+                kept = functools.partial(store.embed, network.features, prepare=prepare)
+                both = [kept(train, positions=used), kept(test)]
             else:
-                function = network.features if name == "features" else _pixels_and_histogram
-                both = [embed(function, train, prepare=prepare, positions=used), embed(function, test, prepare=prepare)]
+                pixels = functools.partial(embed, _pixels_and_histogram, prepare=prepare)
+                both = [pixels(train, positions=used), pixels(test)]
             rows = np.searchsorted(used, visible), np.flatnonzero(np.isin(used, sample))
             if name == "raw_pixels":
-                most = _drawn(rows[0], _MAX_HISTOGRAMS)
+                most = drawn(rows[0], _MAX_HISTOGRAMS)
                 histogram = histogram_classes(both[0][most, width:], train.labels[used[most]], both[1][:, width:])
                 both = [part[:, :width] for part in both]
             embedded[name] = (both[0], both[1])
-            task = Task(both[0], train.labels[used], *rows, both[1], k)
+            tasks[name] = task = Task(both[0], train.labels[used], *rows, both[1], k, seed)
             classes[name] = {}
             for evaluator in chosen:
                 bar.set_description(f"{name}, {evaluator}", refresh=bar.format_dict["elapsed"] > _BRIEF)
@@ -345,7 +307,7 @@ def _predictions(
             if classifier is not None and name == "features":
                 kernel, bias = classifier
                 classes["classifier"] = {"own": np.argmax(task.test @ kernel + bias, -1)}
-    return classes, histogram
+    return classes, histogram, tasks["features" if classifier else "projections"]
 
 
 def _bar(total: int) -> tqdm.tqdm:
@@ -361,7 +323,7 @@ def _affordable(evaluators: Sequence[str], train: Images) -> Sequence[str]:
 
 def _without_all_labels(evaluators: Sequence[str]) -> list[str]:
     """Leaves out evaluators that need all images whose label is known."""
-    return [name for name in evaluators if EVALUATORS[name].images != _ALL_LABELS]
+    return [name for name in evaluators if EVALUATORS[name].images != ALL_LABELS]
 
 
 def _floors(
@@ -422,26 +384,21 @@ def _labelled_images(source: Source, split: str) -> Images:
     return held_out.select(positions)
 
 
-def _sample(visible: np.ndarray, train: Images, *, values: int = 0) -> np.ndarray:
-    """Returns sorted positions of training images: the labelled ones, and a fixed draw of others up to a limit.
+def _sample(visible: np.ndarray, train: Images, *, values: int = 0, seed: int = 0) -> np.ndarray:
+    """Returns sorted positions of training images: the labelled ones, and a draw of others up to a limit.
 
     The limit is lower for raw pixels of so many `values` per image.
     """
     most = min(_MAX_SAMPLE, _MAX_SAMPLE_VALUES // values) if values else _MAX_SAMPLE
     others = np.setdiff1d(np.arange(len(train)), visible)
-    return np.union1d(visible, _drawn(others, max(most - len(visible), 0)))
+    return np.union1d(visible, drawn(others, max(most - len(visible), 0), seed))
 
 
 def _used(evaluators: Sequence[str], train: Images, visible: np.ndarray, sample: np.ndarray) -> np.ndarray:
     """Returns sorted positions of the training images that the evaluators need."""
     needs = {EVALUATORS[evaluator].images for evaluator in evaluators}
-    used = np.union1d(visible, sample) if _SAMPLE in needs else visible
-    return np.union1d(used, np.flatnonzero(train.labels != NO_LABEL)) if _ALL_LABELS in needs else used
-
-
-def _drawn(positions: np.ndarray, count: int) -> np.ndarray:
-    """Draws at most `count` of `[n]` positions, always the same ones, and sorts them."""
-    return np.sort(np.random.default_rng(0).permutation(positions)[:count])
+    used = np.union1d(visible, sample) if SAMPLE in needs else visible
+    return np.union1d(used, np.flatnonzero(train.labels != NO_LABEL)) if ALL_LABELS in needs else used
 
 
 def _pixels_and_histogram(images: tf.Tensor) -> tf.Tensor:
@@ -461,7 +418,7 @@ def _measured(classes: dict[str, dict[str, np.ndarray]], truth: np.ndarray) -> d
             name: {evaluator: function(predictions, truth) for evaluator, predictions in row.items()}
             for name, row in classes.items()
         }
-        for measure, function in MEASURES.items()
+        for measure, function in (MEASURES | MORE_MEASURES).items()
     }
 
 
@@ -490,6 +447,7 @@ def main(argv: list[str]) -> int:
         k=_NEIGHBOURS.value,
         evaluators=_EVALUATORS.value or tuple(EVALUATORS),
         split=split,
+        seeds=_SEEDS.value,
         moved=moved,
     )
     if report["unfinished"]:
@@ -500,7 +458,7 @@ def main(argv: list[str]) -> int:
 
 def _refuse_beside_a_model() -> None:
     """Refuses flags that have no effect on the evaluation of an exported model."""
-    for flag in (run_flags.WORKDIR, _NEIGHBOURS, _EVALUATORS, _ROBUSTNESS):
+    for flag in (run_flags.WORKDIR, _NEIGHBOURS, _EVALUATORS, _SEEDS, _ROBUSTNESS):
         if flags.FLAGS[flag.name].value != flags.FLAGS[flag.name].default:
             raise ValueError(f"--{flag.name} must be left out beside --model. Received: {flag.value}")
     _check_split(_SPLIT.value, place_flags.moved_from_flags())
@@ -521,6 +479,10 @@ def _lines(report: Report, file: str) -> list[str]:
     for measure in MEASURES:
         lines += [table(report[measure], measure), floor_line(report["floors"][measure]), ""]
     lines += [*class_lines(report["classes"], written_to=file), "", served_row(report["accuracy"])]
+    if "details" in report:
+        lines += ["", *detail_lines(report["details"])]
+    if "seeds" in report:
+        lines += ["", *seed_lines(report["seeds"])]
     warning = below_floors(report["accuracy"], report["floors"]["accuracy"])
     return [*lines, warning] if warning else lines
 

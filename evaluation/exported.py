@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from semppl.data.combination import renumbered, with_labels
 from semppl.data.images import NO_LABEL, Images
 from semppl.data.splits import load_held_out, load_splits
 from semppl.evaluation.results.classes import class_lines, class_report
-from semppl.evaluation.results.measures import MEASURES
+from semppl.evaluation.results.measures import MEASURES, MORE_MEASURES
 from semppl.runs.files import require_plain
 
 _BATCH = 64
@@ -35,19 +35,14 @@ def evaluate_model(
             by.
 
     Returns:
-        "images", "accuracy" and "balanced_accuracy" of all answers, "coverage" (the share that the model does not abstain from),
-        "risk" (the share of wrong answers among these, if any), and "classes", as in the evaluation of a run.
+        "images", "accuracy", "balanced_accuracy", "cohen_kappa" and "macro_f1" of all answers, "coverage" (the share that the
+        model does not abstain from), "risk" (the share of wrong answers among these, if any), and "classes", as in the evaluation
+        of a run.
 
     Raises:
         ValueError: If the folder has no model with a memory, the images cannot be read, or none has a label.
     """
-    folder = pathlib.Path(model)
-    require_plain(folder, "model")
-    card, names = (folder / "assets" / name for name in ("model_card.json", "class_names.txt"))
-    if not card.is_file() or not names.is_file():
-        raise ValueError(f"--model must be the folder of an exported model with a memory. Received: {model}")
-    class_names = tuple(names.read_text(encoding="utf-8").split("\n")[:-1])
-    settings = Hyperparameters.from_dict(json.loads(card.read_text(encoding="utf-8"))["hyperparameters"])
+    settings, class_names = read_model(model)
     places = dict(moved or {})
     test = places.pop("test", "")
     settings = dataclasses.replace(settings, **places)
@@ -57,14 +52,38 @@ def evaluate_model(
         raise ValueError(
             f"--{split} must have labels to judge by. Received: {counted(len(images), 'image')}, none with a label"
         )
-    answers = _answers(tf.saved_model.load(str(folder)), images, known)
+    answers = _answers(tf.saved_model.load(str(model)), images, known)
     truth, label, abstain = images.labels[known], answers["label"], answers["abstain"]
     report: dict[str, Any] = {"images": len(known)}
-    report |= {measure: function(label, truth) for measure, function in MEASURES.items()}
+    report |= {measure: function(label, truth) for measure, function in (MEASURES | MORE_MEASURES).items()}
     report["coverage"] = float(np.mean(~abstain))
     if not abstain.all():
         report["risk"] = float(np.mean(label[~abstain] != truth[~abstain]))
     return report | {"classes": {"of": "the model's answers"} | class_report(label, truth, class_names)}
+
+
+def read_model(model: str | pathlib.Path) -> tuple[Hyperparameters, tuple[str, ...]]:
+    """Reads the settings of an exported model's run, and the names of the model's classes.
+
+    Raises:
+        ValueError: If the folder has no model with a memory.
+    """
+    folder = pathlib.Path(model)
+    require_plain(folder, "model")
+    card, names = (folder / "assets" / name for name in ("model_card.json", "class_names.txt"))
+    if not card.is_file() or not names.is_file():
+        raise ValueError(f"--model must be the folder of an exported model with a memory. Received: {model}")
+    class_names = tuple(names.read_text(encoding="utf-8").split("\n")[:-1])
+    return Hyperparameters.from_dict(json.loads(card.read_text(encoding="utf-8"))["hyperparameters"]), class_names
+
+
+def embedded_images(model: Any, images: Images, positions: np.ndarray | None = None) -> Iterator[tf.Tensor]:
+    """Yields the embeddings `[B, D]` of images by a loaded model, a batch at a time; None: of all images."""
+
+    def embed(batch: tf.Tensor) -> tf.Tensor:
+        return model.signatures["embed_images"](images=tf.image.convert_image_dtype(batch, tf.float32))["embedding"]
+
+    yield from images.batches(embed, batch_size=_BATCH, positions=positions)
 
 
 def report_lines(report: dict[str, Any]) -> list[str]:
@@ -86,10 +105,7 @@ def _of_run(settings: Hyperparameters, split: str, class_names: tuple[str, ...])
 
 def _answers(model: Any, images: Images, positions: np.ndarray) -> dict[str, np.ndarray]:
     """Returns the outputs of `classify_embeddings` for images at positions."""
-
-    def embed(batch: tf.Tensor) -> tf.Tensor:
-        return model.signatures["embed_images"](images=tf.image.convert_image_dtype(batch, tf.float32))["embedding"]
-
-    batches = images.batches(embed, batch_size=_BATCH, positions=positions)
-    parts = [model.signatures["classify_embeddings"](embedding=batch) for batch in batches]
+    parts = [
+        model.signatures["classify_embeddings"](embedding=batch) for batch in embedded_images(model, images, positions)
+    ]
     return {name: np.concatenate([part[name].numpy() for part in parts]) for name in ("label", "abstain")}

@@ -119,7 +119,7 @@ class Findings:
         """
         kinds = {
             "collapse": self._collapse(measures),
-            "classes": self._few_classes(measures),
+            "classes": self._few_classes(step, measures),
             "views": self._views(step, measures),
             "accuracy": self._fall(step, measures),
         }
@@ -136,9 +136,9 @@ class Findings:
             " --batch_size, or lower --learning_rate"
         )
 
-    def _few_classes(self, measures: dict[str, float]) -> str:
+    def _few_classes(self, step: int, measures: dict[str, float]) -> str:
         entropy = measures.get("vote_entropy", 1.0)
-        if entropy >= self.FEW_CLASSES * self.labelled_entropy:
+        if 2 * step < self.last_step or entropy >= self.FEW_CLASSES * self.labelled_entropy:
             return ""
         return (
             f"Pseudo-labels favour few classes: entropy {entropy:.2f}, where the labelled images have {self.labelled_entropy:.2f}"

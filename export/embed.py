@@ -2,19 +2,18 @@
 
 python -m semppl.export.embed --model=served/digits/1 --data=folder:pictures --out=embeddings
 python -m semppl.export.embed --model=served/digits/1 --data=folder:pictures --predictions=predictions.csv
+python -m semppl.export.embed --model=served/digits/1 --data=folder:pictures --out=embeddings --engine=ray --ray_workers=2
 
-With --out, an interrupted run can be resumed.
+With --out, an interrupted run can be resumed. With --engine=beam, flags that are not defined here are passed to Beam.
 """
 
 # ruff: noqa: E402 (flags are parsed before TensorFlow is imported)
 
-import concurrent.futures
 import contextlib
 import dataclasses
-import json
 import pathlib
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import tqdm
@@ -22,55 +21,72 @@ from absl import flags
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.configs.wording import counted
-from semppl.programs import model_flags, quiet
+from semppl.programs import command_line, model_flags, quiet
 from semppl.programs.batch_size_flag import BatchSize
 from semppl.programs.data_flags import data_from_flags
+from semppl.programs.extras import require_extra
 
 BATCH_SIZE = BatchSize(64, "Number of pictures per batch.")
-_SHARD_SIZE = flags.DEFINE_integer("shard_size", 10_000, "Maximum number of pictures per Parquet file.", lower_bound=1)
+_SHARD_SIZE = flags.DEFINE_integer(
+    "shard_size",
+    10_000,
+    "Maximum number of pictures per Parquet file, and what a worker of a cluster does at a time.",
+    lower_bound=1,
+)
 _PREDICTIONS = flags.DEFINE_string(
     "predictions", None, "CSV file to write: path, class, probability and abstain of each picture."
+)
+_ENGINE = flags.DEFINE_enum(
+    "engine", "local", ["local", "beam", "ray"], "What runs the workers: this process, Apache Beam, or Ray."
+)
+_RAY_ADDRESS = flags.DEFINE_string(
+    "ray_address", "", "Address of a Ray cluster, HOST:PORT or auto; empty starts Ray on this machine."
+)
+_RAY_WORKERS = flags.DEFINE_integer(
+    "ray_workers",
+    0,
+    "Number of workers of --engine=ray; 0 for one per GPU, or one per machine of a cluster without GPUs.",
+    lower_bound=0,
 )
 for _name in ("model", "data", "out"):
     flags.declare_key_flag(_name)  # --help shows it
 
-quiet.parse_flags(__name__, required=["model"], define=BATCH_SIZE.define)
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+def _parse(argv: list[str]) -> list[str]:
+    """Parses the command line; with --engine=beam, unknown flags are left to Beam."""
+    alone = flags.FlagValues()
+    alone["engine"] = flags.FLAGS["engine"]
+    with contextlib.suppress(flags.Error):  # reported below
+        alone(argv, known_only=True)
+    parse = command_line.parse_known if alone["engine"].value == "beam" else command_line.parse
+    return parse(argv)
 
-from semppl.export.collections.collection import Collection, Span, open_collections, plan_spans
-from semppl.export.collections.embeddings import MANIFEST, count_readable, describe, summary, write_predictions
-from semppl.export.collections.rows import Answerer, make_table
+
+def _check_engine() -> None:
+    """Checks that the flags of an engine come with that engine, and that its packages are installed."""
+    if _ENGINE.value != "ray":
+        for flag in (_RAY_ADDRESS, _RAY_WORKERS):
+            if flag.present:
+                raise ValueError(f"--{flag.name} must come with --engine=ray. Received: --engine={_ENGINE.value}")
+    if _ENGINE.value != "local":
+        require_extra(_ENGINE.value)
+
+
+quiet.parse_flags(
+    __name__,
+    required=["model"],
+    define=BATCH_SIZE.define,
+    check=_check_engine,
+    arguments=lambda: _ENGINE.value == "beam",
+    parser=_parse,
+)
+
+from semppl.export.collections.collection import open_collections
+from semppl.export.collections.embeddings import describe, summary, write_predictions
+from semppl.export.collections.engines.engine import Engine, LocalEngine
+from semppl.export.collections.engines.output_folder import OutputFolder, plan_parts
+from semppl.export.collections.engines.worker import Job
 from semppl.export.model.assets import read_card, read_class_names
-from semppl.runs.files import file_written_aside, write_atomically
-
-_IDENTITY = {
-    "pictures": "the number of pictures",
-    "pictures_sha256": "the names or labels of the pictures",
-    "weights_sha256": "the model's weights",
-    "model_card_sha256": "the model's card",
-    "shard_size": "--shard_size",
-}
-"""Entries of the manifest that must be equal to resume, and their names in an error message."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Shard:
-    """A Parquet file to write.
-
-    Attributes:
-        path: Path of the file.
-        collection: Collection of its pictures.
-        span: Positions of its pictures.
-    """
-
-    path: pathlib.Path
-    collection: Collection
-    span: Span
-
-    def __len__(self) -> int:
-        return self.span.end - self.span.first
 
 
 def embed(
@@ -80,93 +96,50 @@ def embed(
     *,
     batch_size: int = 64,
     shard_size: int = 10_000,
+    engine: Engine | None = None,
     say: Callable[[int, int], None] = lambda done, total: None,
-) -> int:
-    """Writes `part-00000.parquet` and so on, each file atomically, in the order of the data.
+) -> tuple[int, int]:
+    """Writes `part-00000.parquet` and so on, each file when it is complete, and the manifest after the last of these.
 
     A row per picture has the columns id (position), path (or name), truth (name of the true class), and the outputs of the model's
-    `serving_default`. All pictures of a file are of one source.
+    `serving_default`. All pictures of a file are of one source, in the order of the data.
 
     Args:
-        model: Folder of an exported model.
-        reading: `data`, and hyper-parameters that say how to read it; the others are those of the model's run.
-        out: Folder to write; must be new, or written by an interrupted run of the same command.
+        model: Folder of an exported model, visible to every worker.
+        reading: `data`, visible to every worker, and hyper-parameters that say how to read it; the others are those of the model's
+            run.
+        out: Folder to write, a path or a URI of a file system of Arrow's, visible to every worker; must be new, or written by an
+            interrupted run of the same command, with any engine.
         batch_size: Number of pictures per batch.
         shard_size: Maximum number of pictures per file.
-        say: Callback that receives the number of finished pictures and of all, at the start and after each batch.
+        engine: Engine that runs the workers; by default, this process.
+        say: Callback that receives the number of finished pictures and of all, at the start and whenever more are finished.
 
     Returns:
-        The number of pictures.
+        The number of pictures, and how many of these are unreadable.
 
     Raises:
-        ValueError: if there is no model or no picture, or `out` was written by another command.
+        ValueError: if there is no model or no picture, `out` was written by another command, or the engine lost rows.
     """
-    card, target = read_card(model), pathlib.Path(out)
+    card, engine, folder = read_card(model), engine or LocalEngine(), OutputFolder(str(out))
     settings = dataclasses.replace(Hyperparameters.from_dict(card["hyperparameters"]), **reading)
     collections = open_collections(settings)
-    shards = plan_shards(collections, target, shard_size)
-    target.mkdir(parents=True, exist_ok=True)
-    _compare_or_write(target, describe(model, card, settings, collections) | {"shard_size": shard_size})
-    missing = [shard for shard in shards if not shard.path.exists()]
-    total = sum(map(len, collections))
+    parts = plan_parts(collections, shard_size)
+    manifest = describe(model, card, settings, collections) | {"shard_size": shard_size}
+    folder.begin(manifest)
+    missing = folder.missing(parts)
+    total = int(manifest["pictures"])
     done = total - sum(map(len, missing))
     say(done, total)
-    if not missing:
-        return total
-    for left in target.glob(".part-*"):  # of a process that was killed
-        left.unlink()
-    answer = Answerer(model)
-    for shard in missing:
-        tables = []
-        for positions, pictures in _read_ahead(shard, batch_size):
-            ids = [shard.span.offset + position for position in positions]
-            paths, truths = shard.collection.paths, shard.collection.truths
-            named = [paths[position] for position in positions], [truths[position] for position in positions]
-            tables.append(make_table(ids, *named, answer(pictures)))
-            done += len(positions)
-            say(done, total)
-        with file_written_aside(shard.path) as file:
-            pq.write_table(pa.concat_tables(tables), file)
-    return total
 
+    def finished(pictures: int) -> None:
+        nonlocal done
+        done += pictures
+        say(done, total)
 
-def plan_shards(collections: Sequence[Collection], target: pathlib.Path, shard_size: int) -> list[Shard]:
-    """Distributes the pictures of collections over files."""
-    return [
-        Shard(target / f"part-{number:05d}.parquet", collections[span.collection], span)
-        for number, span in enumerate(plan_spans(collections, shard_size))
-    ]
-
-
-def _compare_or_write(target: pathlib.Path, manifest: dict[str, Any]) -> None:
-    path = target / MANIFEST
-    if path.exists():
-        begun = json.loads(path.read_text(encoding="utf-8"))
-        differing = [words for name, words in _IDENTITY.items() if begun.get(name) != manifest[name]]
-        if differing:
-            raise ValueError(
-                f"--out must be a new folder, or one that the same command began. Received: {target}, which differs in "
-                f"{', '.join(differing)}"
-            )
-    elif any(not other.name.startswith(".") for other in target.iterdir()):
-        raise ValueError(
-            f"--out must be a new folder, or one that the same command began. Received: {target}, with other files"
-        )
-    else:
-        write_atomically(path, json.dumps(manifest, indent=2) + "\n")
-
-
-def _read_ahead(shard: Shard, batch_size: int) -> Iterator[tuple[range, list[bytes]]]:
-    """Yields batches of positions and their pictures, and reads the next batch in the background."""
-    span = shard.span
-    batches = [range(first, min(first + batch_size, span.end)) for first in range(span.first, span.end, batch_size)]
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        ahead = pool.submit(shard.collection.read, batches[0])
-        for number, batch in enumerate(batches):
-            now = ahead
-            if number + 1 < len(batches):
-                ahead = pool.submit(shard.collection.read, batches[number + 1])
-            yield batch, now.result()
+    if missing:
+        engine.run(Job(str(model), settings, manifest["pictures_sha256"], str(out), batch_size), missing, finished)
+    return total, folder.finish(parts, engine.flag)
 
 
 def _progress() -> Callable[[int, int], None]:
@@ -183,34 +156,55 @@ def _progress() -> Callable[[int, int], None]:
     return say
 
 
-def _embed_into(out: str) -> None:
-    """Embeds the pictures that the flags name into the folder `out`; writes the predictions."""
-    model, predictions = str(model_flags.MODEL.value), _PREDICTIONS.value
-    if predictions and not read_class_names(pathlib.Path(model)):
+def _engine(options: list[str]) -> Engine:
+    """Returns the engine that the flags name; `options` are those of Beam and its runner."""
+    if _ENGINE.value == "beam":
+        from semppl.export.collections.engines.beam_engine import BeamEngine
+
+        return BeamEngine(options)
+    if _ENGINE.value == "ray":
+        from semppl.export.collections.engines.ray_engine import RayEngine
+
+        return RayEngine(_RAY_ADDRESS.value, _RAY_WORKERS.value)
+    return LocalEngine()
+
+
+def _check_outputs() -> None:
+    """Checks where the results go before the work begins."""
+    out, predictions = model_flags.OUT.value, _PREDICTIONS.value
+    if not (out or predictions):
+        raise ValueError("--out must be a folder, or --predictions a file. Received: neither")
+    if not out and _ENGINE.value != "local":
+        raise ValueError(f"--engine={_ENGINE.value} must come with an --out that all workers see. Received: no --out")
+    if not predictions:
+        return
+    if "://" in (out or ""):
+        raise ValueError(f"--predictions must come with an --out that is a local path. Received: {out}")
+    if not read_class_names(pathlib.Path(str(model_flags.MODEL.value))):
         raise ValueError(
-            f"--predictions must come with a --model that has a memory of labelled images. Received: {model}"
+            "--predictions must come with a --model that has a memory of labelled images. Received: "
+            f"{model_flags.MODEL.value}"
         )
-    if predictions and not pathlib.Path(predictions).parent.is_dir():
+    if not pathlib.Path(predictions).parent.is_dir():
         raise ValueError(f"--predictions must be a file in an existing folder. Received: {predictions}")
-    settings = {"batch_size": BATCH_SIZE.value, "shard_size": _SHARD_SIZE.value}
-    count = embed(model, data_from_flags(), out, say=_progress(), **settings)
-    unreadable = count - count_readable(out)
-    if model_flags.OUT.value:
-        print(summary(count, unreadable, out))
-    if predictions:
-        write_predictions(out, predictions)
-        but = f"; {unreadable} of them could not be read" if unreadable else ""
-        print(f"predictions of {counted(count, 'picture')} written to {predictions}{but}")
 
 
 @quiet.program
 def main(argv: list[str]) -> int:
     """Embeds the pictures that the flags name; returns the exit code."""
-    del argv
-    if not (model_flags.OUT.value or _PREDICTIONS.value):
-        raise ValueError("--out must be a folder, or --predictions a file. Received: neither")
+    _check_outputs()
+    model, predictions = str(model_flags.MODEL.value), _PREDICTIONS.value
+    settings = {"batch_size": BATCH_SIZE.value, "shard_size": _SHARD_SIZE.value}
     with contextlib.ExitStack() as afterwards:
-        _embed_into(str(model_flags.OUT.value or afterwards.enter_context(tempfile.TemporaryDirectory())))
+        out = str(model_flags.OUT.value or afterwards.enter_context(tempfile.TemporaryDirectory()))
+        engine = _engine(argv[1:])
+        count, unreadable = embed(model, data_from_flags(), out, engine=engine, say=_progress(), **settings)
+        if model_flags.OUT.value:
+            print(summary(count, unreadable, out))
+        if predictions:
+            write_predictions(out, predictions)
+            but = f"; {unreadable} of them could not be read" if unreadable else ""
+            print(f"predictions of {counted(count, 'picture')} written to {predictions}{but}")
     return 0
 
 

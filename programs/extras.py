@@ -5,6 +5,8 @@ import importlib.util
 PACKAGES = {
     "beam": ("apache_beam",),
     "convert": ("tf2onnx", "onnx", "onnxruntime"),
+    "quality": ("cleanlab",),
+    "ray": ("ray",),
     "search": ("faiss",),
     "serving": ("tensorflow_serving", "grpc"),
 }

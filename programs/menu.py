@@ -17,6 +17,9 @@ PROGRAMS = types.MappingProxyType(
         "pretrain": ("semppl.trainers.pretrain", "trains an encoder on many images and a few labels"),
         "evaluate": ("semppl.evaluation.evaluate", "measures the encoder of a run on held-out images"),
         "export": ("semppl.export.export_model", "writes a run as a model for TensorFlow Serving"),
+        "suggest": ("semppl.evaluation.suggest", "chooses the pictures to label next"),
+        "suspects": ("semppl.evaluation.suspects", "lists labels to doubt, and pictures unlike all others"),
+        "label": ("semppl.evaluation.label", "labels the training pictures that have no label"),
         "embed": ("semppl.export.embed", "embeds and classifies a folder of pictures with an exported model"),
         "update-memory": (
             "semppl.export.update_memory",
@@ -29,7 +32,6 @@ PROGRAMS = types.MappingProxyType(
         "convert": ("semppl.export.convert", "converts an exported model to ONNX or TFLite"),
         "finetune": ("semppl.evaluation.finetune", "trains a classifier on an encoder, as the papers compare encoders"),
         "import": ("semppl.export.import_checkpoint", "makes a run from another project's checkpoint"),
-        "embed-beam": ("semppl.export.embed_beam", "embeds pictures on many machines with Apache Beam"),
     }
 )
 """Module and meaning of each program, in the order in which a user needs them; `semppl-NAME` is its console script."""

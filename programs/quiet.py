@@ -50,7 +50,7 @@ def parse_flags(
     required: Sequence[str] = (),
     define: Callable[[], None] | None = None,
     check: Callable[[], object] | None = None,
-    arguments: bool = False,
+    arguments: bool | Callable[[], bool] = False,
     parser: Callable[[list[str]], list[str]] = command_line.parse,
     flags_of: str = "",
 ) -> None:
@@ -63,7 +63,7 @@ def parse_flags(
         required: Names of flags that must be set.
         define: Function that defines further flags, whose names another program uses, too.
         check: Function that raises ValueError if the values do not suit each other.
-        arguments: Whether the program takes arguments that are not flags.
+        arguments: Whether the program takes arguments that are not flags, or a function that returns this once flags are parsed.
         parser: Function from a command line to the arguments that are not flags.
         flags_of: Name of another program's module, if this program takes that one's flags, too. The command line is then parsed
             when that module, which is imported next, has defined its flags and calls this function.
@@ -90,7 +90,7 @@ def parse_flags(
     app.define_help_flags()
     _command_line[:] = _parsed(parser)
     try:
-        if _command_line[1:] and not arguments:
+        if _command_line[1:] and not (arguments() if callable(arguments) else arguments):
             raise ValueError(f"Arguments must be flags, --name=value. Received: {' '.join(_command_line[1:])}")
         if check:
             check()

@@ -11,9 +11,19 @@ WORKDIR = cast(
 )
 
 
-def _is_run_or_model(workdir: str | None) -> bool:
-    """Returns whether a run is named, or the program takes an exported model in its place and gets one."""
-    return bool(workdir) or ("model" in flags.FLAGS and bool(flags.FLAGS["model"].value))
+_instead = ["model"]
+"""Flags of which one may stand in place of --workdir, in programs that have them."""
 
 
-flags.register_validator(WORKDIR, _is_run_or_model, "must name a folder")
+def accept_instead(name: str) -> None:
+    """Lets another flag stand in place of --workdir in this process; it must differ from its default."""
+    _instead.append(name)
+
+
+def _is_run_or_other(workdir: str | None) -> bool:
+    """Returns whether a run is named, or the program takes something in its place and gets that."""
+    others = [flags.FLAGS[name] for name in _instead if name in flags.FLAGS]
+    return bool(workdir) or any(flag.value != flag.default and flag.value for flag in others)
+
+
+flags.register_validator(WORKDIR, _is_run_or_other, "must name a folder")

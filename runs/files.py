@@ -67,6 +67,18 @@ def file_written_aside(path: pathlib.Path) -> Iterator[BinaryIO]:
         raise
 
 
+def require_new_folder(out: str | os.PathLike[str]) -> pathlib.Path:
+    """Returns the path of the folder that --out names.
+
+    Raises:
+        ValueError: If the folder exists.
+    """
+    require_plain(out, "out")
+    if pathlib.Path(out).exists():
+        raise ValueError(f"--out must be a new folder. Received: {out}")
+    return pathlib.Path(out)
+
+
 @contextlib.contextmanager
 def folder_written_aside(target: pathlib.Path) -> Iterator[pathlib.Path]:
     """Makes a folder to write in, and renames it to `target` when it is complete.

@@ -9,6 +9,7 @@ from semppl.configs.wording import counted
 
 _MOST_CONFUSIONS = 20
 _MOST_LINES = 20
+_MAX_MATRIX = 100  # classes
 
 
 def class_report(predicted: np.ndarray, truth: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
@@ -34,6 +35,25 @@ def class_report(predicted: np.ndarray, truth: np.ndarray, names: Sequence[str])
         {"true": names[pairs[row, 0]], "predicted": names[pairs[row, 1]], "images": int(counts[row])} for row in order
     ]
     return {"per_class": rows, "confusions": confusions}
+
+
+def confusion_matrix(predicted: np.ndarray, truth: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
+    """Counts the images of each true and predicted class.
+
+    Args:
+        predicted: Integers `[t]`, predicted classes, none negative.
+        truth: Integers `[t]`, true classes.
+        names: Names of the classes.
+
+    Returns:
+        "confusion_matrix": the names, and rows of counts, one row for each true class with a count for each predicted one; empty
+        for more than 100 classes.
+    """
+    count = len(names)
+    if count > _MAX_MATRIX:
+        return {}
+    counts = np.bincount(truth * count + predicted, minlength=count**2).reshape(count, count)
+    return {"confusion_matrix": {"classes": list(names), "rows": counts.tolist()}}
 
 
 def class_lines(report: dict[str, Any], *, written_to: str = "") -> list[str]:

@@ -14,7 +14,7 @@ from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.images import NO_LABEL, Images
 from semppl.evaluation.features import embed, map_rows, preparation_of
 from semppl.evaluation.logistic_regression import fit_logistic_regression
-from semppl.evaluation.nearest_neighbours import nearest_neighbour_classes
+from semppl.evaluation.neighbours.nearest_neighbours import nearest_neighbour_classes
 from semppl.evaluation.robustness.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, corrupt
 from semppl.evaluation.robustness.errors import mean_corruption_error, relative_mean_corruption_error
 from semppl.layers.networks import OnlineNetwork

@@ -1,1 +1,1 @@
-"""Embedded collections of pictures: Parquet, FAISS index, projector, thumbnails, Beam."""
+"""Embedded collections of pictures: Parquet, FAISS index, projector, thumbnails."""

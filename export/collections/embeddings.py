@@ -21,6 +21,9 @@ from semppl.runs.files import file_written_aside
 MANIFEST = "_manifest.json"
 """File that records the model and how the pictures were read; readers of Parquet ignore names that begin with `_`."""
 
+BEGUN = "_begun.json"
+"""The manifest of a folder that is not complete yet."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Embeddings:
@@ -75,6 +78,10 @@ def read_embeddings(folder: str | pathlib.Path) -> Embeddings:
         ValueError: if the folder has no embeddings, is incomplete, or has no readable picture.
     """
     path = pathlib.Path(folder) / MANIFEST
+    if path.with_name(BEGUN).is_file():
+        raise ValueError(
+            f"--embeddings must be whole: run semppl.export.embed again. Received: {folder}, not yet whole"
+        )
     if not path.is_file():
         raise ValueError(f"--embeddings must be a folder that semppl.export.embed wrote. Received: {folder}")
     manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -90,12 +97,6 @@ def read_embeddings(folder: str | pathlib.Path) -> Embeddings:
     if not len(embeddings):
         raise ValueError(f"--embeddings must hold a picture that could be read. Received: {folder}")
     return embeddings
-
-
-def count_readable(folder: str | pathlib.Path) -> int:
-    """Counts the readable pictures in a folder of embeddings."""
-    parts = pathlib.Path(folder).glob("part-*.parquet")
-    return sum(int(np.count_nonzero(pq.read_table(part, columns=["valid"])["valid"].to_numpy())) for part in parts)
 
 
 def write_predictions(folder: str | pathlib.Path, file: str | pathlib.Path) -> None:

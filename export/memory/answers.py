@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from semppl.configs.choices import CLASS_MEANS, LOGISTIC_REGRESSION, VOTE
-from semppl.evaluation.class_means import class_means
 from semppl.evaluation.logistic_regression import Moments, fit_logistic_regression, refit
+from semppl.evaluation.neighbours.class_means import class_means
 from semppl.export.memory.embedded_images import EmbeddedImages
 
 _ROUNDS = 5

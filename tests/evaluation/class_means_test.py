@@ -1,11 +1,11 @@
-"""Tests of semppl.evaluation.class_means."""
+"""Tests of semppl.evaluation.neighbours.class_means."""
 
 import math
 
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from semppl.evaluation.class_means import class_mean_classes, class_means
+from semppl.evaluation.neighbours.class_means import class_mean_classes, class_means
 
 
 def _direction(row):

@@ -18,13 +18,13 @@ from semppl.data.label_split import visible_labels
 from semppl.data.sources import NO_LABEL, ImageSet, Source, load_source
 from semppl.data.streaming import StreamedImageSet
 from semppl.evaluation import evaluate as evaluation
-from semppl.evaluation import logistic_regression
-from semppl.evaluation.class_means import class_mean_classes
-from semppl.evaluation.label_spreading import label_spreading_classes
+from semppl.evaluation import evaluators, logistic_regression
 from semppl.evaluation.logistic_regression import logistic_regression_classes
-from semppl.evaluation.nearest_neighbours import nearest_neighbour_classes
+from semppl.evaluation.neighbours.class_means import class_mean_classes
+from semppl.evaluation.neighbours.label_spreading import label_spreading_classes
+from semppl.evaluation.neighbours.nearest_neighbours import nearest_neighbour_classes
 from semppl.evaluation.results import measures
-from semppl.evaluation.results.classes import class_report
+from semppl.evaluation.results.classes import class_report, confusion_matrix
 from semppl.evaluation.results.floors import colour_histograms
 from semppl.evaluation.robustness import measurement
 from semppl.layers.networks import OnlineNetwork
@@ -161,9 +161,9 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
             rng.standard_normal((200, 4)), np.arange(200) % 3, np.arange(0, 200, 40), np.arange(0, 200, 2), np.eye(4), 1
         )
         with (
-            mock.patch.object(evaluation, "_MAX_SPREAD", most),
-            mock.patch.object(evaluation, "_MAX_SPREAD_VALUES", values),
-            mock.patch.object(evaluation, "label_spreading_classes") as spread,
+            mock.patch.object(evaluators, "_MAX_SPREAD", most),
+            mock.patch.object(evaluators, "_MAX_SPREAD_VALUES", values),
+            mock.patch.object(evaluators, "label_spreading_classes") as spread,
         ):
             evaluation.EVALUATORS["label_spreading"].classes(task)
         features, labels, queries = spread.call_args.args
@@ -183,7 +183,7 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
             ("logistic_regression", [0, 4], [0, 1, 4]),
             ("logistic_regression_all_labels", [0, 2, 3, 4], None),
         ):
-            with mock.patch.object(evaluation, "logistic_regression_classes") as classify:
+            with mock.patch.object(evaluators, "logistic_regression_classes") as classify:
                 evaluation.EVALUATORS[name].classes(task)
             features, visible, queries = classify.call_args.args
             self.assertAllEqual(features, train[known])
@@ -204,7 +204,28 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
         report = json.loads((workdir / "metrics.json").read_text())
         header = {"step": 7, "steps": 20, "unfinished": False, "k": 3, "test_images": 60, "labelled": 20}
         self.assertEqual({name: report.pop(name) for name in (*header, *metrics)}, header | metrics)
-        self.assertEqual(set(report), {"floors", "classes"})
+        self.assertEqual(set(report), {"floors", "classes", "details", "cohen_kappa", "macro_f1"})
+        self.assertEqual(set(report["details"]), {"k_grid", "calibration", "clustering", "pseudo_labels"})
+        grid = dict(
+            zip(report["details"]["k_grid"]["k"], report["details"]["k_grid"]["nearest_neighbours"], strict=True)
+        )
+        one = evaluation.evaluate(workdir, k=1, evaluators=["nearest_neighbours"])["accuracy"]
+        self.assertEqual(grid[1], one["projections"]["nearest_neighbours"])
+        self.assertEqual(report["details"]["pseudo_labels"]["images"], 180)
+
+    def test_seeds_draw_other_folds_and_keep_the_first_as_headline(self):
+        workdir, _, _ = self._run()
+        one = evaluation.evaluate_run(workdir, evaluators=["logistic_regression"])
+        several = evaluation.evaluate_run(workdir, evaluators=["logistic_regression"], seeds=2)
+        seeds = several.pop("seeds")
+        self.assertEqual(several, one)
+        for row, columns in one["accuracy"].items():
+            cell = seeds["accuracy"][row]["logistic_regression"]
+            self.assertEqual(cell["n"], 2)
+            other = 2 * cell["mean"] - columns["logistic_regression"]
+            self.assertAlmostEqual(cell["spread"], abs(other - cell["mean"]) * 2**0.5)
+        with self.assertRaisesRegex(ValueError, "^--evaluation_seeds must be a positive integer. Received: 0"):
+            evaluation.evaluate_run(workdir, seeds=0)
 
     def test_floors_and_classes_are_those_of_the_test_images(self):
         workdir, settings, run = self._run()
@@ -231,6 +252,7 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
         ]
         classes = nearest_neighbour_classes(projections[1], projections[0], source.train.labels[labelled], k=1)
         expected = class_report(classes, truth, source.class_names)
+        expected |= confusion_matrix(classes, truth, source.class_names)
         self.assertEqual(report["classes"], {"of": "projections, nearest_neighbours"} | expected)
 
     def test_pictures_on_disk_have_raw_pixels_too(self):

@@ -97,12 +97,13 @@ class FindingsTest(parameterized.TestCase):
         self.assertEmpty(self.of((10, {"effective_rank": 1.5}), width=2))
 
     def test_votes_for_few_classes(self):
-        (text,) = self.of((10, {"vote_entropy": 0.39}), labelled_entropy=0.8)
+        (text,) = self.of((50, {"vote_entropy": 0.39}), labelled_entropy=0.8)
         self.assertRegex(
             text,
             r"^Pseudo-labels favour few classes: entropy 0\.39, .* have 0\.80 .*--prior_corrected_votes or --queue_q",
         )
-        self.assertEmpty(self.of((10, {"vote_entropy": 0.4}), labelled_entropy=0.8))
+        self.assertEmpty(self.of((50, {"vote_entropy": 0.4}), labelled_entropy=0.8))
+        self.assertEmpty(self.of((49, {"vote_entropy": 0.0})))  # before the encoder has learnt anything
 
     def test_views_that_are_no_more_similar_than_others_in_the_second_half(self):
         self.assertEmpty(self.of((49, {"view_separation": 0.0}), (50, {"view_separation": 0.05})))
@@ -124,7 +125,7 @@ class FindingsTest(parameterized.TestCase):
 
     def test_each_kind_is_reported_once(self):
         bad = {"spread": 0.0, "vote_entropy": 0.0}
-        self.assertLen(self.of((10, bad), (20, bad), (30, bad)), 2)
+        self.assertLen(self.of((10, bad), (50, bad), (60, bad), (70, bad)), 2)
 
     def test_what_was_not_measured_is_not_found(self):
         self.assertEmpty(health.Findings(last_step=10, width=8).of(10, {"effective_rank": 5.0, "spread": 0.5}))

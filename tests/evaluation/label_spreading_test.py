@@ -1,4 +1,4 @@
-"""Tests of semppl.evaluation.label_spreading."""
+"""Tests of semppl.evaluation.neighbours.label_spreading."""
 
 import math
 import warnings
@@ -8,9 +8,14 @@ import numpy as np
 from absl.testing import absltest, parameterized
 from sklearn import model_selection, semi_supervised
 
-from semppl.evaluation import label_spreading
-from semppl.evaluation.label_spreading import label_spreading_classes, spread_labels
 from semppl.evaluation.logistic_regression import fit_by_default
+from semppl.evaluation.neighbours import label_spreading
+from semppl.evaluation.neighbours.label_spreading import label_spreading_classes, spread_labels
+from semppl.evaluation.neighbours.nearest_neighbours import nearest
+
+
+def _nearest(directions, count):
+    return nearest(directions, directions, count)[1]
 
 
 def _moons(seed, count=90, labelled=12, classes=3, noise=0.35):
@@ -73,14 +78,14 @@ class LabelSpreadingTest(parameterized.TestCase):
     @parameterized.product(seed=(0, 1), neighbours=(1, 4, 9))
     def test_labels_spread_as_in_plain_loops(self, seed, neighbours):
         features, _, known = _moons(seed, labelled=6)
-        nearest = label_spreading._nearest(label_spreading._standardised_directions(features), neighbours)
+        nearest = _nearest(label_spreading._standardised_directions(features), neighbours)
         spread = spread_labels(label_spreading._graph(nearest), known)
         self.assertEqual(spread.tolist(), _spread_oracle(_directions(features), known, neighbours))
 
     def test_labels_spread_as_with_the_graph_of_scikit_learn(self):
         features, _, known = _moons(3)
         directions = label_spreading._standardised_directions(features)
-        nearest = label_spreading._nearest(directions, 9)
+        nearest = _nearest(directions, 9)
         expected = semi_supervised.LabelSpreading(kernel="knn", n_neighbors=9, alpha=0.8).fit(directions, known)
         self.assertEqual(
             spread_labels(label_spreading._graph(nearest), known).tolist(), expected.transduction_.tolist()
@@ -131,7 +136,7 @@ class LabelSpreadingTest(parameterized.TestCase):
         features = np.stack([np.cos(angles), np.sin(angles)], 1)
         known = np.full(20, -1)
         known[[0, 9]] = 0, 1
-        graph = label_spreading._graph(label_spreading._nearest(features, 5))
+        graph = label_spreading._graph(_nearest(features, 5))
         self.assertEqual((spread_labels(graph, known) == -1).tolist(), [False] * 10 + [True] * 10)
         with (
             mock.patch.object(label_spreading, "_NEIGHBOURS", (5,)),

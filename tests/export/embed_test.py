@@ -62,7 +62,7 @@ class EmbedTest(tf.test.TestCase, parameterized.TestCase):
         return pa.concat_tables([pq.read_table(part) for part in parts])
 
     def test_there_is_a_row_for_every_picture_in_order_with_what_the_model_answers(self):
-        self.assertEqual(self._embed(), _PICTURES)
+        self.assertEqual(self._embed(), (_PICTURES, 1))
         rows = self._rows()
         paths = rows["path"].to_pylist()
         self.assertEqual(paths, sorted(f"{number % 3}/{number:02d} ü.PNG" for number in range(_PICTURES)))
@@ -75,7 +75,6 @@ class EmbedTest(tf.test.TestCase, parameterized.TestCase):
         for name in ("label", "probability", "ood", "valid", "abstain"):
             self.assertAllClose(rows[name].to_numpy(), expected[name], atol=1e-4)
         self.assertEqual(rows["valid"].to_pylist().count(False), 1)
-        self.assertEqual(embeddings.count_readable(self.out), _PICTURES - 1)
 
     def _main(self, **values):
         """Runs the program; returns its exit code, its output and its errors."""
@@ -113,6 +112,27 @@ class EmbedTest(tf.test.TestCase, parameterized.TestCase):
         code, _, errors = self._main(**values)
         self.assertEqual((code, errors), (2, f"error: {message}\n"))
 
+    def test_an_engine_that_writes_nothing_is_named_and_the_folder_is_not_whole(self):
+        class Idle:
+            flag = "--engine=idle"
+
+            def run(self, job, parts, say):
+                """Writes nothing."""
+
+        with self.assertRaisesRegex(ValueError, "^--engine=idle must write a row per picture. Received: 0 rows of 23"):
+            self._embed(engine=Idle())
+        self.assertEqual([path.name for path in self.out.iterdir()], ["_begun.json"])
+        with self.assertRaisesRegex(ValueError, "--embeddings must be whole: run semppl.export.embed again"):
+            embeddings.read_embeddings(self.out)
+
+    @parameterized.parameters(
+        ({"engine": "ray"}, "--engine=ray must come with an --out that all workers see. Received: no --out"),
+        ({"out": "s3://a/b"}, "--predictions must come with an --out that is a local path. Received: s3://a/b"),
+    )
+    def test_predictions_need_a_folder_that_this_process_reads(self, values, message):
+        code, _, errors = self._main(predictions="p.csv", **values)
+        self.assertEqual((code, errors), (2, f"error: {message}\n"))
+
     def test_what_the_data_tell_is_kept_beside_what_the_model_answers(self):
         (self.data / "labels.csv").write_text("path,label\n1/01 ü.PNG,seven\n")
         self._embed(f"folder:{self.data}?labels=labels.csv")
@@ -133,7 +153,8 @@ class EmbedTest(tf.test.TestCase, parameterized.TestCase):
         self.assertTrue(all(self._rows()["valid"].to_pylist()))
 
     def test_images_in_memory_are_answered_as_files_of_their_pixels_are(self):
-        self.assertEqual(self._embed(f"folder:{self.data},digits", batch_size=500, shard_size=1000), _PICTURES + 1500)
+        counts = self._embed(f"folder:{self.data},digits", batch_size=500, shard_size=1000)
+        self.assertEqual(counts, (_PICTURES + 1500, 1))
         rows = self._rows().slice(_PICTURES)
         source = load_source("digits")
         self.assertEqual(rows["id"].to_pylist(), list(range(_PICTURES, _PICTURES + 1500)))

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from semppl.data.files.decoding import Decoding, decode_file
 from semppl.data.sources import load_source
-from semppl.export import client, convert, embed_beam, export_model
+from semppl.export import client, convert, embed, export_model
 from semppl.export.model import runtimes
 from semppl.export.serving.model_versions import ModelVersions
 from semppl.export.serving.predictor import Limits, Predictor
@@ -101,7 +101,9 @@ class SameNumbersTest(tf.test.TestCase):
     def test_beam(self):
         if not util.find_spec("apache_beam"):
             self.skipTest('the extra "beam" is not installed')
-        embed_beam.embed(self.model, {"data": f"folder:{self.pictures}"}, str(self.folder / "beam"))
+        from semppl.export.collections.engines.beam_engine import BeamEngine
+
+        embed.embed(self.model, {"data": f"folder:{self.pictures}"}, self.folder / "beam", engine=BeamEngine())
         parts = (self.folder / "beam").glob("part-*.parquet")
         rows = pa.concat_tables([pq.read_table(part) for part in parts]).sort_by("id")
         self._assert_expected(np.stack(rows["embedding"].to_numpy()))

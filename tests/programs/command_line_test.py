@@ -21,7 +21,7 @@ from semppl.tests import pyproject
 ROOT = pathlib.Path(semppl.__file__).resolve().parents[1]
 
 # One process forks for every program, whose flags must not meet another program's. No package that takes long is there.
-_SLOW = ("tensorflow", "sklearn", "matplotlib", "pyarrow", "faiss", "apache_beam")
+_SLOW = ("tensorflow", "sklearn", "matplotlib", "pyarrow", "faiss", "apache_beam", "ray")
 _RUN_ALL = """
 import importlib, json, os, sys
 import numpy
@@ -98,8 +98,8 @@ class ConsoleScriptsTest(absltest.TestCase):
         unknown, value = ["--nonesuch=1"], ["--flagfile=/none/such"]
         for script, case, code, text in _run(sorted(_SCRIPTS.keys() - {_MENU}), [unknown, value, []]):
             with self.subTest(f"{script} {case}"):
-                if (script, case) in (("semppl-client", []), ("semppl-embed-beam", unknown)):
-                    continue  # the pictures are arguments; what may be Beam's is left to Beam
+                if (script, case) == ("semppl-client", []):
+                    continue  # the pictures are arguments
                 self.assertEqual(code, 2, text)
                 self.assertRegex(text, r"\Aerror: [^\n]* must [^\n]*Received: [^\n]*\n\Z")
                 if case == unknown:
@@ -143,6 +143,21 @@ class ConsoleScriptsTest(absltest.TestCase):
             self.assertEqual(code, 2, text)
             self.assertStartsWith(text, f"error: --{flag} must be {allowed}")
             self.assertEndsWith(text, ". Received: many\n")
+
+    def test_flags_of_an_engine_come_with_that_engine(self):
+        for flags_of_engine, message in (
+            (["--ray_workers=2"], "--ray_workers must come with --engine=ray. Received: --engine=local"),
+            (
+                ["--engine=beam", "--ray_address=a"],
+                "--ray_address must come with --engine=ray. Received: --engine=beam",
+            ),
+            (["--engine=ray", "--runner=a"], "Every flag must be one that --helpfull lists. Received: --runner"),
+            (["--engine=bean", "--runner=a"], "--engine must be one of local, beam, ray. Received: bean"),
+            (["--engine=local", "a"], "Arguments must be flags, --name=value. Received: a"),
+            (["--engine", "beam", "--runner=a"], 'This needs the extra "beam": pip install "semppl[beam]"'),
+        ):
+            ((_, _, code, text),) = _run(["semppl-embed"], [["--model=a", *flags_of_engine]])
+            self.assertEqual((code, text), (2, f"error: {message}\n"))
 
     def test_help_lists_the_batch_size_under_the_program(self):
         for script, _, _, text in _run(["semppl-finetune", "semppl-embed", "semppl-client"], [["--help"]]):

@@ -1,6 +1,5 @@
 """Tests of semppl.runs.folder."""
 
-import contextlib
 import errno
 import fcntl
 import os
@@ -128,7 +127,8 @@ class OpenRunTest(_Case):
 
     def test_a_folder_in_the_cloud_is_not_made_here(self):
         here, workdir = self.folder(), pathlib.Path("gs://bucket/run")
-        self.enter_context(contextlib.chdir(here))
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(here)
         with self.assertRaises(ValueError) as caught, folder.open_run(workdir, _settings()):
             self.fail("opened")
         expected = f"--workdir must be a local or mounted folder. Received: {workdir}"

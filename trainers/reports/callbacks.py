@@ -37,7 +37,7 @@ class StopOnNotFinite(tf.keras.callbacks.Callback):
         broken = [name for name, value in logs.items() if not np.all(np.isfinite(value))]
         if broken:
             terms = ", ".join(f"{name} = {float(logs[name])}" for name in broken)
-            raise NotFinite(f"step {_step(self.model)}: {terms}. {_WHAT_NOW}")
+            raise NotFinite(f"step {_step(self.model)}: {terms}. {WHAT_NOW}")
 
 
 class Summaries(tf.keras.callbacks.Callback):
@@ -292,10 +292,10 @@ def require_finite(variables: Iterable[tf.Variable]) -> None:
     """
     for variable in variables:
         if variable.dtype.is_floating and not tf.reduce_all(tf.math.is_finite(variable)):
-            raise NotFinite(f"{variable.name} holds a NaN or infinity. {_WHAT_NOW}")
+            raise NotFinite(f"{variable.name} holds a NaN or infinity. {WHAT_NOW}")
 
 
-_WHAT_NOW = "The last checkpoint is from before; try a lower --learning_rate, in another --workdir."
+WHAT_NOW = "The last checkpoint is from before; try a lower --learning_rate, in another --workdir."
 
 
 def _step(model: tf.keras.Model) -> int:

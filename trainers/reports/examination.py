@@ -10,9 +10,11 @@ from semppl.configs.wording import counted
 from semppl.data.images import NO_LABEL, Images, Source
 from semppl.evaluation import health
 from semppl.evaluation.features import embed, map_rows, preparation_of
-from semppl.evaluation.nearest_neighbours import nearest_neighbour_classes
+from semppl.evaluation.neighbours.directions import unit
+from semppl.evaluation.neighbours.nearest_neighbours import nearest_neighbour_classes
 from semppl.layers.pseudo_labels import nearest_neighbour_vote
 from semppl.trainers.method import Method
+from semppl.trainers.reports.callbacks import WHAT_NOW, NotFinite
 from semppl.trainers.reports.turns import Turn
 from semppl.trainers.reports.views_grid import ViewsOfAFew
 
@@ -78,7 +80,7 @@ class Examination:
             memory, queries = self._map(self._embed, self._memory), self._map(self._embed, self._queries)
             classes = nearest_neighbour_classes(queries, memory, self._memory_labels, k=1)
             measures["held_out_accuracy"] = float(np.mean(classes == self._truth))
-        first, *others = (_unit(self._map(self._embed, view)) for view in self._views)
+        first, *others = (unit(self._map(self._embed, view)) for view in self._views)
         measures["effective_rank"] = health.effective_rank(first)
         measures["spread"] = health.spread(first)
         if len(first) > 1:
@@ -125,21 +127,25 @@ class Examination:
         return map_rows(self._model.online.encode, view, batch_size=_BATCH) if self._frozen else view
 
     def _map(self, function: Callable[[tf.Tensor], tf.Tensor], inputs: "_Inputs") -> np.ndarray:
-        """Maps images or features through a compiled function of the network: `[n, D]`."""
+        """Maps images or features through a compiled function of the network: `[n, D]`.
+
+        Raises:
+            NotFinite: If an embedding contains NaN or Inf.
+        """
         if isinstance(inputs, np.ndarray):
-            return map_rows(function, inputs, batch_size=_BATCH)
-        images, positions = inputs
-        return embed(function, images, prepare=self._prepare, positions=positions, batch_size=_BATCH)
+            rows = map_rows(function, inputs, batch_size=_BATCH)
+        else:
+            images, positions = inputs
+            rows = embed(function, images, prepare=self._prepare, positions=positions, batch_size=_BATCH)
+        if not np.all(np.isfinite(rows)):
+            raise NotFinite(f"embeddings of training or held-out images contain NaN or Inf. {WHAT_NOW}")
+        return rows
 
 
 _Inputs = np.ndarray | tuple[Images, np.ndarray]
 _BATCH = 128
 _MAX_CLASSES_BY_NAME = 20
 _MIN_STEPS = 100
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
 def _few(positions: np.ndarray, count: int) -> np.ndarray:

@@ -63,6 +63,9 @@ class _FolderTest(tf.test.TestCase, parameterized.TestCase):
         self.assertRegex(str(caught.exception), message)
         self.assertNotIn("\n", str(caught.exception))
 
+    def caches(self):
+        return sorted(path for path in self.cache.glob("pictures-*") if path.is_dir())
+
 
 class FolderSourceTest(_FolderTest):
     @parameterized.parameters(
@@ -208,7 +211,7 @@ class LostPicturesTest(_FolderTest):
             self.assertRaisesRegex(PictureLost, "Received: a.png: No"),
         ):
             self.load(cache_dir=str(self.cache))
-        self.assertLen(list(self.cache.glob("pictures-*/")), 1)
+        self.assertLen(self.caches(), 1)
 
     @parameterized.parameters("deleted", "emptied", "overwritten")
     def test_a_cache_that_is_damaged_under_way_is_one_line(self, how):
@@ -332,9 +335,6 @@ class CacheTest(_FolderTest):
 
     def cached(self, **changes):
         return self.load(cache_dir=str(self.cache), **{"shrink": 10, **changes})
-
-    def caches(self):
-        return sorted(self.cache.glob("pictures-*/"))
 
     def test_cached_pictures_are_those_without_a_cache(self):
         for shrink in (0, 10):

@@ -2,8 +2,9 @@
 
 import numpy as np
 from absl.testing import absltest
+from sklearn import metrics
 
-from semppl.evaluation.results.classes import class_lines, class_report
+from semppl.evaluation.results.classes import class_lines, class_report, confusion_matrix
 
 NAMES = ("cat", "dog", "emu", "yak")
 
@@ -44,6 +45,15 @@ class ClassReportTest(absltest.TestCase):
         report = class_report(np.arange(3), np.arange(3), NAMES)
         self.assertEqual(report["confusions"], [])
         self.assertLen(class_lines(report | {"of": "x"}, written_to="y"), 4)
+
+    def test_the_confusion_matrix_is_that_of_scikit_learn(self):
+        rng = np.random.default_rng(0)
+        truth, predicted = rng.integers(0, 3, 50), rng.integers(0, 4, 50)  # nobody is of the last class
+        names = ["a", "b", "c", "d"]
+        matrix = confusion_matrix(predicted, truth, names)["confusion_matrix"]
+        self.assertEqual(matrix["classes"], names)
+        self.assertEqual(matrix["rows"], metrics.confusion_matrix(truth, predicted, labels=range(4)).tolist())
+        self.assertEqual(confusion_matrix(predicted, truth, ["name"] * 101), {})
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from semppl.evaluation.class_means import class_means
 from semppl.evaluation.logistic_regression import Moments, fit_logistic_regression, refit
+from semppl.evaluation.neighbours.class_means import class_means
 from semppl.export.memory import answers
 from semppl.export.memory.answers import Answerer
 from semppl.export.memory.embedded_images import EmbeddedImages

@@ -117,12 +117,12 @@ class TogetherTest(_Case):
         self.assertEqual(self.ended([one]), [0], one.stderr)
         self.assertRegex(
             two[0].stdout,
-            r"; 2 CPU\(s\) of 2 worker\(s\) \(auto: TF_CONFIG names 2 workers\); [^\n]+\ncompiling the first step …\n"
+            r"; 2 CPUs of 2 workers \(auto: TF_CONFIG names 2 workers\); [^\n]+\ncompiling the first step …\n"
             r"[^\n]+\ndone: 3 steps",
         )
         self.assertRegex(
             two[1].stdout,
-            r"\Awaiting for the chief, 127\.0\.0\.1:\d+, up to \d+ s \(--worker_patience\)\n2 CPU\(s\) of 2 worker\(s\) "
+            r"\Awaiting for the chief, 127\.0\.0\.1:\d+, up to \d+ s \(--worker_patience\)\n2 CPUs of 2 workers "
             r"\(auto: TF_CONFIG names 2 workers\); from step 0 to 3; the chief writes and reports\ndone: 3 steps\n\Z",
         )
         weights, expected = self.weights(folder / "two"), self.weights(folder / "one")

@@ -12,6 +12,7 @@ from semppl.evaluation import health
 from semppl.tests import testing, tiny
 from semppl.trainers import pretrain
 from semppl.trainers.reports import examination
+from semppl.trainers.reports.callbacks import NotFinite
 from semppl.trainers.reports.examination import Examination, Examine
 
 _CLASSES = ("cat", "dog", "owl")
@@ -103,6 +104,14 @@ class ExaminationTest(tf.test.TestCase):
             variable.assign(tf.zeros_like(variable))
         with self.subTest("the projector maps everything to zero"):
             self.assertNotEqual(before["spread"], examine()["spread"])
+
+    def test_embeddings_with_nan_stop_the_run(self):
+        source, model = _source(), _model()
+        examine = Examination(model, source, _visible(source))
+        kernel = model.online.projector.trainable_variables[0]
+        kernel.assign(tf.fill(kernel.shape, float("nan")))
+        with self.assertRaisesRegex(NotFinite, "^embeddings of .* contain NaN or Inf. The last checkpoint "):
+            examine()
 
     def test_the_features_of_a_frozen_encoder_are_computed_once(self):
         source, model = _source(), _model(train="heads", cached_views=2, small_views=0, large_views=2)

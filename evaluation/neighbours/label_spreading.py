@@ -4,15 +4,15 @@ import warnings
 
 import numpy as np
 import scipy.sparse
-import threadpoolctl
 from sklearn import semi_supervised
 
 from semppl.data.images import NO_LABEL
 from semppl.evaluation.logistic_regression import fit_by_default, held_out_parts
+from semppl.evaluation.neighbours.directions import unit
+from semppl.evaluation.neighbours.nearest_neighbours import nearest
 
 _NEIGHBOURS = (30, 15, 60)  # the first is the default
 _ALPHA = 0.8  # share of a label that comes from neighbours
-_CHUNK = 1024
 
 
 def label_spreading_classes(
@@ -36,8 +36,7 @@ def label_spreading_classes(
 
     Reference: Zhou et al. 2004, Learning with Local and Global Consistency, as in scikit-learn's LabelSpreading.
     """
-    nearest = _nearest(_standardised_directions(features), min(max(_NEIGHBOURS), len(features)))
-    graphs = [_graph(nearest[:, : min(size, len(features))]) for size in _NEIGHBOURS]
+    graphs = neighbour_graphs(features)
     known = np.flatnonzero(labels != NO_LABEL)
     hits = np.zeros(len(graphs))
     for training, held_out in held_out_parts(labels[known], seed):
@@ -51,6 +50,13 @@ def label_spreading_classes(
     return fit_by_default(features[reached], spread[reached], population=features).predict(queries)
 
 
+def neighbour_graphs(features: np.ndarray) -> list[scipy.sparse.csr_matrix]:
+    """Returns the graphs `[n, n]` of 30, 15 and 60 neighbours of each image, by features `[n, D]`."""
+    directions = _standardised_directions(features)
+    _, rows = nearest(directions, directions, min(max(_NEIGHBOURS), len(features)))
+    return [_graph(rows[:, : min(size, len(features))]) for size in _NEIGHBOURS]
+
+
 def spread_labels(graph: scipy.sparse.csr_matrix, labels: np.ndarray) -> np.ndarray:
     """Spreads labels over a graph, by scikit-learn's LabelSpreading.
 
@@ -61,31 +67,28 @@ def spread_labels(graph: scipy.sparse.csr_matrix, labels: np.ndarray) -> np.ndar
     Returns:
         Integers `[n]`: the label with the largest share; NO_LABEL where no label arrives within 30 steps.
     """
+    classes, shares = spread_shares(graph, labels)
+    spread: np.ndarray = np.where(shares.sum(1) > 0, classes[shares.argmax(1)], NO_LABEL)
+    return spread
+
+
+def spread_shares(graph: scipy.sparse.csr_matrix, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Spreads labels over a graph as `spread_labels` does.
+
+    Returns:
+        The classes `[C]` that occur, rising, and the share of each class `[n, C]`; zeros where no label arrives.
+    """
     model = semi_supervised.LabelSpreading(kernel=lambda rows, others: graph, alpha=_ALPHA)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of too few iterations
         model.fit(np.zeros([len(labels), 1]), labels)
-    arrived = model.label_distributions_.sum(1) > 0
-    spread: np.ndarray = np.where(arrived, model.transduction_, NO_LABEL)
-    return spread
+    return model.classes_, model.label_distributions_
 
 
 def _standardised_directions(features: np.ndarray) -> np.ndarray:
     stddev = features.std(0)
     rows = (features - features.mean(0)) / np.where(stddev > 0, stddev, 1)
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-
-
-def _nearest(directions: np.ndarray, count: int) -> np.ndarray:
-    """Returns the rows of the `count` most similar of `[n, D]` directions, the most similar first: `[n, count]`."""
-    parts = []
-    with threadpoolctl.threadpool_limits(1):
-        for first in range(0, len(directions), _CHUNK):
-            similarities = directions[first : first + _CHUNK] @ directions.T
-            rows = np.sort(np.argpartition(-similarities, count - 1)[:, :count])
-            order = np.argsort(-np.take_along_axis(similarities, rows, 1), kind="stable")
-            parts.append(np.take_along_axis(rows, order, 1))
-    return np.concatenate(parts)
+    return unit(rows)
 
 
 def _graph(nearest: np.ndarray) -> scipy.sparse.csr_matrix:

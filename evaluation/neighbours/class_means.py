@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from semppl.evaluation.neighbours.directions import unit
+
 
 def class_mean_classes(queries: np.ndarray, features: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Classifies by the cosine similarity to the mean of each class's unit-norm features.
@@ -30,10 +32,6 @@ def class_means(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, n
     Returns:
         `[C, D]` unit-norm means, and the classes `[C]`, rising. A mean of zeros remains zeros.
     """
-    directions = _unit(features)
+    directions = unit(features)
     classes = np.unique(labels)
-    return _unit(np.stack([directions[labels == name].mean(0) for name in classes])), classes
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return unit(np.stack([directions[labels == name].mean(0) for name in classes])), classes

@@ -1,0 +1,1 @@
+"""What the programs that advise on labels share."""
