@@ -40,9 +40,9 @@ class SwAV(Siamese):
             tape.watch([anchors, prototypes])
             scores = tf.einsum("vbd,kd->vbk", anchors, prototypes)
             loss = self.mean(self.predict_codes(scores))
-        anchor_gradient, prototype_gradient = tape.gradient(loss, [anchors, prototypes])
+        anchor_gradient, gradient = tape.gradient(loss, [anchors, prototypes])
         frozen = step < self.hyperparameters.swav_frozen_steps
-        gradients = [*backpropagate(anchor_gradient), tf.where(frozen, 0, prototype_gradient)]
+        gradients = [*backpropagate(anchor_gradient), tf.where(frozen, tf.zeros_like(gradient), gradient)]
         gradient_norm = self.descend(gradients)
         self.prototypes.assign(tf.where(frozen, prototypes, unit_norm(self.prototypes)))
         return self.report_step(anchors, loss, gradient_norm=gradient_norm)
