@@ -15,7 +15,7 @@ from semppl.runs.files import write_atomically
 from semppl.runs.folder import events_folder, writing_to
 from semppl.trainers.devices.termination import Termination
 from semppl.trainers.reports.monitors import meaningful
-from semppl.trainers.reports.turns import Turn
+from semppl.trainers.reports.turns import Turn, tenth
 from semppl.trainers.reports.views_grid import Views
 
 COLLAPSED_SPREAD = 0.01
@@ -211,7 +211,7 @@ _DESCRIPTIONS = {
 
 
 class ShowViews(tf.keras.callbacks.Callback):
-    """Writes views at the start and ten times during the run.
+    """Writes views at the start and after every tenth of the run, at most every 100 steps.
 
     Args:
         make: Function from a step to views.
@@ -220,15 +220,13 @@ class ShowViews(tf.keras.callbacks.Callback):
         last_step: Last step of the run.
     """
 
-    _TIMES = 10
-
     def __init__(
         self, make: Callable[[int], Views], write: Callable[[Views, int], None], *, first_step: int, last_step: int
     ) -> None:
         super().__init__()
         self._make = make
         self._write = write
-        self._turn = Turn(-(-last_step // self._TIMES), first_step)
+        self._turn = Turn(tenth(last_step), first_step)
         write(make(first_step), first_step)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any]) -> None:

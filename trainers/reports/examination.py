@@ -15,7 +15,7 @@ from semppl.evaluation.neighbours.nearest_neighbours import nearest_neighbour_cl
 from semppl.layers.pseudo_labels import nearest_neighbour_vote
 from semppl.trainers.method import Method
 from semppl.trainers.reports.callbacks import WHAT_NOW, NotFinite
-from semppl.trainers.reports.turns import Turn
+from semppl.trainers.reports.turns import Turn, tenth
 from semppl.trainers.reports.views_grid import ViewsOfAFew
 
 HELD_OUT = 500
@@ -145,7 +145,6 @@ class Examination:
 _Inputs = np.ndarray | tuple[Images, np.ndarray]
 _BATCH = 128
 _MAX_CLASSES_BY_NAME = 20
-_MIN_STEPS = 100
 
 
 def _few(positions: np.ndarray, count: int) -> np.ndarray:
@@ -183,7 +182,7 @@ class Examine(tf.keras.callbacks.Callback):
         self._examination = examination
         self._findings = findings
         self._report = report
-        every = every or max(_MIN_STEPS, -(-last_step // 10))
+        every = every or tenth(last_step)
         self._turn = Turn(every, first_step)
         self._last_step = last_step if last_step >= every else None
         self._say = say
