@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
+from semppl.configs.family import FamilySettings
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.layers import embedding_queue
 from semppl.runs.checkpoints import RunCheckpoints
@@ -224,6 +225,14 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
         flag = f"{name}_{setting}"
         with self.assertRaisesRegex(ValueError, f"^--{flag} must be {allowed}. Received: {value}$"):
             Hyperparameters(**_settings(name, **{flag: value}))
+
+    def test_the_defaults_are_the_published_constants(self):
+        settings = FamilySettings()
+        self.assertEqual(settings.barlow_twins_redundancy_weight, 0.0051)
+        self.assertEqual(settings.simclr_class_prior, 0)
+        self.assertEqual(
+            (settings.swav_prototypes, settings.swav_epsilon, settings.swav_frozen_steps), (3000, 0.05, 313)
+        )
 
 
 if __name__ == "__main__":
