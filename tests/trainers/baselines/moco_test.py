@@ -2,13 +2,22 @@
 
 import tensorflow as tf
 
+from semppl.configs.hyperparameters import Hyperparameters
 from semppl.losses.baselines.queue_contrast import queue_contrast
+from semppl.tests import tiny
 from semppl.tests.trainers.baselines import models
+from semppl.trainers import pretrain
+
+
+def _make(method, **changes):
+    settings = models.settings(method, **changes)
+    model = pretrain.build_model(Hyperparameters(**settings), tiny.NUM_CLASSES, jit_compile=False)
+    return model, models.prepare(model, settings)
 
 
 class MoCoTest(tf.test.TestCase):
     def test_the_keys_of_all_images_enter_the_queue_after_the_contrast(self):
-        model, batch = models.make("moco", temperature=0.3)
+        model, batch = _make("moco", temperature=0.3)
         queue, keys = tf.convert_to_tensor(model.queue.keys), model.project(batch)  # batch norm takes the batch's own
         anchors, _ = model.predict(batch)
         expected = tf.reduce_mean(queue_contrast(anchors, keys, queue, temperature=0.3))

@@ -3,13 +3,22 @@
 import numpy as np
 import tensorflow as tf
 
+from semppl.configs.hyperparameters import Hyperparameters
 from semppl.losses.baselines.neighbour_contrast import neighbour_contrast
+from semppl.tests import tiny
 from semppl.tests.trainers.baselines import models
+from semppl.trainers import pretrain
+
+
+def _make(method, **changes):
+    settings = models.settings(method, **changes)
+    model = pretrain.build_model(Hyperparameters(**settings), tiny.NUM_CLASSES, jit_compile=False)
+    return model, models.prepare(model, settings)
 
 
 class NNCLRTest(tf.test.TestCase):
     def test_neighbours_are_projections_of_earlier_first_views(self):
-        model, batch = models.make("nnclr", temperature=0.3)
+        model, batch = _make("nnclr", temperature=0.3)
         queue = model.queue.keys.numpy()[0]
         views = tf.unstack(batch["large"])
         projections = tf.stack([model.online.project(view, training=True) for view in views]).numpy()
