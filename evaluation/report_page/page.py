@@ -41,7 +41,8 @@ summary { cursor: pointer; } .quiet { color: var(--quiet); }
 @media (max-width: 600px) {
   body { margin: 1em auto; } td, th { padding: .2em .25em; font-size: 12px; } .map circle { r: 6px; }
 }
-@media print { nav { display: none; } body { max-width: none; margin: 0; } h2 { break-after: avoid; } table { display: table; } }
+@media print { nav { display: none; } body { max-width: none; margin: 0; } h2 { break-after: avoid; } table { display: table; }
+  td, th { overflow-wrap: anywhere; } }
 """
     + embedding_map.STYLE
     + pictures.STYLE
