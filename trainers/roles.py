@@ -177,6 +177,7 @@ class Chief:
             examination,
             examination.findings(),
             summaries.add,
+            lambda step: summaries.distributions(examination.distributions(), step),
             every=self._options.eval_every,
             first_step=stage.first_step,
             last_step=stage.last_step,

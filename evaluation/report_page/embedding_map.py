@@ -20,12 +20,14 @@ _WIDTH, _HEIGHT, _EDGE = 640, 440, 12
 _MAX_LEGEND = 30  # classes
 
 STYLE = """
-.map { position: relative; } .map svg { width: 100%; height: auto; display: block; border: 1px solid var(--line); }
+.map { position: relative; }
+.map svg { width: 100%; height: auto; display: block; border: 1px solid var(--line); box-sizing: border-box; }
 .map .wrong { stroke: var(--wrong); stroke-width: 2; } .map .train { stroke: currentColor; }
 #tip { position: absolute; width: 168px; padding: .4em; background: Canvas; border: 1px solid var(--line); border-radius: .3em;
   font-size: 12px; line-height: 1.35; overflow-wrap: anywhere; pointer-events: none; }
 #tip[hidden] { display: none; } #tip i { display: block; width: 64px; height: 64px; margin: 0 auto .3em; }
 .legend { display: flex; flex-wrap: wrap; gap: .1em 1em; font-size: 13px; padding: 0; list-style: none; }
+.legend li { overflow-wrap: anywhere; min-width: 0; }
 .legend b { display: inline-block; width: .8em; height: .8em; border-radius: 50%; margin-right: .35em; }
 @media print { #tip { display: none; } }
 """

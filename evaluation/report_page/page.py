@@ -31,7 +31,8 @@ _STYLE = (
 h2 { border-top: 1px solid var(--line); padding-top: .6em; margin-top: 1.6em; }
 .lead { font-size: 1.25em; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26em), 1fr)); gap: 1em 2em; }
-.charts figure { margin: 0; min-width: 0; break-inside: avoid; } figcaption { font-size: 13px; }
+.charts > * { min-width: 0; } .charts figure { margin: 0; break-inside: avoid; } h1 { overflow-wrap: anywhere; }
+ figcaption { font-size: 13px; }
 svg.chart { width: 100%; max-width: 36em; height: auto; display: block; font-family: system-ui, sans-serif; }
 nav { display: flex; flex-wrap: wrap; gap: .2em 1em; font-size: 14px; }
 code.command { display: block; padding: .6em; white-space: pre-wrap; }
@@ -40,7 +41,8 @@ summary { cursor: pointer; } .quiet { color: var(--quiet); }
 @media (max-width: 600px) {
   body { margin: 1em auto; } td, th { padding: .2em .25em; font-size: 12px; } .map circle { r: 6px; }
 }
-@media print { nav { display: none; } body { max-width: none; margin: 0; } h2 { break-after: avoid; } table { display: table; } }
+@media print { nav { display: none; } body { max-width: none; margin: 0; } h2 { break-after: avoid; } table { display: table; }
+  td, th { overflow-wrap: anywhere; } }
 """
     + embedding_map.STYLE
     + pictures.STYLE
