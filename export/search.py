@@ -68,8 +68,14 @@ class Search:
         require_extra("search")
         folder = pathlib.Path(index)
         made_of = read_description(folder)["made_of"]
-        model = model or made_of["model"]
-        card = read_card(model)
+        recorded = find_model(folder)
+        try:
+            card = read_card(model or recorded)
+        except ValueError as error:
+            if model:
+                raise
+            raise ValueError(f"{error}, of which {index} was made; name its folder with --model") from error
+        model = model or recorded
         if card["weights_sha256"] != made_of["weights_sha256"]:
             raise ValueError(
                 f"--model must be the model that embedded the pictures. Received: {model}, with other weights"

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.similar_names import similar_pairs
 from semppl.configs.wording import counted
 from semppl.data.images import Source
 from semppl.programs import menu
@@ -25,6 +26,8 @@ from semppl.trainers.reports.examination import Examination, Examine
 from semppl.trainers.reports.progress import Progress
 from semppl.trainers.reports.views_grid import ViewsOfAFew
 from semppl.trainers.run_options import RunOptions
+
+_MOST_PAIRS = 5  # of classes, in a warning
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,6 +108,11 @@ class Chief:
             f"TensorBoard: " + shlex.join(["tensorboard", "--logdir", str(self._workdir / "tensorboard")]),
             flush=True,
         )
+        if pairs := similar_pairs(stage.source.class_names):
+            alike = ", ".join(f"{name!r} and {other!r}" for name, other in pairs[:_MOST_PAIRS])
+            print(
+                f"warning: classes with nearly the same name, each trained as a class of its own: {alike}", flush=True
+            )
         if not stage.last_step:
             print("no steps: nothing is trained", flush=True)
         elif stage.first_step == stage.last_step:

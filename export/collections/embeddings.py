@@ -57,7 +57,7 @@ def describe(
     return {
         "pictures": sum(map(len, collections)),
         "pictures_sha256": fingerprint(collections),
-        "model": str(model),
+        "model": os.path.abspath(model),
         "model_card_sha256": hashlib.sha256(json.dumps(card).encode()).hexdigest(),
         "weights_sha256": card["weights_sha256"],
         "embedding": card.get("embedding", {}),

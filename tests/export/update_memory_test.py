@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import pathlib
+import re
 import shutil
 import tempfile
 
@@ -13,9 +14,11 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import flagsaver, parameterized
 
+from semppl.configs.similar_names import is_similar
 from semppl.data.sources import load_source
 from semppl.evaluation.logistic_regression import fit_logistic_regression
 from semppl.export import export_model, update_memory
+from semppl.export.memory.calibration import CalibrationSettings
 from semppl.export.memory.evidence import Evidence
 from semppl.export.memory.labelled_pictures import LabelledPicture
 from semppl.export.memory.memory_views import random_view
@@ -236,8 +239,8 @@ class UpdateMemoryTest(tf.test.TestCase, parameterized.TestCase):
         ("café", "Cafe"),
     )
     def test_names_that_are_nearly_the_same_are_asked_about(self, name, other):
-        self.assertTrue(update_memory.is_similar(name, other))
-        self.assertTrue(update_memory.is_similar(other, name))
+        self.assertTrue(is_similar(name, other))
+        self.assertTrue(is_similar(other, name))
         picture = LabelledPicture(self.folder, name, "new.csv, line 3")
         with self.assertRaisesRegex(
             ValueError, f"--similar_names. Received: '{name}' \\(new.csv, line 3\\) beside '{other}'$"
@@ -252,8 +255,8 @@ class UpdateMemoryTest(tf.test.TestCase, parameterized.TestCase):
         ("cat", "car"), ("class 1", "class 11"), ("stripes", "spots"), ("shirt", "shorts"), ("日", "月")
     )
     def test_names_that_differ_are_new_classes(self, name, other):
-        self.assertFalse(update_memory.is_similar(name, other))
-        self.assertFalse(update_memory.is_similar(other, name))
+        self.assertFalse(is_similar(name, other))
+        self.assertFalse(is_similar(other, name))
 
     def test_a_similar_name_is_a_new_class_if_it_is_allowed_and_new_classes_are_named(self):
         second, _, _ = self._update("stripes")
@@ -290,6 +293,20 @@ class UpdateMemoryTest(tf.test.TestCase, parameterized.TestCase):
             printed.getvalue(),
             r"\nwarning: this model never answers: .*; with --target_(risk|coverage)=0\.\d it answers ",
         )
+
+    def test_the_advice_of_a_model_that_never_answers_works_when_it_is_copied(self):
+        file, _ = self._label_file("7")
+        second, third = self.model.with_name("2"), self.model.with_name("3")
+        warning = update_memory.update_memory(self.model, file, second)["memory"]["warning"]
+        advised = re.search(r"; with --(\w+)=([\d.]+) it answers (\d+\.\d%)", warning)
+        values = {"model": str(second), "labels": str(file), "out": str(third), advised[1]: float(advised[2])}
+        printed = io.StringIO()
+        with flagsaver.flagsaver(**values), contextlib.redirect_stdout(printed):
+            self.assertEqual(update_memory.main([]), 0)
+        self.assertIn(f", answers {advised[3]} of them", printed.getvalue())
+        self.assertNotIn("never answers", printed.getvalue())
+        trust = Evidence.load(third / "assets.extra" / "evidence.npz").settings
+        self.assertEqual(trust, CalibrationSettings().replaced({advised[1]: float(advised[2])}))
 
 
 if __name__ == "__main__":

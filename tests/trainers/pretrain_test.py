@@ -21,7 +21,7 @@ from tensorboard.backend.event_processing import event_accumulator
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.sources import load_source
-from semppl.runs import checkpoints
+from semppl.runs import checkpoints, imagenet
 from semppl.runs.folder import NotWritten, events_folder
 from semppl.tests import testing
 from semppl.tests.trainers import runs
@@ -280,6 +280,21 @@ class WrongFlagsTest(parameterized.TestCase):
         with flagsaver.flagsaver(), contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
             flags.FLAGS(["pretrain", *runs.TINY, *arguments])
             return pretrain.main(["pretrain"]), errors.getvalue()
+
+    @parameterized.parameters(
+        ("imagenet", "--data must name a folder after folder:"),
+        ("/nowhere.h5", "--initial_weights must be an existing file, or imagenet. Received: /nowhere.h5"),
+    )
+    def test_a_wrong_file_is_named_before_data_are_read_and_wrong_data_before_a_download(self, weights, message):
+        colours = ("--pixel_mean=0.5,0.5,0.5", "--pixel_stddev=0.5,0.5,0.5", "--large_size=32", "--small_views=0")
+        foreign = ("--encoder=keras:MobileNetV2", "--width=1", f"--initial_weights={weights}", "--data=folder:/nowhere")
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            mock.patch.object(imagenet, "imagenet_file", side_effect=AssertionError("a download")),
+        ):
+            code, errors = self._main(f"--workdir={folder}/run", *colours, *foreign)
+        self.assertEqual(code, 2)
+        self.assertStartsWith(errors, f"error: {message}")
 
     @parameterized.parameters(
         ("--data=nope", "--data must be one of digits, tfds, .* Received: nope; did you mean folder:nope."),
