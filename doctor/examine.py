@@ -392,7 +392,7 @@ def main(argv: list[str]) -> int:
     for problem in report["problems"]:
         print(f"{'stops the run' if problem['stops'] else 'look at'}: {problem['text']}")
     if data:
-        counts = ", ".join(f"{count} {part}" for part, count in report["parts"].items())
+        counts = ", ".join(f"{count:,} {part}" for part, count in report["parts"].items())
         print(f"{counts}; {counted(len(report['classes']), 'class')}")
         for name, suggestion in report["suggestions"].items():
             print(f"suggested: --{name}={suggestion['value']} ({suggestion['reason']})")

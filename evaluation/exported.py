@@ -17,6 +17,7 @@ from semppl.data.splits import load_held_out, load_splits
 from semppl.evaluation.results.classes import class_lines, class_report
 from semppl.evaluation.results.measures import MEASURES, MORE_MEASURES
 from semppl.runs.files import require_plain
+from semppl.runs.served_models import version_meant
 
 _BATCH = 64
 

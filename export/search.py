@@ -45,7 +45,7 @@ from semppl.export.collections.collection import (
     pictures_of,
     read_picture,
 )
-from semppl.export.collections.index_folder import read_description, read_index
+from semppl.export.collections.index_folder import find_model, read_description, read_index
 from semppl.export.collections.rows import Answerer
 from semppl.export.collections.search_page import Found, Result, file_address, page, section
 from semppl.export.collections.search_server import SearchServer

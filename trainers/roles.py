@@ -103,7 +103,7 @@ class Chief:
         """Prints what is trained on what, and where it starts."""
         settings = stage.hyperparameters
         print(
-            f"{settings.method} on {settings.data}: {counted(stage.data['images'], 'image')}, {stage.data['labelled']} labelled, "
+            f"{settings.method} on {settings.data}: {counted(stage.data['images'], 'image')}, {stage.data['labelled']:,} labelled, "
             f"{counted(len(stage.source.class_names), 'class')}; {counted(settings.steps, 'step')}; {stage.where}; "
             f"TensorBoard: " + shlex.join(["tensorboard", "--logdir", str(self._workdir / "tensorboard")]),
             flush=True,
@@ -118,7 +118,7 @@ class Chief:
         elif stage.first_step == stage.last_step:
             print(f"finished already: all {counted(stage.first_step, 'step')} are done, nothing is trained", flush=True)
         elif stage.first_step:
-            print(f"going on from step {stage.first_step} of {stage.last_step}", flush=True)
+            print(f"going on from step {stage.first_step:,} of {stage.last_step:,}", flush=True)
 
     @contextlib.contextmanager
     def watching(self, stage: Stage) -> Iterator[list[tf.keras.callbacks.Callback]]:

@@ -68,12 +68,12 @@ def read_label_file(file: pathlib.Path, folder: pathlib.Path, paths: Sequence[st
         found = {name: pictures.find(cells.get(name, ""), name, where) for name in ("path", "mask")}
         row = Row(**{**cells, **found})
         rows[row.path] = row if row.path not in rows else _merged(rows[row.path], row, where)
-    if not any(pictures.has(row.path) for row in rows.values()):
-        if swapped := next((row.label for row in rows.values() if pictures.has(row.label)), ""):
-            raise ValueError(
-                f"{file} must name pictures in the column path. Received: the picture {swapped!r} as a label, and "
-                f"no picture as a path; are path and label swapped?"
-            )
+    swapped = next((row.label for row in rows.values() if pictures.has(row.label)), "")
+    if swapped and not any(pictures.has(row.path) for row in rows.values()):
+        raise ValueError(
+            f"{file} must name pictures in the column path. Received: the picture {swapped!r} as a label, and no picture as a "
+            "path; are path and label swapped?"
+        )
     return rows
 
 

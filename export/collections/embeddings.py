@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any

@@ -369,7 +369,7 @@ class DoctorTest(tf.test.TestCase, parameterized.TestCase):
             "",
             trial.Features(0, 1_000, 0.1),
             100.0,
-            "2 min before the first step (2 min for the features of 1000 pictures",
+            "2 min before the first step (2 min for the features of 1,000 pictures",
         ),
         ("cache", trial.Features(0, 1_000, 0.1), 0.0, "20 s before the first step (all features are cached)"),
         ("cache", None, 0.0, "20 s before the first step (all features are cached)"),
@@ -406,7 +406,7 @@ class DoctorTest(tf.test.TestCase, parameterized.TestCase):
         ):
             examine._measure(report, _of_heads(), 20, 30_000)
         self.assertNotIn("time", report)
-        self.assertEndsWith(said.getvalue(), "no trial: features of 30000 pictures come before a step, about 50 min\n")
+        self.assertEndsWith(said.getvalue(), "no trial: features of 30,000 pictures come before a step, about 50 min\n")
 
     def test_a_trial_that_fails_stops_a_run(self):
         with mock.patch.object(trial, "Children") as children, mock.patch.object(trial, "time") as clock:

@@ -16,13 +16,16 @@ from absl.testing import flagsaver, parameterized
 
 from semppl.configs.similar_names import is_similar
 from semppl.data.sources import load_source
+from semppl.evaluation.exported import read_model
 from semppl.evaluation.logistic_regression import fit_logistic_regression
 from semppl.export import export_model, update_memory
 from semppl.export.memory.calibration import CalibrationSettings
 from semppl.export.memory.evidence import Evidence
 from semppl.export.memory.labelled_pictures import LabelledPicture
 from semppl.export.memory.memory_views import random_view
+from semppl.export.model.assets import read_card
 from semppl.export.model.variables import exchange_variables
+from semppl.export.serving.model_versions import ModelVersions
 from semppl.layers.inputs.preparation import inference_preparation
 from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
 from semppl.tests.export.random_runs import write_run
@@ -134,6 +137,21 @@ class UpdateMemoryTest(tf.test.TestCase, parameterized.TestCase):
             update_memory.update_memory(self.model, file, out)
         with self.assertRaisesRegex(ValueError, "--model must be the folder of an exported model with a labelled mem"):
             update_memory.update_memory(self.folder, file, out)
+        meant = rf"^--model must be .*; did you mean {self.model}\?$"
+        with self.assertRaisesRegex(ValueError, meant):
+            update_memory.update_memory(self.model.parent, file, out)
+        with self.assertRaisesRegex(ValueError, meant):
+            read_card(self.model.parent)
+        with self.assertRaisesRegex(ValueError, meant):
+            read_model(self.model.parent)
+        with self.assertRaisesRegex(ValueError, rf"^--model_base_path must be .*; did you mean {self.model.parent}\?$"):
+            ModelVersions("digits", self.model)
+        swapped = self.folder / "swapped.csv"
+        swapped.write_text("path,label\n7,0.png\n")
+        with self.assertRaisesRegex(
+            ValueError, r"--labels must name existing pictures.*line 2\); are path and label sw"
+        ):
+            update_memory.update_memory(self.model, swapped, out)
         with self.assertRaisesRegex(ValueError, "--out must be a new folder"):
             update_memory.update_memory(self.model, file, self.model)
         self.assertEqual([path.name for path in self.model.parent.iterdir()], ["1"])

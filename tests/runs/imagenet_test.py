@@ -52,6 +52,7 @@ class ImagenetFileTest(tf.test.TestCase, parameterized.TestCase):
         origin = pathlib.Path(self.get_temp_dir()) / "origin.h5"
         origin.write_bytes(bytes(9_400_000))
         cache = pathlib.Path(self.get_temp_dir()) / "cache"
+        (cache / ".keras").mkdir(parents=True)
         wanted = imagenet._Wanted(
             "w.h5", origin.as_uri(), {"cache_subdir": "models", "cache_dir": str(cache / ".keras")}
         )

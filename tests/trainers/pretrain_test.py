@@ -180,7 +180,7 @@ class RunTest(tf.test.TestCase, parameterized.TestCase):
         _, shown = _a_run()
         self.assertRegex(
             shown,
-            r"^semppl on digits: 1500 images, 10 labelled, 10 classes; 10 steps; one CPU \(auto: .*tensorboard --logdir ",
+            r"^semppl on digits: 1,500 images, 10 labelled, 10 classes; 10 steps; one CPU \(auto: .*tensorboard --logdir ",
         )
         bar = r"step 10/10  \[={24}\]  0:00 left  [\d.e+]+ images/s, \d+% waiting for data\x1b\[K\r\n"
         names = ("loss", "L_aug", "L_sem", "I_aug", "I_sem", "pseudo_labelled", "pseudo_acc")
