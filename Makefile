@@ -3,6 +3,7 @@ SHELL := /bin/bash
 # The stack: tf215 (Python 3.11) or tf221 (Python 3.10 to 3.13); by default what the Python at hand allows (docs/installation.md).
 STACK ?=
 PYTHON ?=
+COMMA := ,
 VENV ?= $(if $(STACK),.venv-$(STACK),.venv)
 BIN := $(VENV)/bin
 RUN := TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python
@@ -32,15 +33,16 @@ $(INSTALLED): FORCE
 	    if $$candidate -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$$version')" 2>/dev/null; then found=$$candidate; break 2; fi; \
 	  done; done; \
 	if [ -z "$$found" ]; then \
-	  echo "None of these versions of Python was found $(if $(PYTHON),as $(PYTHON),on PATH or in pyenv): $$versions" >&2; \
-	  echo "Get one with:  apt-get install python3 python3-venv  |  pyenv install 3.12  |  uv python install 3.12" >&2; exit 1; fi; \
+	  needed=$${versions%% *}; [ "$$needed" = 3.11 ] && [ -n "$(STACK)" ] || needed=3.12; \
+	  echo "Python of one of these versions is needed: $$versions. $(if $(PYTHON),Received: PYTHON=$(PYTHON)$(COMMA) $$($(PYTHON) --version 2>&1 | head -1),None was found on PATH or in pyenv)" >&2; \
+	  echo "Get one with:  pyenv install $$needed  |  uv python install $$needed  |  apt-get install python3 python3-venv, where that is one of them" >&2; exit 1; fi; \
 	case "$(STACK):$$version" in \
 	  :3.11) stack=tf215; why="STACK=tf221 chooses TensorFlow 2.21" ;; \
 	  :*) stack=tf221; why="TensorFlow 2.15 and tensorflow-addons need Python 3.11" ;; \
 	  *) stack=$(STACK); why="STACK says so" ;; esac; \
 	echo "• stack $$stack in $(VENV), with $$($$found --version); $$why"; rm -f $@; \
 	$$found -m venv --clear $(VENV) || { echo "$$found has no venv module: apt-get install python3-venv" >&2; exit 1; }; \
-	echo "• installing the locked packages (about 2 GB; a minute or two)"; \
+	echo "• installing the locked packages (about 2 GB; one to five minutes)"; \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $$(lock_of $$stack); \
 	echo "• installing semppl itself, editable"; \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; \

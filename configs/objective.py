@@ -36,7 +36,11 @@ class ObjectiveSettings(Settings):
         "Smallest share of the unlabelled images of a batch, in 0..1, that get a pseudo-label: if fewer reach --min_vote_share, "
         "those with the largest vote shares get one too.",
     )
-    queue_size: int = setting("objective", 0, "Q, labelled entries per queue; 0: 20 global batches.")
+    queue_size: int = setting(
+        "objective",
+        0,
+        "Q, entries per queue: embeddings of labelled images, or with moco and nnclr of all; 0: 20 global batches.",
+    )
     queue_quotas: bool = setting(
         "objective",
         False,

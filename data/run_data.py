@@ -6,10 +6,11 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from semppl.configs.data import held_out_share
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.combination import renumbered, with_labels
 from semppl.data.images import Images, Source
-from semppl.data.splits import RunData, load_data
+from semppl.data.splits import RunData, load_data, load_held_out
 from semppl.runs.data_record import changes, describe_data, read_data
 
 
@@ -49,6 +50,20 @@ def load_run_data(
     if found:
         _say(f"the data of {workdir} have changed since the run began: {'; '.join(found)}")
     return data
+
+
+def load_evaluated_data(
+    workdir: str | pathlib.Path, hyperparameters: Hyperparameters, moved: Mapping[str, Any]
+) -> RunData:
+    """Loads the data of a run as `load_run_data` does; a test set that is named now leaves the training set as it was."""
+    was_source = bool(hyperparameters.test) and held_out_share(hyperparameters.test) is None
+    if "test" not in moved or (was_source and held_out_share(moved["test"]) is None):
+        return load_run_data(workdir, hyperparameters, moved)
+    rest = {name: value for name, value in moved.items() if name != "test"}
+    data = load_run_data(workdir, hyperparameters, rest)
+    settings = dataclasses.replace(hyperparameters, **rest)
+    test = load_held_out(settings, moved["test"], data.source.class_names)
+    return dataclasses.replace(data, source=dataclasses.replace(data.source, test=test))
 
 
 def _say(text: str) -> None:

@@ -19,6 +19,29 @@ def thumbnail_urls(images: Images, positions: np.ndarray, *, side: int = 96) -> 
         positions: Integers `[k]`, positions of the images.
         side: Longer side of the thumbnails, in pixels.
     """
+    for pixels in _thumbnails(images, positions, side):
+        yield _data_url(_image(pixels))
+
+
+def sprite_url(images: Images, positions: np.ndarray, *, side: int, columns: int) -> str:
+    """Returns a `data:` URL of one JPEG file with a thumbnail of each image, row by row.
+
+    Args:
+        images: Images in memory or on disk.
+        positions: Integers `[k]`, positions of the images, k ≥ 1.
+        side: Side of the square that each thumbnail has, in pixels.
+        columns: Number of thumbnails in a row.
+    """
+    sprite = Image.new("RGB", (columns * side, -(-len(positions) // columns) * side), (128, 128, 128))
+    for number, pixels in enumerate(_thumbnails(images, positions, side)):
+        picture = _image(pixels)
+        left, top = (side - picture.width) // 2, (side - picture.height) // 2
+        sprite.paste(picture, (number % columns * side + left, number // columns * side + top))
+    return _data_url(sprite)
+
+
+def _thumbnails(images: Images, positions: np.ndarray, side: int) -> Iterator[np.ndarray]:
+    """Yields images whose longer side is `side` pixels, as uint8 `[h, w, C]`."""
 
     def small(batch: tf.Tensor) -> tf.Tensor:
         floats = tf.image.convert_image_dtype(batch, tf.float32)
@@ -28,11 +51,16 @@ def thumbnail_urls(images: Images, positions: np.ndarray, *, side: int = 96) -> 
         return tf.image.convert_image_dtype(shrunk, tf.uint8, saturate=True)
 
     for batch in images.batches(small, batch_size=1, positions=positions):
-        yield _data_url(batch[0].numpy())
+        yield batch[0].numpy()
 
 
-def _data_url(pixels: np.ndarray) -> str:
+def _image(pixels: np.ndarray) -> Image.Image:
+    """Converts pixels `[h, w, C]` to a picture; of more channels than three, the first three, and of two, the first."""
+    return Image.fromarray(pixels[..., :3] if pixels.shape[-1] >= 3 else pixels[..., 0])
+
+
+def _data_url(picture: Image.Image) -> str:
     file = io.BytesIO()
-    grey = pixels.shape[-1] == 1
-    Image.fromarray(pixels[..., 0] if grey else pixels).save(file, "PNG" if grey else "JPEG", quality=80)
-    return f"data:image/{'png' if grey else 'jpeg'};base64,{base64.b64encode(file.getvalue()).decode()}"
+    kind = "png" if picture.mode == "L" else "jpeg"
+    picture.save(file, kind, quality=80)
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -9,6 +9,7 @@ import numpy as np
 from semppl.configs.wording import counted
 from semppl.data.images import NO_LABEL, Images
 from semppl.data.thumbnails import thumbnail_urls
+from semppl.programs.pages.html_page import as_text, document, table
 
 _PER_CLASS = 6
 _CLASSES = 60  # with several pictures; each further class has one
@@ -16,19 +17,12 @@ _UNLABELLED = 24
 _PAIRS = 40
 
 _STYLE = """
-:root { color-scheme: light dark; --line: #8886; --soft: #8882; --bar: #4a7fc1; --stops: #b00; --ready: #187a33; }
-@media (prefers-color-scheme: dark) { :root { --bar: #6fa3e0; --stops: #ff7b7b; --ready: #5fd07e; } }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 70em; margin: 2em auto; padding: 0 1em; }
-table { border-collapse: collapse; display: block; overflow-x: auto; }
-td, th { padding: .2em .8em; text-align: left; vertical-align: bottom; border-bottom: 1px solid var(--line); }
-.n { text-align: right; }
 .bar { display: inline-block; height: .8em; background: var(--bar); }
 figure { display: inline-block; vertical-align: top; width: 128px; margin: 0 .6em .6em 0; }
 figcaption { font-size: 12px; line-height: 1.35; overflow-wrap: anywhere; }
 img { width: 96px; height: 96px; object-fit: contain; background: var(--soft); }
-.stops { color: var(--stops); font-weight: bold; } .ready { color: var(--ready); font-weight: bold; }
+.stops { color: var(--wrong); font-weight: bold; } .ready { color: var(--right); font-weight: bold; }
 .pair { display: inline-block; border: 1px solid var(--line); margin: .3em; padding: .3em; }
-code { background: var(--soft); padding: .1em .3em; overflow-wrap: anywhere; }
 """
 
 
@@ -43,13 +37,7 @@ def page(report: Mapping[str, Any], parts: Mapping[str, Images], class_names: Se
     sections = [_verdict(report), _problems(report), _counts(report), _folders(report), _classes(report)]
     if parts:
         sections += [_samples(parts, class_names), _duplicates(report, parts)]
-    body = "\n".join(sections)
-    title = f"Data: {escape(report['data'])}"
-    return (
-        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{title}</title><style>{_STYLE}</style>\n"
-        f"<h1>{title}</h1>\n{body}\n</html>\n"
-    )
+    return document(f"Data: {report['data']}", "\n".join(sections), style=_STYLE)
 
 
 def _verdict(report: Mapping[str, Any]) -> str:
@@ -76,7 +64,7 @@ def _problems(report: Mapping[str, Any]) -> str:
 def _counts(report: Mapping[str, Any]) -> str:
     parts = {f"{name} images": count for name, count in report.get("parts", {}).items()}
     trial = {name.replace("_", " "): value for name, value in (report.get("trial") or {}).items()}
-    return f"<h2>Counts</h2>{_table([], [[name, value] for name, value in (parts | trial).items()])}"
+    return f"<h2>Counts</h2>{table([], [[name, value] for name, value in (parts | trial).items()])}"
 
 
 def _folders(report: Mapping[str, Any]) -> str:
@@ -85,8 +73,8 @@ def _folders(report: Mapping[str, Any]) -> str:
     header = [*(name.replace("_", " ") for name in names), "shorter side: smallest", "median", "largest"]
     bad = [[path, reason] for folder in report["folders"] for path, reason in folder["bad_files"].items()]
     missing = [[path, "no such file"] for folder in report["folders"] for path in folder["rows_without_file"]]
-    listed = f"<h3>Files that are not used</h3>{_table([], bad + missing)}" if bad or missing else ""
-    return f'<h2 id="folders">Folders</h2>{_table(header, rows)}{listed}' if rows else ""
+    listed = f"<h3>Files that are not used</h3>{table([], bad + missing)}" if bad or missing else ""
+    return f'<h2 id="folders">Folders</h2>{table(header, rows)}{listed}' if rows else ""
 
 
 def _classes(report: Mapping[str, Any]) -> str:
@@ -122,7 +110,7 @@ def _duplicates(report: Mapping[str, Any], parts: Mapping[str, Images]) -> str:
     text = '<h2 id="duplicates">Duplicates</h2>'
     for kind, found in report["duplicates"].items():
         rows = [[name, count] for name, count in found["by_parts"].items()]
-        text += f"<h3>{kind}: {counted(found['pairs'], 'pair')}</h3>{_table([], rows)}"
+        text += f"<h3>{kind}: {counted(found['pairs'], 'pair')}</h3>{table([], rows)}"
         for pair in found["listed"][:_PAIRS]:
             shown = "".join(
                 _figures(parts[part], np.array([position]), caption=f"{part}: {name}") for part, position, name in pair
@@ -135,29 +123,15 @@ def _figures(images: Images, positions: np.ndarray, caption: str = "") -> str:
     """Embeds thumbnails of the images into the page."""
     if not len(positions):
         return "<p>None.</p>"
-    text = ""
+    figures = ""
     for position, url in zip(positions, thumbnail_urls(images, positions), strict=True):
-        under = caption or (images.names[position] if images.names else str(position))
-        shown = under.encode("utf-8", "backslashreplace").decode()
+        shown = as_text(caption or (images.names[position] if images.names else position))
         label = "" if images.labels[position] == NO_LABEL else f' data-label="{images.labels[position]}"'
         picture = f'<img alt="" src="{url}">'
-        text += f'<figure{label} title="{escape(shown)}">{picture}<figcaption>{escape(shown)}</figcaption></figure>'
-    return text
+        figures += f'<figure{label} title="{shown}">{picture}<figcaption>{shown}</figcaption></figure>'
+    return figures
 
 
 def _spread(count: int, wanted: int) -> np.ndarray:
     """Returns at most `wanted` evenly spaced positions below `count`."""
     return np.unique(np.linspace(0, count - 1, min(count, wanted)).astype(int))
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Formats rows as a table; columns of numbers are aligned to the right."""
-    kinds = [*rows[0], *header[len(rows[0]) :]] if rows else header
-    head = f"<tr>{_cells('th', header, kinds)}</tr>" if header else ""
-    body = "".join(f"<tr>{_cells('td', row, row)}</tr>" for row in rows)
-    return f"<table>{head}{body}</table>"
-
-
-def _cells(tag: str, cells: Sequence[Any], kinds: Sequence[Any]) -> str:
-    sides = [' class="n"' if isinstance(kind, int | float) else "" for kind in kinds]
-    return "".join(f"<{tag}{side}>{escape(str(cell))}</{tag}>" for cell, side in zip(cells, sides, strict=False))

@@ -19,7 +19,6 @@ import tqdm
 from absl import flags
 
 from semppl.configs import choices
-from semppl.configs.data import held_out_share
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.configs.wording import counted
 from semppl.programs import model_flags, place_flags, quiet, run_flags
@@ -65,14 +64,14 @@ quiet.parse_flags(__name__)
 import tensorflow as tf
 
 from semppl.data.images import NO_LABEL, Images, ImageSet, Source
-from semppl.data.run_data import load_run_data
+from semppl.data.run_data import load_evaluated_data
 from semppl.data.splits import RunData, load_held_out
-from semppl.evaluation.details import detail_lines, details
 from semppl.evaluation.evaluators import ALL_LABELS, EVALUATORS, SAMPLE, Task, drawn
 from semppl.evaluation.exported import evaluate_model, report_lines
 from semppl.evaluation.feature_store import FeatureStore
 from semppl.evaluation.features import embed, map_rows, preparation_of
 from semppl.evaluation.results.classes import class_lines, class_report, confusion_matrix
+from semppl.evaluation.results.details import detail_lines, details
 from semppl.evaluation.results.floors import colour_histograms, histogram_classes, majority_classes, small_pixels
 from semppl.evaluation.results.measures import MEASURES, MORE_MEASURES
 from semppl.evaluation.results.seeds import over_seeds, seed_lines
@@ -163,7 +162,7 @@ def evaluate_run(
     if seeds < 1:
         raise ValueError(f"--evaluation_seeds must be a positive integer. Received: {seeds}")
     hyperparameters, network, step = checkpoints.load_online(workdir)
-    data = _load(workdir, hyperparameters, moved)
+    data = load_evaluated_data(workdir, hyperparameters, moved)
     images, names = _labelled_images(data.source, split), data.source.class_names
     visible = np.flatnonzero(data.labels != NO_LABEL)
     predict = functools.partial(_predictions, workdir, hyperparameters, network, data, images, evaluators, k)
@@ -230,7 +229,7 @@ def evaluate_robustness(
     moved = dict(moved or {})
     _check(k, (), "test", moved)
     hyperparameters, network, step = checkpoints.load_online(workdir)
-    data = _load(workdir, hyperparameters, moved)
+    data = load_evaluated_data(workdir, hyperparameters, moved)
     settings = dataclasses.replace(hyperparameters, **{name: value for name, value in moved.items() if name != "test"})
     others = {spec: load_held_out(settings, spec, data.source.class_names) for spec in shifted}
     pixels, truth = measurement.seen_pixels(_labelled_images(data.source, "test"), hyperparameters)
@@ -359,18 +358,6 @@ def _check(k: int, evaluators: Sequence[str], split: str, moved: Mapping[str, An
 def _check_split(split: str, moved: Mapping[str, Any]) -> None:
     if "test" in moved and split != "test":
         raise ValueError(f"--test must come with --split=test. Received: --split={split}")
-
-
-def _load(workdir: str | pathlib.Path, hyperparameters: Hyperparameters, moved: Mapping[str, Any]) -> RunData:
-    """Loads the data of a run; a test set that is named now leaves the training set as it was."""
-    was_source = bool(hyperparameters.test) and held_out_share(hyperparameters.test) is None
-    if "test" not in moved or (was_source and held_out_share(moved["test"]) is None):
-        return load_run_data(workdir, hyperparameters, moved)
-    rest = {name: value for name, value in moved.items() if name != "test"}
-    data = load_run_data(workdir, hyperparameters, rest)
-    settings = dataclasses.replace(hyperparameters, **rest)
-    test = load_held_out(settings, moved["test"], data.source.class_names)
-    return dataclasses.replace(data, source=dataclasses.replace(data.source, test=test))
 
 
 def _labelled_images(source: Source, split: str) -> Images:

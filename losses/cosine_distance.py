@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from semppl.losses.view_pairs import mean_over_distinct_pairs
+
 
 def cosine_distance(anchors: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
     """Returns 2 − 2·cos of each view's prediction and the other views' targets, the squared distance of unit vectors.
@@ -15,7 +17,5 @@ def cosine_distance(anchors: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
 
     Reference: Grill et al. 2020, arXiv 2006.07733, eq. 2, in both directions.
     """
-    num_views, num_large = anchors.shape[0], targets.shape[0]
     distances = 2 - 2 * tf.einsum("vbd,lbd->bvl", anchors, tf.stop_gradient(targets))
-    distinct = 1 - tf.eye(num_views, num_large, dtype=distances.dtype)
-    return tf.reduce_sum(distances * distinct, axis=[1, 2]) / (num_large * (num_views - 1))
+    return mean_over_distinct_pairs(distances)

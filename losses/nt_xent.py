@@ -5,6 +5,8 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from semppl.losses.view_pairs import mean_over_distinct_pairs
+
 
 def nt_xent(
     anchors: tf.Tensor, everyone: tf.Tensor, *, rows: tf.Tensor, temperature: float, class_prior: float = 0.0
@@ -38,9 +40,7 @@ def nt_xent(
     if class_prior:
         count = tf.cast(num_views * (everyone.shape[1] - 1), similarities.dtype)
         negatives = _debiased(negatives, positives, count=count, temperature=temperature, class_prior=class_prior)
-    losses = tf.nn.softplus(negatives - positives)  # [B,V,W]
-    distinct = 1 - tf.eye(num_views, dtype=losses.dtype)
-    return tf.reduce_sum(losses * distinct, axis=[1, 2]) / (num_views * (num_views - 1))
+    return mean_over_distinct_pairs(tf.nn.softplus(negatives - positives))  # of [B,V,W]
 
 
 def _debiased(

@@ -1,4 +1,4 @@
-"""The four terms of SemPPL's loss, over all pairs of views, one value per image."""
+"""The four terms of SemPPL's loss, and those of ReLIC's, over all pairs of views, one value per image."""
 
 from typing import NamedTuple
 
@@ -7,6 +7,7 @@ import tensorflow as tf
 from semppl.losses.info_nce import cross_entropy_of_positives
 from semppl.losses.invariance import invariance
 from semppl.losses.two_level_softmax import TwoLevelSoftmax, two_level_softmax
+from semppl.losses.view_pairs import mean_over_distinct_pairs, mean_over_pairs
 
 
 class Terms(NamedTuple):
@@ -23,6 +24,18 @@ class Terms(NamedTuple):
     contrastive_semantic: tf.Tensor
     invariance_augmentation: tf.Tensor
     invariance_semantic: tf.Tensor
+
+
+class AugmentationTerms(NamedTuple):
+    """The terms of the objective that need no label, in nats: `[B]` per image, or scalars once they are averaged.
+
+    Attributes:
+        contrastive_augmentation: L_AUGM.
+        invariance_augmentation: I_AUGM.
+    """
+
+    contrastive_augmentation: tf.Tensor
+    invariance_augmentation: tf.Tensor
 
 
 def terms(
@@ -63,25 +76,79 @@ def terms(
     large = predictions[:, :num_large]
     candidates = _candidates(rows, negatives)  # [B,L,1+M]
 
-    softmax = _softmax(  # [B,V,L,…]: p_i against t_j of the candidates sampled for j
-        _similarities(predictions, targets, candidates),
-        _similarities(predictions, queue_embeddings, slots),
-        temperature,
+    contrast, divergence = _compare(
+        _softmax(  # [B,V,L,…]: p_i against t_j of the candidates sampled for j
+            _similarities(predictions, targets, candidates),
+            _similarities(predictions, queue_embeddings, slots),
+            temperature,
+        ),
+        _softmax(  # [B,j,i,…]: p_j against t_i of the candidates sampled for j
+            _swapped_similarities(large, targets, candidates),
+            _swapped_similarities(large, queue_embeddings, slots),
+            temperature,
+        ),
     )
-    student = _softmax(  # [B,j,i,…]: p_j against t_i of the candidates sampled for j
-        _swapped_similarities(large, targets, candidates),
-        _swapped_similarities(large, queue_embeddings, slots),
-        temperature,
-    )
-    teacher = TwoLevelSoftmax(*(tf.transpose(level[:, :num_large], [0, 2, 1, 3]) for level in softmax))  # [B,j,i,…]
-    contrast = cross_entropy_of_positives(softmax)  # [B,V,L,1+R]
-    divergence = invariance(teacher, student)  # [B,j,i,1+R]
     return Terms(
-        _mean_over_pairs(contrast[..., 0]),
-        tf.where(present, _mean_over_pairs(tf.reduce_mean(contrast[..., 1:], axis=-1)), 0),
-        _mean_over_distinct_pairs(divergence[..., 0]),
-        tf.where(present, _mean_over_distinct_pairs(tf.reduce_mean(divergence[..., 1:], axis=-1)), 0),
+        mean_over_pairs(contrast[..., 0]),
+        tf.where(present, mean_over_pairs(tf.reduce_mean(contrast[..., 1:], axis=-1)), 0),
+        mean_over_distinct_pairs(divergence[..., 0]),
+        tf.where(present, mean_over_distinct_pairs(tf.reduce_mean(divergence[..., 1:], axis=-1)), 0),
     )
+
+
+def augmentation_terms(
+    anchors: tf.Tensor,
+    targets: tf.Tensor,
+    *,
+    rows: tf.Tensor,
+    negatives: tf.Tensor | None = None,
+    temperature: float,
+) -> AugmentationTerms:
+    """Computes the two terms of each image that need no label, averaged over the image's pairs of views.
+
+    Args:
+        anchors: `[V, B, D]` unit-norm online predictions, the L large views first; the only
+            argument with gradient.
+        targets: `[L, N, D]` unit-norm target projections of the global batch.
+        rows: `[B]` int32 positions of the images in the global batch.
+        negatives: `[B, L, M]` int32 positions of each image's negatives in the global batch.
+            Default: all other images.
+        temperature: Divisor of every similarity; positive.
+
+    Returns:
+        `[B]` values per term, unreduced, equal to those of `terms`; the invariance is 0 if L is 1.
+
+    Reference: ReLIC, arXiv 2010.07922, eq. 3, with all other images; ReLICv2, arXiv 2201.05119,
+    eq. 2, with sampled ones.
+    """
+    targets = tf.stop_gradient(targets)
+    num_large = targets.shape[0]
+    predictions = tf.transpose(anchors, [1, 0, 2])  # [B,V,D]
+    if negatives is None:
+        softmax = _softmax(_similarities_with_all(predictions, targets, rows), None, temperature)
+        student = TwoLevelSoftmax(*(level[:, :num_large] for level in softmax))  # all pairs have the same candidates
+    else:
+        candidates = _candidates(rows, negatives)  # [B,L,1+M]
+        softmax = _softmax(_similarities(predictions, targets, candidates), None, temperature)
+        swapped = _swapped_similarities(predictions[:, :num_large], targets, candidates)
+        student = _softmax(swapped, None, temperature)
+    contrast, divergence = _compare(softmax, student)
+    return AugmentationTerms(mean_over_pairs(contrast[..., 0]), mean_over_distinct_pairs(divergence[..., 0]))
+
+
+def _compare(softmax: TwoLevelSoftmax, student: TwoLevelSoftmax) -> tuple[tf.Tensor, tf.Tensor]:
+    """Computes the losses of each pair of views and each of P positives.
+
+    Args:
+        softmax: `[B, V, L, ...]`: p_i against t_j of the candidates for j.
+        student: `[B, j, i, ...]`: p_j against t_i of the candidates for j.
+
+    Returns:
+        Contrast `[B, V, L, P]` and divergence `[B, j, i, P]`.
+    """
+    num_large = student.positive_log_odds.shape[1]
+    teacher = TwoLevelSoftmax(*(tf.transpose(level[:, :num_large], [0, 2, 1, 3]) for level in softmax))  # [B,j,i,…]
+    return cross_entropy_of_positives(softmax), invariance(teacher, student)
 
 
 def _candidates(rows: tf.Tensor, negatives: tf.Tensor) -> tf.Tensor:
@@ -90,9 +157,11 @@ def _candidates(rows: tf.Tensor, negatives: tf.Tensor) -> tf.Tensor:
     return tf.concat([images, negatives], axis=-1)
 
 
-def _softmax(candidates: tf.Tensor, semantic_positives: tf.Tensor, temperature: float) -> TwoLevelSoftmax:
+def _softmax(candidates: tf.Tensor, semantic_positives: tf.Tensor | None, temperature: float) -> TwoLevelSoftmax:
     """Contrasts image and semantic positives with the negatives: `[..., 1 + M]` and `[..., R]` similarities."""
-    positives, negatives = tf.concat([candidates[..., :1], semantic_positives], axis=-1), candidates[..., 1:]
+    positives, negatives = candidates[..., :1], candidates[..., 1:]
+    if semantic_positives is not None:
+        positives = tf.concat([positives, semantic_positives], axis=-1)
     return two_level_softmax(positives / temperature, negatives / temperature)
 
 
@@ -114,6 +183,15 @@ def _similarities(predictions: tf.Tensor, embeddings: tf.Tensor, indices: tf.Ten
     return tf.reshape(similarities, [batch, predictions.shape[1], num_views, num_candidates])
 
 
+def _similarities_with_all(predictions: tf.Tensor, embeddings: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    """Compares p_v with t_l of all rows, those of `rows` first: `[B, V, L, N]`; see `_similarities`."""
+    num_views, num_rows = embeddings.shape[:2]
+    similarities = tf.matmul(predictions, _flat(embeddings)[tf.newaxis], transpose_b=True)  # [B,V,L·N]
+    similarities = tf.reshape(similarities, [-1, predictions.shape[1], num_views, num_rows])
+    order = (rows[:, tf.newaxis] + tf.range(num_rows)) % num_rows  # [B,N]
+    return tf.gather(similarities, order, axis=3, batch_dims=1)
+
+
 def _swapped_similarities(predictions: tf.Tensor, embeddings: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
     """Compares p_j with t_i of the rows sampled for j; see `_similarities`: `[B, j, i, C]`, i and j in L."""
     batch, num_views, num_candidates = indices.shape
@@ -132,15 +210,3 @@ def _flat_indices(indices: tf.Tensor, embeddings: tf.Tensor) -> tf.Tensor:
     """Maps rows `[..., L or 1, C]` of each view to rows of `_flat(embeddings)`: `[..., L, C]`."""
     num_views, num_rows = embeddings.shape[:2]
     return indices + num_rows * tf.range(num_views)[:, tf.newaxis]
-
-
-def _mean_over_pairs(values: tf.Tensor) -> tf.Tensor:
-    """Averages `[B, i, j]` over all pairs of views: `[B]`."""
-    return tf.reduce_mean(values, axis=[1, 2])
-
-
-def _mean_over_distinct_pairs(values: tf.Tensor) -> tf.Tensor:
-    """Averages `[B, L, L]` over the pairs of distinct views: `[B]`; 0 where there is one view only."""
-    num_views = values.shape[1]
-    distinct = 1 - tf.eye(num_views, dtype=values.dtype)
-    return tf.reduce_sum(values * distinct, axis=[1, 2]) / max(num_views * (num_views - 1), 1)

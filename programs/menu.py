@@ -16,6 +16,7 @@ PROGRAMS = types.MappingProxyType(
         "doctor": ("semppl.doctor.examine", "examines pictures and labels before a run"),
         "pretrain": ("semppl.trainers.pretrain", "trains an encoder on many images and a few labels"),
         "evaluate": ("semppl.evaluation.evaluate", "measures the encoder of a run on held-out images"),
+        "report": ("semppl.evaluation.report", "writes a page on a run: accuracy, confusions, confidence, pictures"),
         "export": ("semppl.export.export_model", "writes a run as a model for TensorFlow Serving"),
         "suggest": ("semppl.evaluation.suggest", "chooses the pictures to label next"),
         "suspects": ("semppl.evaluation.suspects", "lists labels to doubt, and pictures unlike all others"),

@@ -8,5 +8,6 @@ MODEL_NAME = flags.DEFINE_string("model_name", "default", "Name of the model in 
 OUT = flags.DEFINE_string(
     "out",
     None,
-    "Output: a new folder (of `update_memory`, with the number of the version: served/digits/2); of `search`, an HTML file.",
+    "Output: a new folder (of `update_memory`, with the number of the version: served/digits/2); of `search` and `report`, an "
+    "HTML file.",
 )

@@ -126,13 +126,19 @@ class SetupTest(absltest.TestCase):
         for arguments, message in (
             (["STACK=tf216"], "STACK must be tf215 or tf221. Received: tf216"),
             ([f"PYTHON={python}", "STACK=tf999"], "STACK must be"),
-            (["STACK=tf215", "PYTHON=nothing"], "None of these versions of Python was found as nothing: 3.11"),
+            (
+                ["STACK=tf215", "PYTHON=nothing"],
+                "Python of one of these versions is needed: 3.11. Received: PYTHON=nothing, ",
+            ),
+            (["STACK=tf215", f"PYTHON={self.python('3.12')}"], "pyenv install 3.11"),
+            (["STACK=tf221", "PYTHON=nothing"], "pyenv install 3.12"),
         ):
             done = self.run_make("setup", *arguments)
             self.assertNotEqual(done.returncode, 0)
             self.assertIn(message, done.stderr)
         python.unlink()
-        self.assertIn("was found on PATH or in pyenv: 3.11 3.13 3.12 3.10", self.run_make().stderr)
+        (self.folder / "path" / "python3.12").unlink()
+        self.assertIn("is needed: 3.11 3.13 3.12 3.10. None was found on PATH or in pyenv", self.run_make().stderr)
 
     def test_settings_of_tools_install_nothing(self):
         self.make()

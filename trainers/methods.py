@@ -7,10 +7,17 @@ from semppl.trainers.method import Method
 
 METHODS = types.MappingProxyType(
     {
+        "barlow_twins": "baselines.barlow_twins:BarlowTwins",
         "byol": "baselines.byol:BYOL",
+        "moco": "baselines.moco:MoCo",
+        "nnclr": "baselines.nnclr:NNCLR",
+        "relic": "baselines.relic:ReLIC",
+        "relicv2": "baselines.relic:ReLICv2",
         "semppl": "semppl:SemPPL",
         "simclr": "baselines.simclr:SimCLR",
+        "supcon": "baselines.supcon:SupCon",
         "supervised": "supervised:Supervised",
+        "swav": "baselines.swav:SwAV",
     }
 )
 """Module in `semppl.trainers` and class of each method."""

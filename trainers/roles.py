@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import datetime
 import pathlib
 import re
 import shlex
@@ -16,7 +17,7 @@ from semppl.configs.similar_names import similar_pairs
 from semppl.configs.wording import counted
 from semppl.data.images import Source
 from semppl.programs import menu
-from semppl.runs import checkpoints, folder
+from semppl.runs import checkpoints, folder, training_time
 from semppl.runs.data_record import Description, require_same_data
 from semppl.trainers.devices.termination import Termination
 from semppl.trainers.devices.workers import Following
@@ -139,6 +140,8 @@ class Chief:
                 waited=(lambda: stage.model.seconds_waiting) if steps_at_once == 1 else None,
             )
             afterwards.callback(progress.leave)
+            training_time.record_start(self._workdir, stage.first_step, stage.where, _now())
+            afterwards.callback(lambda: training_time.record_end(self._workdir, stage.saved.step, _now()))
             summaries = callbacks.Summaries(
                 self._workdir,
                 first_step=stage.first_step,
@@ -182,6 +185,7 @@ class Chief:
             examination,
             examination.findings(),
             summaries.add,
+            lambda step: summaries.distributions(examination.distributions(), step),
             every=self._options.eval_every,
             first_step=stage.first_step,
             last_step=stage.last_step,
@@ -251,3 +255,7 @@ class Follower:
     def finish(self, stage: Stage) -> None:
         """Prints that training is over."""
         print(f"done: {counted(stage.last_step, 'step')}", flush=True)
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.timezone.utc)

@@ -9,7 +9,6 @@ from semppl.data.views.making import finish_views
 from semppl.layers import collectives
 from semppl.layers.embedding_queue import EmbeddingQueue
 from semppl.layers.labels import NO_LABEL
-from semppl.layers.negatives import draw_negatives
 from semppl.layers.pseudo_labels import Votes, abstain, nearest_neighbour_vote, share_that_covers
 from semppl.layers.randomness import random_integers
 from semppl.layers.semantic_positives import SemanticPositives, draw_semantic_positives
@@ -102,13 +101,6 @@ class SemPPL(Siamese):
         confidence, labels = self.gather_labels(confidence), self.gather_labels(labels)
         covering = share_that_covers(confidence, labels == NO_LABEL, coverage=settings.min_pseudo_label_coverage)
         return tf.minimum(settings.min_vote_share, covering)
-
-    def draw_negatives(self, groups: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        """Samples other images for each image and target view: positions in the global batch, `[B, L, M]`."""
-        settings = self.hyperparameters
-        shape = [settings.batch_size, settings.large_views, settings.negatives]
-        numbers = random_integers(shape, seed=settings.seed, purpose="negatives", step=step)
-        return draw_negatives(groups, self.rows, tf.gather(numbers, self.rows))
 
     def draw_semantic_positives(self, classes: tf.Tensor, step: tf.Tensor) -> SemanticPositives:
         """Samples entries of each image's class from each queue: slots, `[B, L, R]`."""

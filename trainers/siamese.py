@@ -5,11 +5,15 @@ from typing import Any
 import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.setting import require
 from semppl.layers import collectives
 from semppl.layers.blocks.precision import computing_in
 from semppl.layers.blocks.recomputation import recomputing
+from semppl.layers.key_queue import KeyQueue
 from semppl.layers.moving_average import update_moving_average
+from semppl.layers.negatives import draw_negatives
 from semppl.layers.networks import OnlineNetwork, TargetNetwork
+from semppl.layers.randomness import random_integers
 from semppl.trainers import micro_batches
 from semppl.trainers.global_mean import global_mean
 from semppl.trainers.method import Method
@@ -54,7 +58,7 @@ class Siamese(Method):
 
     def predict(self, batch: Batch) -> tuple[tf.Tensor, micro_batches.Backward]:
         """Returns the anchors `[V, B, D]`, and the function that maps their gradient to those of the trained variables."""
-        variables, parts = self.trained_variables(), self.hyperparameters.accumulate_steps
+        variables, parts = self.embedding_variables(), self.hyperparameters.accumulate_steps
         return micro_batches.forward(self.predict_views, views_of(batch), variables, parts=parts)
 
     def project(self, batch: Batch) -> tf.Tensor:
@@ -69,13 +73,28 @@ class Siamese(Method):
         Each view passes the network alone: batch norm takes the statistics of one view.
         """
         views = [*tf.unstack(batch["large"]), *tf.unstack(batch["small"])]
-        network = self.online if self.has_predictor else self.online.project
         with recomputing(self.hyperparameters.gradient_checkpointing):
-            return tf.stack([network(view, training=True) for view in views])
+            return tf.stack([self.embed_view(view) for view in views])
+
+    def embed_view(self, view: tf.Tensor) -> tf.Tensor:
+        """Returns the anchors of one view `[B, H, W, C]`, in training mode: `[B, D]`."""
+        network = self.online if self.has_predictor else self.online.project
+        return network(view, training=True)
 
     def project_views(self, batch: Batch) -> tf.Tensor:
         """Returns the target projections of the large views: `[L, B, D]`, without gradient."""
         return tf.stop_gradient(tf.stack([self.target(view, training=True) for view in tf.unstack(batch["large"])]))
+
+    def make_queue(self, num_queues: int) -> KeyQueue:
+        """Makes queues of the embeddings of all images.
+
+        Raises:
+            ValueError: If a queue has fewer slots than a batch has images.
+        """
+        settings = self.hyperparameters
+        enough = f"at least batch_size = {settings.batch_size} with --method={settings.method}"
+        require(settings.capacity >= settings.batch_size, "queue_size", enough, settings.capacity)
+        return KeyQueue(num_queues, settings.capacity, settings.embedding_width, name="queue")
 
     def gather_views(self, embeddings: tf.Tensor) -> tf.Tensor:
         """Returns the embeddings `[V, B, D]` of all replicas, in the order of the global batch: `[V, N, D]`, differentiable."""
@@ -84,6 +103,13 @@ class Siamese(Method):
     def gather_labels(self, labels: tf.Tensor) -> tf.Tensor:
         """Returns the labels `[B]`, or other integers, of all replicas in the order of the global batch: `[N]`."""
         return collectives.gather_rows(labels, axis=0, num_labelled=self.num_labelled_rows)
+
+    def draw_negatives(self, groups: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        """Samples other images for each image and target view: positions in the global batch, `[B, L, M]`."""
+        settings = self.hyperparameters
+        shape = [settings.batch_size, settings.large_views, settings.negatives]
+        numbers = random_integers(shape, seed=settings.seed, purpose="negatives", step=step)
+        return draw_negatives(groups, self.rows, tf.gather(numbers, self.rows))
 
     def mean(self, values: tf.Tensor) -> tf.Tensor:
         """Returns this replica's share of the mean of `[B]` values over the global batch."""
@@ -110,7 +136,11 @@ class Siamese(Method):
         return {"loss": collectives.all_reduce_sum(loss), "embedding_spread": spread, **numbers}
 
     def trained_variables(self) -> list[tf.Variable]:
-        """Returns the variables that the optimiser updates."""
+        """Returns the variables that the optimiser updates: those of the embeddings first."""
+        return self.embedding_variables()
+
+    def embedding_variables(self) -> list[tf.Variable]:
+        """Returns the trained variables that the anchors depend on."""
         variables: list[tf.Variable] = self.online.trainable_variables
         return variables if self.has_predictor else self.online.projecting_variables
 

@@ -81,7 +81,12 @@ def run_tflite(model: bytes) -> Run:
     """Returns a function that runs a TFLite model with one input: from `[B, …]` to the outputs by name."""
     runner = tf.lite.Interpreter(model_content=model).get_signature_runner()
     (name,) = runner.get_input_details()
-    return lambda value: dict(runner(**{name: value}))
+
+    def run(value: np.ndarray) -> Arrays:
+        with silent_standard_error():  # lines about delegates
+            return dict(runner(**{name: value}))
+
+    return run
 
 
 def tensorflow_kernels(model: bytes) -> list[str]:

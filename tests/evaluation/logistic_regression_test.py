@@ -98,12 +98,27 @@ class LogisticRegressionTest(parameterized.TestCase):
         classes = logistic_regression_classes(features, labels, queries)
         self.assertGreater(np.mean(classes == truth), 0.97)
 
-    def test_one_example_a_class_is_fitted_with_unit_strength(self):
+    def test_one_example_a_class_is_fitted_with_a_strength_of_1000(self):
         # Features −1 and 1, so standardised already, and by symmetry the border is at 0 for any strength.
         features, labels = np.array([[-1.0], [1.0]]), np.array([3, 8])
         classes = logistic_regression_classes(features, labels, np.array([[-0.1], [0.1]]))
         self.assertEqual(classes.tolist(), [3, 8])
-        self.assertEqual(fit_logistic_regression(features, labels).strength, 1.0)
+        self.assertEqual(fit_logistic_regression(features, labels).strength, 1000.0)
+        self.assertEqual(fit_by_default(features, labels).strength, 1.0)
+
+    @parameterized.parameters((19, 1000.0), (20, None))
+    def test_nothing_is_chosen_on_fewer_than_20_images(self, held_out, expected):
+        random = np.random.default_rng(0)
+        labels = np.append(np.arange(held_out) % 2, [2, 3])  # the last two are never held out
+        features = random.normal(size=(len(labels), 4)) + 3 * np.eye(4)[labels]
+        with mock.patch.object(logistic_regression, "_STRENGTHS", np.array([7.0])):
+            self.assertEqual(fit_logistic_regression(features, labels).strength, expected or 7.0)
+
+    def test_classes_with_two_images_do_not_take_the_queries_of_those_with_one(self):
+        axes = np.eye(6)
+        labels = np.array([0, 0, 1, 1, 2, 3, 4, 5])
+        classes = logistic_regression_classes(axes[labels], labels, axes)
+        self.assertEqual(classes.tolist(), [0, 1, 2, 3, 4, 5])
 
     def test_one_example_a_class_is_scaled_to_unit_norm_unless_one_feature_dominates(self):
         for spread, expected in ((1.3, "unit_norm"), (1.5, "standardised")):  # variances: 1, 1, spread²

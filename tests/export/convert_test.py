@@ -111,6 +111,21 @@ class ConvertTest(tf.test.TestCase, parameterized.TestCase):
         ):
             convert.convert(self.model, "tflite", self.folder / "failed")
 
+    def test_a_signature_whose_kernels_the_interpreter_lacks_is_left_out(self):
+        def fails(value):
+            raise RuntimeError(
+                "Make sure you apply/link the Flex delegate before inference.\nNode number 29 failed to prepare."
+            )
+
+        out = self.folder / "flex"
+        with mock.patch.object(runtimes, "run_tflite", return_value=fails):
+            report = convert.convert(self.model, "tflite", out)
+        self.assertEmpty(report["signatures"])
+        self.assertRegex(
+            report["left_out"]["embed_images"], r"^it needs TensorFlow's kernels \(Flex\).* on the stack tf215$"
+        )
+        self.assertEmpty(list(out.glob("*.tflite")))
+
     def test_tflite_gives_the_same_numbers_as_the_model(self):
         out = self.folder / "tflite"
         report = convert.convert(self.model, "tflite", out)

@@ -12,7 +12,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from semppl import layers
-from semppl.layers import embedding_queue, heads, networks
+from semppl.layers import embedding_queue, heads, key_queue, networks
 from semppl.layers.blocks import normalisation, small_maps
 from semppl.layers.encoders import applications, convnet, resnet, selective_kernel
 
@@ -104,6 +104,7 @@ CASES = {
     "embedding_queue_quotas": Case(
         embedding_queue.EmbeddingQueue, {"num_queues": 2, "capacity": 5, "width": 3, "num_quotas": 2}
     ),
+    "key_queue": Case(key_queue.KeyQueue, {"num_queues": 2, "capacity": 5, "width": 3}),
     "target_network": Case(networks.TargetNetwork, _NETWORK, (8, 8, 2), (6,)),
     "online_network": Case(networks.OnlineNetwork, _NETWORK, (8, 8, 2), (6,)),
 }

@@ -210,5 +210,71 @@ class TermsTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllInRange(tape.gradient(total, anchors), -1e4, 1e4)
 
 
+class AugmentationTermsTest(tf.test.TestCase, parameterized.TestCase):
+    def _terms(self, case, rows=None, negatives=None, temperature=0.3, dtype=tf.float64):
+        return objective.augmentation_terms(
+            tf.cast(case.anchors, dtype),
+            tf.cast(case.targets, dtype),
+            rows=tf.range(case.anchors.shape[1]) if rows is None else tf.constant(rows),
+            negatives=negatives,
+            temperature=temperature,
+        )
+
+    def _with_all_negatives(self, **sizes):
+        """Makes a case in which every image draws all others, in an order of its own for each target view."""
+        case = make_case(**sizes)
+        return make_case(**sizes, negatives=case.anchors.shape[1] - 1)
+
+    @parameterized.product(views=[(1, 0), (2, 1), (3, 2)], temperature=[0.15, 1.3])
+    def test_with_sampled_negatives_the_terms_are_those_of_the_objective(self, views, temperature):
+        case = make_case(*views)
+        found = self._terms(case, negatives=tf.constant(case.negatives), temperature=temperature)
+        self.assertAllClose(list(found), image_terms(case, temperature=temperature)[0::2], rtol=1e-12, atol=1e-14)
+
+    @parameterized.product(large=[1, 2, 3], small=[0, 1], temperature=[0.15, 1.3])
+    def test_with_all_other_images_the_terms_match_plain_loops(self, large, small, temperature):
+        case = self._with_all_negatives(large=large, small=small)
+        found = [tf.reduce_mean(values) for values in self._terms(case, temperature=temperature)]
+        self.assertAllClose(found, expected_terms(case, temperature)[0::2], rtol=1e-10, atol=1e-12)
+
+    def test_rows_say_where_the_images_stand_in_the_global_batch(self):
+        case = make_case()
+        share = self._terms(case._replace(anchors=case.anchors[:, [3, 1]]), rows=[3, 1])
+        for chosen, every in zip(share, self._terms(case), strict=True):
+            self.assertAllClose(chosen, tf.gather(every, [3, 1]), rtol=1e-12, atol=1e-14)
+
+    @parameterized.parameters(0.1, 0.5, 2.0)
+    def test_orthogonal_images_with_equal_views_have_a_closed_form(self, temperature):
+        # Cosine 1 with the image itself and 0 with 5 others: −log(e^{1/τ}/(e^{1/τ} + 5)), and equal rankings.
+        axes = np.stack([np.eye(6)] * 2)
+        found = self._terms(make_case()._replace(anchors=axes, targets=axes), temperature=temperature)
+        expected = math.log1p(5 * math.exp(-1 / temperature))
+        self.assertAllClose(list(found), [[expected] * 6, [0.0] * 6], rtol=1e-12, atol=1e-14)
+
+    @parameterized.parameters(0, 1)
+    def test_the_gradient_is_the_slope_with_the_teacher_held_still(self, term):
+        case = self._with_all_negatives(batch=4, width=3)
+        anchors = tf.constant(case.anchors)
+        with tf.GradientTape() as tape:
+            tape.watch(anchors)
+            value = tf.reduce_mean(self._terms(case._replace(anchors=anchors))[term])
+        direction = np.random.default_rng(1).normal(size=case.anchors.shape)
+        ends = [
+            expected_terms(case._replace(anchors=case.anchors + delta * direction), teachers=case.anchors)[2 * term]
+            for delta in (1e-6, -1e-6)
+        ]
+        slope = np.sum(tape.gradient(value, anchors).numpy() * direction)
+        self.assertAllClose(slope, (ends[0] - ends[1]) / 2e-6, rtol=1e-7)
+
+    def test_opposite_embeddings_at_a_tiny_temperature_stay_finite(self):
+        case = make_case()
+        anchors = tf.constant(-case.targets[[0, 1, 0]], tf.float32)
+        with tf.GradientTape() as tape:
+            tape.watch(anchors)
+            terms = self._terms(case._replace(anchors=anchors), temperature=1e-3, dtype=tf.float32)
+        self.assertAllInRange(list(terms), 0.0, 3000.0)
+        self.assertAllInRange(tape.gradient(terms, anchors), -1e4, 1e4)
+
+
 if __name__ == "__main__":
     tf.test.main()

@@ -181,7 +181,7 @@ class MenuTest(absltest.TestCase):
             self.assertEqual(code, 0)
             listed = re.findall(r"^  (\S+)  +\S", text, re.MULTILINE)
             self.assertEqual(listed, list(menu.PROGRAMS))
-            self.assertEqual(listed[:4], ["doctor", "pretrain", "evaluate", "export"])
+            self.assertEqual(listed[:4], ["doctor", "pretrain", "evaluate", "report"])
 
     def test_its_first_argument_is_a_program(self):
         (with_menu,) = _run([_MENU], [["pretrain", "--learning_rat=1"]])

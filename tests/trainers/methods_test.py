@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import pathlib
 import textwrap
 from unittest import mock
 
@@ -9,14 +10,28 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
+from semppl.configs.family import FamilySettings
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.layers import embedding_queue
+from semppl.runs.checkpoints import RunCheckpoints
 from semppl.tests import testing, tiny
 from semppl.trainers import pretrain, semppl
 from semppl.trainers.methods import METHODS, find_method
 
-_CHANGES = {"supervised": {"labelled_batch_size": 16, "queue_size": 16}}
+_CHANGES = {
+    "moco": {"queue_size": 40},  # wraps in the third step
+    "nnclr": {"queue_size": 40},
+    "supervised": {"labelled_batch_size": 16, "queue_size": 16},
+    "swav": {"swav_prototypes": 5, "swav_frozen_steps": 1, "swav_epsilon": 0.5},
+}
+# SwAV's prototypes are normalised after the update, and its assignments, through which no gradient flows, move along.
+_SLOPE_CHANGES = {"swav": {"swav_frozen_steps": 9, "swav_epsilon": 1e9}}
 _SIAMESE = sorted(set(METHODS) - {"supervised"})
+_each_method = parameterized.named_parameters((f"_{name}", name) for name in sorted(METHODS))
+_each_siamese = parameterized.named_parameters((f"_{name}", name) for name in _SIAMESE)
+_each_siamese_compiled = parameterized.named_parameters(
+    (f"_{name}_{kind}", name, kind == "xla") for name in _SIAMESE for kind in ("graph", "xla")
+)
 
 
 def _settings(method, **changes):
@@ -58,13 +73,13 @@ def _use_float64(test):
 
 
 class MethodsTest(tf.test.TestCase, parameterized.TestCase):
-    @parameterized.parameters(*sorted(METHODS))
+    @_each_method
     def test_the_step_is_an_algorithm_of_at_most_20_lines(self, name):
         source = inspect.getsource(find_method(name).train_step)
         body = textwrap.dedent(source).split('"""')[-1].strip().splitlines()
         self.assertLessEqual(len(body), 20)
 
-    @parameterized.product(name=_SIAMESE, jit_compile=[False, True])
+    @_each_siamese_compiled
     def test_compiled_steps_are_those_taken_eagerly(self, name, jit_compile):
         settings = _settings(name, negatives=3, small_views=0)
         eager, model = (_model(settings, tf.keras.optimizers.SGD(0.05)) for _ in range(2))
@@ -76,7 +91,7 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
             for key, value in expected.items():
                 self.assertAllClose(report[key], value, rtol=5e-5, atol=1e-5, msg=f"{key} of step {number}")
 
-    @parameterized.parameters(*_SIAMESE)
+    @_each_siamese
     def test_two_replicas_take_the_steps_of_one(self, name):
         _use_float64(self)
         settings = _settings(name, small_views=0, optimiser="adamw", learning_rate=0.05)
@@ -106,11 +121,12 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
                 for copy in copies:
                     self.assertAllClose(copy, expected, rtol=1e-9, atol=1e-9, msg=key)
 
-    @parameterized.parameters(*_SIAMESE)
+    @_each_siamese
     def test_the_update_is_the_slope_of_the_loss(self, name):
         # Along the gradient the loss rises by the square of its norm; without SemPPL's invariance, whose teachers move along.
         _use_float64(self)
-        settings, rate = _settings(name, invariance_weight=0.0, small_views=0), 0.05
+        settings = _settings(name, invariance_weight=0.0, small_views=0, **_SLOPE_CHANGES.get(name, {}))
+        rate = 0.05
         model, batch = _model(settings, tf.keras.optimizers.SGD(rate)), _batch(0, settings)
         model.train_step(_batch(1, settings))
         every = [*model.variables, *model.optimizer.variables]
@@ -120,17 +136,17 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
         gradients = [(old - v.numpy()) / rate for old, v in zip(before, trained, strict=True)]
         square = sum(np.sum(gradient**2) for gradient in gradients)
         self.assertAllClose(report["gradient_norm"], math.sqrt(square), rtol=1e-9)
-        losses = []
-        for delta in (1e-6, -1e-6):
+        losses, length = [], 1e-6 / max(1, math.sqrt(square))
+        for delta in (length, -length):
             for variable, value in zip(every, start, strict=True):
                 variable.assign(value)
             for variable, gradient in zip(trained, gradients, strict=True):
                 variable.assign_add(delta * gradient)
             losses.append(float(model.train_step(batch)["loss"]))
         self.assertGreater(square, 1e-6)
-        self.assertAllClose((losses[0] - losses[1]) / 2e-6, square, rtol=1e-5)
+        self.assertAllClose((losses[0] - losses[1]) / (2 * length), square, rtol=1e-5)
 
-    @parameterized.parameters(*_SIAMESE)
+    @_each_siamese
     def test_with_group_norm_micro_batches_change_nothing(self, name):
         def step(parts):
             settings = _settings(name, norm="group", small_views=0, accumulate_steps=parts)
@@ -144,7 +160,7 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
         for value, other in zip(variables, expected, strict=True):
             self.assertAllClose(value, other, rtol=1e-5, atol=1e-5)
 
-    @parameterized.parameters(*_SIAMESE)
+    @_each_siamese
     def test_a_step_in_bfloat16_is_finite_and_near(self, name):
         losses = [
             float(_model(settings, tf.keras.optimizers.SGD(0.05)).train_step(_batch(0, settings))["loss"])
@@ -154,7 +170,7 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
         ]
         self.assertAllClose(losses[1], losses[0], rtol=0.1, atol=0.1)
 
-    @parameterized.parameters(*_SIAMESE)
+    @_each_siamese
     def test_without_labels_in_the_batch_nothing_is_nan(self, name):
         settings = _settings(name, small_views=0)
         batch = _batch(0, settings)
@@ -162,15 +178,61 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
         for value in _model(settings, tf.keras.optimizers.SGD(0.05)).train_step(batch).values():
             self.assertAllEqual(tf.math.is_finite(value), True)
 
+    @_each_method
+    def test_a_restored_model_takes_the_next_step_bit_for_bit(self, name):
+        settings = _settings(name, small_views=0)
+        model, folder = _model(settings), pathlib.Path(self.create_tempdir())
+        for number in range(2):
+            model.train_step(_batch(number, settings))
+        RunCheckpoints(model, folder).save()
+        restored = _model(settings)
+        for variable in restored.variables:
+            variable.assign(tf.zeros_like(variable))
+        self.assertEqual(RunCheckpoints(restored, folder).restore(), 2)
+        expected, report = (each.train_step(_batch(2, settings)) for each in (model, restored))
+        self.assertAllEqual([report[key] for key in expected], list(expected.values()))
+        for variable, other in zip(
+            [*restored.variables, *restored.optimizer.variables],
+            [*model.variables, *model.optimizer.variables],
+            strict=True,
+        ):
+            self.assertAllEqual(variable, other, msg=variable.name)
+
     def test_an_unknown_method_is_refused_with_all_names(self):
         with self.assertRaisesRegex(
-            ValueError, "^--method must be one of byol, .*semppl, simclr, supervised. Received: byoll$"
+            ValueError, "^--method must be one of barlow_twins, byol, .*semppl, simclr, .*swav. Received: byoll$"
         ):
             pretrain.check_names(Hyperparameters(**_settings("byoll")))
 
     def test_a_setting_of_one_method_is_refused_for_another(self):
         with self.assertRaisesRegex(ValueError, "^--simclr_class_prior must be 0.0 with --method=byol. Received: 0.1$"):
             Hyperparameters(**_settings("byol", simclr_class_prior=0.1))
+
+    @parameterized.parameters("moco", "nnclr")
+    def test_a_queue_smaller_than_a_batch_is_refused(self, name):
+        allowed = f"at least batch_size = 16 with --method={name}"
+        with self.assertRaisesRegex(ValueError, f"^--queue_size must be {allowed}. Received: 15$"):
+            _model(_settings(name, queue_size=15))
+
+    @parameterized.parameters(
+        ("barlow_twins", "redundancy_weight", -0.1, "0 or more"),
+        ("simclr", "class_prior", 1.0, r"in \[0, 1\)"),
+        ("swav", "epsilon", 0.0, "positive"),
+        ("swav", "frozen_steps", -1, "0 or more"),
+        ("swav", "prototypes", 1, "2 or more"),
+    )
+    def test_a_value_that_a_method_cannot_use_is_refused(self, name, setting, value, allowed):
+        flag = f"{name}_{setting}"
+        with self.assertRaisesRegex(ValueError, f"^--{flag} must be {allowed}. Received: {value}$"):
+            Hyperparameters(**_settings(name, **{flag: value}))
+
+    def test_the_defaults_are_the_published_constants(self):
+        settings = FamilySettings()
+        self.assertEqual(settings.barlow_twins_redundancy_weight, 0.0051)
+        self.assertEqual(settings.simclr_class_prior, 0)
+        self.assertEqual(
+            (settings.swav_prototypes, settings.swav_epsilon, settings.swav_frozen_steps), (3000, 0.05, 313)
+        )
 
 
 if __name__ == "__main__":

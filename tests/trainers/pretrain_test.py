@@ -21,7 +21,7 @@ from tensorboard.backend.event_processing import event_accumulator
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.sources import load_source
-from semppl.runs import checkpoints, imagenet
+from semppl.runs import checkpoints, imagenet, training_time
 from semppl.runs.folder import NotWritten, events_folder
 from semppl.tests import testing
 from semppl.tests.trainers import runs
@@ -122,6 +122,8 @@ class RunTest(tf.test.TestCase, parameterized.TestCase):
     def test_a_run_leaves_what_it_takes_to_go_on_and_to_judge_it(self):
         workdir, _ = _a_run()
         done = json.loads((workdir / "done.json").read_text())
+        (process,) = training_time.read_processes(workdir)
+        self.assertEqual((process["step"], process["last_step"]), (0, done["step"]))
         self.assertEqual(done["step"], 10)
         self.assertEqual(done["weights_sha256"], checkpoints.weights_sha256(checkpoints.latest_checkpoint(workdir)))
         settings = Hyperparameters.load(workdir)

@@ -14,8 +14,9 @@ from semppl.runs.checkpoints import RunCheckpoints
 from semppl.runs.files import write_atomically
 from semppl.runs.folder import events_folder, writing_to
 from semppl.trainers.devices.termination import Termination
+from semppl.trainers.reports.distributions import Distributions, confusion_image
 from semppl.trainers.reports.monitors import meaningful
-from semppl.trainers.reports.turns import Turn
+from semppl.trainers.reports.turns import Turn, tenth
 from semppl.trainers.reports.views_grid import Views
 
 COLLAPSED_SPREAD = 0.01
@@ -87,6 +88,19 @@ class Summaries(tf.keras.callbacks.Callback):
                     first = "First column: the image as evaluation prepares it. " if name == "large" else ""
                     text = f"{first}Rows from the top: {names}"
                     tf.summary.image(f"views/{name}", grid(columns)[np.newaxis], step=step, description=text)
+
+    def distributions(self, distributions: Distributions, step: int) -> None:
+        """Writes histograms of similarities, and an image of the confusion of the pseudo-labels."""
+        with writing_to(self._workdir), self._writer.as_default():
+            for name, values in distributions.similarities.items():
+                if len(values):
+                    text = "Cosine similarity of held-out images to the most similar labelled image."
+                    tf.summary.histogram(f"similarities/{name}", values, step=step, description=text)
+            if distributions.confusion is not None:
+                names = ", ".join(f"`{name}`" for name in self._class_names[: self._MAX_CLASSES_BY_NAME])
+                text = f"Rows: true classes, columns: pseudo-labels, brightness: share of the row. Classes in order: {names}"
+                picture = confusion_image(distributions.confusion)
+                tf.summary.image("pseudo_labels/confusion", picture[np.newaxis], step=step, description=text)
 
     def add(self, numbers: dict[str, float]) -> None:
         """Takes more numbers into the report of the current step, which is then written out of turn."""
@@ -211,7 +225,7 @@ _DESCRIPTIONS = {
 
 
 class ShowViews(tf.keras.callbacks.Callback):
-    """Writes views at the start and ten times during the run.
+    """Writes views at the start and after every tenth of the run, at most every 100 steps.
 
     Args:
         make: Function from a step to views.
@@ -220,15 +234,13 @@ class ShowViews(tf.keras.callbacks.Callback):
         last_step: Last step of the run.
     """
 
-    _TIMES = 10
-
     def __init__(
         self, make: Callable[[int], Views], write: Callable[[Views, int], None], *, first_step: int, last_step: int
     ) -> None:
         super().__init__()
         self._make = make
         self._write = write
-        self._turn = Turn(-(-last_step // self._TIMES), first_step)
+        self._turn = Turn(tenth(last_step), first_step)
         write(make(first_step), first_step)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any]) -> None:

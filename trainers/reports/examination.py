@@ -15,7 +15,8 @@ from semppl.evaluation.neighbours.nearest_neighbours import nearest_neighbour_cl
 from semppl.layers.pseudo_labels import nearest_neighbour_vote
 from semppl.trainers.method import Method
 from semppl.trainers.reports.callbacks import WHAT_NOW, NotFinite
-from semppl.trainers.reports.turns import Turn
+from semppl.trainers.reports.distributions import Distributions, pseudo_label_confusion, split_similarities
+from semppl.trainers.reports.turns import Turn, tenth
 from semppl.trainers.reports.views_grid import ViewsOfAFew
 
 HELD_OUT = 500
@@ -52,6 +53,8 @@ class Examination:
             self._queries = self._inputs(images, known) if len(known) else None
         views = ViewsOfAFew(source.train, model.hyperparameters, count=VIEWED)
         self._views = [self._inputs_of_views(view) for view in views(0).large[:2]]
+        self._views_truth = source.train.labels[views.positions]
+        self._latest = Distributions({}, None)
         groups = source.train.groups
         self._groups = views.positions.astype(np.int64) if groups is None else groups[views.positions]
 
@@ -76,8 +79,11 @@ class Examination:
                 share of images of each class. Only where the run has a queue with an entry, and at most 20 classes by name.
         """
         measures: dict[str, float] = {}
+        self._latest = Distributions({}, None)
         if self._queries is not None:
             memory, queries = self._map(self._embed, self._memory), self._map(self._embed, self._queries)
+            similarities = split_similarities(unit(queries) @ unit(memory).T, self._truth, self._memory_labels)
+            self._latest = self._latest._replace(similarities=similarities)
             classes = nearest_neighbour_classes(queries, memory, self._memory_labels, k=1)
             measures["held_out_accuracy"] = float(np.mean(classes == self._truth))
         first, *others = (unit(self._map(self._embed, view)) for view in self._views)
@@ -90,6 +96,10 @@ class Examination:
                 measures["view_agreement"] = health.view_agreement(first, second)
                 measures["view_separation"] = health.view_separation(first, second)
         return measures | self._elections()
+
+    def distributions(self) -> Distributions:
+        """Returns the distributions of the latest call."""
+        return self._latest
 
     def _elections(self) -> dict[str, float]:
         queue = getattr(self._model, "queue", None)
@@ -106,6 +116,8 @@ class Examination:
             prior_corrected=settings.prior_corrected_votes,
         )
         classes = votes.classes.numpy()
+        confusion = pseudo_label_confusion(classes, self._views_truth, len(self._class_names))
+        self._latest = self._latest._replace(confusion=confusion)
         classes = classes[classes != NO_LABEL]
         if not len(classes):
             return {}
@@ -145,7 +157,6 @@ class Examination:
 _Inputs = np.ndarray | tuple[Images, np.ndarray]
 _BATCH = 128
 _MAX_CLASSES_BY_NAME = 20
-_MIN_STEPS = 100
 
 
 def _few(positions: np.ndarray, count: int) -> np.ndarray:
@@ -162,6 +173,7 @@ class Examine(tf.keras.callbacks.Callback):
         examination: Function that returns measures of the model.
         findings: Findings about the run.
         report: Function that takes measures, by name, into the step's report.
+        draw: Function that writes the distributions of the latest examination, for a step.
         every: Steps between examinations; 0: a tenth of the run's, and at least 100.
         first_step: Step at which this process starts.
         last_step: Last step of the run.
@@ -173,6 +185,7 @@ class Examine(tf.keras.callbacks.Callback):
         examination: Callable[[], dict[str, float]],
         findings: health.Findings,
         report: Callable[[dict[str, float]], None],
+        draw: Callable[[int], None],
         *,
         every: int,
         first_step: int,
@@ -183,7 +196,8 @@ class Examine(tf.keras.callbacks.Callback):
         self._examination = examination
         self._findings = findings
         self._report = report
-        every = every or max(_MIN_STEPS, -(-last_step // 10))
+        self._draw = draw
+        every = every or tenth(last_step)
         self._turn = Turn(every, first_step)
         self._last_step = last_step if last_step >= every else None
         self._say = say
@@ -195,6 +209,7 @@ class Examine(tf.keras.callbacks.Callback):
             return
         measures = self._examination()
         self._report(measures)
+        self._draw(step)
         parts = [f"effective rank {measures['effective_rank']:.1f} of {self._findings.width}"]
         if "held_out_accuracy" in measures:
             images = counted(self._findings.held_out, "held-out image")

@@ -17,6 +17,7 @@ from semppl.runs.folder import NotWritten, events_folder
 from semppl.tests import testing  # noqa: F401  (marks the flags as parsed)
 from semppl.trainers.devices.termination import Termination
 from semppl.trainers.reports import callbacks
+from semppl.trainers.reports.distributions import Distributions
 from semppl.trainers.reports.views_grid import Views
 
 _CLASSES = ("cat", "dog", "owl")
@@ -197,17 +198,28 @@ class SummariesTest(_Case):
         described = events.SummaryMetadata("views/large").summary_description
         self.assertEndsWith(described, "Rows from the top: " + ", ".join(f"`{number}.png`" for number in range(8)))
 
+    def test_similarities_are_histograms_and_confusions_an_image(self):
+        values = {"of_own_class": np.array([0.25, 0.75]), "of_another_class": np.zeros(0)}
+        self.summaries().distributions(Distributions(values, np.array([[1, 3], [0, 2]])), 7)
+        events = self.events()
+        self.assertCountEqual(events.Tags()["tensors"], ["similarities/of_own_class", "pseudo_labels/confusion"])
+        (event,) = events.Tensors("similarities/of_own_class")
+        buckets = tf.make_ndarray(event.tensor_proto)  # lower edge, upper edge, count
+        self.assertEqual((event.step, buckets[0, 0], buckets[-1, 1], buckets[:, 2].sum()), (7, 0.25, 0.75, 2))
+        (event,) = events.Tensors("pseudo_labels/confusion")
+        picture = tf.io.decode_png(tf.make_ndarray(event.tensor_proto)[2]).numpy()[64::128, 64::128, 0]
+        self.assertAllClose(picture / 255, [[0.25, 0.75], [0, 1]], atol=0.004)
+
     def test_views_are_made_at_the_start_and_ten_times(self):
         model, written = _Model(), []
         callback = callbacks.ShowViews(
-            lambda step: f"views of {step}", lambda *those: written.append(those), first_step=5, last_step=30
+            lambda step: f"views of {step}", lambda *those: written.append(those), first_step=250, last_step=2000
         )
         callback.set_model(model)
-        for step in range(1, 31):
+        for step in range(260, 2001, 20):
             model.optimizer.iterations.assign(step)
-            if step > 5:
-                callback.on_train_batch_end(0, {})
-        self.assertEqual([step for _, step in written], [5, 6, 9, 12, 15, 18, 21, 24, 27, 30])
+            callback.on_train_batch_end(0, {})
+        self.assertEqual([step for _, step in written], [250, *range(400, 2001, 200)])
         self.assertTrue(all(views == f"views of {step}" for views, step in written))
 
     def test_the_first_cards_say_what_they_show(self):

@@ -141,6 +141,7 @@ class ExamineTest(tf.test.TestCase):
             lambda: dict(measures),
             health.Findings(last_step=last_step, width=8, held_out=30),
             self.reported.append,
+            lambda step: None,
             every=every,
             first_step=first_step,
             last_step=last_step,

@@ -82,15 +82,6 @@ class BeamEngineTest(EngineCase):
         self.assertEqual(ran.returncode, 0, ran.stderr[-2000:])
         self.assert_expected(out)
 
-    @testing.slow
-    def test_a_dask_cluster_gives_the_rows_of_the_program(self):
-        if not util.find_spec("distributed"):
-            self.skipTest("dask[distributed] is not installed")
-        out = self.folder / "dask"
-        ran = self._run(out, "--runner=DaskRunner")
-        self.assertEqual(ran.returncode, 0, ran.stderr[-2000:])
-        self.assert_expected(out)
-
 
 if __name__ == "__main__":
     tf.test.main()

@@ -1,4 +1,4 @@
-"""Tests of semppl.evaluation.details."""
+"""Tests of semppl.evaluation.results.details."""
 
 import math
 
@@ -6,9 +6,9 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from semppl.data.images import NO_LABEL
-from semppl.evaluation import details
 from semppl.evaluation.evaluators import EVALUATORS, Task
 from semppl.evaluation.neighbours.nearest_neighbours import nearest_neighbour_classes
+from semppl.evaluation.results import details
 
 
 def _task(classes=3, labelled=30, test=20, seed=0):

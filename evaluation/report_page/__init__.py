@@ -1,0 +1,1 @@
+"""The report of a run: what is measured, the figures, and the page."""

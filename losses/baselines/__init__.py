@@ -1,0 +1,1 @@
+"""The losses of the methods that SemPPL is compared with."""

@@ -1,0 +1,1 @@
+"""Pages of HTML: what those of several programs share."""

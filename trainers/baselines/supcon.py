@@ -1,0 +1,43 @@
+"""SupCon: all views of all images of a class attract each other; an unlabelled image is a class of its own."""
+
+import tensorflow as tf
+
+from semppl.data.views.making import finish_views
+from semppl.layers.labels import NO_LABEL
+from semppl.losses.baselines.supervised_contrast import supervised_contrast
+from semppl.trainers.siamese import Batch, Siamese
+
+
+class SupCon(Siamese):
+    """Contrasts each view with all other views of the global batch, those of its class as positives.
+
+    Args:
+        hyperparameters: Resolved hyper-parameters of the run.
+        num_classes: Number of classes C.
+
+    Reference: Khosla et al. 2020, arXiv 2004.11362, section 3.2.
+    """
+
+    has_target = False
+    has_predictor = False
+
+    def train_step(self, batch: Batch) -> dict[str, tf.Tensor]:
+        """Takes one step on this replica's share of a batch; returns scalars, equal on all replicas."""
+        batch = finish_views(batch, recipe=self.hyperparameters.recipe)
+        anchors, backpropagate = self.predict(batch)  # [V,B,D]
+        with tf.GradientTape() as tape:
+            tape.watch(anchors)
+            loss = self.mean(self.contrast(anchors, batch["labels"]))
+        gradient_norm = self.descend(backpropagate(tape.gradient(loss, anchors)))
+        return self.report_step(anchors, loss, gradient_norm=gradient_norm)
+
+    def contrast(self, anchors: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        """Returns the loss of each image of this replica, `[B]`."""
+        labels = labels[:, tf.newaxis]
+        return supervised_contrast(
+            anchors,
+            self.gather_views(anchors),
+            rows=self.rows,
+            alike=(labels == self.gather_labels(labels[:, 0])) & (labels != NO_LABEL),
+            temperature=self.hyperparameters.temperature,
+        )
