@@ -148,7 +148,7 @@ def _progress() -> Callable[[int, int], None]:
 
     def say(done: int, total: int) -> None:
         if not bars:  # `initial` keeps finished files out of the speed
-            bars.append(tqdm.tqdm(total=total, initial=done, unit=" pictures", mininterval=0.5))
+            bars.append(tqdm.tqdm(desc="embedded", total=total, initial=done, unit=" pictures", mininterval=0.5))
         bars[0].update(done - bars[0].n)
         if done == total:
             bars[0].close()

@@ -97,7 +97,7 @@ from semppl.export.memory.run_images import RunImages, centre_crop_of
 from semppl.export.model.assets import EVIDENCE, write_assets
 from semppl.export.model.embedder import Embedder
 from semppl.export.model.servable import AnsweringServable, Servable
-from semppl.export.model.versions import new_version
+from semppl.export.model.versions import new_version, serving_commands
 from semppl.export.model.warmup import write_warmup
 from semppl.runs import checkpoints
 from semppl.runs.folder import read_initial_weights, unfinished
@@ -336,6 +336,7 @@ def main(argv: list[str]) -> int:
     print(f"exported to {_EXPORT_DIR.value}; signatures: {signatures}")
     if not has_extra("serving"):
         print(f"without warm-up requests: writing these {needs_extra('serving')}")
+    print(serving_commands(str(_EXPORT_DIR.value)))
     return 0
 
 

@@ -52,7 +52,7 @@ from semppl.export.memory.run_images import centre_crop_of
 from semppl.export.model.assets import EVIDENCE, read_card, write_assets
 from semppl.export.model.decoding import decode_upright
 from semppl.export.model.variables import exchange_variables, memory_values
-from semppl.export.model.versions import new_version
+from semppl.export.model.versions import new_version, serving_commands
 from semppl.layers.inputs.preparation import fingerprints
 from semppl.runs.served_models import version_meant
 
@@ -243,6 +243,7 @@ def main(argv: list[str]) -> int:
         print("new: " + ", ".join(f"{name} ({count})" for name, count in card["new_classes"].items()))
     print(summary(card["memory"]))
     print(f"written to {model_flags.OUT.value}")
+    print(serving_commands(str(model_flags.OUT.value)))
     return 0
 
 

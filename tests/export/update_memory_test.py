@@ -311,6 +311,9 @@ class UpdateMemoryTest(tf.test.TestCase, parameterized.TestCase):
             printed.getvalue(),
             r"\nwarning: this model never answers: .*; with --target_(risk|coverage)=0\.\d it answers ",
         )
+        base = self.model.parent
+        serve = f"serve --model_name=digits --model_base_path={base}"
+        self.assertRegex(printed.getvalue(), rf"\nnext:\n  .*{serve}\n  .*client --model_name=digits PICTURE\.jpg\n$")
 
     def test_the_advice_of_a_model_that_never_answers_works_when_it_is_copied(self):
         file, _ = self._label_file("7")
