@@ -1,6 +1,7 @@
 """Tests of semppl.trainers.pretrain: whole short runs, and the ways in which a command can be wrong."""
 
 import contextlib
+import dataclasses
 import functools
 import io
 import json
@@ -25,7 +26,7 @@ from semppl.runs import checkpoints, imagenet, training_time
 from semppl.runs.folder import NotWritten, events_folder
 from semppl.tests import testing
 from semppl.tests.trainers import runs
-from semppl.trainers import pretrain
+from semppl.trainers import pretrain, roles
 from semppl.trainers.devices import strategy
 from semppl.trainers.reports import callbacks
 from semppl.trainers.run_options import RunOptions
@@ -273,6 +274,40 @@ class NotFiniteTest(tf.test.TestCase):
                 value = reader.get_tensor(name)
                 if isinstance(value, np.ndarray) and value.dtype.kind == "f":
                     self.assertTrue(np.isfinite(value).all(), f"{index.name}: {name}")
+
+
+class PrepareDataTest(parameterized.TestCase):
+    @parameterized.parameters(
+        (8, "every image has a label: --labelled_batch_size is 32, the whole batch, not 8\n"), (0, "")
+    )
+    def test_a_batch_is_labelled_as_a_whole_where_every_image_is(self, given, expected):
+        changes = {"labels_per_class": 0, "label_fraction": 1.0, "labelled_batch_size": given}
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            _, _, resolved = pretrain.prepare_data(Hyperparameters(**_SETTINGS | changes), 1)
+        self.assertEqual(resolved.labelled_batch_size, 32)
+        self.assertEqual(printed.getvalue(), expected)
+
+    def test_one_class_is_refused(self):
+        source = load_source("digits")
+        data = mock.Mock(source=dataclasses.replace(source, class_names=("cat",)), labels=source.train.labels * 0)
+        with (
+            mock.patch.object(pretrain, "load_data", return_value=data),
+            self.assertRaisesRegex(
+                ValueError, "^--data must have labels of two or more classes. Received: only 'cat'$"
+            ),
+        ):
+            pretrain.prepare_data(Hyperparameters(**_SETTINGS), 1)
+
+    def test_classes_with_nearly_the_same_name_are_warned_of_in_a_line(self):
+        stage = mock.Mock(hyperparameters=Hyperparameters(**_SETTINGS), data={"images": 1, "labelled": 1}, first_step=0)
+        for names, lines in ((("Dress", "hat", "dress", "shoes"), 1), (("dress", "hat"), 0)):
+            stage.source.class_names = names
+            with contextlib.redirect_stdout(io.StringIO()) as printed:
+                roles.Chief(pathlib.Path("run"), RunOptions(), mock.Mock()).announce(stage)
+            warnings = [line for line in printed.getvalue().splitlines() if line.startswith("warning: ")]
+            self.assertLen(warnings, lines)
+            if lines:
+                self.assertEndsWith(warnings[0], ", each trained as a class of its own: 'Dress' and 'dress'")
 
 
 class WrongFlagsTest(parameterized.TestCase):
