@@ -50,6 +50,12 @@ class Settings:
             require(holds(getattr(self, name)), name, allowed, getattr(self, name))
 
 
+def as_arguments(record: Any) -> list[str]:
+    """Returns the values of a dataclass as arguments of a command line: a flag per field, of the same name."""
+    values = dataclasses.asdict(record)
+    return [f"--{name}={','.join(map(str, v)) if isinstance(v, tuple) else v}" for name, v in values.items()]
+
+
 def is_seed(value: int) -> bool:
     """Returns whether a number fits TensorFlow's and NumPy's seeds."""
     return 0 <= value < 2**32

@@ -17,6 +17,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#|/)([^)#\s]+)(?=[)#])")
 FLAGS_MARKER = "<!-- flags -->"
 SETTINGS = "semppl.programs.hyperparameter_flags"
+DEFINED_WHEN_RUN = ("BATCH_SIZE", "LABELS_PER_CLASS")  # flags whose names another program uses otherwise
 NOT_A_MEANING = re.compile(r"^\[.*?\] |^<.*?>: |;\s*repeat this option to specify a list of values$")
 QUOTE = "'"
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".toml": "toml", ".sh": "sh"}
@@ -110,9 +111,10 @@ def _programs(modules: dict[str, str], settings: set[str]) -> Iterator[str]:
         if settings & {flag.name for flag in key_flags} == settings:
             yield "Takes the [settings of a run](#settings-of-a-run), and:\n"
             key_flags = [flag for flag in key_flags if flag.name not in settings]
-        if batch_size := getattr(importlib.import_module(module), "BATCH_SIZE", None):
-            batch_size.define(defined_when_run := flags.FlagValues())
-            key_flags = [*key_flags, defined_when_run["batch_size"]]
+        for name in DEFINED_WHEN_RUN:
+            if flag := getattr(importlib.import_module(module), name, None):
+                flag.define(defined := flags.FlagValues())
+                key_flags = [*key_flags, *map(defined.__getitem__, defined)]
         yield from _table(key_flags)
         if hasattr(importlib.import_module(module), "SETTINGS"):  # flags that are defined when the program runs
             names = ", ".join(f"`--{name}`" for name in importlib.import_module(module).SETTINGS)

@@ -13,6 +13,7 @@ import time
 from typing import IO
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.setting import as_arguments
 from semppl.configs.wording import counted
 from semppl.programs.process.children import Children
 
@@ -95,11 +96,9 @@ def train_briefly(hyperparameters: Hyperparameters, steps: int, *, most: int) ->
 
 
 def _command(hyperparameters: Hyperparameters, workdir: pathlib.Path) -> list[str]:
-    settings = dataclasses.asdict(hyperparameters)
-    arguments = [f"--{name}={','.join(map(str, v)) if isinstance(v, tuple) else v}" for name, v in settings.items()]
     log_every = max(1, hyperparameters.steps // _REPORTS)
     program = [sys.executable, "-m", "semppl.trainers.pretrain"]
-    return [*program, *arguments, f"--log_every={log_every}", f"--workdir={workdir}"]
+    return [*program, *as_arguments(hyperparameters), f"--log_every={log_every}", f"--workdir={workdir}"]
 
 
 def _follow(

@@ -20,6 +20,7 @@ from semppl.configs.choices import AUTO
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.configs.objective import ObjectiveSettings
 from semppl.configs.optimisation import OptimisationSettings
+from semppl.experiments.untrained import UNTRAINED
 from semppl.programs import quiet, run_flags
 from semppl.programs.hyperparameter_flags import hyperparameters_from_flags
 
@@ -27,28 +28,12 @@ flags.adopt_module_key_flags(run_flags)
 
 _EXPORT = "semppl.export.export_model"
 
-_UNTRAINED: dict[str, Any] = {
-    "train": "nothing",
-    "method": "semppl",
-    "queue_quotas": False,
-    "small_views": 0,
-    "batch_size": 16,
-    "labelled_batch_size": 0,
-    "negatives": 1,
-    "neighbours": 1,
-    "queue_size": 16,
-    "head_width": 8,
-    "embedding_width": 8,
-    "accumulate_steps": 1,
-}
-"""Settings of a run of no steps; the unused parts, such as queue and heads, are small."""
-
 _EXPORTED: dict[str, Any] = {"embedding": "features", "answers": AUTO}
 """Settings of the export, unless given."""
 
 
 _OF_TRAINING = {
-    *_UNTRAINED,
+    *UNTRAINED,
     *(f.name for group in (ObjectiveSettings, OptimisationSettings) for f in dataclasses.fields(group)),
 }
 for _name in {field.name for field in dataclasses.fields(Hyperparameters)} - _OF_TRAINING | {"seed", "initial_weights"}:
@@ -102,7 +87,7 @@ def frozen(
         ValueError: If a setting cannot be used, or the data cannot be read.
     """
     require_new(export_dir, flag="--export_dir")
-    pretrain(dataclasses.replace(hyperparameters, **_UNTRAINED), workdir, RunOptions(strategy="default"))
+    pretrain(dataclasses.replace(hyperparameters, **UNTRAINED), workdir, RunOptions(strategy="default"))
     return export_model.export_with(workdir, export_dir, _EXPORTED | dict(settings), command=command)
 
 

@@ -5,9 +5,6 @@ python -m semppl.experiments.quickstart --workdir=outputs/quickstart
 
 # ruff: noqa: E402 (flags are parsed before TensorFlow is imported)
 
-import concurrent.futures
-import contextlib
-import dataclasses
 import json
 import os
 import pathlib
@@ -16,53 +13,39 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from absl import flags
 
 from semppl import configs
+from semppl.configs.hyperparameters import Hyperparameters
 from semppl.configs.wording import counted
-from semppl.programs import quiet, run_flags
-from semppl.programs.process.children import Children
+from semppl.experiments.comparison import plan
+from semppl.programs import presets, quiet, run_flags
+from semppl.programs.experiments import seeds_flag
 
 flags.adopt_module_key_flags(run_flags)
+flags.adopt_module_key_flags(seeds_flag)
 
-_SEEDS = flags.DEFINE_list(
-    "seeds", ["0"], "Comma-separated seeds of the label draw and of the training; the table shows means over seeds."
-)
-
-quiet.parse_flags(__name__)
+quiet.parse_flags(__name__, check=lambda: seeds_flag.seeds_from_flag(default=1))
 
 import tensorflow as tf
 
+# isort: split
 from semppl.data.sources import load_source
 from semppl.evaluation.evaluate import evaluate
 from semppl.experiments import embedding_map
+from semppl.experiments.comparison import preparation, results, trainings
 from semppl.export.export_model import export
 from semppl.runs.files import write_atomically
 
 PRESET = pathlib.Path(configs.__file__).parent / "digits.flags"
 
-METHODS: dict[str, list[str]] = {
-    "semppl": [],
-    "no_semantic_positives": ["--semantic_weight=0", "--semantic_positives=0"],
-    "supervised": ["--method=supervised", "--labelled_batch_size=0"],
-}
-"""Differences from the preset, longest training first; encoder, batch, views, steps and optimiser are the preset's."""
+METHODS = ("semppl", "no_semantic_positives", "supervised")
+"""Methods that are compared, longest training first; encoder, batch, views, steps and optimiser are the preset's."""
 
-SIDE_BY_SIDE = 2
-"""Trainings at a time: two processes of one thread use two cores better than one process of two threads."""
-
-_GRACE = 60.0
-"""Seconds that a training has to save when the quickstart is stopped."""
-
-_TITLES = {
-    "raw_pixels": "raw pixels, nearest labelled image",
-    "supervised": "same encoder, trained on the labels alone",
-    "no_semantic_positives": "same loop without semantic positives (α = 0)",
-    "semppl": "SemPPL",
-}
+_TITLES = {"raw_pixels": "raw pixels, nearest labelled image"} | {m: plan.METHODS[m].title for m in reversed(METHODS)}
 
 _EMBED_A_PICTURE = """
 import sys
@@ -73,31 +56,6 @@ embedding = model.signatures["embed_bytes"](bytes=[picture])["embedding"]
 assert not any(name.split(".")[0] == "semppl" for name in sys.modules)
 print(" ".join(f"{value:.6f}" for value in embedding[0].numpy()))
 """
-
-
-@dataclasses.dataclass(frozen=True)
-class Training:
-    """One run of the comparison.
-
-    Attributes:
-        method: Key of METHODS.
-        seed: Seed of the label draw and of the training.
-        folder: Folder of the run.
-    """
-
-    method: str
-    seed: int
-    folder: pathlib.Path
-
-    @property
-    def title(self) -> str:
-        """Name of the training in progress lines."""
-        return f"{_TITLES[self.method]}, seed {self.seed}"
-
-    @property
-    def log(self) -> pathlib.Path:
-        """Path of the file for the training's output."""
-        return self.folder.with_suffix(".log")
 
 
 def quickstart(workdir: pathlib.Path, seeds: Sequence[int]) -> dict[str, float]:
@@ -115,21 +73,30 @@ def quickstart(workdir: pathlib.Path, seeds: Sequence[int]) -> dict[str, float]:
     """
     start = time.monotonic()
     workdir.mkdir(parents=True, exist_ok=True)
-    trainings = [Training(method, seed, workdir / f"{method}-{seed}") for seed in seeds for method in METHODS]
-    accuracies: dict[str, list[float]] = {name: [] for name in _TITLES}
-
+    runs = _plan(workdir, seeds)
+    first, *others = runs
+    judged: dict[plan.Training, dict[str, float]] = {}
     used: list[tuple[pathlib.Path, list[float]]] = []
 
-    def judge(training: Training) -> None:
-        metrics = evaluate(training.folder, evaluators=["nearest_neighbours"])["accuracy"]
-        accuracies[training.method].append(headline(metrics))
-        if training.method == "semppl":
-            accuracies["raw_pixels"].append(metrics["raw_pixels"]["nearest_neighbours"])
-        if training is trainings[0]:  # while the others train
-            used.append(_use(training.folder, workdir))
+    def ended(run: plan.Training, seconds: float = 0.0, code: int = 0) -> None:
+        if code:
+            trainings.print_log(run, shown=run is first)
+            raise subprocess.CalledProcessError(code, [*trainings.PROGRAM, f"--workdir={run.folder}"])
+        metrics = evaluate(run.folder, evaluators=["nearest_neighbours"])["accuracy"]
+        judged[run] = {run.method: headline(metrics), "raw_pixels": metrics["raw_pixels"]["nearest_neighbours"]}
+        if run is first:  # while the others train
+            used.append(_use(run.folder, workdir))
+        waiting = [other for other in runs if other not in judged]
+        if waiting and first in judged:
+            print(f"• waiting for: {waiting[0].title}", flush=True)
 
-    _train_side_by_side(trainings, judge)
+    print(f"• {first.title}; beside it, with logs in {workdir}, the other {len(others)}", flush=True)
+    trainings.train_side_by_side(runs, ended, shown=first)
     ((picture_map, embedding),) = used
+    accuracies = {
+        name: [judged[run][name] for run in runs if run.method == (name if name in METHODS else METHODS[0])]
+        for name in _TITLES
+    }
     summary = {name: statistics.mean(values) for name, values in accuracies.items()}
     summary["seconds"] = round(time.monotonic() - start, 1)
     spread = {"seeds": seeds, "per_seed": accuracies}
@@ -139,42 +106,15 @@ def quickstart(workdir: pathlib.Path, seeds: Sequence[int]) -> dict[str, float]:
     return summary
 
 
+def _plan(workdir: pathlib.Path, seeds: Sequence[int]) -> list[plan.Training]:
+    (values,) = presets.settings_by_name(PRESET, {}, Hyperparameters)
+    runs, _, _ = preparation.prepare(plan.plan(Hyperparameters(**values), workdir, methods=METHODS, seeds=seeds))
+    return runs
+
+
 def headline(metrics: dict[str, dict[str, float]]) -> float:
     """Returns a run's accuracy: of its classifier if it has one, else of the nearest labelled image by projections."""
     return metrics["classifier"]["own"] if "classifier" in metrics else metrics["projections"]["nearest_neighbours"]
-
-
-def _train_side_by_side(trainings: Sequence[Training], judge: Callable[[Training], None]) -> None:
-    """Trains SIDE_BY_SIDE runs at a time and passes each to `judge`, in order; the first shows its progress."""
-    first, *others = trainings
-    print(f"• {first.title}; beside it, with logs in {first.folder.parent}, the other {len(others)}", flush=True)
-    with concurrent.futures.ThreadPoolExecutor(SIDE_BY_SIDE) as pool, Children(grace=_GRACE) as children:
-        futures = [pool.submit(_train, training, children, shown=training is first) for training in trainings]
-        try:
-            for training, future in zip(trainings, futures, strict=True):
-                if not future.done() and training is not first:
-                    print(f"• waiting for: {training.title}", flush=True)
-                future.result()
-                judge(training)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _train(training: Training, children: Children, *, shown: bool) -> None:
-    """Trains in a process with its share of the cores; output goes to the terminal if `shown`, else to the log."""
-    command = [
-        *(sys.executable, "-m", "semppl.trainers.pretrain", f"--flagfile={PRESET}", *METHODS[training.method]),
-        *(f"--seed={training.seed}", f"--label_seed={training.seed}", f"--workdir={training.folder}"),
-    ]
-    threads = str(max(1, (os.cpu_count() or 1) // SIDE_BY_SIDE))
-    share = {"TF_NUM_INTRAOP_THREADS": threads, "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
-    with contextlib.ExitStack() as log:
-        output = None if shown else log.enter_context(training.log.open("w", encoding="utf-8"))
-        code = children.start(command, stdout=output, stderr=output, env=os.environ | share).wait()
-    if code and not shown:
-        print(training.log.read_text(encoding="utf-8"), file=sys.stderr, flush=True)
-    if code:
-        raise subprocess.CalledProcessError(code, command)
 
 
 def _use(run: pathlib.Path, workdir: pathlib.Path) -> tuple[pathlib.Path, list[float]]:
@@ -207,9 +147,9 @@ def _embed_a_picture(served: pathlib.Path, picture: pathlib.Path) -> list[float]
 def _print_table(accuracies: dict[str, list[float]]) -> None:
     count = len(accuracies["semppl"])
     print(f"\nAccuracy on 297 test digits from 10 labels, one per class ({counted(count, 'seed')}):\n")
-    for name, values in accuracies.items():
-        spread = f"  ({min(values):.3f}–{max(values):.3f})" if count > 1 else ""
-        print(f"  {_TITLES[name]:<46} {statistics.mean(values):.3f}{spread}")
+    print(
+        "\n".join(results.table_lines([(_TITLES[name], [results.cell(values)]) for name, values in accuracies.items()]))
+    )
 
 
 def _print_results(workdir: pathlib.Path, embedding: list[float], picture_map: pathlib.Path, seconds: float) -> None:
@@ -233,7 +173,7 @@ def main(argv: list[str]) -> int:
     """Runs from flags; returns the exit code."""
     del argv
     try:
-        quickstart(pathlib.Path(run_flags.WORKDIR.value), [int(seed) for seed in _SEEDS.value])
+        quickstart(pathlib.Path(run_flags.WORKDIR.value), seeds_flag.seeds_from_flag(default=1))
     except subprocess.CalledProcessError as error:
         program = " ".join(error.cmd[1:4])
         print(f"error: {program} … ended with exit code {error.returncode}; see above", file=sys.stderr)

@@ -31,6 +31,10 @@ PROGRAMS = types.MappingProxyType(
         "index": ("semppl.export.index", "builds an index of embedded pictures"),
         "search": ("semppl.export.search", "finds similar pictures in an index"),
         "convert": ("semppl.export.convert", "converts an exported model to ONNX or TFLite"),
+        "compare": (
+            "semppl.experiments.compare",
+            "compares methods on the same labels, encoder and steps, with a page",
+        ),
         "finetune": ("semppl.evaluation.finetune", "trains a classifier on an encoder, as the papers compare encoders"),
         "import": ("semppl.export.import_checkpoint", "makes a run from another project's checkpoint"),
     }

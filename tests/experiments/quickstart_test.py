@@ -41,11 +41,6 @@ class QuickstartTest(tf.test.TestCase):
         self.assertEqual(quickstart.headline(supervised), 0.7)
         self.assertEqual(quickstart.headline(contrastive), 0.8)
 
-    def test_baselines_differ_from_the_method_only_where_they_say(self):
-        self.assertEqual(quickstart.METHODS["semppl"], [])
-        self.assertEqual(quickstart.METHODS["no_semantic_positives"], ["--semantic_weight=0", "--semantic_positives=0"])
-        self.assertEqual(quickstart.METHODS["supervised"], ["--method=supervised", "--labelled_batch_size=0"])
-
     @testing.slow
     def test_the_whole_way_ends_in_a_table_a_summary_and_an_embedding(self):
         folder = pathlib.Path(self.create_tempdir().full_path)

@@ -1,0 +1,320 @@
+r"""Compares methods on the same images, labels, encoder and steps: curves over the number of labels, a table and a page.
+
+python -m semppl.experiments.compare --preset=digits --labels_per_class=1,4 --seeds=3 --workdir=outputs/comparison
+"""
+
+# ruff: noqa: E402 (flags are parsed before TensorFlow is imported)
+
+import dataclasses
+import pathlib
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from absl import flags
+
+from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.wording import counted
+from semppl.experiments.comparison import plan
+from semppl.programs import hyperparameter_flags, quiet, run_flags
+from semppl.programs.experiments import seeds_flag
+from semppl.programs.setting_flags import value_of_flag
+
+flags.adopt_module_key_flags(run_flags)
+flags.adopt_module_key_flags(hyperparameter_flags)
+flags.adopt_module_key_flags(seeds_flag)
+
+_METHODS = flags.DEFINE_list(
+    "methods",
+    None,
+    f"Comma-separated methods, of {', '.join(plan.METHODS)}. The frozen encoder is always among them. By default frozen, "
+    "supervised, no_semantic_positives, semppl; with --train=heads frozen, semppl_heads.",
+)
+
+_TRAINING = "semppl.trainers.pretrain"
+_SEEDS = 3
+_DEFAULTS = {
+    "all": ("supervised", "no_semantic_positives", "semppl"),
+    "heads": ("semppl_heads",),
+    "nothing": (),
+}
+"""Methods beside the frozen encoder, by the part of the networks that the shared settings train."""
+
+_NOT_SHARED = {"seed": "seeds", "label_seed": "seeds", "method": "methods"}
+
+
+class LabelBudgets:
+    """The flag --labels_per_class, here a list; in every other program, it is one number."""
+
+    def define(self, flag_values: flags.FlagValues = flags.FLAGS) -> None:
+        """Defines the flag, in place of the number."""
+        flags.DEFINE_list(
+            "labels_per_class",
+            [],
+            "Comma-separated numbers of labelled images per class; by default, the labels that the data give.",
+            flag_values=flag_values,
+            allow_override=True,
+        )
+
+
+LABELS_PER_CLASS = LabelBudgets()
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What is compared.
+
+    Attributes:
+        shared: Settings that all runs share.
+        methods: Keys of METHODS.
+        budgets: Numbers of labelled images per class, ascending; 0: the labels that the data give.
+        seeds: Seeds.
+    """
+
+    shared: Hyperparameters
+    methods: Sequence[str]
+    budgets: Sequence[int]
+    seeds: Sequence[int]
+
+
+def request_from_flags() -> Request:
+    """Returns the values of the flags.
+
+    Raises:
+        ValueError: If a value is not allowed, in one line that names the flag.
+    """
+    budgets = _budgets(flags.FLAGS["labels_per_class"].value or [])
+    names = {field.name for field in dataclasses.fields(Hyperparameters)} - {"labels_per_class"}
+    values: dict[str, Any] = {name: value_of_flag(name) for name in sorted(names)}
+    for name, instead in _NOT_SHARED.items():
+        if flags.FLAGS[name].present:
+            raise ValueError(f"--{name} must be left out, since --{instead} decides. Received: {values[name]}")
+    seeds = seeds_flag.seeds_from_flag(default=_SEEDS)
+    if len(seeds) == 1:
+        allowed = "2 or more, since methods differ by chance from seed to seed; 3 or more for a statement about that"
+        raise ValueError(f"--seeds must be {allowed}. Received: 1")
+    methods = plan.check_methods(_METHODS.value or _DEFAULTS.get(values["train"], ()))
+    shared = Hyperparameters(**values, labels_per_class=budgets[0])
+    plan.plan(shared, pathlib.Path(), methods=methods, seeds=seeds[:1], budgets=budgets)
+    return Request(shared, methods, budgets, seeds)
+
+
+def _budgets(texts: Sequence[str]) -> list[int]:
+    try:
+        budgets = sorted({int(text) for text in texts})
+    except ValueError:
+        budgets = [0]
+    if texts and budgets[0] < 1:
+        raise ValueError(
+            f"--labels_per_class must be whole numbers from 1 on, with commas between. Received: {','.join(texts)}"
+        )
+    return budgets or [0]
+
+
+def _take_flags_of_training() -> None:
+    """Lists in --help the flags of training that are not settings, and makes --labels_per_class a list."""
+    flags.adopt_module_key_flags(sys.modules[_TRAINING])
+    LABELS_PER_CLASS.define()
+
+
+quiet.parse_flags(
+    __name__,
+    required=["workdir"],
+    define=_take_flags_of_training,
+    check=request_from_flags,
+    flags_of=_TRAINING,
+)
+
+from semppl.trainers import pretrain  # parses the flags
+
+# isort: split
+from semppl.experiments.comparison import preparation, results, trainings
+from semppl.experiments.comparison.page import Comparison, page
+from semppl.runs.files import write_atomically
+from semppl.trainers.reports.progress import duration
+
+
+class Report:
+    """Collects results as runs end, and writes them each time, so that a killed comparison has those of the runs before.
+
+    Args:
+        workdir: Folder of all runs.
+        request: What is compared.
+        runs: All runs, with resolved settings.
+        split: Held-out images to evaluate on: "test" or "validation".
+        images: Description of the held-out images.
+        command: Command line, for the page.
+
+    Attributes:
+        started: Time at which the first training started, by `time.monotonic`.
+        failed: Runs that failed.
+    """
+
+    def __init__(
+        self,
+        workdir: pathlib.Path,
+        request: Request,
+        runs: Sequence[plan.Training],
+        *,
+        split: str,
+        images: str,
+        command: str,
+    ) -> None:
+        self._workdir = workdir
+        self._request = request
+        self._runs = runs
+        self._split = split
+        self._images = images
+        self._command = command
+        self._start = request.shared.initial_weights or request.shared.initial_run
+        self._results: dict[plan.Training, results.Result] = {}
+        self._durations: dict[str, list[float]] = {}
+        self.started = time.monotonic()
+        self.failed: list[plan.Training] = []
+
+    def ended(self, run: plan.Training, seconds: float, code: int) -> None:
+        """Evaluates a run that ended, or prints the log of one that failed, and shows the progress over all runs."""
+        if code:
+            self.failed.append(run)
+            trainings.print_log(run)
+            print(f"• failed with exit code {code}: {run.title}; log: {run.log}", flush=True)
+        else:
+            self.judge(run)
+            self.write()
+        self._durations.setdefault(run.method, []).append(seconds)
+        print(f"• {self._progress()}: {run.title}, {duration(seconds)}", flush=True)
+
+    def judge(self, run: plan.Training) -> None:
+        """Evaluates a finished run."""
+        self._results[run] = results.judge(run, split=self._split)
+
+    def _progress(self) -> str:
+        left = [run.method for run in self._runs if run not in self._results and run not in self.failed]
+        seconds = plan.remaining_seconds(time.monotonic() - self.started, self._durations, left)
+        remaining = f", about {duration(seconds)} left" if left else ""
+        return f"{len(self._runs) - len(left)} of {counted(len(self._runs), 'run')}{remaining}"
+
+    def _judged(self) -> list[results.Result]:
+        return [self._results[run] for run in self._runs if run in self._results]
+
+    def write(self) -> None:
+        """Writes `results.csv` and `results.json`."""
+        summary = {
+            "command": self._command,
+            "images": self._images,
+            "runs": len(self._runs),
+            "failed": [run.folder.name for run in self.failed],
+            "settings": self._request.shared.identity(),
+        }
+        results.write_results(self._workdir, self._judged(), summary)
+
+    def write_page(self) -> None:
+        """Writes `comparison.html`."""
+        judged = self._judged()
+        shown = Comparison(
+            rows=results.rows_of(judged),
+            start=self._start,
+            settings=dataclasses.asdict(self._runs[-1].settings),
+            planned=len(self._runs),
+            done=len(judged),
+            failed=[run.title for run in self.failed],
+            seeds=self._request.seeds,
+            images=self._images,
+            command=self._command,
+        )
+        write_atomically(self._workdir / "comparison.html", page(shown))
+
+    def lines(self) -> list[str]:
+        """Returns the table and the differences, for a terminal."""
+        rows = results.rows_of(self._judged())
+        if not rows:
+            return ["No run ended well."]
+        titles = [
+            f"{results.method_in_words(row.method, self._start)}, {results.classifier_in_words(row.classifier)}"
+            for row in rows
+        ]
+        budgets = self._request.budgets
+        cells = [[results.cell(list(row.values.get(budget, {}).values())) for budget in budgets] for row in rows]
+        header = [plan.labels_in_words(budget) for budget in budgets]
+        table = results.table_lines(list(zip(titles, cells, strict=True)), header)
+        differences = results.difference_lines(results.compare_methods(rows), self._start)
+        return [f"\nAccuracy on {self._images}: mean (lowest–highest seed)\n", *table, "", *differences]
+
+
+def compare(
+    request: Request, workdir: pathlib.Path, *, options: Sequence[str] = (), command: str = ""
+) -> list[plan.Training]:
+    """Trains, evaluates and compares; runs in `workdir` that are finished are not trained again, others go on.
+
+    Args:
+        request: What is compared.
+        workdir: Folder of all runs, and of `results.csv`, `results.json` and `comparison.html`.
+        options: Arguments of the training program that are not settings.
+        command: Command line, for the page.
+
+    Returns:
+        The runs that failed.
+
+    Raises:
+        ValueError: Before the first run, if a setting does not suit the data, there are no held-out images, or `workdir` holds
+            another comparison.
+    """
+    planned = plan.plan(request.shared, workdir, methods=request.methods, seeds=request.seeds, budgets=request.budgets)
+    for run in planned:
+        pretrain.check_names(run.settings)
+    runs, split, images = preparation.prepare(planned)
+    plan.require_same_settings(workdir, request.shared)
+    plan.require_same_runs(runs)
+    report = Report(workdir, request, runs, split=split, images=images, command=command)
+    waiting = [run for run in runs if not run.finished]
+    counts = (
+        f"{counted(len(request.methods), 'method')} × {len(request.budgets)} × {counted(len(request.seeds), 'seed')}"
+    )
+    print(
+        f"• {counted(len(runs), 'run')} ({counts}), {len(runs) - len(waiting)} finished; logs in {workdir}", flush=True
+    )
+    for run in runs:
+        if run.finished:
+            print(f"• trained before, being evaluated: {run.title}", flush=True)
+            report.judge(run)
+    report.started = time.monotonic()
+    trainings.train_side_by_side(waiting, report.ended, options=options)
+    report.write()
+    report.write_page()
+    print("\n".join(report.lines()))
+    return report.failed
+
+
+def _options_of_training() -> list[str]:
+    """Returns the flags of training that are set on the command line and are not settings, as arguments."""
+    own = flags.FLAGS.flags_by_module_dict()[_TRAINING]
+    return [argument for flag in own if flag.present for argument in flag.serialize().splitlines()]
+
+
+@quiet.program
+def main(argv: list[str]) -> int:
+    """Runs from flags.
+
+    Returns:
+        The exit code: 0; 1 if a run failed; 2 for wrong flags.
+    """
+    del argv
+    workdir = pathlib.Path(run_flags.WORKDIR.value)
+    command = shlex.join(["semppl-compare", *sys.argv[1:]])
+    failed = compare(request_from_flags(), workdir, options=_options_of_training(), command=command)
+    print(f"\n  page     {workdir / 'comparison.html'}")
+    print(f"  figures  {workdir / 'results.csv'}, {workdir / 'results.json'}")
+    if failed:
+        print(f"error: failed: {', '.join(run.folder.name for run in failed)}; see above", file=sys.stderr)
+    return int(bool(failed))
+
+
+def run() -> None:
+    """Runs the program from the console."""
+    quiet.run(main)
+
+
+if __name__ == "__main__":
+    run()

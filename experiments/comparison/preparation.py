@@ -1,0 +1,58 @@
+"""What a comparison needs of the data before its first run: enough labels, held-out images, resolved settings."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from semppl.configs.wording import counted
+from semppl.data.images import NO_LABEL, Source
+from semppl.data.label_split import labels_of_run
+from semppl.data.splits import load_splits, require_shrinkable
+from semppl.experiments.comparison.plan import Training
+from semppl.trainers.methods import find_method
+
+
+def prepare(trainings: Sequence[Training]) -> tuple[list[Training], str, str]:
+    """Checks all runs against the data, which are loaded once.
+
+    Args:
+        trainings: Runs on the same images.
+
+    Returns:
+        The runs with settings that are resolved for the data, the held-out split on which they are compared, and a description
+        of its images.
+
+    Raises:
+        ValueError: If a class has too few labels, there are no held-out images, or a batch cannot be filled.
+    """
+    require_shrinkable(trainings[0].settings)
+    source = load_splits(trainings[0].settings)
+    split = _held_out_split(source)
+    resolved = []
+    for training in trainings:
+        labels = labels_of_run(source, training.settings)
+        try:
+            settings = training.settings.resolved(
+                num_images=len(labels),
+                num_labelled=int((labels != NO_LABEL).sum()),
+                replicas=1,
+                labels_alone=find_method(training.settings.method).labels_alone,
+            )
+        except ValueError as error:
+            raise ValueError(f"{error} (in the runs of --methods={training.method})") from error
+        resolved.append(dataclasses.replace(training, settings=settings))
+    count = int(np.sum(source.held_out(split).labels != NO_LABEL))
+    return resolved, split, f"{counted(count, f'{split} image')}, {counted(len(source.class_names), 'class')}"
+
+
+def _held_out_split(source: Source) -> str:
+    """Returns the split to compare on: the test images; without these, the validation images."""
+    for split in ("test", "validation"):
+        images = getattr(source, split)
+        if images is not None and (images.labels != NO_LABEL).any():
+            return split
+    raise ValueError(
+        "--test must name labelled images, or the share of the labelled training images to hold out, to compare methods on. "
+        "Received: none"
+    )

@@ -1,0 +1,1 @@
+"""Flags that programs of experiments share."""
