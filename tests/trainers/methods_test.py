@@ -29,9 +29,9 @@ _SLOPE_CHANGES = {"swav": {"swav_frozen_steps": 9, "swav_epsilon": 1e9}}
 _SIAMESE = sorted(set(METHODS) - {"supervised"})
 _each_method = parameterized.named_parameters((f"_{name}", name) for name in sorted(METHODS))
 _each_siamese = parameterized.named_parameters((f"_{name}", name) for name in _SIAMESE)
-_each_siamese_compiled = parameterized.named_parameters(
-    (f"_{name}_{kind}", name, kind == "xla") for name in _SIAMESE for kind in ("graph", "xla")
-)
+_FEW = ("byol", "simclr")  # with and without target network and predictor; the other methods' suite takes minutes
+_few_methods = parameterized.named_parameters((f"_{name}", name) for name in _FEW)
+_other_methods = parameterized.named_parameters((f"_{name}", name) for name in _SIAMESE if name not in _FEW)
 
 
 def _settings(method, **changes):
@@ -79,8 +79,20 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
         body = textwrap.dedent(source).split('"""')[-1].strip().splitlines()
         self.assertLessEqual(len(body), 20)
 
-    @_each_siamese_compiled
-    def test_compiled_steps_are_those_taken_eagerly(self, name, jit_compile):
+    @_each_siamese
+    def test_the_graph_takes_the_steps_taken_eagerly(self, name):
+        self._assert_compiled_steps(name, jit_compile=False)
+
+    @_few_methods
+    def test_xla_takes_the_steps_taken_eagerly(self, name):
+        self._assert_compiled_steps(name, jit_compile=True)
+
+    @_other_methods
+    @testing.slow
+    def test_xla_takes_the_steps_taken_eagerly_for_the_others(self, name):
+        self._assert_compiled_steps(name, jit_compile=True)
+
+    def _assert_compiled_steps(self, name, *, jit_compile):
         settings = _settings(name, negatives=3, small_views=0)
         eager, model = (_model(settings, tf.keras.optimizers.SGD(0.05)) for _ in range(2))
         step = tf.function(model.train_step, jit_compile=jit_compile, autograph=False)
@@ -89,7 +101,9 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
             expected, report = eager.train_step(batch), step(batch)
             self.assertCountEqual(report, expected)
             for key, value in expected.items():
-                self.assertAllClose(report[key], value, rtol=5e-5, atol=1e-5, msg=f"{key} of step {number}")
+                # Norms of gradients of length 14 differ by 1e-4 of that in the second step, in 32 bits.
+                bound = 5e-4 if key == "gradient_norm" else 5e-5
+                self.assertAllClose(report[key], value, rtol=bound, atol=1e-5, msg=f"{key} of step {number}")
 
     @_each_siamese
     def test_two_replicas_take_the_steps_of_one(self, name):
@@ -146,8 +160,16 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
         self.assertGreater(square, 1e-6)
         self.assertAllClose((losses[0] - losses[1]) / (2 * length), square, rtol=1e-5)
 
-    @_each_siamese
+    @_few_methods
     def test_with_group_norm_micro_batches_change_nothing(self, name):
+        self._assert_micro_batches_change_nothing(name)
+
+    @_other_methods
+    @testing.slow
+    def test_with_group_norm_micro_batches_change_nothing_for_the_others(self, name):
+        self._assert_micro_batches_change_nothing(name)
+
+    def _assert_micro_batches_change_nothing(self, name):
         def step(parts):
             settings = _settings(name, norm="group", small_views=0, accumulate_steps=parts)
             model = _model(settings, tf.keras.optimizers.SGD(0.05))
