@@ -125,13 +125,11 @@ class Hyperparameters(
     def _resolved_labelled_batch_size(self, num_images: int, num_labelled: int, labels_alone: bool) -> int:
         choice = self.label_choice
         require(num_labelled > 0, choice, "such that an image has a label", getattr(self, choice))
-        if labels_alone or num_labelled == num_images:
-            require(
-                self.labelled_batch_size in (0, self.batch_size),
-                "labelled_batch_size",
-                f"0 or batch_size, {f'with --method={self.method}' if labels_alone else 'where every image has a label'}",
-                self.labelled_batch_size,
-            )
+        if labels_alone:
+            allowed = f"0 or batch_size, with --method={self.method}"
+            whole = self.labelled_batch_size in (0, self.batch_size)
+            require(whole, "labelled_batch_size", allowed, self.labelled_batch_size)
+        if labels_alone or num_labelled == num_images:  # there are no unlabelled images for the rest of a batch
             return self.batch_size
         if self.labelled_batch_size:
             return self.labelled_batch_size

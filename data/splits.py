@@ -129,6 +129,16 @@ def hold_out(images: Images, share: float, *, seed: int, flag: str = "test") -> 
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
 
 
+def require_two_classes(class_names: Sequence[str]) -> None:
+    """Refuses training images of one class: nothing could be told apart.
+
+    Raises:
+        ValueError: If there is exactly one class.
+    """
+    if len(class_names) == 1:
+        raise ValueError(f"--data must have labels of two or more classes. Received: only {class_names[0]!r}")
+
+
 def split_specs(specs: str) -> list[str]:
     """Splits a list of sources, `a,b`, at the commas that precede the key of a source and are not part of an existing path.
 
@@ -197,7 +207,7 @@ def _of_classes(judged: Source, names: tuple[str, ...], flag: str) -> Images:
     """Returns held-out images with their classes numbered as in training.
 
     Raises:
-        ValueError: If no image has a label, or an image's class does not occur in training.
+        ValueError: If no image has a label, an image's class does not occur in training, or training has one class only.
     """
     images = judged.train
     if len(images) and (images.labels == NO_LABEL).all():
@@ -207,6 +217,7 @@ def _of_classes(judged: Source, names: tuple[str, ...], flag: str) -> Images:
         )
     used = {judged.class_names[label] for label in set(images.labels.tolist()) - {NO_LABEL}}
     if used - set(names):
+        require_two_classes(names)
         raise ValueError(
             f"--{flag} must have classes of the training images. Received: {', '.join(sorted(used - set(names)))}"
         )

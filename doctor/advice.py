@@ -112,7 +112,9 @@ def _for_numbers(pictures: Pictures, settings: Hyperparameters) -> list[tuple[st
         if settings.negatives >= batch:
             advice.append(("negatives", batch - 1, f"a batch of {batch} has no more other images"))
         if settings.labelled_batch_size > batch // 2 and not all_labelled:
-            advice.append(("labelled_batch_size", min(pictures.labelled, batch // 2), f"half of a batch of {batch}"))
+            half, labelled = batch // 2, pictures.labelled
+            why = f"half of a batch of {batch}" if half <= labelled else "that is every labelled image"
+            advice.append(("labelled_batch_size", min(half, labelled), why))
     if settings.train == "heads" and pictures.images >= _MANY and settings.cached_views > _FEW_VIEWS:
         views = f"features of {pictures.images * settings.cached_views:,} views take long"
         advice.append(("cached_views", _FEW_VIEWS, views))

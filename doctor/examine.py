@@ -19,6 +19,7 @@ from absl import flags
 
 from semppl.configs.data import held_out_share
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.similar_names import similar_pairs
 from semppl.configs.wording import counted
 from semppl.programs import hyperparameter_flags, menu, quiet, run_flags
 from semppl.programs.hyperparameter_flags import hyperparameters_from_flags
@@ -40,12 +41,12 @@ from semppl.data.files.decoding import decoding_of
 from semppl.data.files.folder import list_folder
 from semppl.data.files.inspection import count_lost, findings_unsaid, inspect_pictures, summary
 from semppl.data.images import NO_LABEL, Images, Source
-from semppl.data.splits import RunData, load_data, split_specs
+from semppl.data.splits import RunData, load_data, require_two_classes, split_specs
 from semppl.data.views.recipes import check_recipe
 from semppl.doctor.advice import PRESETS, Pictures, Suggestions, in_words, suggest, verdict
 from semppl.doctor.page import page
 from semppl.doctor.trial import Features, ManyFeatures, Trial, TrialFailed, train_briefly
-from semppl.runs.files import require_plain
+from semppl.runs.files import make_writable_folder
 
 Report = dict[str, Any]
 _FEW_LABELS = 3
@@ -108,7 +109,7 @@ def _examined(hyperparameters: Hyperparameters, trial_steps: int) -> tuple[Repor
 def _resolved(report: Report, hyperparameters: Hyperparameters, num_images: int) -> Hyperparameters | None:
     """Returns the settings with all defaults filled in; None, and a finding, if they do not suit the data."""
     labelled = report["parts"].get("labelled", 0)
-    if not labelled:  # there is a finding already
+    if not labelled or len(report["classes"]) < 2:  # there is a finding already
         return None
     try:
         return hyperparameters.resolved(num_images=num_images, num_labelled=labelled, replicas=1)
@@ -124,8 +125,7 @@ def examine_into(
 
     If the doctor's command line had `arguments`, and the run can start, the report has the `command` that starts it.
     """
-    require_plain(folder, "workdir")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_writable_folder(folder, "workdir")
     report, data = examine(hyperparameters, trial_steps=trial_steps)
     if arguments and data and report["verdict"].startswith("ready"):
         report["command"] = _command(arguments, report["suggestions"])
@@ -242,8 +242,12 @@ def _judge_classes(report: Report) -> None:
     if not any(labelled.values()):
         _stop(report, "no training image has a label")
         return
-    if len(labelled) < 2:
-        _warn(report, "there is only one class", "labels")
+    try:
+        require_two_classes(list(labelled))
+    except ValueError as error:
+        _stop(report, str(error), "labels")
+    for name, other in similar_pairs(list(labelled)):
+        _warn(report, f"{name!r} and {other!r} are nearly the same name; one class, or two?", "labels")
     rare = [name for name, count in labelled.items() if count < _FEW_LABELS]
     if rare:
         _warn(report, f"fewer than {counted(_FEW_LABELS, 'label')}: {', '.join(rare[:10])}", "labels")
@@ -388,7 +392,7 @@ def main(argv: list[str]) -> int:
     for problem in report["problems"]:
         print(f"{'stops the run' if problem['stops'] else 'look at'}: {problem['text']}")
     if data:
-        counts = ", ".join(f"{count} {part}" for part, count in report["parts"].items())
+        counts = ", ".join(f"{count:,} {part}" for part, count in report["parts"].items())
         print(f"{counts}; {counted(len(report['classes']), 'class')}")
         for name, suggestion in report["suggestions"].items():
             print(f"suggested: --{name}={suggestion['value']} ({suggestion['reason']})")

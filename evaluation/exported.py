@@ -17,6 +17,7 @@ from semppl.data.splits import load_held_out, load_splits
 from semppl.evaluation.results.classes import class_lines, class_report
 from semppl.evaluation.results.measures import MEASURES, MORE_MEASURES
 from semppl.runs.files import require_plain
+from semppl.runs.served_models import version_meant
 
 _BATCH = 64
 
@@ -72,7 +73,9 @@ def read_model(model: str | pathlib.Path) -> tuple[Hyperparameters, tuple[str, .
     require_plain(folder, "model")
     card, names = (folder / "assets" / name for name in ("model_card.json", "class_names.txt"))
     if not card.is_file() or not names.is_file():
-        raise ValueError(f"--model must be the folder of an exported model with a memory. Received: {model}")
+        raise ValueError(
+            f"--model must be the folder of an exported model with a memory. Received: {model}{version_meant(model)}"
+        )
     class_names = tuple(names.read_text(encoding="utf-8").split("\n")[:-1])
     return Hyperparameters.from_dict(json.loads(card.read_text(encoding="utf-8"))["hyperparameters"]), class_names
 

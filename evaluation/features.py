@@ -25,6 +25,7 @@ def embed(
     prepare: Callable[[tf.Tensor], tf.Tensor],
     batch_size: int = 256,
     positions: np.ndarray | None = None,
+    name: str = "pictures",
 ) -> np.ndarray:
     """Maps images through a network, a batch at a time; what takes seconds has a progress bar.
 
@@ -34,13 +35,14 @@ def embed(
         prepare: Maps `[B, H, W, C]` uint8, or float32 in 0..1, to the input of `function`.
         batch_size: Maximum batch size.
         positions: Integers `[k]`, positions of the images to map; None: all.
+        name: Name of the images, before the progress bar.
 
     Returns:
         `[k, D]` float32 outputs of `function`.
     """
     compiled = tf.function(function, reduce_retracing=True, autograph=False)
     count, outputs = len(images) if positions is None else len(positions), []
-    with tqdm.tqdm(total=count, unit=" pictures", delay=2, mininterval=1, leave=False) as bar:
+    with tqdm.tqdm(desc=name, total=count, unit=" pictures", delay=2, mininterval=1, leave=False) as bar:
         for part in images.batches(prepare, batch_size=batch_size, positions=positions):
             outputs.append(compiled(part).numpy())
             bar.update(len(outputs[-1]))

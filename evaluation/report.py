@@ -29,7 +29,7 @@ quiet.parse_flags(__name__, check=_require_run)
 
 from semppl.evaluation.report_page.judged import judge
 from semppl.evaluation.report_page.page import report_page
-from semppl.runs.files import write_atomically
+from semppl.runs.files import require_writable, write_atomically
 
 FILE = "report.html"
 
@@ -54,6 +54,7 @@ def report(
     path = pathlib.Path(out or pathlib.Path(workdir) / FILE)
     if path.is_dir():
         raise ValueError(f"--out must be an HTML file. Received: {path}, a folder")
+    require_writable(path, "out", "file")
     page = report_page(judge(workdir, moved))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, page)

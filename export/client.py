@@ -143,6 +143,14 @@ def _read(path: pathlib.Path) -> bytes:
         ) from error
 
 
+def _how_to_convert(path: str) -> str:
+    # Imports TensorFlow, which readable pictures do not need.
+    from semppl.export.collections.collection import how_to_convert
+
+    advice = how_to_convert(path)
+    return advice and f"; {advice}"
+
+
 def _text(item: bytes) -> str:
     return item.decode(errors="replace")
 
@@ -173,7 +181,8 @@ def main(argv: list[str]) -> int:
             shown = {name: value for name, value in answer.items() if name not in left_out}
             print(json.dumps(shown, ensure_ascii=False, default=_text), flush=True)
             if not answer.get("valid", True):
-                print(f"warning: {answer['path']}: the model cannot read this picture", file=sys.stderr)
+                warning = f"warning: {answer['path']}: the model cannot read this picture"
+                print(warning + _how_to_convert(answer["path"]), file=sys.stderr)
     except Refused as error:
         asked = "--model_name, --signature and --batch_size"
         raise ValueError(f"{asked} must suit the server. Received: {_line(error)}") from error
@@ -181,7 +190,11 @@ def main(argv: list[str]) -> int:
         raise ValueError(f"--server must be a model server. Received: {_line(error)}") from error
     except Unavailable as error:
         tried = f"--attempts={_ATTEMPTS.value} of --timeout_seconds={_SECONDS.value:g}"
-        print(f"error: --server must answer within {tried}. Received: {_line(error)}", file=sys.stderr)
+        print(
+            f"error: --server must answer within {tried}. Received: {_line(error)}; raise --attempts for a "
+            "server that is still loading its model",
+            file=sys.stderr,
+        )
         return 1
     return 0
 

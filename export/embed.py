@@ -148,7 +148,7 @@ def _progress() -> Callable[[int, int], None]:
 
     def say(done: int, total: int) -> None:
         if not bars:  # `initial` keeps finished files out of the speed
-            bars.append(tqdm.tqdm(total=total, initial=done, unit=" pictures", mininterval=0.5))
+            bars.append(tqdm.tqdm(desc="embedded", total=total, initial=done, unit=" pictures", mininterval=0.5))
         bars[0].update(done - bars[0].n)
         if done == total:
             bars[0].close()
@@ -180,6 +180,7 @@ def _check_outputs() -> None:
         return
     if "://" in (out or ""):
         raise ValueError(f"--predictions must come with an --out that is a local path. Received: {out}")
+    read_card(str(model_flags.MODEL.value))  # a folder without a model has no memory either
     if not read_class_names(pathlib.Path(str(model_flags.MODEL.value))):
         raise ValueError(
             "--predictions must come with a --model that has a memory of labelled images. Received: "

@@ -23,10 +23,12 @@ from semppl.configs.choices import ANSWERS, AUTO, DTYPES, VOTE
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.export.memory.calibration import CALIBRATION_SETS, CalibrationSettings
 from semppl.programs import place_flags, quiet, run_flags
+from semppl.programs.answers import target_flags
 from semppl.programs.extras import has_extra, needs_extra
 
 flags.adopt_module_key_flags(run_flags)
 flags.adopt_module_key_flags(place_flags)
+flags.adopt_module_key_flags(target_flags)
 
 _EXPORT_DIR = flags.DEFINE_string(
     "export_dir", None, "Folder to write; its name must be the version number, as in …/digits/1."
@@ -74,20 +76,6 @@ _CALIBRATE_ON = flags.DEFINE_enum(
     "Images on which answers are calibrated: held_out (half of the held-out images; the other half is measured), memory (the "
     "labelled images, each by the votes of the others), or nothing (the model never abstains).",
 )
-_TARGET_RISK = flags.DEFINE_float(
-    "target_risk",
-    None,
-    f"Largest share of wrong answers among the answers (by default {CalibrationSettings.target_risk}).",
-)
-_RISK_CONFIDENCE = flags.DEFINE_float(
-    "risk_confidence",
-    CalibrationSettings.risk_confidence,
-    "Confidence, in (0, 1), with which --target_risk is kept: that of the exact binomial (Clopper-Pearson) upper bound of the "
-    "share of wrong answers.",
-)
-_TARGET_COVERAGE = flags.DEFINE_float(
-    "target_coverage", None, "Smallest share of pictures that are answered; set at most one of this and --target_risk."
-)
 _SET_COVERAGE = flags.DEFINE_float("set_coverage", 0.9, "Share of prediction sets that contain the true class.")
 
 _FINE_TUNABLE = flags.DEFINE_boolean(
@@ -109,7 +97,7 @@ from semppl.export.memory.run_images import RunImages, centre_crop_of
 from semppl.export.model.assets import EVIDENCE, write_assets
 from semppl.export.model.embedder import Embedder
 from semppl.export.model.servable import AnsweringServable, Servable
-from semppl.export.model.versions import new_version
+from semppl.export.model.versions import new_version, serving_commands
 from semppl.export.model.warmup import write_warmup
 from semppl.runs import checkpoints
 from semppl.runs.folder import read_initial_weights, unfinished
@@ -123,9 +111,6 @@ _SETTINGS = (
     _ANSWERS,
     _MEMORY_VIEWS,
     _CALIBRATE_ON,
-    _TARGET_RISK,
-    _RISK_CONFIDENCE,
-    _TARGET_COVERAGE,
     _SET_COVERAGE,
     _FINE_TUNABLE,
     _DATA_LICENCE,
@@ -294,18 +279,17 @@ def export_with(
     _require_effect(workdir, settings)
     calibration = {name: settings[name] for name in _CALIBRATION if name in settings}
     rest = {name: value for name, value in settings.items() if name not in _CALIBRATION}
-    if calibration.get("target_coverage") is not None:
-        calibration = {"target_risk": 0.0} | calibration
-    trust = CalibrationSettings(**calibration)
+    trust = CalibrationSettings().replaced(calibration)
     return export(workdir, export_dir, **rest, calibration_settings=trust, command=command, moved=moved)
 
 
 def settings_from_flags() -> dict[str, Any]:
     """Returns the values of the flags that are set, by name, for `export_with`."""
-    return {flag.name: flag.value for flag in _SETTINGS if not flags.FLAGS[flag.name].using_default_value}
+    own = {flag.name: flag.value for flag in _SETTINGS if not flags.FLAGS[flag.name].using_default_value}
+    return own | target_flags.targets_from_flags()
 
 
-_CALIBRATION = ("calibrate_on", "target_risk", "risk_confidence", "target_coverage", "set_coverage")
+_CALIBRATION = ("calibrate_on", *target_flags.NAMES, "set_coverage")
 
 
 def _require_effect(workdir: str | pathlib.Path, settings: Mapping[str, Any]) -> None:
@@ -320,12 +304,6 @@ def _require_effect(workdir: str | pathlib.Path, settings: Mapping[str, Any]) ->
             "a run without a queue of labels, and no --memory",
         )
     aims = [f"--{name}={settings[name]}" for name in _CALIBRATION[1:] if name in settings]
-    if aims and settings.get("calibrate_on") == "nothing":
-        raise ValueError(f"{aims[0]} must come with something to calibrate on. Received: --calibrate_on=nothing")
-    if "risk_confidence" in settings and settings.get("target_coverage"):
-        raise ValueError(
-            f"--risk_confidence must come with --target_risk. Received: --target_coverage={settings['target_coverage']}"
-        )
     aims += [
         f"--{name}={settings[name]}"
         for name in ("calibrate_on", "num_neighbours", "answers", "memory_views")
@@ -358,6 +336,7 @@ def main(argv: list[str]) -> int:
     print(f"exported to {_EXPORT_DIR.value}; signatures: {signatures}")
     if not has_extra("serving"):
         print(f"without warm-up requests: writing these {needs_extra('serving')}")
+    print(serving_commands(str(_EXPORT_DIR.value)))
     return 0
 
 

@@ -45,7 +45,7 @@ from semppl.export.collections.collection import (
     pictures_of,
     read_picture,
 )
-from semppl.export.collections.index_folder import read_description, read_index
+from semppl.export.collections.index_folder import find_model, read_description, read_index
 from semppl.export.collections.rows import Answerer
 from semppl.export.collections.search_page import Found, Result, file_address, page, section
 from semppl.export.collections.search_server import SearchServer
@@ -68,8 +68,14 @@ class Search:
         require_extra("search")
         folder = pathlib.Path(index)
         made_of = read_description(folder)["made_of"]
-        model = model or made_of["model"]
-        card = read_card(model)
+        recorded = find_model(folder)
+        try:
+            card = read_card(model or recorded)
+        except ValueError as error:
+            if model:
+                raise
+            raise ValueError(f"{error}, of which {index} was made; name its folder with --model") from error
+        model = model or recorded
         if card["weights_sha256"] != made_of["weights_sha256"]:
             raise ValueError(
                 f"--model must be the model that embedded the pictures. Received: {model}, with other weights"

@@ -9,26 +9,28 @@ import collections
 import dataclasses
 import os
 import pathlib
-import re
 import shlex
 import shutil
 import sys
-import unicodedata
-from collections.abc import Callable, Sequence
+import types
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from absl import flags
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.similar_names import is_similar
 from semppl.configs.wording import counted
 from semppl.programs import model_flags, quiet
+from semppl.programs.answers import target_flags
 
 _LABELS = flags.DEFINE_string(
     "labels", None, "CSV file with the columns path (relative to the file) and label (name of a class)."
 )
 for _name in ("model", "out"):
     flags.declare_key_flag(_name)  # --help shows it
+flags.adopt_module_key_flags(target_flags)
 
 _SIMILAR_NAMES = flags.DEFINE_boolean(
     "similar_names",
@@ -50,11 +52,11 @@ from semppl.export.memory.run_images import centre_crop_of
 from semppl.export.model.assets import EVIDENCE, read_card, write_assets
 from semppl.export.model.decoding import decode_upright
 from semppl.export.model.variables import exchange_variables, memory_values
-from semppl.export.model.versions import new_version
+from semppl.export.model.versions import new_version, serving_commands
 from semppl.layers.inputs.preparation import fingerprints
+from semppl.runs.served_models import version_meant
 
 _BATCH = 32
-_SHORT = 5  # letters below which a difference of one is a difference
 
 
 def update_memory(
@@ -64,6 +66,7 @@ def update_memory(
     *,
     command: str = "",
     similar_names: bool = False,
+    targets: Mapping[str, float] = types.MappingProxyType({}),
     say: Callable[[int, int], None] = lambda added, named: None,
 ) -> dict[str, Any]:
     """Writes a version of a model that remembers more pictures: its memory is calibrated again, its encoder unchanged.
@@ -74,6 +77,7 @@ def update_memory(
         out: Folder to write, which must not exist; its name is the version number.
         command: Command line, for the model card.
         similar_names: Whether a new class may have nearly the name of another one.
+        targets: `target_risk`, `risk_confidence` or `target_coverage`, where the model shall be calibrated for another value.
         say: Callback that receives the number of added pictures and the number of pictures in the file.
 
     Returns:
@@ -85,10 +89,13 @@ def update_memory(
     """
     source = pathlib.Path(model)
     if not (source / EVIDENCE).is_file():
-        raise ValueError(f"--model must be the folder of an exported model with a labelled memory. Received: {model}")
+        raise ValueError(
+            f"--model must be the folder of an exported model with a labelled memory. Received: {model}{version_meant(model)}"
+        )
     with new_version(out, flag="--out") as folder:
         pictures = read_labelled_pictures(labels)
         before = Evidence.load(source / EVIDENCE)
+        before = dataclasses.replace(before, settings=before.settings.replaced(targets))
         if not similar_names:
             require_distinct(before.class_names, pictures)
         settings = Hyperparameters.from_dict(read_card(source)["hyperparameters"])
@@ -123,8 +130,7 @@ def new_classes(known: Sequence[str], pictures: Sequence[LabelledPicture]) -> di
 def require_distinct(known: Sequence[str], pictures: Sequence[LabelledPicture]) -> None:
     """Refuses a new class whose name is nearly that of another one: a slip of the pen would otherwise divide a class.
 
-    Names are nearly the same if they differ in case, blanks, punctuation, accents or a plural s alone, or, from five letters, by
-    one letter that is inserted, left out, replaced, or exchanged with the next one; names that differ in a digit are different.
+    For names that are nearly the same see `configs.similar_names`.
 
     Raises:
         ValueError: If there is such a name; the message says where, and which flag allows it.
@@ -140,29 +146,6 @@ def require_distinct(known: Sequence[str], pictures: Sequence[LabelledPicture]) 
                 f"--similar_names. Received: {picture.label!r} ({picture.where}) beside {similar!r}"
             )
         names.append(picture.label)
-
-
-def is_similar(name: str, other: str) -> bool:
-    """Returns whether two names are nearly the same; see `require_distinct`."""
-    first, second = _folded(name), _folded(other)
-    if first == second:
-        return bool(first)
-    shorter, longer = sorted((first, second), key=len)
-    if len(shorter) > 2 and longer in (shorter + "s", shorter + "es"):
-        return True
-    if re.findall(r"\d+", first) != re.findall(r"\d+", second) or min(len(first), len(second)) < _SHORT:
-        return False
-    start = next(
-        (at for at, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
-    )
-    rest, remainder = first[start:], second[start:]
-    exchanged = rest[1:2] + rest[:1] + rest[2:]
-    return remainder in (rest[1:], exchanged) or rest == remainder[1:] or rest[1:] == remainder[1:]
-
-
-def _folded(name: str) -> str:
-    letters = unicodedata.normalize("NFKD", name.casefold())
-    return "".join(letter for letter in letters if letter.isalnum())
 
 
 def remember(
@@ -254,11 +237,13 @@ def main(argv: list[str]) -> int:
     del argv
     command = shlex.join(["python", "-m", "semppl.export.update_memory", *sys.argv[1:]])
     paths = str(model_flags.MODEL.value), str(_LABELS.value), str(model_flags.OUT.value)
-    card = update_memory(*paths, command=command, similar_names=_SIMILAR_NAMES.value, say=_say)
+    targets = target_flags.targets_from_flags()
+    card = update_memory(*paths, command=command, similar_names=_SIMILAR_NAMES.value, targets=targets, say=_say)
     if card["new_classes"]:
         print("new: " + ", ".join(f"{name} ({count})" for name, count in card["new_classes"].items()))
     print(summary(card["memory"]))
     print(f"written to {model_flags.OUT.value}")
+    print(serving_commands(str(model_flags.OUT.value)))
     return 0
 
 

@@ -16,7 +16,7 @@ from absl import logging as absl_logging
 
 from semppl.programs import command_line, menu
 from semppl.programs.process import home, quiet_import, streams
-from semppl.runs.files import error_text, write_problem
+from semppl.runs.files import error_text, require_writable, write_problem
 
 flags.disclaim_key_flags()  # --help lists flags that `parse_flags` defines under the program
 
@@ -94,6 +94,7 @@ def parse_flags(
             raise ValueError(f"Arguments must be flags, --name=value. Received: {' '.join(_command_line[1:])}")
         if check:
             check()
+        _require_writable_outputs()
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(2)
@@ -179,7 +180,18 @@ def run(main: Callable[[list[str]], int]) -> None:
     app.run(main, flags_parser=lambda argv: _command_line or command_line.parse(argv))
 
 
-_WRITTEN = ("out", "export_dir", "workdir")
+_OUTPUTS = {"out": "folder", "export_dir": "folder", "predictions": "file"}
+"""Flags that name what a program writes, and what each is; --workdir may also be read."""
+
+_WRITTEN = (*_OUTPUTS, "workdir")
+
+
+def _require_writable_outputs() -> None:
+    """Refuses outputs that cannot be written, before the work begins; those of other file systems are not tried."""
+    for name, kind in _OUTPUTS.items():
+        path = flags.FLAGS[name].value if name in flags.FLAGS else None
+        if path and "://" not in path:
+            require_writable(path, name, "file" if path.endswith(".html") else kind)
 
 
 def _message(error: Exception) -> str:

@@ -38,6 +38,44 @@ def require_plain(path: str | os.PathLike[str], flag: str) -> None:
         )
 
 
+def require_writable(path: str | os.PathLike[str], flag: str, kind: str = "folder") -> None:
+    """Checks that a file or folder can be written, and leaves nothing behind.
+
+    Args:
+        path: Path of the file or folder; where it is absent, the nearest folder above it must be writable.
+        flag: Name of the flag that gives the path, for the error.
+        kind: "folder" or "file", for the error.
+
+    Raises:
+        ValueError: If a file cannot be created there.
+    """
+    place = pathlib.Path(path).absolute()
+    existing = next(folder for folder in (place, *place.parents) if folder.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing.parent if existing == place and place.is_file() else existing):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"--{flag} must be a {kind} that can be written. Received: {os.fspath(path)} ({error.strerror})"
+        ) from error
+
+
+def make_writable_folder(folder: pathlib.Path, flag: str) -> None:
+    """Makes a folder, with those above it, if it is absent.
+
+    Raises:
+        ValueError: If the folder cannot be made, or no file can be created in it; see `require_writable`.
+    """
+    require_plain(folder, flag)
+    require_writable(folder, flag)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"--{flag} must be a folder that can be written. Received: {folder} ({error.strerror})"
+        ) from error
+
+
 def write_atomically(path: pathlib.Path, text: str) -> None:
     """Writes a small text file so that a reader, or a killed run, never sees half of it."""
     with file_written_aside(path) as file:

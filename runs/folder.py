@@ -3,12 +3,11 @@
 import contextlib
 import json
 import pathlib
-import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.runs.files import disk_errors_as, locked, require_plain, write_atomically
+from semppl.runs.files import disk_errors_as, locked, make_writable_folder, write_atomically
 
 _SETTINGS = "hyperparameters.json"
 _INITIAL_WEIGHTS = "weights.json"
@@ -60,15 +59,7 @@ def open_run(
     """
     if workdir.parts and workdir.parts[0].endswith(":"):  # of gs://bucket/run, for which a local folder would be made
         raise ValueError(f"--workdir must be a local or mounted folder. Received: {workdir}")
-    require_plain(workdir, "workdir")
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=workdir):
-            pass
-    except OSError as error:
-        raise ValueError(
-            f"--workdir must be a folder that can be written. Received: {workdir} ({error.strerror})"
-        ) from error
+    make_writable_folder(workdir, "workdir")
     with _held(workdir):
         _compare_or_write(workdir, hyperparameters, check_data)
         yield

@@ -46,16 +46,25 @@ def imagenet_file(encoder: str, *, size: int, flag: str) -> pathlib.Path:
             f"--{flag} must be a file with --encoder={encoder}, for which no weights are published. Received: imagenet"
         )
     cached = pathlib.Path.home() / ".keras" / str(wanted.options.get("cache_subdir", "datasets")) / wanted.name
+
+    def download() -> str:
+        tf.keras.utils.disable_interactive_logging()  # of this thread: Keras' own line and bar
+        return str(tf.keras.utils.get_file(wanted.name, wanted.origin, **wanted.options))
+
+    is_new = not cached.exists()
+    if is_new:
+        print(f"downloading the weights of {encoder} …", file=sys.stderr, flush=True)
     try:
-        return pathlib.Path(
-            _watched(lambda: tf.keras.utils.get_file(wanted.name, wanted.origin, **wanted.options), cached)
-        )
+        path = pathlib.Path(_watched(download, cached))
     except Exception as error:  # Keras raises `Exception` itself
         reason = str(error).splitlines()[0]
         raise ValueError(
             f"--{flag} must be a file, or imagenet where {wanted.origin} can be downloaded: without a network, put that file "
             f"at {cached}. Received: imagenet ({reason})"
         ) from error
+    if is_new and path.exists():
+        print(f"downloaded {path.stat().st_size / 1e6:.0f} MB: {path}", file=sys.stderr, flush=True)
+    return path
 
 
 def _wanted(encoder: str, size: int) -> _Wanted | None:

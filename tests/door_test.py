@@ -257,8 +257,9 @@ class ModelTest(tf.test.TestCase):
         self.assertEqual((len(answers.class_names), answers.labels.dtype), (0, np.int32))
 
     def test_what_cannot_be_read_is_refused(self):
-        with self.assertRaisesRegex(ValueError, r"paths must be picture files .*gone.png \(No such file"):
+        with self.assertRaisesRegex(ValueError, r"paths must be picture files .*gone.png \(No such file") as caught:
             self.model.answer([*self.paths, self.folder / "gone.png"])
+        self.assertTrue(caught.exception.__suppress_context__)  # one traceback
         with self.assertRaisesRegex(ValueError, "paths must be a list of picture files. Received: one path, a.png"):
             self.model.embed("a.png")
         with self.assertRaisesRegex(ValueError, "--model must be the folder of an exported model"):

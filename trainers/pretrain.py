@@ -63,7 +63,7 @@ from semppl.data.cached_views import CachedViews
 from semppl.data.files.lost_pictures import naming_lost_pictures
 from semppl.data.images import NO_LABEL, Source
 from semppl.data.pipeline import Pipeline
-from semppl.data.splits import load_data, require_shrinkable
+from semppl.data.splits import load_data, require_shrinkable, require_two_classes
 from semppl.data.streaming import StreamedImageSet
 from semppl.data.views.recipes import boxes_of, check_recipe
 from semppl.layers.blocks.normalisation import NORMALISATIONS
@@ -131,8 +131,10 @@ def pretrain(
     termination.listen_again()
     compiled = strategy.compiles(options.jit_compile, devices)
     initial_encoder.check_frozen_stages(hyperparameters)
-    weights = _initial_weights(hyperparameters, workdir)
+    downloads = hyperparameters.initial_weights == initial_weights.IMAGENET
+    weights = None if downloads else _initial_weights(hyperparameters, workdir)  # a wrong file before long work
     source, labels, hyperparameters = prepare_data(hyperparameters, devices.num_replicas_in_sync)
+    weights = _initial_weights(hyperparameters, workdir) if downloads else weights  # nothing is fetched for wrong data
     profiling.parse_steps(options.profile_steps, hyperparameters.steps)
     data = describe_data(source.train.names, labels, source.class_names)
     role = Chief(workdir, options, termination) if choice.cluster.is_chief else Follower(termination)
@@ -253,6 +255,7 @@ def prepare_data(hyperparameters: Hyperparameters, replicas: int) -> tuple[Sourc
     require_shrinkable(hyperparameters)
     data = load_data(hyperparameters)
     source, labels = data.source, data.labels
+    require_two_classes(source.class_names)
     if source.train.channels != hyperparameters.channels:
         allowed = f"{source.train.channels}, with --pixel_mean and --pixel_stddev to match, for these images"
         raise ValueError(f"--channels must be {allowed}. Received: {hyperparameters.channels}")
@@ -265,6 +268,9 @@ def prepare_data(hyperparameters: Hyperparameters, replicas: int) -> tuple[Sourc
         replicas=replicas,
         labels_alone=find_method(hyperparameters.method).labels_alone,
     )
+    if hyperparameters.labelled_batch_size not in (0, resolved.labelled_batch_size):
+        given, whole = hyperparameters.labelled_batch_size, resolved.labelled_batch_size
+        print(f"every image has a label: --labelled_batch_size is {whole}, the whole batch, not {given}", flush=True)
     return source, labels, resolved
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.similar_names import similar_pairs
 from semppl.configs.wording import counted
 from semppl.data.images import Source
 from semppl.programs import menu
@@ -26,6 +27,8 @@ from semppl.trainers.reports.examination import Examination, Examine
 from semppl.trainers.reports.progress import Progress
 from semppl.trainers.reports.views_grid import ViewsOfAFew
 from semppl.trainers.run_options import RunOptions
+
+_MOST_PAIRS = 5  # of classes, in a warning
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,17 +104,22 @@ class Chief:
         """Prints what is trained on what, and where it starts."""
         settings = stage.hyperparameters
         print(
-            f"{settings.method} on {settings.data}: {counted(stage.data['images'], 'image')}, {stage.data['labelled']} labelled, "
+            f"{settings.method} on {settings.data}: {counted(stage.data['images'], 'image')}, {stage.data['labelled']:,} labelled, "
             f"{counted(len(stage.source.class_names), 'class')}; {counted(settings.steps, 'step')}; {stage.where}; "
             f"TensorBoard: " + shlex.join(["tensorboard", "--logdir", str(self._workdir / "tensorboard")]),
             flush=True,
         )
+        if pairs := similar_pairs(stage.source.class_names):
+            alike = ", ".join(f"{name!r} and {other!r}" for name, other in pairs[:_MOST_PAIRS])
+            print(
+                f"warning: classes with nearly the same name, each trained as a class of its own: {alike}", flush=True
+            )
         if not stage.last_step:
             print("no steps: nothing is trained", flush=True)
         elif stage.first_step == stage.last_step:
             print(f"finished already: all {counted(stage.first_step, 'step')} are done, nothing is trained", flush=True)
         elif stage.first_step:
-            print(f"going on from step {stage.first_step} of {stage.last_step}", flush=True)
+            print(f"going on from step {stage.first_step:,} of {stage.last_step:,}", flush=True)
 
     @contextlib.contextmanager
     def watching(self, stage: Stage) -> Iterator[list[tf.keras.callbacks.Callback]]:

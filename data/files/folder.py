@@ -183,6 +183,7 @@ def _walk(root: pathlib.Path) -> Walked:
             path = pathlib.Path(folder, name)
             if name.startswith(".") or path.suffix.lower() not in EXTENSIONS:
                 walked.endings[path.suffix.lower()] += 1
+                walked.spellings.setdefault(path.suffix.lower(), set()).add(path.suffix)
                 continue
             try:
                 reason = "" if stat.S_ISREG(path.stat().st_mode) else "no regular file"

@@ -68,6 +68,12 @@ def read_label_file(file: pathlib.Path, folder: pathlib.Path, paths: Sequence[st
         found = {name: pictures.find(cells.get(name, ""), name, where) for name in ("path", "mask")}
         row = Row(**{**cells, **found})
         rows[row.path] = row if row.path not in rows else _merged(rows[row.path], row, where)
+    swapped = next((row.label for row in rows.values() if pictures.has(row.label)), "")
+    if swapped and not any(pictures.has(row.path) for row in rows.values()):
+        raise ValueError(
+            f"{file} must name pictures in the column path. Received: the picture {swapped!r} as a label, and no picture as a "
+            "path; are path and label swapped?"
+        )
     return rows
 
 
@@ -88,6 +94,10 @@ class _Pictures:
     def _by_file(self) -> dict[str, str]:
         """Paths of the pictures by the file that each is, whatever links lead there."""
         return {os.path.realpath(self._folder / path): canonical(path) for path in self._paths}
+
+    def has(self, path: str) -> bool:
+        """Returns whether a path, as it stands, is that of a picture in the folder."""
+        return canonical(path) in self._listed
 
     def find(self, cell: str, column: str, where: str) -> str:
         """Returns the path that a cell names, in composed form; if there is no such picture, the path that the cell spells.

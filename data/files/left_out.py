@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import os
 import pathlib
+import shlex
 from collections.abc import Iterable, Sequence
 
 from semppl.configs.wording import counted
@@ -12,9 +13,11 @@ from semppl.data.files.label_file import Row
 
 _CONVERTERS = {  # picture formats that are not read, and how to convert a folder of them
     **dict.fromkeys(
-        (".heic", ".heif", ".hif"), "convert them, for example with `mogrify -format jpg *.heic` of ImageMagick"
+        (".heic", ".heif", ".hif"), "convert them, for example with `mogrify -format jpg {files}` of ImageMagick"
     ),
-    **dict.fromkeys((".avif", ".jxl", ".jp2"), "convert them, for example with `mogrify -format png` of ImageMagick"),
+    **dict.fromkeys(
+        (".avif", ".jxl", ".jp2"), "convert them, for example with `mogrify -format png {files}` of ImageMagick"
+    ),
     **dict.fromkeys((".psd", ".svg", ".pdf", ".eps", ".ico"), "export them as PNG"),
     **dict.fromkeys((".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"), "develop them to JPEG or TIFF"),
     **dict.fromkeys((".dcm", ".dicom", ".nii"), "convert them to 8-bit PNG"),
@@ -36,12 +39,14 @@ class Walked:
         paths: Paths of the pictures, relative to the folder, sorted.
         unreadable: Files, folders and links that cannot be opened, each with the reason.
         endings: Number of other files by extension, in lower case.
+        spellings: Extensions of other files as they stand, by extension in lower case.
         hidden: Paths of the folders that were not entered because their names begin with a dot.
     """
 
     paths: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
     endings: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    spellings: dict[str, set[str]] = dataclasses.field(default_factory=dict)
     hidden: list[str] = dataclasses.field(default_factory=list)
 
 
@@ -53,7 +58,8 @@ def remarks_on_files(walked: Walked, *, named: int = 0) -> tuple[str, ...]:
         named: Number of files that the label file names, that exist, and that are left out.
     """
     remarks = [
-        f"{counted(count, 'file')} ending in {ending} {'are' if count > 1 else 'is'} not read: {_CONVERTERS[ending]}"
+        f"{counted(count, 'file')} ending in {ending} {'are' if count > 1 else 'is'} not read: "
+        + _CONVERTERS[ending].format(files=" ".join(f"*{spelt}" for spelt in sorted(walked.spellings[ending])))
         for ending, count in sorted(walked.endings.items())
         if ending in _CONVERTERS
     ]
@@ -68,6 +74,12 @@ def remarks_on_files(walked: Walked, *, named: int = 0) -> tuple[str, ...]:
     if inside:
         remarks.append(f"pictures in {_few(sorted(inside))} look like thumbnails or copies; remove them")
     return tuple(remarks)
+
+
+def how_to_convert(path: str | os.PathLike[str]) -> str:
+    """Returns the way to make a picture of a file whose extension is not read; empty if none is known."""
+    name = pathlib.Path(path)
+    return _CONVERTERS.get(name.suffix.lower(), "").replace(" them", " it").format(files=shlex.quote(str(name)))
 
 
 def remarks_on_classes(root: pathlib.Path, names: Iterable[str]) -> tuple[str, ...]:

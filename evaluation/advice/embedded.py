@@ -156,7 +156,10 @@ def embedded_by_encoder(hyperparameters: Hyperparameters) -> Embedded:
     Raises:
         ValueError: If the weights or the pictures cannot be read, or a feature is NaN or Inf.
     """
-    mapped, data = encoder_features(hyperparameters), load_data(hyperparameters)
+    downloads = hyperparameters.initial_weights == initial_weights.IMAGENET
+    data = load_data(hyperparameters) if downloads else None  # nothing is fetched for wrong data
+    mapped = encoder_features(hyperparameters)
+    data = data or load_data(hyperparameters)
     origin = f"the features of {hyperparameters.encoder}"
     return _embedded(data, mapped(data.source.train), hyperparameters, 0, origin, _held_out(data, mapped))
 

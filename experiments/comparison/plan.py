@@ -11,7 +11,7 @@ from typing import Any
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.configs.wording import counted
 from semppl.experiments.untrained import UNTRAINED
-from semppl.runs.files import require_plain, write_atomically
+from semppl.runs.files import make_writable_folder, write_atomically
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,10 +159,9 @@ def require_same_settings(workdir: pathlib.Path, shared: Hyperparameters) -> Non
     Methods, numbers of labels and seeds may change from one call to the next.
 
     Raises:
-        ValueError: If a setting differs, naming the flag.
+        ValueError: If a setting differs, naming the flag, or the folder cannot be written.
     """
-    require_plain(workdir, "workdir")
-    workdir.mkdir(parents=True, exist_ok=True)
+    make_writable_folder(workdir, "workdir")
     here = {name: value for name, value in shared.identity().items() if name not in _PER_RUN}
     here = json.loads(json.dumps(here))  # tuples as the lists that they become in the file
     path = workdir / _FILE

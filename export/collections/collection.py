@@ -14,6 +14,7 @@ import tensorflow as tf
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.files.decoding import Decoding, Unusable, decodable, decoding_of, encode
 from semppl.data.files.folder import Folder, folder_of, list_folder
+from semppl.data.files.left_out import how_to_convert
 from semppl.data.files.picture_list import PictureList
 from semppl.data.images import NO_LABEL, ImageSet
 from semppl.data.records.pictures import list_records
@@ -135,7 +136,8 @@ def read_picture(path: str | pathlib.Path, hyperparameters: Hyperparameters) -> 
     except OSError as error:
         raise ValueError(f"--picture must be a file. Received: {path}: {error.strerror}") from error
     except Unusable as error:
-        raise ValueError(f"--picture must be a picture. Received: {path}: {error}") from error
+        advice = how_to_convert(path)
+        raise ValueError(f"--picture must be a picture. Received: {path}: {error}{advice and f'; {advice}'}") from error
 
 
 def decode_query(content: bytes, hyperparameters: Hyperparameters) -> bytes:
@@ -161,7 +163,7 @@ def read_pictures(paths: Sequence[str | os.PathLike[str]], hyperparameters: Hype
         except OSError as error:
             raise ValueError(
                 f"paths must be picture files that can be read. Received: {os.fspath(path)} ({error.strerror})"
-            ) from error
+            ) from None  # a user of Python needs no second traceback
 
     with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
         return list(pool.map(read, paths))

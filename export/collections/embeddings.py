@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -57,7 +58,7 @@ def describe(
     return {
         "pictures": sum(map(len, collections)),
         "pictures_sha256": fingerprint(collections),
-        "model": str(model),
+        "model": os.path.abspath(model),
         "model_card_sha256": hashlib.sha256(json.dumps(card).encode()).hexdigest(),
         "weights_sha256": card["weights_sha256"],
         "embedding": card.get("embedding", {}),

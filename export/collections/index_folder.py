@@ -39,6 +39,16 @@ def read_description(folder: pathlib.Path) -> dict[str, Any]:
     return description
 
 
+def find_model(folder: pathlib.Path) -> str:
+    """Returns the path of the model that embedded the pictures of an index.
+
+    The path is relative in indexes of older versions: it starts from the working directory, or else from a folder above the index.
+    """
+    recorded = str(read_description(folder)["made_of"]["model"])
+    above = (parent / recorded for parent in (pathlib.Path(), *folder.absolute().parents))
+    return next((str(model) for model in above if model.is_dir()), recorded)
+
+
 def read_index(folder: pathlib.Path) -> tuple[Any, pa.Table]:
     """Reads the FAISS index and the rows that describe its pictures."""
     import faiss

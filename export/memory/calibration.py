@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,6 +58,24 @@ class CalibrationSettings:
             raise ValueError(
                 f"Exactly one of --target_risk and --target_coverage must be positive. Received: {received}"
             )
+
+    def replaced(self, values: Mapping[str, Any]) -> "CalibrationSettings":
+        """Returns these settings with other values, by name; a new target takes the place of the old one.
+
+        Raises:
+            ValueError: If a value is not allowed, or has no effect.
+        """
+        targets = {name for name in ("target_risk", "target_coverage") if values.get(name) is not None}
+        replaced_target = {"target_risk": 0.0, "target_coverage": 0.0} if len(targets) == 1 else {}
+        new = dataclasses.replace(self, **(replaced_target | dict(values)))
+        aims = [f"--{name}={value}" for name, value in values.items() if name != "calibrate_on"]
+        if aims and new.calibrate_on == "nothing":
+            raise ValueError(f"{aims[0]} must come with something to calibrate on. Received: --calibrate_on=nothing")
+        if "risk_confidence" in values and new.target_coverage:
+            raise ValueError(
+                f"--risk_confidence must come with --target_risk. Received: --target_coverage={new.target_coverage}"
+            )
+        return new
 
 
 class Calibration(NamedTuple):

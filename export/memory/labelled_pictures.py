@@ -40,7 +40,8 @@ def read_labelled_pictures(path: str | pathlib.Path) -> list[LabelledPicture]:
             candidates, where = [file.parent / path for path in spellings(cells["path"])], f"{file}, {lines}"
             picture = next((path for path in candidates if os.path.isfile(path)), candidates[-1])
             if not os.path.isfile(picture):
-                raise ValueError(f"--labels must name existing pictures. Received: {picture} ({where})")
+                swapped = "; are path and label swapped?" if os.path.isfile(file.parent / cells["label"]) else ""
+                raise ValueError(f"--labels must name existing pictures. Received: {picture} ({where}){swapped}")
             pictures.append(LabelledPicture(picture, cells["label"], where))
     if not pictures:
         raise ValueError(f"--labels must have a labelled picture. Received: {path}, which has none")

@@ -26,6 +26,8 @@ _MAX_REFERENCE = 4_000
 _MAX_POPULATION = 1_000
 _MIN_REFERENCE = 100
 _BATCH = 256
+_NAMES = {"train": "labelled pictures", "held_out": "held-out pictures", "all": "training pictures"}
+"""Names of the images of each part, before a progress bar."""
 
 
 class RunImages:
@@ -80,7 +82,7 @@ class RunImages:
             sample = _sample(np.flatnonzero(self._held_out.labels != NO_LABEL), _MAX_HELD_OUT)
             held_out = self._embedded("held_out", self._held_out, sample, self._held_out.labels, embed)
             held_out = dataclasses.replace(held_out, ids=np.full(len(sample), -1))
-        sample = self._mapped(embed, self._train, _sample(np.arange(len(self._labels)), _MAX_POPULATION))
+        sample = self._mapped(embed, self._train, _sample(np.arange(len(self._labels)), _MAX_POPULATION), _NAMES["all"])
         return Evidence(
             memory,
             held_out,
@@ -106,22 +108,27 @@ class RunImages:
         unlabelled = np.flatnonzero(self._labels == NO_LABEL)
         few = len(unlabelled) < min(_MIN_REFERENCE, len(self._labels))
         positions = _sample(np.arange(len(self._labels)) if few else unlabelled, _MAX_REFERENCE)
-        score = fit_ood_score(self._mapped(encode, self._train, positions))
+        score = fit_ood_score(self._mapped(encode, self._train, positions, _NAMES["all"]))
         report: dict[str, Any] = {"fitted_on": len(positions)}
         if self._held_out is not None:
             checks = _sample(np.arange(len(self._held_out.labels)), _MAX_REFERENCE)
-            ood = score.percentile(tf.constant(self._mapped(encode, self._held_out, checks)))["ood"]
+            ood = score.percentile(tf.constant(self._mapped(encode, self._held_out, checks, _NAMES["held_out"])))["ood"]
             report |= {"checked_on": len(checks), "above_95": float(np.mean(ood.numpy() > 95))}
         return score, report
 
     def _mapped(
-        self, function: Callable[[tf.Tensor], tf.Tensor], images: Images, positions: np.ndarray, view: int = 0
+        self,
+        function: Callable[[tf.Tensor], tf.Tensor],
+        images: Images,
+        positions: np.ndarray,
+        name: str,
+        view: int = 0,
     ) -> np.ndarray:
         """Maps a view of images through a function; see `memory_views.random_view`."""
         prepare = self._prepare
         if view:
             prepare = functools.partial(random_view, hyperparameters=self._hyperparameters, number=view)
-        return map_images(function, images, prepare=prepare, batch_size=_BATCH, positions=positions)
+        return map_images(function, images, prepare=prepare, batch_size=_BATCH, positions=positions, name=name)
 
     def _embedded(
         self,
@@ -136,7 +143,9 @@ class RunImages:
             batches = images.batches(self._fingerprints, batch_size=_BATCH, positions=positions)
             self._prints[part] = np.concatenate([np.zeros(0, np.int64), *(batch.numpy() for batch in batches)])
         groups = positions if images.groups is None else images.groups[positions]
-        embeddings = mean_direction([self._mapped(embed, images, positions, view) for view in range(views)])
+        embeddings = mean_direction(
+            [self._mapped(embed, images, positions, _NAMES[part], view) for view in range(views)]
+        )
         return EmbeddedImages(embeddings, labels[positions], positions, groups, self._prints[part])
 
 

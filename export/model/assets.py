@@ -7,6 +7,7 @@ from typing import Any
 
 from semppl.export.memory.evidence import Evidence
 from semppl.runs.files import require_plain
+from semppl.runs.served_models import version_meant
 
 EVIDENCE = pathlib.Path("assets.extra", "evidence.npz")
 """Path, in an exported folder, of the evidence that its memory was built from; servers ignore it."""
@@ -54,7 +55,7 @@ def read_card(model: str | pathlib.Path) -> dict[str, Any]:
     require_plain(model, "model")
     path = pathlib.Path(model) / "assets" / MODEL_CARD
     if not path.is_file():
-        raise ValueError(f"--model must be the folder of an exported model. Received: {model}")
+        raise ValueError(f"--model must be the folder of an exported model. Received: {model}{version_meant(model)}")
     card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return card
 

@@ -4,6 +4,7 @@ import contextlib
 import pathlib
 from collections.abc import Iterator
 
+from semppl.programs import menu
 from semppl.runs.files import folder_written_aside, require_plain
 
 _LARGEST = 2**63 - 1
@@ -26,6 +27,14 @@ def new_version(export_dir: str | pathlib.Path, *, flag: str) -> Iterator[pathli
     require_new(export_dir, flag=flag)
     with folder_written_aside(pathlib.Path(export_dir)) as folder:
         yield folder
+
+
+def serving_commands(version: str | pathlib.Path) -> str:
+    """Returns the lines "next:" and the command lines that serve a version and send a picture to the server."""
+    base = pathlib.Path(version).parent
+    name = f"--model_name={base.absolute().name}"
+    commands = menu.command("serve", name, f"--model_base_path={base}"), menu.command("client", name, "PICTURE.jpg")
+    return "\n  ".join(("next:", *commands))
 
 
 def require_new(export_dir: str | pathlib.Path, *, flag: str) -> None:

@@ -13,6 +13,7 @@ from tensorflow.core.protobuf import meta_graph_pb2
 
 from semppl.export.model.warmup import WARMUP, read_warmup
 from semppl.runs.files import require_plain
+from semppl.runs.served_models import base_meant
 
 _INTERNAL = "__saved_model_init_op"
 
@@ -74,6 +75,7 @@ class ModelVersions:
         if self.current is None:
             raise ValueError(
                 f"--model_base_path must be a folder with a version, a number, that can be loaded. Received: {base}{self._why()}"
+                + base_meant(base)
             )
 
     def look(self) -> None:

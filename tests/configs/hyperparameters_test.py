@@ -246,7 +246,12 @@ class ResolvedTest(parameterized.TestCase):
         settings = _make(batch_size=96, labelled_batch_size=24, steps=5, warmup_steps=0)
         self.assertEqual(settings.resolved(num_images=1500, num_labelled=10, replicas=2).labelled_batch_size, 24)
 
-    @parameterized.parameters((1500, False, "where every image has a label"), (10, True, "with --method=semppl"))
+    def test_a_smaller_labelled_share_of_a_batch_does_not_hold_where_every_image_has_a_label(self):
+        settings = _make(batch_size=96, labelled_batch_size=24, steps=5, warmup_steps=0)
+        resolved = settings.resolved(num_images=1500, num_labelled=1500, replicas=1)
+        self.assertEqual(resolved.labelled_batch_size, 96)
+
+    @parameterized.parameters((10, True, "with --method=semppl"))
     def test_all_rows_are_labelled_where_no_other_image_is_used(self, num_labelled, labels_alone, where):
         images = {"num_images": 1500, "num_labelled": num_labelled, "replicas": 1, "labels_alone": labels_alone}
         settings = _make(batch_size=96, steps=5, warmup_steps=0)

@@ -13,6 +13,8 @@ class CountedTest(parameterized.TestCase):
         (1, "class", "1 class"),
         (3, "class", "3 classes"),
         (2, "test image", "2 test images"),
+        (999, "step", "999 steps"),
+        (12345, "step", "12,345 steps"),
     )
     def test_a_noun_follows_its_number(self, number, noun, expected):
         self.assertEqual(counted(number, noun), expected)

@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import pathlib
+import shutil
 from unittest import mock
 
 import numpy as np
@@ -220,6 +221,15 @@ class LoadDataTest(tf.test.TestCase, parameterized.TestCase):
         self.assertRefused(
             "^--test must have classes of the training images. Received: dog$",
             test=f"folder:{self.folder}/strange?labels=folders",
+        )
+
+    def test_training_of_one_class_is_named_before_the_test_images_are_blamed(self):
+        only = self.folder / "only" / "cat"
+        shutil.copytree(self.folder / "train" / "cat", only)
+        self.assertRefused(
+            "^--data must have labels of two or more classes. Received: only 'cat'$",
+            data=f"folder:{self.folder}/only?labels=folders",
+            test=f"folder:{self.folder}/train?labels=folders",
         )
 
     @parameterized.parameters("validation", "test")

@@ -36,6 +36,11 @@ def _values(suggestions):
 
 
 class SuggestTest(parameterized.TestCase):
+    @parameterized.parameters((50, "32", "half of a batch of 64"), (6, "6", "that is every labelled image"))
+    def test_the_reason_of_fewer_labelled_images_in_a_batch_is_the_true_one(self, labelled, value, reason):
+        advised = _suggest(256, _HEADS, labelled=labelled)["labelled_batch_size"]
+        self.assertEqual(advised, {"value": value, "reason": reason})
+
     @parameterized.parameters(
         (600, {}, "own_pictures_cpu"),
         (1_999, {"gpu": True}, "own_pictures_cpu"),

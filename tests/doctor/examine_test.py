@@ -329,15 +329,39 @@ class DoctorTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_settings_that_pretrain_refuses_stop_a_run_before_a_trial(self):
         code, printed, report, _ = self.call(
-            "--labelled_batch_size=6",
-            "--batch_size=8",
-            "--negatives=3",
-            "--warmup_steps=0",
-            f"--data=folder:{self.folder}/test?labels=folders",
+            "--labelled_batch_size=6", "--batch_size=8", "--negatives=3", "--steps=5", "--warmup_steps=5"
         )
         self.assertEqual(code, 1)
-        self.assertIn("--labelled_batch_size must be 0 or batch_size, where every image has a label", printed)
+        self.assertIn("--warmup_steps must be below the 5 steps", printed)
         self.assertEqual(report["suggestions"]["preset"]["value"], "own_pictures_cpu")
+
+    def test_one_class_stops_a_run_and_the_real_mistake_is_named(self):
+        (self.folder / "train" / "l.csv").write_text("path,label\n00.png,cat\n01.png,cat\n02.png,cat\n")
+        code, printed, report, _ = self.call(trial_steps=5)
+        self.assertEqual(code, 1)
+        message = "--data must have labels of two or more classes. Received: only 'cat'"
+        self.assertIn(f"stops the run: {message}", printed)
+        self.assertEqual(report["verdict"], "not ready: 1 finding stops the run")
+        self.save("test/hat/1.png", 110)
+        code, printed, _, _ = self.call()
+        self.assertEqual(code, 1)
+        self.assertIn(f"stops the run: {message}", printed)
+        self.assertNotIn("--test", printed)
+
+    def test_classes_with_nearly_the_same_name_are_findings(self):
+        rows = ("00.png,Dress", "01.png,dress", "02.png,Dress", "03.png,hats", "04.png,hat", "05.png,hat")
+        (self.folder / "train" / "l.csv").write_text("\n".join(("path,label", *rows)))
+        code, _, report, page = self.call("--test=")
+        self.assertEqual(code, 0)
+        texts = [text for text in self.texts(report) if "nearly" in text]
+        self.assertEqual(
+            texts,
+            [
+                "'Dress' and 'dress' are nearly the same name; one class, or two?",
+                "'hat' and 'hats' are nearly the same name; one class, or two?",
+            ],
+        )
+        self.assertIn("nearly the same name", page)
 
     @parameterized.parameters(
         # With a cache: what a trial finds, the trial's features, and what is left to the run.
@@ -345,7 +369,7 @@ class DoctorTest(tf.test.TestCase, parameterized.TestCase):
             "",
             trial.Features(0, 1_000, 0.1),
             100.0,
-            "2 min before the first step (2 min for the features of 1000 pictures",
+            "2 min before the first step (2 min for the features of 1,000 pictures",
         ),
         ("cache", trial.Features(0, 1_000, 0.1), 0.0, "20 s before the first step (all features are cached)"),
         ("cache", None, 0.0, "20 s before the first step (all features are cached)"),
@@ -382,7 +406,7 @@ class DoctorTest(tf.test.TestCase, parameterized.TestCase):
         ):
             examine._measure(report, _of_heads(), 20, 30_000)
         self.assertNotIn("time", report)
-        self.assertEndsWith(said.getvalue(), "no trial: features of 30000 pictures come before a step, about 50 min\n")
+        self.assertEndsWith(said.getvalue(), "no trial: features of 30,000 pictures come before a step, about 50 min\n")
 
     def test_a_trial_that_fails_stops_a_run(self):
         with mock.patch.object(trial, "Children") as children, mock.patch.object(trial, "time") as clock:

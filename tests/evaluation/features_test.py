@@ -1,11 +1,14 @@
 """Tests of semppl.evaluation.features."""
 
+from unittest import mock
+
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.sources import ImageSet
+from semppl.evaluation import features
 from semppl.evaluation.features import embed, preparation_of
 from semppl.layers.inputs.preparation import prepare
 from semppl.tests import testing, tiny
@@ -23,17 +26,22 @@ def _sums(images):
 class EmbedTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(1, 3, 7, 256)
     def test_every_image_is_embedded_once_and_in_order(self, batch_size):
-        features = embed(_sums, _image_set(), prepare=tf.identity, batch_size=batch_size)
-        self.assertEqual(features.dtype, np.float32)
-        self.assertAllEqual(features[:, 0], [4 * (4 * i) + 6 for i in range(7)])
+        found = embed(_sums, _image_set(), prepare=tf.identity, batch_size=batch_size)
+        self.assertEqual(found.dtype, np.float32)
+        self.assertAllEqual(found[:, 0], [4 * (4 * i) + 6 for i in range(7)])
+
+    def test_the_progress_bar_has_the_name_of_the_images(self):
+        with mock.patch.object(features.tqdm, "tqdm", wraps=features.tqdm.tqdm) as bar:
+            embed(_sums, _image_set(), prepare=tf.identity, name="labelled pictures")
+        self.assertEqual(bar.call_args.kwargs["desc"], "labelled pictures")
 
     def test_images_are_prepared_first(self):
-        features = embed(_sums, _image_set(), prepare=lambda images: images / 2, batch_size=3)
-        self.assertAllEqual(features[:, 0], [2 * (4 * i) + 3 for i in range(7)])
+        found = embed(_sums, _image_set(), prepare=lambda images: images / 2, batch_size=3)
+        self.assertAllEqual(found[:, 0], [2 * (4 * i) + 3 for i in range(7)])
 
     def test_only_the_images_that_are_wanted_are_embedded(self):
-        features = embed(_sums, _image_set(), prepare=tf.identity, batch_size=2, positions=np.array([5, 0, 6]))
-        self.assertAllEqual(features[:, 0], [86, 6, 102])
+        found = embed(_sums, _image_set(), prepare=tf.identity, batch_size=2, positions=np.array([5, 0, 6]))
+        self.assertAllEqual(found[:, 0], [86, 6, 102])
 
     def test_images_arrive_in_their_own_type(self):
         seen = []

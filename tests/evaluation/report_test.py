@@ -45,6 +45,12 @@ class _Run(tf.Module):
             self.classifier.bias.assign([0.0, 100.0, 0.0])  # it says "bee", whatever it sees
 
 
+class OutputTest(absltest.TestCase):
+    def test_a_page_that_cannot_be_written_is_refused_before_the_run_is_read(self):
+        with self.assertRaisesRegex(ValueError, "^--out must be a file that can be written. Received: /proc/x/r.html "):
+            report("/nowhere", out="/proc/x/r.html")
+
+
 class ReportTest(absltest.TestCase):
     def setUp(self):
         super().setUp()

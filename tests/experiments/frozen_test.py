@@ -97,7 +97,7 @@ class FrozenTest(tf.test.TestCase):
     def test_every_image_may_have_a_label(self):
         folder = pathlib.Path(self.create_tempdir().full_path)
         output = self._main(folder / "run", folder / "1", labels_per_class=0, label_fraction=1.0, answers="class_means")
-        self.assertRegex(output, r"\nremembers 1500 images of 10 classes")
+        self.assertRegex(output, r"\nremembers 1,500 images of 10 classes")
 
     @testing.slow
     def test_flags_of_the_export_win_and_the_run_is_made_once(self):

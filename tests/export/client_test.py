@@ -92,6 +92,7 @@ class ClientTest(parameterized.TestCase):
         with contextlib.redirect_stderr(io.StringIO()) as output, flagsaver.flagsaver(**values):
             self.assertEqual(client.main(["client", *(str(folder / name) for name in arguments)]), code)
         self.assertIn(message.format(folder), output.getvalue())
+        self.assertEqual("; raise --attempts for a server" in output.getvalue(), code == 1)
         self.assertLen(output.getvalue().splitlines(), 1)
 
     def test_a_refusal_names_the_flags_that_say_what_is_asked(self):
@@ -165,6 +166,11 @@ class ClientTest(parameterized.TestCase):
         answers, errors = self._answers(good, bad, server=server)
         self.assertEqual([answer["valid"] for answer in answers], [True, False])
         self.assertEqual(errors, f"warning: {bad}: the model cannot read this picture\n")
+        foreign = pathlib.Path(good).with_name("phone.HEIC")
+        foreign.write_bytes(b"ftypheic")
+        _, errors = self._answers(foreign, server=self._server((200, b'{"outputs": {"valid": [false]}}')))
+        convert = f"convert it, for example with `mogrify -format jpg {foreign}` of ImageMagick"
+        self.assertEqual(errors, f"warning: {foreign}: the model cannot read this picture; {convert}\n")
 
     def test_a_folder_stands_for_its_pictures(self):
         folder = pathlib.Path(self.create_tempdir().full_path)

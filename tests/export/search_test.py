@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import pathlib
 import re
 import shlex
@@ -25,12 +26,14 @@ from google.protobuf import text_format
 from PIL import Image
 from tensorboard.plugins.projector import projector_config_pb2
 
+from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.files.decoding import encode
 from semppl.data.sources import load_source
 from semppl.export import embed, export_model, index, search
-from semppl.export.collections import faiss_index, projector, search_page
+from semppl.export.collections import embeddings, faiss_index, projector, search_page
 from semppl.export.collections.collection import read_picture
 from semppl.export.collections.embeddings import read_embeddings
+from semppl.export.collections.index_folder import find_model
 from semppl.export.collections.search_page import Found, Result
 from semppl.export.collections.search_server import SearchServer
 from semppl.export.collections.thumbnails import thumbnail
@@ -104,6 +107,25 @@ class NearestTest(tf.test.TestCase):
     def test_an_unknown_kind_is_refused(self):
         with self.assertRaisesRegex(ValueError, "--kind must be one of auto, exact, cells. Received: tree"):
             faiss_index.build(np.eye(2, dtype=np.float32), kind="tree")
+
+
+class FindModelTest(tf.test.TestCase):
+    def test_a_relative_path_of_an_older_index_is_found_from_any_folder(self):
+        root = pathlib.Path(self.create_tempdir().full_path)
+        folder = root / "outputs" / "index"
+        for made in (folder, root / "served" / "own" / "1"):
+            made.mkdir(parents=True)
+        for recorded, found in (
+            ("served/own/1", str(root / "served" / "own" / "1")),
+            (str(root / "served" / "own" / "1"), str(root / "served" / "own" / "1")),
+            ("served/own/2", "served/own/2"),
+        ):
+            (folder / "index.json").write_text(json.dumps({"made_of": {"model": recorded}}))
+            self.assertEqual(find_model(folder), found)
+
+    def test_the_path_of_a_model_is_recorded_from_the_root(self):
+        described = embeddings.describe("served/own/1", {"weights_sha256": ""}, Hyperparameters(labels_per_class=1), [])
+        self.assertEqual(described["model"], os.path.abspath("served/own/1"))
 
 
 class ThumbnailTest(tf.test.TestCase):
@@ -288,6 +310,16 @@ class SearchTest(tf.test.TestCase, parameterized.TestCase):
     )
     def test_the_projector_is_coloured_by_a_column_of_classes(self, metadata, expected):
         self.assertEqual(projector.colour_column(metadata), expected)
+
+    def test_an_index_whose_model_is_gone_says_that_it_refers_to_the_model(self):
+        moved = pathlib.Path(self.create_tempdir().full_path) / "index"
+        shutil.copytree(self.folder / "index", moved)
+        text = (moved / "index.json").read_text()
+        (moved / "index.json").write_text(text.replace(json.dumps(str(self.model)), '"served/gone/1"'))
+        message = f"Received: served/gone/1, of which {moved} was made; name its folder with --model"
+        with self.assertRaisesRegex(ValueError, message):
+            search.Search(moved)
+        search.Search(moved, str(self.model))
 
     def test_what_is_wrong_is_told_in_a_line(self):
         for message, wrong in {

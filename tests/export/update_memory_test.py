@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import pathlib
+import re
 import shutil
 import tempfile
 
@@ -13,13 +14,18 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import flagsaver, parameterized
 
+from semppl.configs.similar_names import is_similar
 from semppl.data.sources import load_source
+from semppl.evaluation.exported import read_model
 from semppl.evaluation.logistic_regression import fit_logistic_regression
 from semppl.export import export_model, update_memory
+from semppl.export.memory.calibration import CalibrationSettings
 from semppl.export.memory.evidence import Evidence
 from semppl.export.memory.labelled_pictures import LabelledPicture
 from semppl.export.memory.memory_views import random_view
+from semppl.export.model.assets import read_card
 from semppl.export.model.variables import exchange_variables
+from semppl.export.serving.model_versions import ModelVersions
 from semppl.layers.inputs.preparation import inference_preparation
 from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
 from semppl.tests.export.random_runs import write_run
@@ -131,6 +137,21 @@ class UpdateMemoryTest(tf.test.TestCase, parameterized.TestCase):
             update_memory.update_memory(self.model, file, out)
         with self.assertRaisesRegex(ValueError, "--model must be the folder of an exported model with a labelled mem"):
             update_memory.update_memory(self.folder, file, out)
+        meant = rf"^--model must be .*; did you mean {self.model}\?$"
+        with self.assertRaisesRegex(ValueError, meant):
+            update_memory.update_memory(self.model.parent, file, out)
+        with self.assertRaisesRegex(ValueError, meant):
+            read_card(self.model.parent)
+        with self.assertRaisesRegex(ValueError, meant):
+            read_model(self.model.parent)
+        with self.assertRaisesRegex(ValueError, rf"^--model_base_path must be .*; did you mean {self.model.parent}\?$"):
+            ModelVersions("digits", self.model)
+        swapped = self.folder / "swapped.csv"
+        swapped.write_text("path,label\n7,0.png\n")
+        with self.assertRaisesRegex(
+            ValueError, r"--labels must name existing pictures.*line 2\); are path and label sw"
+        ):
+            update_memory.update_memory(self.model, swapped, out)
         with self.assertRaisesRegex(ValueError, "--out must be a new folder"):
             update_memory.update_memory(self.model, file, self.model)
         self.assertEqual([path.name for path in self.model.parent.iterdir()], ["1"])
@@ -236,8 +257,8 @@ class UpdateMemoryTest(tf.test.TestCase, parameterized.TestCase):
         ("café", "Cafe"),
     )
     def test_names_that_are_nearly_the_same_are_asked_about(self, name, other):
-        self.assertTrue(update_memory.is_similar(name, other))
-        self.assertTrue(update_memory.is_similar(other, name))
+        self.assertTrue(is_similar(name, other))
+        self.assertTrue(is_similar(other, name))
         picture = LabelledPicture(self.folder, name, "new.csv, line 3")
         with self.assertRaisesRegex(
             ValueError, f"--similar_names. Received: '{name}' \\(new.csv, line 3\\) beside '{other}'$"
@@ -252,8 +273,8 @@ class UpdateMemoryTest(tf.test.TestCase, parameterized.TestCase):
         ("cat", "car"), ("class 1", "class 11"), ("stripes", "spots"), ("shirt", "shorts"), ("日", "月")
     )
     def test_names_that_differ_are_new_classes(self, name, other):
-        self.assertFalse(update_memory.is_similar(name, other))
-        self.assertFalse(update_memory.is_similar(other, name))
+        self.assertFalse(is_similar(name, other))
+        self.assertFalse(is_similar(other, name))
 
     def test_a_similar_name_is_a_new_class_if_it_is_allowed_and_new_classes_are_named(self):
         second, _, _ = self._update("stripes")
@@ -290,6 +311,23 @@ class UpdateMemoryTest(tf.test.TestCase, parameterized.TestCase):
             printed.getvalue(),
             r"\nwarning: this model never answers: .*; with --target_(risk|coverage)=0\.\d it answers ",
         )
+        base = self.model.parent
+        serve = f"serve --model_name=digits --model_base_path={base}"
+        self.assertRegex(printed.getvalue(), rf"\nnext:\n  .*{serve}\n  .*client --model_name=digits PICTURE\.jpg\n$")
+
+    def test_the_advice_of_a_model_that_never_answers_works_when_it_is_copied(self):
+        file, _ = self._label_file("7")
+        second, third = self.model.with_name("2"), self.model.with_name("3")
+        warning = update_memory.update_memory(self.model, file, second)["memory"]["warning"]
+        advised = re.search(r"; with --(\w+)=([\d.]+) it answers (\d+\.\d%)", warning)
+        values = {"model": str(second), "labels": str(file), "out": str(third), advised[1]: float(advised[2])}
+        printed = io.StringIO()
+        with flagsaver.flagsaver(**values), contextlib.redirect_stdout(printed):
+            self.assertEqual(update_memory.main([]), 0)
+        self.assertIn(f", answers {advised[3]} of them", printed.getvalue())
+        self.assertNotIn("never answers", printed.getvalue())
+        trust = Evidence.load(third / "assets.extra" / "evidence.npz").settings
+        self.assertEqual(trust, CalibrationSettings().replaced({advised[1]: float(advised[2])}))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import sys
 import warnings
 
 from absl import logging as absl_logging
-from absl.testing import absltest, flagsaver
+from absl.testing import absltest, flagsaver, parameterized
 
 import semppl
 from semppl.programs import model_flags, quiet, run_flags  # noqa: F401  (defines --out)
@@ -27,7 +27,7 @@ print(float(tf.square(3.0)))
 """
 
 
-class QuietTest(absltest.TestCase):
+class QuietTest(parameterized.TestCase):
     def test_warnings_of_absl_and_errors_of_tensorflow_are_left(self):
         self.addCleanup(absl_logging.set_verbosity, absl_logging.get_verbosity())
         quiet.hush()
@@ -122,6 +122,24 @@ class QuietTest(absltest.TestCase):
     def test_many_errors_of_a_copy_are_the_first(self):
         error = shutil.Error([("a", "b", "[Errno 5] Input/output error: 'a'"), ("c", "d", "another")])
         self.assertEqual(self._run(error), (2, "error: [Errno 5] Input/output error: 'a'\n"))
+
+    @parameterized.parameters(
+        ("semppl.export.export_model", "--workdir=w", "--export_dir=/proc/x/1", "--export_dir must be a folder"),
+        ("semppl.export.update_memory", "--model=m --labels=l", "--out=/proc/x/2", "--out must be a folder"),
+        ("semppl.export.embed", "--model=m", "--predictions=/proc/p.csv", "--predictions must be a file"),
+        ("semppl.evaluation.suggest", "--workdir=w", "--out=/proc/x", "--out must be a folder"),
+    )
+    def test_an_output_that_cannot_be_written_is_refused_before_tensorflow_is_imported(
+        self, module, others, output, start
+    ):
+        code = f"import sys; sys.modules['tensorflow'] = None; import runpy; runpy.run_module({module!r}, None, '__main__')"
+        environment = os.environ | {"PYTHONPATH": str(pathlib.Path(semppl.__file__).parents[1])}
+        command = [sys.executable, "-c", code, *others.split(), output]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, 2)
+        received = output.partition("=")[2]
+        self.assertStartsWith(done.stderr, f"error: {start} that can be written. Received: {received} (")
+        self.assertLen(done.stderr.splitlines(), 1)
 
     def test_help_of_a_console_script_shows_the_flags(self):
         command = "import sys; sys.argv = ['semppl-serve', '--help']; from semppl.export import serve; serve.run()"

@@ -38,6 +38,32 @@ class WriteAtomicallyTest(parameterized.TestCase):
         self.assertLen(list(path.parent.iterdir()), 1)
 
 
+class RequireWritableTest(parameterized.TestCase):
+    def test_a_place_that_can_be_written_is_left_as_it_is(self):
+        folder = _folder(self)
+        (folder / "old.csv").write_text("old")
+        for path in (folder, folder / "deep" / "er", folder / "old.csv", folder / "new.csv"):
+            files.require_writable(path, "out")
+        self.assertEqual([path.name for path in folder.iterdir()], ["old.csv"])
+
+    @parameterized.parameters("/proc/x", "/proc/x/1")
+    def test_a_place_that_cannot_be_written_names_the_flag(self, path):
+        message = rf"^--out must be a file that can be written\. Received: {path} \(.+\)$"
+        with self.assertRaisesRegex(ValueError, message):
+            files.require_writable(path, "out", "file")
+        with self.assertRaisesRegex(
+            ValueError, rf"^--workdir must be a folder that can be written\. Received: {path} "
+        ):
+            files.make_writable_folder(pathlib.Path(path), "workdir")
+
+    def test_a_folder_below_a_file_cannot_be_written(self):
+        file = _folder(self) / "file"
+        file.write_text("text")
+        for path in (file, file / "below"):
+            with self.assertRaisesRegex(ValueError, "^--workdir must be a folder that can be written. Received: "):
+                files.make_writable_folder(path, "workdir")
+
+
 class FolderWrittenAsideTest(parameterized.TestCase):
     def test_a_folder_appears_when_it_is_complete(self):
         target = _folder(self) / "deep" / "er"

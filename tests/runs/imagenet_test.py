@@ -1,5 +1,7 @@
 """Tests of semppl.runs.imagenet, without a network."""
 
+import contextlib
+import io
 import pathlib
 import threading
 import time
@@ -45,6 +47,26 @@ class ImagenetFileTest(tf.test.TestCase, parameterized.TestCase):
             self._refused(hang, r"\(no answer for 0.3 s\)$")
         self.assertLess(time.monotonic() - start, 20)
         self.assertLessEqual(imagenet._SECONDS_OF_SILENCE, 20)  # a network that is built first, and 30 s in all
+
+    def test_a_download_has_a_line_of_ours_and_none_of_keras(self):
+        origin = pathlib.Path(self.get_temp_dir()) / "origin.h5"
+        origin.write_bytes(bytes(9_400_000))
+        cache = pathlib.Path(self.get_temp_dir()) / "cache"
+        (cache / ".keras").mkdir(parents=True)
+        wanted = imagenet._Wanted(
+            "w.h5", origin.as_uri(), {"cache_subdir": "models", "cache_dir": str(cache / ".keras")}
+        )
+        said, printed = io.StringIO(), io.StringIO()
+        with (
+            mock.patch.object(imagenet, "_wanted", return_value=wanted),
+            mock.patch.object(pathlib.Path, "home", return_value=cache),
+            contextlib.redirect_stderr(said),
+            contextlib.redirect_stdout(printed),
+        ):
+            for _ in range(2):  # the second finds the file
+                path = imagenet.imagenet_file("keras:MobileNet", size=224, flag="initial_weights")
+        self.assertEqual(said.getvalue(), f"downloading the weights of keras:MobileNet …\ndownloaded 9 MB: {path}\n")
+        self.assertEqual(printed.getvalue(), "")
 
     def test_a_download_that_grows_is_waited_for(self):
         path = pathlib.Path(self.get_temp_dir()) / "growing"

@@ -1,6 +1,7 @@
 """Tests of semppl.trainers.pretrain: whole short runs, and the ways in which a command can be wrong."""
 
 import contextlib
+import dataclasses
 import functools
 import io
 import json
@@ -21,11 +22,11 @@ from tensorboard.backend.event_processing import event_accumulator
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.sources import load_source
-from semppl.runs import checkpoints, training_time
+from semppl.runs import checkpoints, imagenet, training_time
 from semppl.runs.folder import NotWritten, events_folder
 from semppl.tests import testing
 from semppl.tests.trainers import runs
-from semppl.trainers import pretrain
+from semppl.trainers import pretrain, roles
 from semppl.trainers.devices import strategy
 from semppl.trainers.reports import callbacks
 from semppl.trainers.run_options import RunOptions
@@ -182,7 +183,7 @@ class RunTest(tf.test.TestCase, parameterized.TestCase):
         _, shown = _a_run()
         self.assertRegex(
             shown,
-            r"^semppl on digits: 1500 images, 10 labelled, 10 classes; 10 steps; one CPU \(auto: .*tensorboard --logdir ",
+            r"^semppl on digits: 1,500 images, 10 labelled, 10 classes; 10 steps; one CPU \(auto: .*tensorboard --logdir ",
         )
         bar = r"step 10/10  \[={24}\]  0:00 left  [\d.e+]+ images/s, \d+% waiting for data\x1b\[K\r\n"
         names = ("loss", "L_aug", "L_sem", "I_aug", "I_sem", "pseudo_labelled", "pseudo_acc")
@@ -275,6 +276,40 @@ class NotFiniteTest(tf.test.TestCase):
                     self.assertTrue(np.isfinite(value).all(), f"{index.name}: {name}")
 
 
+class PrepareDataTest(parameterized.TestCase):
+    @parameterized.parameters(
+        (8, "every image has a label: --labelled_batch_size is 32, the whole batch, not 8\n"), (0, "")
+    )
+    def test_a_batch_is_labelled_as_a_whole_where_every_image_is(self, given, expected):
+        changes = {"labels_per_class": 0, "label_fraction": 1.0, "labelled_batch_size": given}
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            _, _, resolved = pretrain.prepare_data(Hyperparameters(**_SETTINGS | changes), 1)
+        self.assertEqual(resolved.labelled_batch_size, 32)
+        self.assertEqual(printed.getvalue(), expected)
+
+    def test_one_class_is_refused(self):
+        source = load_source("digits")
+        data = mock.Mock(source=dataclasses.replace(source, class_names=("cat",)), labels=source.train.labels * 0)
+        with (
+            mock.patch.object(pretrain, "load_data", return_value=data),
+            self.assertRaisesRegex(
+                ValueError, "^--data must have labels of two or more classes. Received: only 'cat'$"
+            ),
+        ):
+            pretrain.prepare_data(Hyperparameters(**_SETTINGS), 1)
+
+    def test_classes_with_nearly_the_same_name_are_warned_of_in_a_line(self):
+        stage = mock.Mock(hyperparameters=Hyperparameters(**_SETTINGS), data={"images": 1, "labelled": 1}, first_step=0)
+        for names, lines in ((("Dress", "hat", "dress", "shoes"), 1), (("dress", "hat"), 0)):
+            stage.source.class_names = names
+            with contextlib.redirect_stdout(io.StringIO()) as printed:
+                roles.Chief(pathlib.Path("run"), RunOptions(), mock.Mock()).announce(stage)
+            warnings = [line for line in printed.getvalue().splitlines() if line.startswith("warning: ")]
+            self.assertLen(warnings, lines)
+            if lines:
+                self.assertEndsWith(warnings[0], ", each trained as a class of its own: 'Dress' and 'dress'")
+
+
 class WrongFlagsTest(parameterized.TestCase):
     def _main(self, *arguments):
         """Runs the command in this process; returns the exit code and what stands on stderr."""
@@ -282,6 +317,21 @@ class WrongFlagsTest(parameterized.TestCase):
         with flagsaver.flagsaver(), contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
             flags.FLAGS(["pretrain", *runs.TINY, *arguments])
             return pretrain.main(["pretrain"]), errors.getvalue()
+
+    @parameterized.parameters(
+        ("imagenet", "--data must name a folder after folder:"),
+        ("/nowhere.h5", "--initial_weights must be an existing file, or imagenet. Received: /nowhere.h5"),
+    )
+    def test_a_wrong_file_is_named_before_data_are_read_and_wrong_data_before_a_download(self, weights, message):
+        colours = ("--pixel_mean=0.5,0.5,0.5", "--pixel_stddev=0.5,0.5,0.5", "--large_size=32", "--small_views=0")
+        foreign = ("--encoder=keras:MobileNetV2", "--width=1", f"--initial_weights={weights}", "--data=folder:/nowhere")
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            mock.patch.object(imagenet, "imagenet_file", side_effect=AssertionError("a download")),
+        ):
+            code, errors = self._main(f"--workdir={folder}/run", *colours, *foreign)
+        self.assertEqual(code, 2)
+        self.assertStartsWith(errors, f"error: {message}")
 
     @parameterized.parameters(
         ("--data=nope", "--data must be one of digits, tfds, .* Received: nope; did you mean folder:nope."),

@@ -46,6 +46,13 @@ class ListFolderTest(_FolderTest):
         self.assertEqual([row.label for row in found.rows], [""] * 7)
         self.assertEqual((found.others, found.files_without_row), (3, 0))
 
+    def test_swapped_columns_are_asked_about(self):
+        self.touch("a.png", "b.png")
+        swapped = self.csv("path,label\ncat,a.png\ndog,b.png\n")
+        self.assertRefused(swapped, r"in the column path\. Received: the picture 'a.png' as a label, .*swapped\?$")
+        found = list_folder(self.csv("path,label\na.png,b.png\ngone.png,cat\n"))  # a class may have such a name
+        self.assertEqual([row.label for row in found.rows], ["b.png", ""])
+
     def test_the_first_subfolder_is_the_class_if_asked(self):
         self.touch("cat/1.png", "cat/deep/2.png", "dog/1.png", "loose.png")
         found = list_folder(f"{self.root}?labels=folders")

@@ -5,6 +5,7 @@ import pathlib
 from absl.testing import absltest, parameterized
 
 from semppl.data.files.folder import list_folder
+from semppl.data.files.left_out import how_to_convert
 from semppl.tests import testing  # noqa: F401  (marks the flags as parsed)
 
 
@@ -27,7 +28,14 @@ class LeftOutTest(parameterized.TestCase):
 
     def test_pictures_of_other_formats_are_counted_with_the_way_to_convert_them(self):
         (remark,) = self.remarks(("1.jpg", "1.HEIC", "a/2.heic", "b.txt"))
-        self.assertRegex(remark, r"^2 files ending in .heic are not read: convert them, .*mogrify")
+        self.assertRegex(
+            remark, r"^2 files ending in .heic are not read: convert them, .*mogrify -format jpg \*\.HEIC \*\.heic`"
+        )
+
+    def test_the_way_to_convert_a_file_names_the_file(self):
+        expected = "convert it, for example with `mogrify -format jpg 'a b.HEIC'` of ImageMagick"
+        self.assertEqual(how_to_convert("a b.HEIC"), expected)
+        self.assertEqual(how_to_convert("a.png"), "")
 
     def test_a_folder_of_nothing_else_says_so_too(self):
         with self.assertRaisesRegex(ValueError, "with none; 1 file ending in .heic is not read: convert"):

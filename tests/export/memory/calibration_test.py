@@ -168,6 +168,33 @@ class SetThresholdTest(parameterized.TestCase):
         self.assertBetween(np.mean(covered), coverage - 0.02, coverage + 0.04)
 
 
+class ReplacedSettingsTest(parameterized.TestCase):
+    @parameterized.parameters(
+        ({}, (0.05, 0.0, 0.9)),
+        ({"target_risk": 0.2}, (0.2, 0.0, 0.9)),
+        ({"target_coverage": 0.3}, (0.0, 0.3, 0.9)),
+        ({"risk_confidence": 0.5}, (0.05, 0.0, 0.5)),
+    )
+    def test_a_new_target_takes_the_place_of_the_old_one(self, values, expected):
+        new = calibration.CalibrationSettings("memory").replaced(values)
+        self.assertEqual((new.target_risk, new.target_coverage, new.risk_confidence), expected)
+        self.assertEqual(new.calibrate_on, "memory")
+        self.assertEqual(new.replaced({"target_risk": 0.1}).target_coverage, 0)
+
+    @parameterized.parameters(
+        ("held_out", {"target_risk": 0.1, "target_coverage": 0.3}, "Exactly one"),
+        (
+            "held_out",
+            {"target_coverage": 0.3, "risk_confidence": 0.5},
+            "--risk_confidence must come with --target_risk",
+        ),
+        ("nothing", {"target_risk": 0.1}, "--target_risk=0.1 must come with something to calibrate on"),
+    )
+    def test_a_value_without_effect_is_refused(self, calibrate_on, values, message):
+        with self.assertRaisesRegex(ValueError, message):
+            calibration.CalibrationSettings(calibrate_on).replaced(values)
+
+
 class CalibrationErrorTest(absltest.TestCase):
     def test_it_is_the_mean_gap_of_bins(self):
         confidences = np.array([0.05, 0.15, 0.95, 1.0])

@@ -1,6 +1,7 @@
 """Tests of semppl.export.memory.run_images."""
 
 import pathlib
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
@@ -29,6 +30,12 @@ class RunImagesTest(tf.test.TestCase):
             workdir, settings, inference_preparation(settings.large_size, centre_crop=1.0), fingerprints
         )
         return *images.ood_score(network.features), network
+
+    def test_the_progress_bars_say_which_pictures_they_count(self):
+        with mock.patch.object(run_images, "map_images", wraps=run_images.map_images) as mapped:
+            self._read()
+        names = [call.kwargs["name"] for call in mapped.call_args_list]
+        self.assertEqual(names, ["labelled pictures", "held-out pictures", "training pictures"])
 
     def test_the_memory_is_the_labelled_images_and_no_other(self):
         evidence, settings, network = self._read(labels_per_class=3)

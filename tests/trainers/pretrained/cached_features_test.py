@@ -186,7 +186,7 @@ class HeadsRunTest(tf.test.TestCase, parameterized.TestCase):
     def test_a_run_trains_the_heads_on_standardised_features_and_leaves_the_encoder_alone(self, changes):
         workdir = pathlib.Path(self.create_tempdir().full_path)
         printed = self._train(workdir, steps=8, **changes)
-        self.assertIn("computing, once, features of 1500 pictures, 3 views each, by convnet: ", printed)
+        self.assertIn("computing, once, features of 1,500 pictures, 3 views each, by convnet: ", printed)
         settings, network, step = checkpoints.load_online(workdir)
         self.assertEqual(step, 8)
         initial = pretrain.build_model(settings, 10, jit_compile=False).online

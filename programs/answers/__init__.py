@@ -1,0 +1,1 @@
+"""What the programs that calibrate a model's answers share."""
