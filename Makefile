@@ -35,11 +35,11 @@ $(INSTALLED): FORCE
 	if [ -z "$$found" ]; then \
 	  needed=$${versions%% *}; [ "$$needed" = 3.11 ] && [ -n "$(STACK)" ] || needed=3.12; \
 	  echo "Python of one of these versions is needed: $$versions. $(if $(PYTHON),Received: PYTHON=$(PYTHON)$(COMMA) $$($(PYTHON) --version 2>&1 | head -1),None was found on PATH or in pyenv)" >&2; \
-	  echo "Get one with:  pyenv install $$needed  |  uv python install $$needed  |  apt-get install python3 python3-venv, where that is one of them" >&2; exit 1; fi; \
+	  echo "Get one with:  pyenv install $$needed  |  uv python install $$needed  |  apt-get install python3 python3-venv (if the distribution has one of these versions)" >&2; exit 1; fi; \
 	case "$(STACK):$$version" in \
 	  :3.11) stack=tf215; why="STACK=tf221 chooses TensorFlow 2.21" ;; \
 	  :*) stack=tf221; why="TensorFlow 2.15 and tensorflow-addons need Python 3.11" ;; \
-	  *) stack=$(STACK); why="STACK says so" ;; esac; \
+	  *) stack=$(STACK); why="chosen by STACK=$(STACK)" ;; esac; \
 	echo "• stack $$stack in $(VENV), with $$($$found --version); $$why"; rm -f $@; \
 	$$found -m venv --clear $(VENV) || { echo "$$found has no venv module: apt-get install python3-venv" >&2; exit 1; }; \
 	echo "• installing the locked packages (about 2 GB; one to five minutes)"; \

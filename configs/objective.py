@@ -13,7 +13,9 @@ class ObjectiveSettings(Settings):
     """
 
     method: str = setting(
-        "objective", "semppl", "Name of the training method; the error for an unknown name lists all."
+        "objective",
+        "semppl",
+        "Training method, such as semppl, supervised, simclr or byol; the error for an unknown name lists all.",
     )
     temperature: float = setting("objective", 0.2, "τ, softmax temperature: divides every similarity.")
     negatives: int = setting(

@@ -132,8 +132,8 @@ class Findings:
         if rank >= min(self.COLLAPSED_RANK, self.width / 2) and spread_now >= self.COLLAPSED_SPREAD:
             return ""
         return (
-            f"Embeddings are collapsing: effective rank {rank:.1f} of {self.width}, spread {spread_now:.3f}. Raise --negatives or"
-            " --batch_size, or lower --learning_rate"
+            f"Embeddings are collapsing: effective rank {rank:.1f} of {self.width}, spread {spread_now:.3f}. Lower"
+            " --learning_rate, raise --batch_size or, with semppl, relic and relicv2, --negatives"
         )
 
     def _few_classes(self, step: int, measures: dict[str, float]) -> str:
@@ -151,7 +151,7 @@ class Findings:
             return ""
         return (
             f"Two views of an image are hardly more similar than views of two images (difference of cosines {separation:.3f})."
-            " Choose a --recipe with weaker augmentations, or raise --contrastive_weight"
+            " Choose a --recipe with weaker augmentations, or, with semppl, relic and relicv2, raise --contrastive_weight"
         )
 
     def _fall(self, step: int, measures: dict[str, float]) -> str:

@@ -113,7 +113,7 @@ def main(argv: list[str]) -> int:
     report = label(load(*advice_flags.source_from_flags(), joint=True), out, min_probability=_MIN_PROBABILITY.value)
     print(f"{report['labelled']} of {report['pictures']} pictures labelled by {report['method']} in {out}/labels.csv")
     if report["held_out"]:
-        print("right, of held-out labels: " + ", ".join(f"{name} {v:.3f}" for name, v in report["held_out"].items()))
+        print("accuracy on held-out labels: " + ", ".join(f"{name} {v:.3f}" for name, v in report["held_out"].items()))
         if "accuracy" in report:
             print(
                 f"held-out pictures: {report['coverage']:.1%} get a label, {report['accuracy']:.1%} of these are right"

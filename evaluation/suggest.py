@@ -24,7 +24,8 @@ _STRATEGY = flags.DEFINE_enum(
     "auto",
     ("auto", "typical", "coverage", "uncertain"),
     "typical: of each cluster, the densest picture (TypiClust); coverage: those near most others (ProbCover); uncertain: those "
-    "between two classes, one of each kind; auto: typical, until classes have ten labels or labels cover half of the pictures.",
+    "with the smallest margin between two classes, one per cluster; auto: typical until every class has ten labels or more than "
+    "half of the pictures are covered, then uncertain.",
 )
 
 quiet.parse_flags(__name__, required=["out"], define=advice_flags.accept_encoder, check=advice_flags.check)

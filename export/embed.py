@@ -30,7 +30,7 @@ BATCH_SIZE = BatchSize(64, "Number of pictures per batch.")
 _SHARD_SIZE = flags.DEFINE_integer(
     "shard_size",
     10_000,
-    "Maximum number of pictures per Parquet file, and what a worker of a cluster does at a time.",
+    "Maximum number of pictures per Parquet file, and per task of a worker.",
     lower_bound=1,
 )
 _PREDICTIONS = flags.DEFINE_string(

@@ -19,7 +19,7 @@ PROGRAMS = types.MappingProxyType(
         "report": ("semppl.evaluation.report", "writes a page on a run: accuracy, confusions, confidence, pictures"),
         "export": ("semppl.export.export_model", "writes a run as a model for TensorFlow Serving"),
         "suggest": ("semppl.evaluation.suggest", "chooses the pictures to label next"),
-        "suspects": ("semppl.evaluation.suspects", "lists labels to doubt, and pictures unlike all others"),
+        "suspects": ("semppl.evaluation.suspects", "lists suspicious labels, and pictures unlike all others"),
         "label": ("semppl.evaluation.label", "labels the training pictures that have no label"),
         "embed": ("semppl.export.embed", "embeds and classifies a folder of pictures with an exported model"),
         "update-memory": (

@@ -53,7 +53,7 @@ class Embedded:
         bad = int(np.sum(~np.isfinite(self.features).all(1)))
         if bad:
             raise ValueError(
-                f"The features by {self.origin} must be finite. Received: NaN or Inf for {bad} of "
+                f"{self.origin[0].upper()}{self.origin[1:]} must be finite. Received: NaN or Inf for {bad} of "
                 f"{counted(len(self.labels), 'picture')}"
             )
 

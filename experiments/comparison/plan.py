@@ -40,7 +40,7 @@ METHODS: Mapping[str, Method] = types.MappingProxyType(
         FROZEN: Method("encoder without training", UNTRAINED, "features"),
         "supervised": Method("same encoder, trained on the labels alone", _ALL | _LABELS_ALONE, "classifier"),
         "no_semantic_positives": Method(
-            "same loop without semantic positives (α = 0)", _ALL | _NO_POSITIVES | {"method": "semppl"}
+            "same loop without semantic positives (α = 0, R = 0)", _ALL | _NO_POSITIVES | {"method": "semppl"}
         ),
         "barlow_twins": Method("Barlow Twins", _ALL | {"method": "barlow_twins"}),
         "byol": Method("BYOL", _ALL | {"method": "byol"}),

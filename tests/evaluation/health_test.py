@@ -86,7 +86,7 @@ class FindingsTest(parameterized.TestCase):
         (text,) = self.of((10, changes))
         self.assertRegex(
             text,
-            r"^Embeddings are collapsing: effective rank \S+ of 64, spread 0\.\d+\. Raise --negatives or .* lower ",
+            r"^Embeddings are collapsing: effective rank \S+ of 64, spread 0\.\d+\. Lower --learning_rate, raise ",
         )
 
     @parameterized.parameters({"effective_rank": 2.0}, {"spread": 0.05})

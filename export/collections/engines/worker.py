@@ -48,7 +48,9 @@ class Worker:
         self._batch_size, self._folder = job.batch_size, OutputFolder(job.out)
         self._collections = open_collections(job.settings)
         if fingerprint(self._collections) != job.pictures_sha256:
-            raise ValueError("--data must stay as it is, and look the same from every worker. Received: other pictures")
+            raise ValueError(
+                "--data must hold the same pictures for every worker, unchanged since the job began. Received: other pictures"
+            )
         self._answer = Answerer(job.model)
 
     def write(self, part: Part, say: Callable[[int], None] = lambda pictures: None) -> None:

@@ -175,7 +175,7 @@ class ProgramsTest(tf.test.TestCase, parameterized.TestCase):
         return dataclasses.replace(self.embedded, **changes)
 
     def test_what_cannot_be_advised_on_is_refused(self):
-        with self.assertRaisesRegex(ValueError, "^The features by .* must be finite. Received: NaN or Inf for 2 of 40"):
+        with self.assertRaisesRegex(ValueError, "^The features of .* must be finite. Received: NaN or Inf for 2 of 40"):
             self._changed(features=np.where(np.arange(40)[:, None] < 2, np.nan, self.embedded.features))
         none, one = np.full(40, -1), np.where(np.arange(40) == 0, 0, -1)
         with self.assertRaisesRegex(ValueError, "^--data must have two or more labelled pictures. Received: 1$"):

@@ -61,7 +61,7 @@ class RayEngineTest(EngineCase):
             run(engine, *arguments)
 
         engine.run = add_a_picture
-        with self.assertRaisesRegex(ValueError, "^--data must stay as it is, and look the same from every worker"):
+        with self.assertRaisesRegex(ValueError, "^--data must hold the same pictures for every worker"):
             embed.embed(self.model, self.reading, out, engine=engine, **SETTINGS)
         self.assertEqual([path.name for path in out.iterdir()], ["_begun.json"])
 
