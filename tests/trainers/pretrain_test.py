@@ -345,7 +345,7 @@ class WrongFlagsTest(parameterized.TestCase):
             "--encoder must be convnet, .*docs/reference/encoders.md.* Received: resnet51; did you mean resnet50.*",
         ),
         ("--recipe=nope", "--recipe must be one of cifar, digits, .* Received: nope"),
-        ("--method=nope", "--method must be one of semppl, supervised. Received: nope"),
+        ("--method=nope", "--method must be one of .*semppl, .*supervised.* Received: nope"),
         ("--strategy=nope", "--strategy must be one of auto, default, mirrored, multiworker, tpu. Received: nope"),
         ("--strategy=default --tpu=local", "--tpu must come with --strategy=tpu or auto. Received: .*"),
         ("--strategy=multiworker", "--strategy must be auto, default .* Received: multiworker, without TF_CONFIG"),
