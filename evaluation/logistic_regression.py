@@ -110,11 +110,11 @@ def fit_logistic_regression(
     """Fits a multinomial logistic regression by L-BFGS.
 
     Features are divided by their Euclidean norm, standardised by mean and standard deviation of the population, or plain; all
-    three are then divided by one number so that the variances of the population add up to 1. The L2 strength is that of the
+    three are then divided by one number so that the variances of the population add up to 1. The inverse L2 strength is that of the
     largest likelihood of held-out labelled images: by cross-validation in at most five folds, or, from 2,000 labelled images, on
     400 of these by classifiers of 1,600. The scaling is unit norm, unless the mean loss of another is smaller by more than the
     standard error of the difference. Images that are the only one of their class are never held out. If fewer than 20 can be held
-    out, nothing is chosen, and `fit_by_default` fits the classifier with an L2 strength of 1000.
+    out, nothing is chosen, and `fit_by_default` fits the classifier with an inverse L2 strength of 1000.
 
     Args:
         features: `[m, D]` features of the labelled images.

@@ -77,4 +77,10 @@ def read_processes(workdir: str | pathlib.Path) -> list[Process]:
 
 def _append(workdir: pathlib.Path, entry: dict[str, Any]) -> None:
     with writing_to(workdir), (workdir / _FILE).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(entry) + "\n")
+        file.write("\n" * _ends_in_a_broken_line(workdir / _FILE) + json.dumps(entry) + "\n")
+
+
+def _ends_in_a_broken_line(path: pathlib.Path) -> bool:
+    """Returns whether a kill cut the last line short."""
+    content = path.read_bytes()
+    return bool(content) and not content.endswith(b"\n")

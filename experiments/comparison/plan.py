@@ -32,6 +32,7 @@ class Method:
 _ALL = {"train": "all"}
 _HEADS = {"train": "heads", "small_views": 0, "frozen_stages": 0}
 _LABELS_ALONE = {"method": "supervised", "labelled_batch_size": 0}
+_NO_LABELS = {"labelled_batch_size": 0}  # batches have the share of labelled images that the data have
 _NO_POSITIVES = {"semantic_weight": 0.0, "semantic_positives": 0}
 
 FROZEN = "frozen"
@@ -42,15 +43,15 @@ METHODS: Mapping[str, Method] = types.MappingProxyType(
         "no_semantic_positives": Method(
             "same loop without semantic positives (α = 0, R = 0)", _ALL | _NO_POSITIVES | {"method": "semppl"}
         ),
-        "barlow_twins": Method("Barlow Twins", _ALL | {"method": "barlow_twins"}),
-        "byol": Method("BYOL", _ALL | {"method": "byol"}),
-        "moco": Method("MoCo", _ALL | {"method": "moco"}),
-        "nnclr": Method("NNCLR", _ALL | {"method": "nnclr"}),
-        "relic": Method("ReLIC", _ALL | {"method": "relic"}),
-        "relicv2": Method("ReLICv2", _ALL | {"method": "relicv2"}),
-        "simclr": Method("SimCLR", _ALL | {"method": "simclr"}),
+        "barlow_twins": Method("Barlow Twins", _ALL | _NO_LABELS | {"method": "barlow_twins"}),
+        "byol": Method("BYOL", _ALL | _NO_LABELS | {"method": "byol"}),
+        "moco": Method("MoCo", _ALL | _NO_LABELS | {"method": "moco"}),
+        "nnclr": Method("NNCLR", _ALL | _NO_LABELS | {"method": "nnclr"}),
+        "relic": Method("ReLIC", _ALL | _NO_LABELS | {"method": "relic"}),
+        "relicv2": Method("ReLICv2", _ALL | _NO_LABELS | {"method": "relicv2"}),
+        "simclr": Method("SimCLR", _ALL | _NO_LABELS | {"method": "simclr"}),
         "supcon": Method("SupCon", _ALL | {"method": "supcon"}),
-        "swav": Method("SwAV", _ALL | {"method": "swav"}),
+        "swav": Method("SwAV", _ALL | _NO_LABELS | {"method": "swav"}),
         "semppl": Method("SemPPL", _ALL | {"method": "semppl"}),
         "semppl_heads": Method("SemPPL's heads on the frozen encoder", _HEADS | {"method": "semppl"}),
     }

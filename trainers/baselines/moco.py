@@ -24,7 +24,7 @@ class MoCo(Siamese):
 
     def __init__(self, hyperparameters: Hyperparameters, num_classes: int, **kwargs: Any) -> None:
         super().__init__(hyperparameters, num_classes, **kwargs)
-        self.queue = self.make_queue(hyperparameters.large_views)
+        self.key_queue = self.make_queue(hyperparameters.large_views)
 
     def train_step(self, batch: Batch) -> dict[str, tf.Tensor]:
         """Takes one step on this replica's share of a batch; returns scalars, equal on all replicas."""
@@ -36,11 +36,11 @@ class MoCo(Siamese):
             tape.watch(anchors)
             loss = self.mean(self.contrast(anchors, keys))
         gradient_norm = self.descend(backpropagate(tape.gradient(loss, anchors)))
-        self.queue.enqueue(self.gather_views(keys))
+        self.key_queue.enqueue(self.gather_views(keys))
         decay = self.move_target(step)
         return self.report_step(anchors, loss, gradient_norm=gradient_norm, target_decay=decay)
 
     def contrast(self, anchors: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
         """Returns the loss of each image of this replica, `[B]`."""
-        queue = tf.convert_to_tensor(self.queue.keys)  # [L,Q,D]
+        queue = tf.convert_to_tensor(self.key_queue.keys)  # [L,Q,D]
         return queue_contrast(anchors, keys, queue, temperature=self.hyperparameters.temperature)

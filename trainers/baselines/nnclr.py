@@ -25,7 +25,7 @@ class NNCLR(Siamese):
 
     def __init__(self, hyperparameters: Hyperparameters, num_classes: int, **kwargs: Any) -> None:
         super().__init__(hyperparameters, num_classes, **kwargs)
-        self.queue = self.make_queue(1)
+        self.key_queue = self.make_queue(1)
 
     def train_step(self, batch: Batch) -> dict[str, tf.Tensor]:
         """Takes one step on this replica's share of a batch; returns scalars, equal on all replicas."""
@@ -36,13 +36,13 @@ class NNCLR(Siamese):
             projections, predictions = tf.split(anchors, 2, axis=-1)  # [V,B,D] each
             loss = self.mean(self.contrast(projections, predictions))
         gradient_norm = self.descend(backpropagate(tape.gradient(loss, anchors)))
-        self.queue.enqueue(self.gather_views(projections[:1]))
+        self.key_queue.enqueue(self.gather_views(projections[:1]))
         return self.report_step(predictions, loss, gradient_norm=gradient_norm)
 
     def contrast(self, projections: tf.Tensor, predictions: tf.Tensor) -> tf.Tensor:
         """Returns the loss of each image of this replica, `[B]`."""
         return neighbour_contrast(
-            self.queue.nearest(projections),
+            self.key_queue.nearest(projections),
             self.gather_views(predictions),
             rows=self.rows,
             temperature=self.hyperparameters.temperature,

@@ -63,7 +63,7 @@ class Examination:
         settings = self._model.hyperparameters
         return health.Findings(
             last_step=settings.steps,
-            width=settings.embedding_width,
+            width=self._map(self._embed, self._views[0][:1]).shape[1],
             labelled_entropy=health.class_entropy(self._memory_labels, len(self._class_names)),
             held_out=len(self._truth),
         )

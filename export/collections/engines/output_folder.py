@@ -103,7 +103,7 @@ class OutputFolder:
         self._write(part.name, buffer.getvalue())
 
     def finish(self, parts: Sequence[Part], engine: str) -> int:
-        """Checks that every picture has a row, and writes the manifest.
+        """Checks that every picture has a row, and writes the manifest; removes parts that lack rows.
 
         Args:
             parts: All parts of the job.
@@ -119,6 +119,8 @@ class OutputFolder:
         counts = {part: self._count(part) if part.name in names else (0, 0) for part in parts}
         short = [part.name for part, (rows, _) in counts.items() if rows != len(part)]
         if short:
+            for name in names & set(short):  # so that the same command writes it anew
+                self._files.delete_file(self._at(name))
             rows, pictures = sum(rows for rows, _ in counts.values()), sum(map(len, parts))
             raise ValueError(
                 f"{engine} must write a row per picture. Received: {counted(rows, 'row')} of {counted(pictures, 'picture')} in "

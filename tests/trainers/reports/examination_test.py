@@ -1,17 +1,19 @@
 """Tests of semppl.trainers.reports.examination."""
 
 import dataclasses
+import pathlib
 from unittest import mock
 
 import numpy as np
 import tensorflow as tf
+from absl.testing import parameterized
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.images import NO_LABEL, ImageSet, Source
 from semppl.evaluation import health
 from semppl.tests import testing, tiny
 from semppl.trainers import pretrain
-from semppl.trainers.reports import examination
+from semppl.trainers.reports import callbacks, examination
 from semppl.trainers.reports.callbacks import NotFinite
 from semppl.trainers.reports.examination import Examination, Examine
 
@@ -42,7 +44,7 @@ def _unit(rows):
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-class ExaminationTest(tf.test.TestCase):
+class ExaminationTest(tf.test.TestCase, parameterized.TestCase):
     def test_accuracy_is_that_of_the_nearest_labelled_image(self):
         source, model = _source(), _model()
         labels = _visible(source)
@@ -104,6 +106,22 @@ class ExaminationTest(tf.test.TestCase):
             variable.assign(tf.zeros_like(variable))
         with self.subTest("the projector maps everything to zero"):
             self.assertNotEqual(before["spread"], examine()["spread"])
+
+    @parameterized.parameters("moco", "nnclr", "simclr", "supervised")
+    def test_methods_without_a_labelled_queue_are_examined_and_reported(self, method):
+        source = _source()
+        changes = {"labelled_batch_size": 16} if method == "supervised" else {}
+        model = _model(method=method, small_views=0, queue_size=16, **changes)
+        examine = Examination(model, source, _visible(source))
+        measured = examine()
+        self.assertNotIn("vote_entropy", measured)
+        self.assertLessEqual(measured["effective_rank"], examine.findings().width)
+        summaries = callbacks.Summaries(
+            pathlib.Path(self.create_tempdir().full_path), first_step=0, last_step=1, every=1, class_names=_CLASSES
+        )
+        summaries.set_model(model)
+        model.optimizer.iterations.assign(1)
+        summaries.on_train_batch_end(0, {"loss": 1.0})
 
     def test_embeddings_with_nan_stop_the_run(self):
         source, model = _source(), _model()
