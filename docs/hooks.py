@@ -4,14 +4,19 @@ import importlib
 import pathlib
 import posixpath
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import tomllib
 from absl import flags
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#|/)([^)#\s]+)(?=[)#])")
