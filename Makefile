@@ -61,7 +61,7 @@ test: $(INSTALLED)  ## the tests, without the slow ones
 test-slow: $(INSTALLED)  ## the tests that take minutes each
 	@SEMPPL_SLOW=1 $(RUN) -m pytest -m slow -v
 
-CORE := tests/losses tests/layers tests/stacks tests/end_to_end_test.py tests/export/serving/contract_test.py
+CORE := tests/losses tests/layers/*_test.py tests/layers/blocks tests/stacks tests/end_to_end_test.py
 test-core: $(INSTALLED)  ## the tests of what TensorFlow computes, for the stack that CI does not test in full
 	@$(RUN) -m pytest -n 2 --dist worksteal -m "not slow" -q $(CORE)
 

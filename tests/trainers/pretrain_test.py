@@ -112,6 +112,7 @@ def _a_run():
     _a_run.folder = folder  # until the process ends
     with (
         mock.patch.dict(os.environ, {"TERM": "xterm", "COLUMNS": "120"}),
+        mock.patch.object(callbacks, "tenth", return_value=1),  # views at every step
         _OnTerminal() as terminal,
     ):
         options = RunOptions(checkpoint_every=4, log_every=3)

@@ -52,8 +52,11 @@ class LAMB(AddonsLAMB):
 
     @property
     def learning_rate(self) -> tf.Tensor:
-        """The learning rate of the next step, before any factor."""
-        return self._decayed_lr(tf.float32)
+        """The learning rate of the latest step, as of Keras' current optimisers, before any factor; at first, of the first step."""
+        rate = self._get_hyper("learning_rate", tf.float32)
+        return (
+            rate(tf.maximum(self.iterations - 1, 0)) if callable(rate) and not isinstance(rate, tf.Variable) else rate
+        )
 
     @property
     def variables(self) -> list[tf.Variable]:

@@ -66,9 +66,9 @@ class LAMBTest(tf.test.TestCase):
         optimiser = registry.make_optimiser("lamb", learning_rate_schedule=schedule, weight_decay=0.5, momentum=0.7)
         optimiser.build(list(weights.values()))
         for step in range(4):
-            self.assertAllClose(optimiser.learning_rate, schedule(step), rtol=1e-6, atol=0)
             pairs = [(tf.constant(gradients[name][step], tf.float32), weights[name]) for name in weights]
             optimiser.apply_gradients(pairs)
+            self.assertAllClose(optimiser.learning_rate, schedule(step), rtol=1e-6, atol=0)
         for name, weight in weights.items():
             expected = _oracle(
                 starts[name],
