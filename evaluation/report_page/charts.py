@@ -9,6 +9,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from semppl.evaluation.results.calibration import BINS
 from semppl.evaluation.results.reliability import Reliability
 from semppl.programs.pages.html_page import as_text, printable
 
@@ -59,7 +60,7 @@ def reliability_diagram(bins: Reliability, title: str) -> str:
     """Draws the accuracy of each bin of confidences as a bar beside the diagonal, and the shares of predictions as a line."""
 
     def draw(axes: Axes) -> None:
-        width = 1 / 15
+        width = 1 / BINS
         axes.bar(bins.lower + width / 2, bins.accuracy, width * 0.92, color=COLOURS[0], label="accuracy")
         axes.plot([0, 1], [0, 1], color=_INK, linewidth=1, linestyle="--", label="perfect calibration")
         shares = bins.counts / bins.counts.sum()

@@ -11,17 +11,19 @@ from semppl.data.images import NO_LABEL
 from semppl.evaluation.report_page import charts, curves, embedding_map, pictures, provenance
 from semppl.evaluation.report_page.judged import Judged
 from semppl.evaluation.results.calibration import (
+    COVERAGES,
     area_under_risk_coverage,
     expected_calibration_error,
     risk_coverage,
+    risks_at,
 )
+from semppl.evaluation.results.classes import confusion_counts
 from semppl.evaluation.results.floors import majority_classes
 from semppl.evaluation.results.measures import accuracy, balanced_accuracy
 from semppl.evaluation.results.reliability import accuracy_interval, reliability
 from semppl.programs.pages.html_page import as_text, document, table
 from semppl.runs.folder import unfinished
 
-_COVERAGES = (0.5, 0.8, 0.9, 1.0)
 _MAX_CONFUSIONS = 20
 _OPEN_CLASSES = 40  # rows of the table of classes that are shown without a click
 _ESTIMATED = "No true class of a judged picture is known, so that nothing is measured here."
@@ -177,12 +179,6 @@ def _figures(drawn: Sequence[tuple[str, str]]) -> str:
     return f'<div class="charts">{figures}</div>'
 
 
-def confusion_counts(labels: np.ndarray, classes: np.ndarray, num_classes: int) -> np.ndarray:
-    """Counts pictures by true class, the row, and predicted class, the column: integers `[C, C]`."""
-    counts: np.ndarray = np.bincount(labels * num_classes + classes, minlength=num_classes**2)
-    return counts.reshape(num_classes, num_classes)
-
-
 def _confusion(judged: Judged) -> str:
     found = _truth(judged)
     if found is None:
@@ -229,8 +225,8 @@ def _confidence(judged: Judged) -> str:
     labels, classes, confidence = found
     correct = labels == classes
     coverages, risks = risk_coverage(confidence, correct)
-    at = [float(risks[np.searchsorted(coverages, least - 1e-12)]) for least in _COVERAGES]
-    listed = "; ".join(f"{risk:.1%} at {least:.0%}" for least, risk in zip(_COVERAGES, at, strict=True))
+    at = risks_at(coverages, risks)
+    listed = "; ".join(f"{risk:.1%} at {least:.0%}" for least, risk in zip(COVERAGES, at, strict=True))
     error, area = expected_calibration_error(confidence, correct), area_under_risk_coverage(confidence, correct)
     first = f"Reliability diagram: expected calibration error {error:.3f} in 15 bins."
     second = f"Risk–coverage curve: area {area:.4f}. Share of wrong answers among the surest: {listed}."

@@ -2,10 +2,18 @@
 
 import numpy as np
 
-_BINS = 15
+BINS = 15
+COVERAGES = (0.5, 0.8, 0.9, 1.0)
+"""Coverages at which the risk is reported."""
 
 
-def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, *, bins: int = _BINS) -> float:
+def bins_of(confidence: np.ndarray, bins: int) -> np.ndarray:
+    """Returns the bin, of equal ones of (0, 1], of each confidence `[t]`; a confidence on an edge belongs to the lower bin."""
+    places: np.ndarray = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    return places
+
+
+def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, *, bins: int = BINS) -> float:
     """Averages the difference between accuracy and confidence over bins of equal width.
 
     Args:
@@ -18,8 +26,7 @@ def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, *, b
 
     Reference: Guo et al. 2017, arXiv 1706.04599, equation 3.
     """
-    places = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    gaps = np.bincount(places, np.asarray(correct, np.float64) - confidence, bins)
+    gaps = np.bincount(bins_of(confidence, bins), np.asarray(correct, np.float64) - confidence, bins)
     return float(np.abs(gaps).sum() / len(confidence))
 
 
@@ -39,6 +46,11 @@ def risk_coverage(confidence: np.ndarray, correct: np.ndarray) -> tuple[np.ndarr
     last = np.append(np.flatnonzero(np.diff(confidence[order])), len(order) - 1)
     covered = last + 1
     return covered / len(order), np.cumsum(~np.asarray(correct, bool)[order])[last] / covered
+
+
+def risks_at(coverages: np.ndarray, risks: np.ndarray) -> list[float]:
+    """Returns the risks at the smallest coverages that are at least `COVERAGES`, of a curve of `risk_coverage`."""
+    return [float(risks[np.searchsorted(coverages, least - 1e-12)]) for least in COVERAGES]
 
 
 def area_under_risk_coverage(confidence: np.ndarray, correct: np.ndarray) -> float:

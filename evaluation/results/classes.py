@@ -37,6 +37,12 @@ def class_report(predicted: np.ndarray, truth: np.ndarray, names: Sequence[str])
     return {"per_class": rows, "confusions": confusions}
 
 
+def confusion_counts(truth: np.ndarray, classes: np.ndarray, num_classes: int) -> np.ndarray:
+    """Counts images by true class, the row, and predicted class, the column: integers `[C, C]`."""
+    counts: np.ndarray = np.bincount(truth * num_classes + classes, minlength=num_classes**2)
+    return counts.reshape(num_classes, num_classes)
+
+
 def confusion_matrix(predicted: np.ndarray, truth: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
     """Counts the images of each true and predicted class.
 
@@ -52,8 +58,8 @@ def confusion_matrix(predicted: np.ndarray, truth: np.ndarray, names: Sequence[s
     count = len(names)
     if count > _MAX_MATRIX:
         return {}
-    counts = np.bincount(truth * count + predicted, minlength=count**2).reshape(count, count)
-    return {"confusion_matrix": {"classes": list(names), "rows": counts.tolist()}}
+    rows = confusion_counts(truth, predicted, count).tolist()
+    return {"confusion_matrix": {"classes": list(names), "rows": rows}}
 
 
 def class_lines(report: dict[str, Any], *, written_to: str = "") -> list[str]:

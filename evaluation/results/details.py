@@ -12,16 +12,20 @@ from semppl.evaluation.neighbours.nearest_neighbours import (
     K_GRID,
     choose_neighbours,
     nearest,
-    nearest_neighbour_classes,
     voted_classes,
     weighted_neighbour_shares,
     weighted_shares,
 )
-from semppl.evaluation.results.calibration import area_under_risk_coverage, expected_calibration_error, risk_coverage
+from semppl.evaluation.results.calibration import (
+    COVERAGES,
+    area_under_risk_coverage,
+    expected_calibration_error,
+    risk_coverage,
+    risks_at,
+)
 from semppl.evaluation.results.clustering import clustering_agreement
 from semppl.evaluation.results.measures import accuracy
 
-_COVERAGES = (0.5, 0.8, 0.9, 1.0)
 _MAX_PSEUDO_LABELLED = 20_000
 
 
@@ -80,7 +84,7 @@ def calibration(task: Task, truth: np.ndarray) -> dict[str, dict[str, Any]]:
         measured[name] = {
             "ece": expected_calibration_error(confidence, correct),
             "aurc": area_under_risk_coverage(confidence, correct),
-            "risk_at": {str(least): float(risks[np.searchsorted(coverages, least - 1e-12)]) for least in _COVERAGES},
+            "risk_at": dict(zip(map(str, COVERAGES), risks_at(coverages, risks), strict=True)),
         }
     return measured
 
@@ -102,10 +106,10 @@ def pseudo_labels(task: Task, *, neighbours: int, min_vote_share: float) -> dict
     report: dict[str, float] = {"images": len(others)}
     if not len(others):
         return report
-    k = min(neighbours, len(memory))
-    classes = nearest_neighbour_classes(task.train[others], memory, labels, k=k)
-    _, positions = nearest(task.train[others], memory, k)
-    sure = np.mean(labels[positions] == classes[:, np.newaxis], 1) >= min_vote_share
+    similarities, positions = nearest(task.train[others], memory, min(neighbours, len(memory)))
+    votes = labels[positions]
+    classes = voted_classes(similarities, votes)
+    sure = np.mean(votes == classes[:, np.newaxis], 1) >= min_vote_share
     report["coverage"] = float(sure.mean())
     judged = sure & (task.train_labels[others] != NO_LABEL)
     if judged.any():

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-_BINS = 15
+from semppl.evaluation.results.calibration import BINS, bins_of
+
 _Z = 1.959964  # of the normal distribution, for 95 %
 
 
@@ -25,7 +26,7 @@ class Reliability(NamedTuple):
     accuracy: np.ndarray
 
 
-def reliability(confidence: np.ndarray, correct: np.ndarray, *, bins: int = _BINS) -> Reliability:
+def reliability(confidence: np.ndarray, correct: np.ndarray, *, bins: int = BINS) -> Reliability:
     """Compares confidence and accuracy in bins of equal width.
 
     Args:
@@ -35,7 +36,7 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, *, bins: int = _BIN
 
     Reference: Guo et al. 2017, arXiv 1706.04599, section 2.
     """
-    places = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    places = bins_of(confidence, bins)
     counts = np.bincount(places, minlength=bins)
     used = np.flatnonzero(counts)
     means = (np.bincount(places, values, bins)[used] / counts[used] for values in (confidence, correct.astype(float)))

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from semppl.evaluation.results.classes import confusion_counts
 from semppl.layers.labels import NO_LABEL
 
 _SIDE = 256  # pixels of an image, at least
@@ -53,8 +54,7 @@ def pseudo_label_confusion(classes: np.ndarray, truth: np.ndarray, num_classes: 
     known = (classes != NO_LABEL) & (truth != NO_LABEL)
     if not known.any():
         return None
-    counts: np.ndarray = np.bincount(truth[known] * num_classes + classes[known], minlength=num_classes**2)
-    return counts.reshape(num_classes, num_classes)
+    return confusion_counts(truth[known], classes[known], num_classes)
 
 
 def confusion_image(counts: np.ndarray) -> np.ndarray:

@@ -11,7 +11,8 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from semppl.data.images import NO_LABEL
-from semppl.evaluation.report_page.page import confusion_counts, report_page
+from semppl.evaluation.report_page.page import report_page
+from semppl.evaluation.results.classes import confusion_counts
 from semppl.tests import testing  # noqa: F401  (marks the flags as parsed)
 from semppl.tests.evaluation.report_page.known_run import HOSTILE, judged_run
 
