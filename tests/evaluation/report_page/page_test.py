@@ -127,7 +127,7 @@ class PageTest(parameterized.TestCase):
         names = [f"class {number}" for number in range(1000)]
         page = self._page(truth=truth, classes=classes, confidence=rng.uniform(0, 1, 1500), class_names=names)
         self.assertLess(len(page), 10_000_000)
-        self.assertIn("<summary>1000 classes</summary>", page)
+        self.assertIn("<summary>1,000 classes</summary>", page)
 
     @parameterized.named_parameters(
         ("one class", {"truth": [0, 0], "classes": [0, 0], "confidence": [1.0, 1.0], "class_names": ("ant",)}),
