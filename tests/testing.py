@@ -1,4 +1,4 @@
-"""What the tests share: two CPU replicas, where the real data stand, and which tests are slow.
+"""What the tests share: two CPU replicas, steps in float64, where the real data stand, and which tests are slow.
 
 Import this before TensorFlow runs anything: the CPU can be split into logical devices only before TensorFlow initialises,
 and Bazel, which loads no conftest.py, must see the same devices as pytest.
@@ -13,10 +13,13 @@ import unittest
 import zipfile
 from collections.abc import Callable
 from typing import Any, TypeVar
+from unittest import mock
 
 import pytest
 import tensorflow as tf
 from absl import flags
+
+from semppl.layers import embedding_queue
 
 NUM_CPU_DEVICES = 4
 HAS_ADDONS = importlib.util.find_spec("tensorflow_addons") is not None
@@ -80,3 +83,19 @@ def unzipped(relative: str, folder: pathlib.Path) -> pathlib.Path:
 def golden(name: str) -> pathlib.Path:
     """Returns the path of a recorded output in tests/goldens."""
     return pathlib.Path(__file__).resolve().parent / "goldens" / name
+
+
+class DoubleQueue(embedding_queue.EmbeddingQueue):
+    """A queue in float64, so that nothing of a step is rounded to float32."""
+
+    def _state(self, name: str, shape: list[int], dtype: tf.DType, fill: Any) -> tf.Variable:
+        return super()._state(name, shape, tf.float64 if dtype == tf.float32 else dtype, fill)
+
+
+def use_float64(test: Any) -> None:
+    """Lets a test run in float64 throughout."""
+    test.addCleanup(tf.keras.backend.set_floatx, tf.keras.backend.floatx())
+    test.addCleanup(tf.keras.mixed_precision.set_global_policy, tf.keras.mixed_precision.global_policy())
+    tf.keras.backend.set_floatx("float64")
+    tf.keras.mixed_precision.set_global_policy("float64")
+    test.enter_context(mock.patch("semppl.trainers.semppl.EmbeddingQueue", DoubleQueue))

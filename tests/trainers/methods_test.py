@@ -4,7 +4,6 @@ import inspect
 import math
 import pathlib
 import textwrap
-from unittest import mock
 
 import numpy as np
 import tensorflow as tf
@@ -12,10 +11,9 @@ from absl.testing import parameterized
 
 from semppl.configs.family import FamilySettings
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.layers import embedding_queue
 from semppl.runs.checkpoints import RunCheckpoints
 from semppl.tests import testing, tiny
-from semppl.trainers import pretrain, semppl
+from semppl.trainers import pretrain
 from semppl.trainers.methods import METHODS, find_method
 
 _CHANGES = {
@@ -57,21 +55,6 @@ def _batch(number, settings):
     return {name: tf.constant(value) for name, value in _host_batch(number, settings).items()}
 
 
-class DoubleQueue(embedding_queue.EmbeddingQueue):
-    """A queue in float64, so that nothing of a step is rounded to float32."""
-
-    def _state(self, name, shape, dtype, fill):
-        return super()._state(name, shape, tf.float64 if dtype == tf.float32 else dtype, fill)
-
-
-def _use_float64(test):
-    test.addCleanup(tf.keras.backend.set_floatx, tf.keras.backend.floatx())
-    test.addCleanup(tf.keras.mixed_precision.set_global_policy, tf.keras.mixed_precision.global_policy())
-    tf.keras.backend.set_floatx("float64")
-    tf.keras.mixed_precision.set_global_policy("float64")
-    test.enter_context(mock.patch.object(semppl, "EmbeddingQueue", DoubleQueue))
-
-
 class MethodsTest(tf.test.TestCase, parameterized.TestCase):
     @_each_method
     def test_the_step_is_an_algorithm_of_at_most_20_lines(self, name):
@@ -107,7 +90,7 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
 
     @_each_siamese
     def test_two_replicas_take_the_steps_of_one(self, name):
-        _use_float64(self)
+        testing.use_float64(self)
         settings = _settings(name, small_views=0, optimiser="adamw", learning_rate=0.05)
 
         def history(strategy):
@@ -138,7 +121,7 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
     @_each_siamese
     def test_the_update_is_the_slope_of_the_loss(self, name):
         # Along the gradient the loss rises by the square of its norm; without SemPPL's invariance, whose teachers move along.
-        _use_float64(self)
+        testing.use_float64(self)
         settings = _settings(name, invariance_weight=0.0, small_views=0, **_SLOPE_CHANGES.get(name, {}))
         rate = 0.05
         model, batch = _model(settings, tf.keras.optimizers.SGD(rate)), _batch(0, settings)

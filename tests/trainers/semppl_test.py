@@ -10,7 +10,6 @@ from tensorflow.python.distribute import mirrored_run, mirrored_strategy
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.views.making import finish_views
-from semppl.layers import embedding_queue
 from semppl.layers.labels import NO_LABEL
 from semppl.layers.randomness import random_integers
 from semppl.tests import numpy_method, testing, tiny
@@ -46,22 +45,6 @@ def _all_variables(model):
 def _restore(model, values):
     for variable, value in zip(_all_variables(model), values, strict=True):
         variable.assign(value)
-
-
-class DoubleQueue(embedding_queue.EmbeddingQueue):
-    """A queue in float64, so that nothing of a step is rounded to float32."""
-
-    def _state(self, name, shape, dtype, fill):
-        return super()._state(name, shape, tf.float64 if dtype == tf.float32 else dtype, fill)
-
-
-def _use_float64(test):
-    """Lets a test run in float64 throughout."""
-    test.addCleanup(tf.keras.backend.set_floatx, tf.keras.backend.floatx())
-    test.addCleanup(tf.keras.mixed_precision.set_global_policy, tf.keras.mixed_precision.global_policy())
-    tf.keras.backend.set_floatx("float64")
-    tf.keras.mixed_precision.set_global_policy("float64")
-    test.enter_context(mock.patch.object(semppl, "EmbeddingQueue", DoubleQueue))
 
 
 class Oracle:
@@ -306,7 +289,7 @@ class StepTest(tf.test.TestCase, parameterized.TestCase):
     def test_the_update_is_the_slope_of_the_loss(self, part):
         # Along the gradient of one part the loss rises by the square of that gradient's norm. Without the invariance terms,
         # whose teachers move along.
-        _use_float64(self)
+        testing.use_float64(self)
         settings = tiny.settings(invariance_weight=0.0)
         model, batch, rate = _model(settings), _batch(0, settings), 0.05
         model.train_step(_batch(1, settings))
@@ -428,7 +411,7 @@ class ReplicasTest(tf.test.TestCase, parameterized.TestCase):
 
     def _assert_to_the_last_digits(self, replicas, optimiser, for_rare_classes):
         # Four steps, in which the queues wrap, in float64: what differs is not rounding but wrong.
-        _use_float64(self)
+        testing.use_float64(self)
         rates = {"lars": {}, "adamw": {"learning_rate": 0.05, "weight_decay": 0.1}}
         small_views = 1 if replicas == 2 else 0  # four replicas take long enough to trace
         settings = tiny.settings(
