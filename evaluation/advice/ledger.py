@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 
 from semppl.evaluation.advice.embedded import Embedded
 from semppl.evaluation.advice.pseudo_labels import PseudoLabels
+from semppl.programs.pages.html_page import encodable
 from semppl.runs.files import file_written_aside
 
 FILE = "pseudo_labels.parquet"
@@ -52,7 +53,7 @@ def ledger_rows(embedded: Embedded, found: PseudoLabels, abstains: Any) -> list[
             {
                 "step": embedded.step,
                 "position": row,
-                "path": _unicode(embedded.name(row)),
+                "path": encodable(embedded.name(row)),
                 "label": embedded.class_name(int(found.labels[place])),
                 "probability": float(found.probabilities[place]),
                 "abstain": bool(abstains[place]),
@@ -60,7 +61,7 @@ def ledger_rows(embedded: Embedded, found: PseudoLabels, abstains: Any) -> list[
                 "vote": embedded.class_name(int(found.classes[elected])),
                 "share": float(ballot.shares[place, elected]),
                 "votes": [embedded.class_name(int(embedded.labels[voter])) for voter in voters],
-                "neighbours": [_unicode(embedded.name(voter)) for voter in voters],
+                "neighbours": [encodable(embedded.name(voter)) for voter in voters],
                 "similarities": ballot.similarities[place][:_MOST_NEIGHBOURS].tolist(),
             }
         )
@@ -99,7 +100,3 @@ def _read(path: pathlib.Path) -> list[dict[str, Any]]:
         return list(table.select(SCHEMA.names).to_pylist())
     except (pa.ArrowInvalid, KeyError) as error:
         raise ValueError(f"--out must hold a ledger that this program wrote. Received: {path} ({error})") from error
-
-
-def _unicode(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()

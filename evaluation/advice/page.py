@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from html import escape
 
 import numpy as np
 
@@ -10,11 +9,12 @@ from semppl.configs.wording import counted
 from semppl.data.thumbnails import thumbnail_urls
 from semppl.evaluation.advice.embedded import Embedded
 from semppl.evaluation.advice.suspicion import Suspect
+from semppl.programs.pages.html_page import as_text, document, encodable
 
 _STYLE = """
-:root { color-scheme: light dark; --line: #8886; --soft: #8882; --strong: #2a62ad; }
+:root { --strong: #2a62ad; }
 @media (prefers-color-scheme: dark) { :root { --strong: #8bb8f0; } }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 76em; margin: 1.5em auto; padding: 0 1em; }
+body { max-width: 76em; margin: 1.5em auto; }
 ol { list-style: none; padding: 0; display: grid; gap: .8em; grid-template-columns: repeat(auto-fill, minmax(10.5em, 1fr)); }
 ol.wide { grid-template-columns: repeat(auto-fill, minmax(min(100%, 21em), 1fr)); }
 li { border: 1px solid var(--line); border-radius: .4em; padding: .6em; min-width: 0; }
@@ -49,20 +49,21 @@ def labelling_page(embedded: Embedded, chosen: Sequence[int], table: Sequence[Se
         table: Rows of the label file, as `label_rows.label_table` returns them.
         why: How the pictures were chosen, in words.
     """
-    names = "".join(f'<option value="{escape(name)}">' for name in embedded.class_names)
+    names = "".join(f'<option value="{as_text(name)}">' for name in embedded.class_names)
     items = ""
     for number, (picture, url) in enumerate(zip(chosen, _thumbnails(embedded, chosen), strict=True), start=1):
-        shown = _shown(embedded.name(picture))
+        shown = as_text(embedded.name(picture))
         items += (
             f'<li><img alt="" src="{url}"><div class="path">{number}. {shown}</div>'
             f'<input data-row="{number}" list="classes" placeholder="label" aria-label="label of {shown}"></li>\n'
         )
     # JSON inside of a script must not end the script; bytes that are not Unicode cannot be saved by a browser.
-    content = json.dumps([[_unicode(cell) for cell in row] for row in table]).replace("<", "\\u003c")
-    return _document(
+    content = json.dumps([[encodable(cell) for cell in row] for row in table]).replace("<", "\\u003c")
+    return document(
         f"{counted(len(chosen), 'picture')} to label",
-        f'<header><button id="save">Save labels.csv</button></header><p>{escape(why[0].upper() + why[1:])}</p>\n'
+        f'<header><button id="save">Save labels.csv</button></header><p>{as_text(why[0].upper() + why[1:])}</p>\n'
         f'<datalist id="classes">{names}</datalist><ol>\n{items}</ol>\n<script>{_SAVE.replace("TABLE", content)}</script>',
+        style=_STYLE,
     )
 
 
@@ -78,39 +79,25 @@ def suspects_page(embedded: Embedded, suspects: Sequence[Suspect], why: str) -> 
     urls = _thumbnails(embedded, rows)
     items = ""
     for number, suspect in enumerate(suspects, start=1):
-        label = escape(embedded.class_name(int(embedded.labels[suspect.row])) or "no label")
-        given = f" → neighbours: <b>{escape(suspect.neighbours_label)}</b>" if suspect.neighbours_label else ""
+        label = as_text(embedded.class_name(int(embedded.labels[suspect.row])) or "no label")
+        given = f" → neighbours: <b>{as_text(suspect.neighbours_label)}</b>" if suspect.neighbours_label else ""
         picture = f'<img alt="" src="{next(urls)}">'
         near = "".join(_neighbour(embedded, row, next(urls)) for row in suspect.neighbours)
         items += (
-            f"<li>{picture}<div>{number}. {label}{given}</div><div>{escape('; '.join(suspect.reasons))}</div>"
-            f'<div class="path">{_shown(embedded.name(suspect.row))}</div><div class="near">{near}</div></li>\n'
+            f"<li>{picture}<div>{number}. {label}{given}</div><div>{as_text('; '.join(suspect.reasons))}</div>"
+            f'<div class="path">{as_text(embedded.name(suspect.row))}</div><div class="near">{near}</div></li>\n'
         )
-    return _document(
+    return document(
         counted(len(suspects), "suspicious picture"),
-        f'<p>{escape(why[0].upper() + why[1:])}</p>\n<ol class="wide">\n{items}</ol>',
+        f'<p>{as_text(why[0].upper() + why[1:])}</p>\n<ol class="wide">\n{items}</ol>',
+        style=_STYLE,
     )
 
 
 def _neighbour(embedded: Embedded, row: int, url: str) -> str:
-    label = escape(embedded.class_name(int(embedded.labels[row])))
-    return f'<figure title="{_shown(embedded.name(row))}"><img alt="" src="{url}"><figcaption>{label}</figcaption></figure>'
+    label = as_text(embedded.class_name(int(embedded.labels[row])))
+    return f'<figure title="{as_text(embedded.name(row))}"><img alt="" src="{url}"><figcaption>{label}</figcaption></figure>'
 
 
 def _thumbnails(embedded: Embedded, rows: Sequence[int]) -> Iterator[str]:
     return thumbnail_urls(embedded.images, np.array(rows, np.int64), side=128) if len(rows) else iter(())
-
-
-def _shown(name: str) -> str:
-    return escape(_unicode(name))
-
-
-def _unicode(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _document(title: str, body: str) -> str:
-    return (
-        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style>\n<h1>{escape(title)}</h1>\n{body}\n</html>\n"
-    )

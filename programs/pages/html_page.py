@@ -34,10 +34,14 @@ def document(title: str, body: str, *, style: str = "") -> str:
     )
 
 
+def encodable(text: str) -> str:
+    """Returns text that UTF-8 can hold: bytes that are not Unicode as escape sequences."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def printable(value: Any) -> str:
     """Returns text that every page can hold: bytes that are not Unicode as escape sequences, control characters as �."""
-    shown = str(value).encode("utf-8", "backslashreplace").decode()
-    return "".join("�" if unicodedata.category(character) == "Cc" else character for character in shown)
+    return "".join("�" if unicodedata.category(character) == "Cc" else character for character in encodable(str(value)))
 
 
 def as_text(value: Any) -> str:
