@@ -150,7 +150,7 @@ class StartedAgainTest(_Case):
         self.assertEqual(json.loads((workdir / "hyperparameters.json").read_text())["cache_dir"], "")
         self.assertStartsWith(run.stderr, "error: --data must be the images and labels that the run began with: ")
         self.assertIn(
-            f"{description['labelled']} labelled, where there were {description['images']} images, ", run.stderr
+            f"{description['labelled']} labelled, where there were {description['images']:,} images, ", run.stderr
         )
 
     def test_one_process_at_a_time(self):
