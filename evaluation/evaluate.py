@@ -261,7 +261,10 @@ def evaluate_robustness(
     settings = dataclasses.replace(hyperparameters, **{name: value for name, value in moved.items() if name != "test"})
     others = {spec: load_held_out(settings, spec, data.source.class_names) for spec in shifted}
     pixels, truth = measurement.seen_pixels(_labelled_images(data.source, "test"), hyperparameters)
-    classify = measurement.classifiers_of(network, data.source.train, data.labels, hyperparameters, k=k)
+    projected = checkpoints.load_classifier(workdir) is None
+    classify = measurement.classifiers_of(
+        network, data.source.train, data.labels, hyperparameters, k=k, projected=projected
+    )
     baseline_errors = measurement.read_errors(baseline, len(truth)) if baseline else {}
     report: Report = {"step": step, "k": k, "images": len(truth)}
     report["errors"] = measurement.corrupted_errors(classify, pixels, truth)

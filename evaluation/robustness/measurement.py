@@ -29,7 +29,13 @@ _BATCH = 64
 
 
 def classifiers_of(
-    network: OnlineNetwork, images: Images, labels: np.ndarray, hyperparameters: Hyperparameters, *, k: int
+    network: OnlineNetwork,
+    images: Images,
+    labels: np.ndarray,
+    hyperparameters: Hyperparameters,
+    *,
+    k: int,
+    projected: bool = True,
 ) -> Classifiers:
     """Fits a logistic regression to the features of labelled images, and remembers their projections as neighbours.
 
@@ -39,15 +45,16 @@ def classifiers_of(
         labels: Integers `[n]`, visible labels of the training images; NO_LABEL where hidden.
         hyperparameters: Hyper-parameters of the run.
         k: Number of nearest neighbours that vote.
+        projected: Whether the run trained projections. Default True.
 
     Returns:
-        "logistic_regression" and, unless the run is supervised, "nearest_neighbours".
+        "logistic_regression" and, if projections were trained, "nearest_neighbours".
     """
     visible = np.flatnonzero(labels != NO_LABEL)
     known = labels[visible]
     features = embed(network.features, images, prepare=preparation_of(hyperparameters), positions=visible)
     regression = fit_logistic_regression(features, known)
-    memory = None if hyperparameters.method == "supervised" else map_rows(network.project_features, features)
+    memory = map_rows(network.project_features, features) if projected else None
     encode, project = (
         tf.function(function, reduce_retracing=True, autograph=False)
         for function in (network.features, network.project_features)
