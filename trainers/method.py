@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.layers.networks import OnlineNetwork
+from semppl.layers.networks import OnlineNetwork, TargetNetwork
 
 Report = dict[str, tf.Tensor]
 
@@ -23,12 +23,14 @@ class Method(tf.keras.Model):
         seconds_waiting: Seconds that this process has waited for batches. Not measured when one
             execution takes several steps, because their batches are fetched inside a graph.
         labels_alone: Whether the method trains on labelled images alone.
+        uses_labels: Whether a step depends on labels; else the share of labelled images in a batch means nothing.
         hyperparameters: Resolved hyper-parameters of the run.
         online: Network that is trained and evaluated.
     """
 
     seconds_waiting = 0.0
     labels_alone = False
+    uses_labels = False
     hyperparameters: Hyperparameters
     online: OnlineNetwork
     train_function: Callable[[Iterator[Any]], Report] | None
@@ -54,10 +56,16 @@ class Method(tf.keras.Model):
         """Returns the variables that the optimiser updates."""
         raise NotImplementedError("A method must name the variables that it trains.")
 
+    @property
+    def networks(self) -> list[TargetNetwork]:
+        """The online network and, where there is one, the target network."""
+        target: TargetNetwork | None = getattr(self, "target", None)
+        return [self.online] if target is None else [self.online, target]
+
     def scale_features(self, mean: np.ndarray, stddev: np.ndarray) -> None:
         """Makes every network with a frozen encoder standardise its features `[B, F]` by mean and standard deviation, `[F]`."""
-        for network in (self.online, getattr(self, "target", None)):
-            if network is not None and network.scaling is not None:
+        for network in self.networks:
+            if network.scaling is not None:
                 network.scaling.fit(mean, stddev)
 
     def make_train_function(self, force: bool = False) -> Callable[[Iterator[Any]], Report]:
