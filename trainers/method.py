@@ -23,12 +23,14 @@ class Method(tf.keras.Model):
         seconds_waiting: Seconds that this process has waited for batches. Not measured when one
             execution takes several steps, because their batches are fetched inside a graph.
         labels_alone: Whether the method trains on labelled images alone.
+        uses_labels: Whether a step depends on labels; else the share of labelled images in a batch means nothing.
         hyperparameters: Resolved hyper-parameters of the run.
         online: Network that is trained and evaluated.
     """
 
     seconds_waiting = 0.0
     labels_alone = False
+    uses_labels = False
     hyperparameters: Hyperparameters
     online: OnlineNetwork
     train_function: Callable[[Iterator[Any]], Report] | None

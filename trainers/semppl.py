@@ -29,6 +29,8 @@ class SemPPL(Siamese):
     these names.
     """
 
+    uses_labels = True
+
     def __init__(self, hyperparameters: Hyperparameters, num_classes: int, **kwargs: Any) -> None:
         super().__init__(hyperparameters, num_classes, **kwargs)
         self.queue = EmbeddingQueue(

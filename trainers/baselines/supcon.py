@@ -18,6 +18,7 @@ class SupCon(Siamese):
     Reference: Khosla et al. 2020, arXiv 2004.11362, section 3.2.
     """
 
+    uses_labels = True
     has_target = False
     has_predictor = False
 
