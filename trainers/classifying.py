@@ -29,7 +29,6 @@ class Classifying(Siamese):
     """
 
     uses_labels = True
-    trains_projector = False
     has_target = False
     has_predictor = False
 

@@ -24,7 +24,6 @@ class Method(tf.keras.Model):
             execution takes several steps, because their batches are fetched inside a graph.
         labels_alone: Whether the method trains on labelled images alone.
         uses_labels: Whether a step depends on labels; else the share of labelled images in a batch means nothing.
-        trains_projector: Whether projections are trained; else reports are on features.
         hyperparameters: Resolved hyper-parameters of the run.
         online: Network that is trained and evaluated.
     """
@@ -32,7 +31,6 @@ class Method(tf.keras.Model):
     seconds_waiting = 0.0
     labels_alone = False
     uses_labels = False
-    trains_projector = True
     hyperparameters: Hyperparameters
     online: OnlineNetwork
     train_function: Callable[[Iterator[Any]], Report] | None
