@@ -140,6 +140,7 @@ from semppl.trainers import pretrain  # parses the flags
 from semppl.experiments.comparison import preparation, results, trainings
 from semppl.experiments.comparison.page import Comparison, page
 from semppl.runs.files import write_atomically
+from semppl.runs.folder import held
 from semppl.trainers.reports.progress import duration
 
 
@@ -267,7 +268,7 @@ def compare(
 
     Raises:
         ValueError: Before the first run, if a setting does not suit the data, there are no held-out images, or `workdir` holds
-            another comparison.
+            another comparison, or another process compares there.
     """
     planned = plan.plan(
         request.shared,
@@ -281,14 +282,22 @@ def compare(
         pretrain.check_names(run.settings)
     runs, split, images = preparation.prepare(planned)
     plan.require_same_settings(workdir, request.shared)
-    plan.require_same_runs(runs)
-    report = Report(workdir, request, runs, split=split, images=images, command=command)
+    with held(workdir):
+        plan.require_same_runs(runs)
+        report = Report(workdir, request, runs, split=split, images=images, command=command)
+        _run(report, runs, request, options)
+    return report.failed
+
+
+def _run(report: Report, runs: Sequence[plan.Training], request: Request, options: Sequence[str]) -> None:
+    """Trains the runs that are not finished, evaluates all, and prints the table."""
     waiting = [run for run in runs if not run.finished]
     counts = (
         f"{counted(len(request.methods), 'method')} × {len(request.budgets)} × {counted(len(request.seeds), 'seed')}"
     )
     print(
-        f"• {counted(len(runs), 'run')} ({counts}), {len(runs) - len(waiting)} finished; logs in {workdir}", flush=True
+        f"• {counted(len(runs), 'run')} ({counts}), {len(runs) - len(waiting)} finished; logs in {runs[0].folder.parent}",
+        flush=True,
     )
     for run in runs:
         if run.finished:
@@ -299,7 +308,6 @@ def compare(
     report.write()
     report.write_page()
     print("\n".join(report.lines()))
-    return report.failed
 
 
 def _options_of_training() -> list[str]:
