@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -50,10 +50,8 @@ class FeatureStore:
         Raises:
             ValueError: If a feature is NaN or Inf.
         """
-        digest = hashlib.sha256()
-        for part in _bytes_of(images, np.arange(len(images)) if positions is None else positions):
-            digest.update(part)
-        place = self._folder / f"{self._checkpoint}-{digest.hexdigest()[:32]}.npz"
+        digest = digest_of(images, np.arange(len(images)) if positions is None else positions)
+        place = self._folder / f"{self._checkpoint}-{digest[:32]}.npz"
         kept = array_cache.load(place, (_COLUMN,))
         if kept is not None:
             return kept[_COLUMN]
@@ -74,6 +72,22 @@ class FeatureStore:
             if not path.name.startswith(self._checkpoint):
                 with contextlib.suppress(OSError):
                     path.unlink()
+
+
+def digest_of(images: Images, positions: np.ndarray) -> str:
+    """Computes the SHA-256 digest, in hexadecimal, of the bytes of images at positions `[k]`, in order."""
+    digest = hashlib.sha256()
+    for part in _bytes_of(images, positions):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def digest_of_classified(images: Images, positions: np.ndarray, class_names: Sequence[str]) -> str:
+    """Computes the SHA-256 digest, in hexadecimal, of labelled images at positions `[k]`, in order, and of their classes."""
+    classes = "\n".join(class_names[label] for label in images.labels[positions])
+    digest = hashlib.sha256(digest_of(images, positions).encode())
+    digest.update(classes.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
 
 
 def _bytes_of(images: Images, positions: np.ndarray) -> Iterator[bytes]:

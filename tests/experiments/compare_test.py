@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -17,7 +18,7 @@ from absl.testing import absltest, parameterized
 import semppl
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.experiments import compare
-from semppl.experiments.comparison import results, trainings
+from semppl.experiments.comparison import plan, preparation, results, trainings
 from semppl.runs import folder
 from semppl.tests import testing, tiny
 from semppl.tests.experiments.comparison import known_runs
@@ -182,6 +183,40 @@ class CompareTest(absltest.TestCase):
         held_out = Hyperparameters(**tiny.settings(**changes, labels_per_class=1, validation="0.5"))
         self._compare(_request(shared=held_out, budgets=[1]))
         self.assertEqual({call.kwargs["split"] for call in self.evaluate.call_args_list}, {"validation"})
+
+    def test_runs_are_evaluated_again_on_other_held_out_pictures_in_the_same_place_and_other_training_data_are_refused(
+        self,
+    ):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        for name in ("train", "test"):
+            subprocess.run([sys.executable, "-c", _PICTURES, str(folder / name)], check=True)
+        places = {
+            "data": f"folder:{folder / 'train'}?labels=folders",
+            "test": f"folder:{folder / 'test'}?labels=folders",
+        }
+        shared = Hyperparameters(
+            **tiny.settings(**places, small_views=0, recipe="digits", shrink=0, labels_per_class=1)
+        )
+        request = _request(shared=shared, budgets=[1])
+        counts = []
+        for change in (lambda: None, lambda: None, lambda: (folder / "test/0/1.png").rename(folder / "test/1/9.png")):
+            change()
+            self._compare(request)
+            counts.append(self.evaluate.call_count)
+        self.assertEqual(counts, [4, 4, 8])
+        shutil.copy(folder / "test/1/0.png", folder / "test/1/9.png")  # another picture of the same name
+        self._compare(request)
+        self.assertEqual(self.evaluate.call_count, 12)
+        planned = plan.plan(shared, self.workdir, methods=request.methods, seeds=request.seeds, budgets=[1])
+        for run in preparation.prepare(planned).runs:  # as training does
+            (run.folder / "data.json").write_text(json.dumps(run.data), encoding="utf-8")
+        self._compare(request)
+        shutil.copy(folder / "train/1/0.png", folder / "train/1/9.png")
+        with self.assertRaisesRegex(
+            ValueError,
+            "^--data must be .* other data than those of .*/frozen-1-0: 13 images, 2 labelled, where there were 12",
+        ):
+            self._compare(request)
 
 
 _PICTURES = textwrap.dedent(
