@@ -89,16 +89,28 @@ def train_briefly(hyperparameters: Hyperparameters, steps: int, *, most: int) ->
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
         workdir = pathlib.Path(folder, "trial")
         steps_per_second, before, features = _follow(
-            _command(short, workdir), workdir / "metrics.jsonl", errors, most=most
+            _command(short, workdir, pathlib.Path(folder, "settings.flags")),
+            workdir / "metrics.jsonl",
+            errors,
+            most=most,
         )
     memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024  # Linux counts in KiB
     return Trial(float(f"{steps_per_second * short.batch_size:.4g}"), round(memory), round(before, 1), features)
 
 
-def _command(hyperparameters: Hyperparameters, workdir: pathlib.Path) -> list[str]:
+def _command(hyperparameters: Hyperparameters, workdir: pathlib.Path, preset: pathlib.Path) -> list[str]:
+    """Returns the command of a trial; settings stand in a file, since a method refuses those of others on a command line."""
     log_every = max(1, hyperparameters.steps // _REPORTS)
     program = [sys.executable, "-m", "semppl.trainers.pretrain"]
-    return [*program, *as_arguments(hyperparameters), f"--log_every={log_every}", f"--workdir={workdir}"]
+    paths = {field.name for field in dataclasses.fields(hyperparameters) if field.metadata["is_path"]}
+    arguments: dict[bool, list[str]] = {True: [], False: []}
+    for argument in as_arguments(hyperparameters):
+        arguments[argument.partition("=")[0].removeprefix("--") in paths].append(argument)
+    preset.write_text(
+        "\n".join(arguments[False]), encoding="utf-8"
+    )  # a line loses blanks at its ends, as a path must not
+    options = [f"--log_every={log_every}", f"--workdir={workdir}"]
+    return [*program, f"--flagfile={preset}", *arguments[True], *options]
 
 
 def _follow(

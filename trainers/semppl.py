@@ -5,6 +5,7 @@ from typing import Any
 import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.objective import OBJECTIVE
 from semppl.data.views.making import finish_views
 from semppl.layers import collectives
 from semppl.layers.embedding_queue import EmbeddingQueue
@@ -28,6 +29,8 @@ class SemPPL(Siamese):
     Reference: Bošnjak et al. 2023, arXiv 2301.05158; docs/reference/method.md maps its symbols to
     these names.
     """
+
+    settings: tuple[str, ...] = (*OBJECTIVE, "target_decay")
 
     def __init__(self, hyperparameters: Hyperparameters, num_classes: int, **kwargs: Any) -> None:
         super().__init__(hyperparameters, num_classes, **kwargs)

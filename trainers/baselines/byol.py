@@ -17,6 +17,8 @@ class BYOL(Siamese):
     Reference: Grill et al. 2020, arXiv 2006.07733, algorithm 1.
     """
 
+    settings: tuple[str, ...] = ("target_decay",)
+
     def train_step(self, batch: Batch) -> dict[str, tf.Tensor]:
         """Takes one step on this replica's share of a batch; returns scalars, equal on all replicas."""
         batch = finish_views(batch, recipe=self.hyperparameters.recipe)
