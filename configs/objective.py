@@ -74,4 +74,7 @@ WITHOUT_LABELS = ("barlow_twins", "byol", "moco", "nnclr", "relic", "relicv2", "
 """Names of the methods that train on images without any label; each other one needs a label at least."""
 
 OBJECTIVE = tuple(field.name for field in dataclasses.fields(ObjectiveSettings) if field.name != "method")
-"""Names of the objective's settings; a method declares those that it uses."""
+"""Names of the objective's settings."""
+
+OF_METHODS = (*OBJECTIVE, "target_decay")
+"""Names of the settings that not every method uses, beside those that begin with a method's name."""

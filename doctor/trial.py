@@ -13,6 +13,7 @@ import time
 from typing import IO
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.objective import OF_METHODS
 from semppl.configs.setting import as_arguments
 from semppl.configs.wording import counted
 from semppl.programs.process.children import Children
@@ -99,18 +100,14 @@ def train_briefly(hyperparameters: Hyperparameters, steps: int, *, most: int) ->
 
 
 def _command(hyperparameters: Hyperparameters, workdir: pathlib.Path, preset: pathlib.Path) -> list[str]:
-    """Returns the command of a trial; settings stand in a file, since a method refuses those of others on a command line."""
+    """Returns the command of a trial; a method refuses the settings of others on a command line, but not in a preset."""
     log_every = max(1, hyperparameters.steps // _REPORTS)
-    program = [sys.executable, "-m", "semppl.trainers.pretrain"]
-    paths = {field.name for field in dataclasses.fields(hyperparameters) if field.metadata["is_path"]}
     arguments: dict[bool, list[str]] = {True: [], False: []}
     for argument in as_arguments(hyperparameters):
-        arguments[argument.partition("=")[0].removeprefix("--") in paths].append(argument)
-    preset.write_text(
-        "\n".join(arguments[False]), encoding="utf-8"
-    )  # a line loses blanks at its ends, as a path must not
+        arguments[argument.partition("=")[0].removeprefix("--") in OF_METHODS].append(argument)
+    preset.write_text("\n".join(arguments[True]), encoding="utf-8")
     options = [f"--log_every={log_every}", f"--workdir={workdir}"]
-    return [*program, f"--flagfile={preset}", *arguments[True], *options]
+    return [sys.executable, "-m", "semppl.trainers.pretrain", f"--flagfile={preset}", *arguments[False], *options]
 
 
 def _follow(

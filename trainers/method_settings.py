@@ -6,13 +6,10 @@ from collections.abc import Collection
 from typing import Any
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.configs.objective import OBJECTIVE
+from semppl.configs.objective import OF_METHODS
 from semppl.configs.setting import require
 from semppl.runs.folder import read_settings
 from semppl.trainers.methods import find_method
-
-OF_METHODS = (*OBJECTIVE, "target_decay")
-"""Names of the settings that not every method uses, beside those that begin with a method's name."""
 
 
 def settle(hyperparameters: Hyperparameters, *, given: Collection[str], workdir: pathlib.Path) -> Hyperparameters:

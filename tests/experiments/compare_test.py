@@ -15,11 +15,11 @@ from absl.testing import absltest, parameterized
 
 import semppl
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.objective import OF_METHODS
 from semppl.experiments import compare
 from semppl.experiments.comparison import plan, results, trainings
 from semppl.tests import testing, tiny
 from semppl.tests.experiments.comparison import known_runs
-from semppl.trainers.method_settings import OF_METHODS
 
 ROOT = pathlib.Path(semppl.__file__).resolve().parents[1]
 

@@ -13,10 +13,11 @@ from absl.testing import flagsaver, parameterized
 
 import semppl
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.objective import OF_METHODS
 from semppl.programs.presets import names_given, read_preset
 from semppl.tests import testing, tiny  # noqa: F401  (marks the flags as parsed)
 from semppl.trainers import pretrain
-from semppl.trainers.method_settings import OF_METHODS, check_batch, settle
+from semppl.trainers.method_settings import check_batch, settle
 from semppl.trainers.methods import METHODS, find_method
 
 _each_method = parameterized.named_parameters((f"_{name}", name) for name in sorted(METHODS))
