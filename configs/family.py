@@ -62,9 +62,15 @@ class FamilySettings(Settings):
         require(self.swav_epsilon > 0, "swav_epsilon", "positive", self.swav_epsilon)
         require(self.swav_frozen_steps >= 0, "swav_frozen_steps", "0 or more", self.swav_frozen_steps)
 
+    @staticmethod
+    def own_names(method: str) -> list[str]:
+        """Returns the names of the settings that belong to a method."""
+        return [field.name for field in dataclasses.fields(FamilySettings) if field.name.startswith(f"{method}_")]
+
     def require_own(self, method: str) -> None:
         """Requires the defaults of all settings that belong to other methods."""
+        own = self.own_names(method)
         for field in dataclasses.fields(FamilySettings):
             value = getattr(self, field.name)
-            fits = field.name.startswith(f"{method}_") or value == field.default
+            fits = field.name in own or value == field.default
             require(fits, field.name, f"{field.default} with --method={method}", value)

@@ -16,6 +16,11 @@ class NetworkSettings(Settings):
 
     encoder: str = setting("networks", "resnet50", "Name of the encoder; docs/reference/encoders.md lists all.")
     width: float = setting("networks", 1.0, "Width multiplier: multiplies the number of channels of every layer.")
+    widths: tuple[int, ...] = setting(
+        "networks",
+        (),
+        "Numbers of channels of the stages of convnet, convnet_stride2 or resnet9, times --width; empty: the encoder's own.",
+    )
     norm: str = setting("networks", "batch", "Name of the normalisation; an unknown name lists all.")
     train: str = setting(
         "networks",
@@ -50,6 +55,7 @@ class NetworkSettings(Settings):
         require(self.frozen_stages >= 0, "frozen_stages", "0 or more", self.frozen_stages)
         require(self.train in TRAINED, "train", f"one of {', '.join(TRAINED)}", self.train)
         require(self.width > 0, "width", "positive", self.width)
+        require(all(width >= 1 for width in self.widths), "widths", "positive integers", self.widths)
         require(self.head_width >= 1, "head_width", "1 or more", self.head_width)
         require(self.embedding_width >= 1, "embedding_width", "1 or more", self.embedding_width)
         allowed = f"as many values as pixel_mean, {len(self.pixel_mean)}, all positive"

@@ -37,7 +37,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            fits, allowed = _KINDS[type(field.default)]
+            fits, allowed = _WHOLE_NUMBERS if field.default == () else _KINDS[type(field.default)]
             value = getattr(self, field.name)
             require(fits(value), field.name, allowed, value)
         for group in reversed(type(self).__mro__):
@@ -76,6 +76,10 @@ def _are_finite(value: Any) -> bool:
     return isinstance(value, tuple) and len(value) > 0 and all(_is_finite(part) for part in value)
 
 
+def _are_whole(value: Any) -> bool:
+    return isinstance(value, tuple) and all(_is_whole(part) for part in value)
+
+
 _KINDS: dict[type, tuple[Callable[[Any], bool], str]] = {
     bool: (lambda value: isinstance(value, bool), "true or false"),
     int: (_is_whole, "a whole number"),
@@ -83,3 +87,5 @@ _KINDS: dict[type, tuple[Callable[[Any], bool], str]] = {
     str: (lambda value: isinstance(value, str), "a text"),
     tuple: (_are_finite, "finite numbers, one per channel"),
 }
+_WHOLE_NUMBERS = (_are_whole, "whole numbers")
+"""What a setting holds that is empty by default."""

@@ -11,7 +11,7 @@ import functools
 import json
 import pathlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -95,6 +95,9 @@ _MAX_SAMPLE_VALUES = 2**27  # of raw pixels, in float32
 _MAX_HISTOGRAMS = 10_000  # labelled images
 _BRIEF = 2.0
 """Seconds of an evaluation that needs no bar."""
+
+ROWS = ("raw_pixels", "features", "projections", "joint", "classifier")
+"""Representations that a run may have."""
 
 Report = dict[str, Any]
 
@@ -202,6 +205,31 @@ def evaluate_run(
     return report
 
 
+def measure_rows(
+    workdir: str | pathlib.Path, rows: Collection[str], *, evaluators: Sequence[str], split: str
+) -> dict[str, Measured]:
+    """Measures single representations of a run's latest checkpoint as `evaluate` does, and writes no file.
+
+    Args:
+        workdir: Folder of the run.
+        rows: Representations, of ROWS; those that the run does not have are left out.
+        evaluators: Keys of EVALUATORS.
+        split: "test" or "validation".
+
+    Returns:
+        Accuracy and balanced accuracy: measure → representation → evaluator → value in 0..1.
+
+    Raises:
+        ValueError: If there is no run, no checkpoint, or no labelled image to evaluate on.
+    """
+    hyperparameters, network, _ = checkpoints.load_online(workdir)
+    data = load_evaluated_data(workdir, hyperparameters, {})
+    images = _labelled_images(data.source, split)
+    classes, _, _ = _predictions(workdir, hyperparameters, network, data, images, evaluators, 1, rows=rows)
+    measured = _measured(classes, images.labels)
+    return {measure: measured[measure] for measure in MEASURES}
+
+
 def evaluate_robustness(
     workdir: str | pathlib.Path,
     *,
@@ -264,8 +292,12 @@ def _predictions(
     evaluators: Sequence[str],
     k: int,
     seed: int = 0,
+    rows: Collection[str] = ROWS,
 ) -> tuple[dict[str, dict[str, np.ndarray]], np.ndarray, Task]:
-    """Returns the classes `[t]` by representation and evaluator, those by the colour histogram, and the task of the row shown."""
+    """Returns the classes `[t]` by representation and evaluator, those by the colour histogram, and the task of the row shown.
+
+    Without raw pixels among `rows`, there is no histogram, `[0]`.
+    """
     train, visible = data.source.train, np.flatnonzero(data.labels != NO_LABEL)
     if np.array_equal(visible, np.flatnonzero(train.labels != NO_LABEL)):  # no label is hidden
         evaluators = _without_all_labels(evaluators) or evaluators
@@ -276,37 +308,41 @@ def _predictions(
     tasks: dict[str, Task] = {}
     classes: dict[str, dict[str, np.ndarray]] = {}
     of_features = {} if classifier else {"projections": network.project_features, "joint": network.join_features}
-    names = ("raw_pixels", "features", *of_features)
-    with _bar(len(_affordable(evaluators, train)) + len(evaluators) * (len(names) - 1)) as bar:
+    names = [name for name in ("raw_pixels", "features", *of_features) if name in rows or name == "features"]
+    histogram = np.zeros(0, np.int32)
+    chosen_of = {name: evaluators if name in rows else () for name in ("features", *of_features)}
+    chosen_of |= {"raw_pixels": _affordable(evaluators, train)}
+    with _bar(sum(len(chosen_of[name]) for name in names)) as bar:
         for name in names:
             bar.write(f"evaluating {name} …", file=sys.stderr)
             sample = _sample(visible, train, values=width if name == "raw_pixels" else 0, seed=seed)
-            chosen = _affordable(evaluators, train) if name == "raw_pixels" else evaluators
-            used = _used(chosen, train, visible, sample)
+            by_projections = name == "features" and not classifier
+            used = _used(evaluators if by_projections else chosen_of[name], train, visible, sample)
             if name in of_features:  # without another pass over the images
-                both = [map_rows(of_features[name], rows) for rows in embedded["features"]]
+                both = [map_rows(of_features[name], features) for features in embedded["features"]]
             elif name == "features":
                 kept = functools.partial(store.embed, network.features, prepare=prepare)
                 both = [kept(train, positions=used), kept(test)]
             else:
                 pixels = functools.partial(embed, _pixels_and_histogram, prepare=prepare)
                 both = [pixels(train, positions=used), pixels(test)]
-            rows = np.searchsorted(used, visible), np.flatnonzero(np.isin(used, sample))
+            places = np.searchsorted(used, visible), np.flatnonzero(np.isin(used, sample))
             if name == "raw_pixels":
-                most = drawn(rows[0], _MAX_HISTOGRAMS)
+                most = drawn(places[0], _MAX_HISTOGRAMS)
                 histogram = histogram_classes(both[0][most, width:], train.labels[used[most]], both[1][:, width:])
                 both = [part[:, :width] for part in both]
             embedded[name] = (both[0], both[1])
-            tasks[name] = task = Task(both[0], train.labels[used], *rows, both[1], k, seed)
-            classes[name] = {}
-            for evaluator in chosen:
+            tasks[name] = task = Task(both[0], train.labels[used], *places, both[1], k, seed)
+            if name in rows:
+                classes[name] = {}
+            for evaluator in chosen_of[name]:
                 bar.set_description(f"{name}, {evaluator}", refresh=bar.format_dict["elapsed"] > _BRIEF)
                 classes[name][evaluator] = EVALUATORS[evaluator].classes(task)
                 bar.update()
-            if classifier is not None and name == "features":
+            if classifier is not None and name == "features" and "classifier" in rows:
                 kernel, bias = classifier
                 classes["classifier"] = {"own": np.argmax(task.test @ kernel + bias, -1)}
-    return classes, histogram, tasks["features" if classifier else "projections"]
+    return classes, histogram, tasks.get("projections", task)
 
 
 def _bar(total: int) -> tqdm.tqdm:

@@ -10,11 +10,12 @@ import pathlib
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import flags
 
+from semppl.configs.family import FamilySettings
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.configs.wording import counted
 from semppl.experiments.comparison import plan
@@ -41,6 +42,9 @@ _DEFAULTS = {
     "nothing": (),
 }
 """Methods beside the frozen encoder, by the part of the networks that the shared settings train."""
+
+_FAMILY = {field.name: field.default for field in dataclasses.fields(FamilySettings)}
+"""Settings of single methods, with their defaults."""
 
 _NOT_SHARED = {"seed": "seeds", "label_seed": "seeds", "method": "methods"}
 
@@ -71,12 +75,14 @@ class Request:
         methods: Keys of METHODS.
         budgets: Numbers of labelled images per class, ascending; 0: the labels that the data give.
         seeds: Seeds.
+        own: Settings of single methods, by name.
     """
 
     shared: Hyperparameters
     methods: Sequence[str]
     budgets: Sequence[int]
     seeds: Sequence[int]
+    own: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def request_from_flags() -> Request:
@@ -96,9 +102,10 @@ def request_from_flags() -> Request:
         allowed = "2 or more, since methods differ by chance from seed to seed; 3 or more for a statement about that"
         raise ValueError(f"--seeds must be {allowed}. Received: 1")
     methods = plan.check_methods(_METHODS.value or _DEFAULTS.get(values["train"], ()))
+    own = {name: values.pop(name) for name in _FAMILY if values[name] != _FAMILY[name]}
     shared = Hyperparameters(**values, labels_per_class=budgets[0])
-    plan.plan(shared, pathlib.Path(), methods=methods, seeds=seeds[:1], budgets=budgets)
-    return Request(shared, methods, budgets, seeds)
+    plan.plan(shared, pathlib.Path(), methods=methods, seeds=seeds[:1], budgets=budgets, own=own)
+    return Request(shared, methods, budgets, seeds, own)
 
 
 def _budgets(texts: Sequence[str]) -> list[int]:
@@ -218,6 +225,7 @@ class Report:
             rows=results.rows_of(judged),
             start=self._start,
             settings=dataclasses.asdict(self._runs[-1].settings),
+            changes={run.method: run.changes for run in self._runs},
             planned=len(self._runs),
             done=len(judged),
             failed=[run.title for run in self.failed],
@@ -265,7 +273,12 @@ def compare(
     planned = [
         dataclasses.replace(run, settings=settle(run.settings, given=(), workdir=run.folder))
         for run in plan.plan(
-            request.shared, workdir, methods=request.methods, seeds=request.seeds, budgets=request.budgets
+            request.shared,
+            workdir,
+            methods=request.methods,
+            seeds=request.seeds,
+            budgets=request.budgets,
+            own=request.own,
         )
     ]
     for run in planned:

@@ -89,6 +89,7 @@ class TargetNetwork(tf.keras.Model):
         pixel_mean: Mean of each channel of the images, in 0..1. Not used by an encoder that prepares
             pixels by itself, as pretrained networks do.
         pixel_stddev: Standard deviation of each channel; positive. Not used by such an encoder.
+        widths: Numbers of channels of the encoder's stages, before the multiplier; empty, the default, for its own.
         picture_size: Side of the pictures, in pixels, for an encoder that takes one size only. Default 224.
         frozen_norms: Whether the encoder's batch norms always use their moving averages, and are not
             trained. Default False.
@@ -108,6 +109,7 @@ class TargetNetwork(tf.keras.Model):
         embedding_width: int,
         pixel_mean: Sequence[float],
         pixel_stddev: Sequence[float],
+        widths: Sequence[int] = (),
         picture_size: int = 224,
         frozen_norms: bool = False,
         frozen_stages: int = 0,
@@ -124,12 +126,15 @@ class TargetNetwork(tf.keras.Model):
             "embedding_width": embedding_width,
             "pixel_mean": tuple(pixel_mean),
             "pixel_stddev": tuple(pixel_stddev),
+            "widths": tuple(widths),
             "picture_size": picture_size,
             "frozen_norms": frozen_norms,
             "frozen_stages": frozen_stages,
             "train": train,
         }
-        self.encoder = shared_encoder or build_encoder(encoder, width=width, norm=norm, size=picture_size)
+        self.encoder = shared_encoder or build_encoder(
+            encoder, width=width, widths=widths, norm=norm, size=picture_size
+        )
         self.encoder.trainable = train == "all"
         freeze(self.encoder, norms=frozen_norms, stages=frozen_stages)
         if getattr(self.encoder, "prepares_pixels", False):

@@ -54,15 +54,18 @@ def values_of_flags(record: type, flag_values: flags.FlagValues = flags.FLAGS) -
 
 
 def value_of_flag(name: str, flag_values: flags.FlagValues = flags.FLAGS) -> Any:
-    """Returns the value of a flag, a list as a tuple of numbers; None if the flag has no default and is not set.
+    """Returns the value of a flag; None if it has no default and is not set.
+
+    A list becomes a tuple of numbers, of whole ones where the flag is empty by default.
 
     Raises:
-        ValueError: If a list holds something that is not a number, in one line that names the flag.
+        ValueError: If a list holds something that is no such number, in one line that names the flag.
     """
-    value = flag_values[name].value
+    value, kinds = flag_values[name].value, (float, "numbers") if flag_values[name].default else (int, "whole numbers")
     if not isinstance(value, list):
         return value
+    number, called = kinds
     try:
-        return tuple(float(part) for part in value)
+        return tuple(number(part) for part in value)
     except ValueError:
-        raise ValueError(f"--{name} must be numbers with commas between. Received: {','.join(value)}") from None
+        raise ValueError(f"--{name} must be {called} with commas between. Received: {','.join(value)}") from None

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.layers.networks import OnlineNetwork
+from semppl.layers.networks import OnlineNetwork, TargetNetwork
 
 Report = dict[str, tf.Tensor]
 
@@ -47,10 +47,16 @@ class Method(tf.keras.Model):
         """Whether the encoder is frozen, and batches have its features in place of views."""
         return self.hyperparameters.train == "heads"
 
+    @property
+    def networks(self) -> list[TargetNetwork]:
+        """The online network and, where there is one, the target network."""
+        target: TargetNetwork | None = getattr(self, "target", None)
+        return [self.online] if target is None else [self.online, target]
+
     def scale_features(self, mean: np.ndarray, stddev: np.ndarray) -> None:
         """Makes every network with a frozen encoder standardise its features `[B, F]` by mean and standard deviation, `[F]`."""
-        for network in (self.online, getattr(self, "target", None)):
-            if network is not None and network.scaling is not None:
+        for network in self.networks:
+            if network.scaling is not None:
                 network.scaling.fit(mean, stddev)
 
     def make_train_function(self, force: bool = False) -> Callable[[Iterator[Any]], Report]:

@@ -2,8 +2,10 @@
 
 import importlib
 import types
+from typing import TYPE_CHECKING
 
-from semppl.trainers.method import Method
+if TYPE_CHECKING:  # programs name the methods before they import TensorFlow
+    from semppl.trainers.method import Method
 
 METHODS = types.MappingProxyType(
     {
@@ -23,7 +25,7 @@ METHODS = types.MappingProxyType(
 """Module in `semppl.trainers` and class of each method."""
 
 
-def find_method(name: str) -> type[Method]:
+def find_method(name: str) -> "type[Method]":
     """Returns the class of a method.
 
     Raises:

@@ -181,6 +181,8 @@ def _begin(stage: Stage, role: Chief | Follower, weights: PretrainedWeights | No
     if stage.first_step == 0:
         if stage.hyperparameters.initial_run:
             initial_encoder.start_from_initial_run(stage.model, stage.hyperparameters)
+        else:
+            initial_encoder.fit_whitening(stage.model, stage.source.train, stage.hyperparameters)
         if weights is not None:
             initial_encoder.start_from_weights(stage.model, weights)
         if stage.hyperparameters.initial_run or weights is not None:
@@ -239,7 +241,11 @@ def check_names(hyperparameters: Hyperparameters) -> None:
     if hyperparameters.small_views:
         sizes["small_size"] = hyperparameters.small_size
     check_pictures(
-        hyperparameters.encoder, width=hyperparameters.width, pixel_mean=hyperparameters.pixel_mean, sizes=sizes
+        hyperparameters.encoder,
+        width=hyperparameters.width,
+        widths=hyperparameters.widths,
+        pixel_mean=hyperparameters.pixel_mean,
+        sizes=sizes,
     )
     if hyperparameters.gradient_checkpointing:
         check_checkpointing(hyperparameters.encoder)

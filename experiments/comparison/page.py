@@ -6,7 +6,7 @@ from typing import Any
 
 from semppl.configs.wording import counted
 from semppl.experiments.comparison import figure
-from semppl.experiments.comparison.plan import METHODS, RAW_PIXELS, labels_in_words
+from semppl.experiments.comparison.plan import labels_in_words
 from semppl.experiments.comparison.results import (
     CLASSIFIERS,
     OWN,
@@ -47,6 +47,7 @@ class Comparison:
         rows: Rows of the table.
         start: Where the weights of the frozen encoder come from; empty: they are random.
         settings: Settings that the runs share, by name.
+        changes: Settings of each method that differ from the shared ones, by method and name.
         planned: Number of runs.
         done: Number of runs that ended well.
         failed: Names of the runs that failed.
@@ -58,6 +59,7 @@ class Comparison:
     rows: Sequence[Row]
     start: str
     settings: Mapping[str, Any]
+    changes: Mapping[str, Mapping[str, Any]]
     planned: int
     done: int
     failed: Sequence[str]
@@ -120,8 +122,8 @@ def _table(shown: Comparison) -> str:
     ]
     header = ["representation", "classifier", *map(labels_in_words, budgets)]
     note = (
-        "Mean over seeds (lowest to highest). Projections are compared where a method trains a projector. Balanced accuracy and "
-        "all other representations are in <code>results.csv</code>."
+        "Mean over seeds (lowest to highest). Projections are compared where a method trains a projector and no classifier. "
+        "Balanced accuracy is in <code>results.csv</code>."
     )
     return f'<h2 id="table">Table</h2>{table(header, lines)}<p>{note}</p>'
 
@@ -151,10 +153,9 @@ def _settings(shown: Comparison) -> str:
     shared = [
         [f"--{name}", str(shown.settings[name])] for name in _SHARED if shown.settings.get(name) not in ("", None)
     ]
-    methods = dict.fromkeys(row.method for row in shown.rows if row.method != RAW_PIXELS)
     own = [
-        [name, " ".join(f"--{setting}={value}" for setting, value in METHODS[name].settings.items())]
-        for name in methods
+        [name, " ".join(f"--{setting}={value}" for setting, value in changes.items())]
+        for name, changes in shown.changes.items()
     ]
     return (
         f'<h2 id="settings">Settings</h2><h3>Shared</h3>{table([], shared)}'

@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import json
 import pathlib
+import re
 import types
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from semppl.configs.hyperparameters import Hyperparameters
 from semppl.configs.wording import counted
 from semppl.experiments.untrained import UNTRAINED
 from semppl.runs.files import make_writable_folder, write_atomically
+from semppl.trainers.methods import METHODS as TRAINED
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,42 +23,38 @@ class Method:
     Attributes:
         title: Name in tables and on pages.
         settings: Differences from the settings that all methods share.
-        representation: Representation that is compared: a row of `semppl.evaluation.evaluate`.
     """
 
     title: str
     settings: Mapping[str, Any]
-    representation: str = "projections"
 
 
 _ALL = {"train": "all"}
 _HEADS = {"train": "heads", "small_views": 0, "frozen_stages": 0}
 _LABELS_ALONE = {"method": "supervised", "labelled_batch_size": 0}
-_NO_LABELS = {"labelled_batch_size": 0}  # batches have the share of labelled images that the data have
 _NO_POSITIVES = {"semantic_weight": 0.0, "semantic_positives": 0}
+
+
+def _trained(name: str) -> Method:
+    """Returns a method of `semppl.trainers.methods`, whose class has the title: BarlowTwins for barlow_twins."""
+    title = TRAINED[name].rpartition(":")[2]
+    return Method(re.sub("(?<=[a-z])(?=[A-Z])", " ", title) if "_" in name else title, _ALL | {"method": name})
+
 
 FROZEN = "frozen"
 METHODS: Mapping[str, Method] = types.MappingProxyType(
     {
-        FROZEN: Method("encoder without training", UNTRAINED, "features"),
-        "supervised": Method("same encoder, trained on the labels alone", _ALL | _LABELS_ALONE, "classifier"),
+        FROZEN: Method("encoder without training", UNTRAINED),
+        "supervised": Method("same encoder, trained on the labels alone", _ALL | _LABELS_ALONE),
         "no_semantic_positives": Method(
             "same loop without semantic positives (α = 0, R = 0)", _ALL | _NO_POSITIVES | {"method": "semppl"}
         ),
-        "barlow_twins": Method("Barlow Twins", _ALL | _NO_LABELS | {"method": "barlow_twins"}),
-        "byol": Method("BYOL", _ALL | _NO_LABELS | {"method": "byol"}),
-        "moco": Method("MoCo", _ALL | _NO_LABELS | {"method": "moco"}),
-        "nnclr": Method("NNCLR", _ALL | _NO_LABELS | {"method": "nnclr"}),
-        "relic": Method("ReLIC", _ALL | _NO_LABELS | {"method": "relic"}),
-        "relicv2": Method("ReLICv2", _ALL | _NO_LABELS | {"method": "relicv2"}),
-        "simclr": Method("SimCLR", _ALL | _NO_LABELS | {"method": "simclr"}),
-        "supcon": Method("SupCon", _ALL | {"method": "supcon"}),
-        "swav": Method("SwAV", _ALL | _NO_LABELS | {"method": "swav"}),
-        "semppl": Method("SemPPL", _ALL | {"method": "semppl"}),
+        **{name: _trained(name) for name in sorted(set(TRAINED) - {"supervised", "semppl"})},
+        "semppl": _trained("semppl"),
         "semppl_heads": Method("SemPPL's heads on the frozen encoder", _HEADS | {"method": "semppl"}),
     }
 )
-"""Methods by name; encoder, views, optimiser and steps are those of the shared settings."""
+"""Methods by name, all of `semppl.trainers.methods` among them; encoder, views, optimiser and steps are the shared ones."""
 
 RAW_PIXELS = "raw_pixels"
 """Row that needs no encoder."""
@@ -75,6 +73,7 @@ class Training:
         seed: Seed of the label draw and of the training.
         folder: Folder of the run.
         settings: Settings of the run.
+        changes: Settings that the method has in place of the shared ones.
     """
 
     method: str
@@ -82,6 +81,7 @@ class Training:
     seed: int
     folder: pathlib.Path
     settings: Hyperparameters
+    changes: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False)
 
     @property
     def title(self) -> str:
@@ -126,6 +126,7 @@ def plan(
     methods: Sequence[str],
     seeds: Sequence[int],
     budgets: Sequence[int] = (0,),
+    own: Mapping[str, Any] = types.MappingProxyType({}),
 ) -> list[Training]:
     """Lists the runs of a comparison, seed by seed.
 
@@ -135,23 +136,41 @@ def plan(
         methods: Keys of METHODS, in the order in which runs start.
         seeds: Seeds of the label draws and of the trainings: runs of the same seed see the same labels.
         budgets: Numbers of labelled images per class; 0: as `shared` chooses them.
+        own: Settings of single methods, by name; each applies to the runs of its method.
 
     Raises:
-        ValueError: If the settings do not suit a method.
+        ValueError: If the settings do not suit a method, or belong to none of `methods`.
     """
+    _require_owners(own, methods)
     trainings = []
     for seed in seeds:
         for budget in budgets:
             for method in methods:
-                changes = dict(METHODS[method].settings) | {"seed": seed, "label_seed": seed}
-                changes |= {"labels_per_class": budget} if budget else {}
+                changes = dict(METHODS[method].settings)
+                changes |= {name: own[name] for name in _own_names(method) if name in own}
+                labels = budget or shared.labels_per_class
                 try:
-                    settings = dataclasses.replace(shared, **changes)
+                    settings = dataclasses.replace(
+                        shared, **changes, seed=seed, label_seed=seed, labels_per_class=labels
+                    )
                 except ValueError as error:
                     raise ValueError(f"{error} (in the runs of --methods={method})") from error
                 folder = workdir / "-".join([method, *([str(budget)] if budget else []), str(seed)])
-                trainings.append(Training(method, budget, seed, folder, settings))
+                trainings.append(Training(method, budget, seed, folder, settings, changes))
     return trainings
+
+
+def _require_owners(own: Mapping[str, Any], methods: Sequence[str]) -> None:
+    for name, value in own.items():
+        owners = [method for method in METHODS if name in _own_names(method)]
+        if not set(owners) & set(methods):
+            raise ValueError(f"--{name} must come with {owners[0]} among --methods. Received: {value}")
+
+
+def _own_names(method: str) -> list[str]:
+    """Returns the names of the settings that belong to the method that a row trains; none where nothing is trained."""
+    settings = METHODS[method].settings
+    return [] if settings["train"] == "nothing" else Hyperparameters.own_names(settings["method"])
 
 
 def require_same_settings(workdir: pathlib.Path, shared: Hyperparameters) -> None:

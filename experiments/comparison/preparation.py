@@ -20,7 +20,8 @@ def prepare(trainings: Sequence[Training]) -> tuple[list[Training], str, str]:
         trainings: Runs on the same images.
 
     Returns:
-        The runs with settings that are resolved for the data, the held-out split on which they are compared, and a description
+        The runs with settings that are resolved for the data (batches of a method that uses no label have the share of labelled
+        images that the data have), the held-out split on which they are compared, and a description
         of its images.
 
     Raises:
@@ -30,7 +31,7 @@ def prepare(trainings: Sequence[Training]) -> tuple[list[Training], str, str]:
     source = load_splits(trainings[0].settings)
     split = _held_out_split(source)
     resolved = []
-    for training in trainings:
+    for training in map(_without_idle_settings, trainings):
         labels = labels_of_run(source, training.settings)
         try:
             settings = training.settings.resolved(
@@ -44,6 +45,14 @@ def prepare(trainings: Sequence[Training]) -> tuple[list[Training], str, str]:
         resolved.append(dataclasses.replace(training, settings=settings))
     count = int(np.sum(source.held_out(split).labels != NO_LABEL))
     return resolved, split, f"{counted(count, f'{split} image')}, {counted(len(source.class_names), 'class')}"
+
+
+def _without_idle_settings(training: Training) -> Training:
+    """Returns a run whose batches have no share of labelled images of their own if its method uses no label."""
+    if training.settings.needs_labels:
+        return training
+    settings = dataclasses.replace(training.settings, labelled_batch_size=0)
+    return dataclasses.replace(training, settings=settings, changes=dict(training.changes) | {"labelled_batch_size": 0})
 
 
 def _held_out_split(source: Source) -> str:

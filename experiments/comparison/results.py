@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from semppl.evaluation.evaluate import evaluate
+from semppl.evaluation.evaluate import measure_rows
 from semppl.evaluation.results.table import Measured
 from semppl.experiments.comparison.plan import FROZEN, METHODS, RAW_PIXELS, Training, labels_in_words
 from semppl.experiments.comparison.significance import Difference, paired_difference
@@ -21,6 +21,10 @@ from semppl.runs.folder import read_done
 
 CLASSIFIERS = ("nearest_neighbours", "logistic_regression", "label_spreading")
 """Evaluators by which all methods are compared."""
+
+_FROZEN_ROWS = (RAW_PIXELS, "features")
+_TRAINED_ROWS = ("classifier", "projections")
+"""Representations by which methods that train are compared: the first that a run has."""
 
 OWN = "own"
 """The classifier that a method trained itself, in the place of CLASSIFIERS."""
@@ -104,26 +108,35 @@ def judge(training: Training, *, split: str) -> Result:
             training.log.open("a", encoding="utf-8") as log,
             contextlib.redirect_stderr(log),
         ):  # bars of several seconds
-            measures = evaluate(training.folder, evaluators=CLASSIFIERS, split=split)
+            shown = _FROZEN_ROWS if training.method == FROZEN else _TRAINED_ROWS
+            measures = measure_rows(training.folder, shown, evaluators=CLASSIFIERS, split=split)
         kept = {"of": of, "measures": measures}
         write_atomically(path, json.dumps(kept, indent=2) + "\n")
     return Result(training.method, training.labels_per_class, training.seed, kept["measures"])
 
 
 def rows_of(results: Sequence[Result]) -> list[Row]:
-    """Returns the rows of the table: raw pixels, then every method in the order of METHODS, by each of its classifiers."""
+    """Returns the rows of the table: raw pixels, then every method in the order of METHODS, by each of its classifiers.
+
+    The frozen encoder is compared by its features, a method that trains a classifier by this, all others by the projections.
+    """
     rows = []
     for method in (RAW_PIXELS, *METHODS):
         source = FROZEN if method == RAW_PIXELS else method
-        representation = RAW_PIXELS if method == RAW_PIXELS else METHODS[method].representation
-        runs = [result for result in results if result.method == source]
-        for classifier in dict.fromkeys(c for run in runs for c in run.measures["accuracy"][representation]):
+        runs = sorted((r for r in results if r.method == source), key=lambda run: (run.labels_per_class, run.seed))
+        cells = [(run, _compared(method, run.measures["accuracy"])) for run in runs]
+        for classifier in dict.fromkeys(name for _, row in cells for name in row):
             values: dict[int, dict[int, float]] = {}
-            for run in sorted(runs, key=lambda run: (run.labels_per_class, run.seed)):
-                value = run.measures["accuracy"][representation][classifier]
-                values.setdefault(run.labels_per_class, {})[run.seed] = value
+            for run, row in cells:
+                values.setdefault(run.labels_per_class, {})[run.seed] = row[classifier]
             rows.append(Row(method, classifier, values))
     return rows
+
+
+def _compared(method: str, measured: Measured) -> Mapping[str, float]:
+    """Returns the values by classifier of the representation by which a method is compared."""
+    own = {RAW_PIXELS: [RAW_PIXELS], FROZEN: ["features"]}.get(method, _TRAINED_ROWS)
+    return next(measured[name] for name in own if name in measured)
 
 
 def compare_methods(rows: Sequence[Row]) -> list[Compared]:

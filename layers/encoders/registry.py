@@ -2,7 +2,7 @@
 
 import difflib
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -10,13 +10,19 @@ import tensorflow as tf
 from semppl.layers.encoders import applications, attention_models
 from semppl.layers.encoders.convnet import ConvNet
 from semppl.layers.encoders.resnet import BLOCKS_PER_GROUP, SMALLEST_BOTTLENECK_DEPTH, ResNet, scaled_channels
+from semppl.layers.encoders.resnet9 import ResNet9
 
 KERAS_DEPTHS = (50, 101, 152)
 _CONVNET_WIDTHS = (32, 64, 128)
+_RESNET9_WIDTHS = (64, 128, 128)
 
 
-def _convnet(width: float, **options: Any) -> ConvNet:
-    return ConvNet(widths=tuple(scaled_channels(channels, width) for channels in _CONVNET_WIDTHS), **options)
+def _convnet(width: float, widths: Sequence[int] = (), **options: Any) -> ConvNet:
+    return ConvNet(widths=tuple(scaled_channels(channels, width) for channels in widths or _CONVNET_WIDTHS), **options)
+
+
+def _resnet9(width: float, widths: Sequence[int] = (), **options: Any) -> ResNet9:
+    return ResNet9(widths=tuple(scaled_channels(channels, width) for channels in widths or _RESNET9_WIDTHS), **options)
 
 
 def _resnets() -> dict[str, Callable[..., tf.keras.layers.Layer]]:
@@ -39,9 +45,13 @@ def _resnets() -> dict[str, Callable[..., tf.keras.layers.Layer]]:
 ENCODERS: dict[str, Callable[..., tf.keras.layers.Layer]] = {
     "convnet": _convnet,
     "convnet_stride2": functools.partial(_convnet, stem_stride=2),
+    "resnet9": _resnet9,
     **_resnets(),
 }
 
+
+WITH_WIDTHS = ("convnet", "convnet_stride2", "resnet9")
+"""The encoders whose numbers of channels are free."""
 
 APPLICATION = "keras:"
 """What the names of the networks of Keras Applications begin with."""
@@ -97,33 +107,48 @@ def check_encoder(name: str, *, called: str = "`name`") -> None:
     raise ValueError(f"{called} must be {families}. Received: {name}{suggestion}")
 
 
-def check_pictures(name: str, *, width: float, pixel_mean: tuple[float, ...], sizes: Mapping[str, int]) -> None:
-    """Checks that a third-party network can take the pictures of a run.
+def check_pictures(
+    name: str,
+    *,
+    width: float,
+    pixel_mean: tuple[float, ...],
+    sizes: Mapping[str, int],
+    widths: Sequence[int] = (),
+) -> None:
+    """Checks that an encoder can take the pictures of a run.
 
     Args:
         name: Name of the encoder.
         width: Multiplier of the numbers of channels.
+        widths: Numbers of channels of its stages; empty, the default, for its own.
         pixel_mean: Mean of each channel.
         sizes: Sides of the views in pixels, by the name of the flag.
 
     Raises:
         ValueError: If a setting does not fit; the message names the flag.
     """
-    if not is_foreign(name):
-        return
-    if width != 1:
+    if len(widths) and name not in WITH_WIDTHS:
+        raise ValueError(f"--widths must be empty with --encoder={name}, whose stages are fixed. Received: {widths}")
+    if is_foreign(name) and width != 1:
         raise ValueError(f"--width must be 1 with --encoder={name}, whose channels are fixed. Received: {width}")
-    if len(pixel_mean) != applications.CHANNELS:
+    if is_foreign(name) and len(pixel_mean) != applications.CHANNELS:
         allowed = f"{applications.CHANNELS} values with --encoder={name}, which takes pictures in colour"
         raise ValueError(f"--pixel_mean must have {allowed}. Received: {pixel_mean}")
-    network = application_of(name)
-    smallest = attention_models.SMALLEST_SIZE if network is None else applications.smallest_size(network)
-    (_, first), *_ = sizes.items()
+    smallest, first = _smallest_size(name, widths), next(iter(sizes.values()))
     for flag, size in sizes.items():
         if size < smallest:
             raise ValueError(f"--{flag} must be {smallest} or more with --encoder={name}. Received: {size}")
-        if network is None and size != first:
+        if attention_model_of(name) is not None and size != first:
             raise ValueError(f"--{flag} must be {first}, as all views, with --encoder={name}. Received: {size}")
+
+
+def _smallest_size(name: str, widths: Sequence[int]) -> int:
+    """Returns the smallest side of a picture, in pixels, that an encoder takes."""
+    if name == "resnet9":
+        return _resnet9(1, widths).smallest_size
+    if (network := application_of(name)) is not None:
+        return applications.smallest_size(network)
+    return attention_models.SMALLEST_SIZE if attention_model_of(name) is not None else 1
 
 
 def check_checkpointing(name: str) -> None:
@@ -142,7 +167,13 @@ def check_checkpointing(name: str) -> None:
 
 
 def build_encoder(
-    name: str, *, width: float = 1, norm: str = "batch", size: int = 224, layer_name: str = "encoder"
+    name: str,
+    *,
+    width: float = 1,
+    widths: Sequence[int] = (),
+    norm: str = "batch",
+    size: int = 224,
+    layer_name: str = "encoder",
 ) -> tf.keras.layers.Layer:
     """Makes an encoder that maps images `[B, H, W, channels]` to features `[B, D]` in float32 or wider.
 
@@ -153,6 +184,8 @@ def build_encoder(
         name: Name of the encoder, see `check_encoder`.
         width: Multiplier of all numbers of channels, which are rounded to multiples of 8. Default
             1, the only value for third-party networks.
+        widths: Numbers of channels of the stages, before the multiplier, for the encoders of `WITH_WIDTHS`. Default: the
+            encoder's own.
         norm: "batch" (the default), or "group" for group norm with standardised weights; third-party
             networks have their own normalisation.
         size: Side of the pictures, in pixels, for networks of keras-cv-attention-models; all other
@@ -160,15 +193,18 @@ def build_encoder(
         layer_name: Name of the layer, the first part of its variables' names.
 
     Raises:
-        ValueError: If `name` or `norm` is unknown, or `width` is not allowed.
+        ValueError: If `name` or `norm` is unknown, or `width` or `widths` are not allowed.
     """
     check_encoder(name)
     if width <= 0:
         raise ValueError(f"`width` must be positive. Received: width={width}")
+    if len(widths) and name not in WITH_WIDTHS:
+        raise ValueError(f"`widths` must be empty for {name}. Received: widths={widths}")
     if is_foreign(name) and width != 1:
         raise ValueError(f"`width` must be 1 for {name}. Received: width={width}")
     if (network := application_of(name)) is not None:
         return applications.KerasApplication(network, name=layer_name)
     if (network := attention_model_of(name)) is not None:
         return attention_models.build(network, size, name=layer_name)
-    return ENCODERS[name](width=width, norm=norm, name=layer_name)
+    options = {"widths": widths} if len(widths) else {}
+    return ENCODERS[name](width=width, norm=norm, name=layer_name, **options)

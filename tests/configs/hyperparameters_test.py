@@ -56,7 +56,7 @@ class RecordTest(parameterized.TestCase):
 
     def test_the_networks_get_their_own_settings_only(self):
         names = ("encoder", "width", "norm", "head_width", "embedding_width", "pixel_mean", "pixel_stddev")
-        names += ("train", "frozen_stages")
+        names += ("train", "frozen_stages", "widths")
         settings = _make(width=2.0)
         expected = {name: getattr(settings, name) for name in names} | {"frozen_norms": False, "picture_size": 224}
         self.assertEqual(settings.network, expected)

@@ -213,6 +213,21 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(grid[1], one["projections"]["nearest_neighbours"])
         self.assertEqual(report["details"]["pseudo_labels"]["images"], 180)
 
+    @parameterized.parameters((("raw_pixels", "features"),), (("classifier", "projections"),))
+    def test_single_rows_are_those_of_the_whole_evaluation(self, rows):
+        workdir, _, _ = self._run()
+        evaluators = ["nearest_neighbours", "label_spreading"]
+        with mock.patch.object(evaluation, "embed", wraps=evaluation.embed) as embed_pixels:
+            found = evaluation.measure_rows(workdir, rows, evaluators=evaluators, split="test")
+        self.assertEqual(embed_pixels.called, "raw_pixels" in rows)
+        self.assertFalse((workdir / "metrics.json").exists())
+        whole = evaluation.evaluate(workdir, evaluators=evaluators)
+        expected = {
+            measure: {row: cells for row, cells in table.items() if row in rows} for measure, table in whole.items()
+        }
+        self.assertEqual(found, expected)
+        self.assertTrue(all(found.values()))
+
     def test_seeds_draw_other_folds_and_keep_the_first_as_headline(self):
         workdir, _, _ = self._run()
         one = evaluation.evaluate_run(workdir, evaluators=["logistic_regression"])
@@ -370,6 +385,11 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
         test = _few_digits().test
         logits = run.classifier(run.online.features(test.images)).numpy()
         self.assertEqual(metrics["classifier"], {"own": np.mean(logits.argmax(-1) == test.labels)})
+        rows, evaluators = ("classifier", "projections"), ["label_spreading"]
+        with mock.patch.object(evaluation, "FeatureStore", wraps=evaluation.FeatureStore) as store:
+            found = evaluation.measure_rows(workdir, rows, evaluators=evaluators, split="test")
+        self.assertEqual(found["accuracy"], {"classifier": metrics["classifier"]})
+        self.assertEqual(store.call_count, 1)
 
     def test_validation_images_are_judged_apart_and_only_those_with_a_label(self):
         source, (workdir, _, _) = _few_digits(), self._run()

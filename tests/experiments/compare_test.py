@@ -17,7 +17,7 @@ import semppl
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.configs.objective import OF_METHODS
 from semppl.experiments import compare
-from semppl.experiments.comparison import plan, results, trainings
+from semppl.experiments.comparison import results, trainings
 from semppl.tests import testing, tiny
 from semppl.tests.experiments.comparison import known_runs
 
@@ -57,12 +57,14 @@ class CompareTest(absltest.TestCase):
         program = (sys.executable, "-c", _TRAINING)
         self.enter_context(mock.patch.object(trainings, "PROGRAM", program))
         self.enter_context(mock.patch.dict(os.environ, {"PYTHONPATH": str(ROOT)}))
-        self.evaluate = self.enter_context(mock.patch.object(results, "evaluate", side_effect=self._measures))
+        self.evaluate = self.enter_context(mock.patch.object(results, "measure_rows", side_effect=self._measures))
 
-    def _measures(self, folder, **_):
+    def _measures(self, folder, *_, **__):
         method, budget, seed = folder.name.rsplit("-", 2)
-        value = {"frozen": 0.3, "semppl": 0.6, "supervised": 0.4}[method] + 0.01 * int(budget) + 0.002 * int(seed)
-        return known_runs.measures(value, plan.METHODS[method].representation)
+        value = (
+            {"frozen": 0.3, "semppl": 0.6, "supervised": 0.4}.get(method, 0.5) + 0.01 * int(budget) + 0.002 * int(seed)
+        )
+        return known_runs.measures(value, known_runs.REPRESENTATIONS.get(method, "projections"))
 
     def _compare(self, request, **settings):
         with (
@@ -100,6 +102,17 @@ class CompareTest(absltest.TestCase):
             self.assertEqual({run.label_seed for run in settings}, {seed})
             differing = set(settings[0].differences(settings[1]))
             self.assertEqual(differing - set(OF_METHODS), {"method", "labelled_batch_size"})
+
+    def test_a_method_has_its_own_settings_and_the_share_of_labels_of_the_data_unless_it_uses_labels(self):
+        shared = Hyperparameters(**tiny.settings(data="digits", recipe="digits", small_views=0, labels_per_class=1))
+        self.assertEqual((shared.batch_size, shared.labelled_batch_size), (16, 4))
+        methods = ["frozen", "simclr", "supcon"]
+        own = {"simclr_class_prior": 0.1}
+        self._compare(_request(shared=shared, methods=methods, budgets=[1], own=own), command="x")
+        found = [Hyperparameters.load(self.workdir / f"{method}-1-0") for method in methods[1:]]
+        self.assertEqual([(run.simclr_class_prior, run.labelled_batch_size) for run in found], [(0.1, 1), (0.0, 4)])
+        page = (self.workdir / "comparison.html").read_text(encoding="utf-8")
+        self.assertIn("--train=all --method=simclr --simclr_class_prior=0.1 --labelled_batch_size=0<", page)
 
     def test_finished_runs_are_not_trained_again_and_others_go_on(self):
         self._compare(_request(seeds=[0, 1]))
@@ -189,6 +202,11 @@ class FlagsTest(parameterized.TestCase):
         (["--labels_per_class=0"], "--labels_per_class must be whole numbers from 1 on.* Received: 0"),
         (["--label_seed=4"], "--label_seed must be left out, since --seeds decides. Received: 4"),
         (["--method=supervised"], "--method must be left out, since --methods decides. Received: supervised"),
+        (["--methods=semppl", "--swav_epsilon=1"], "--swav_epsilon must come with swav among --methods. Received: 1.0"),
+        (
+            ["--methods=swav", "--swav_epsilon=0"],
+            r"--swav_epsilon must be positive. Received: 0.0 \(in the runs of --me",
+        ),
         (["--label_fraction=0.1"], "Exactly one of .* Received: --labels_per_class=1 --label_fraction=0.1"),
     )
     def test_a_wrong_flag_is_one_line_before_tensorflow(self, arguments, message):

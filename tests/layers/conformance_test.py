@@ -14,7 +14,7 @@ from absl.testing import parameterized
 from semppl import layers
 from semppl.layers import embedding_queue, heads, key_queue, networks
 from semppl.layers.blocks import normalisation, small_maps
-from semppl.layers.encoders import applications, convnet, resnet, selective_kernel
+from semppl.layers.encoders import applications, convnet, resnet, resnet9, selective_kernel, whitening
 
 _NETWORK = {
     "encoder": "convnet",
@@ -24,6 +24,7 @@ _NETWORK = {
     "embedding_width": 6,
     "pixel_mean": (0.5, 0.25),
     "pixel_stddev": (0.25, 0.5),
+    "widths": (16, 32),
     "picture_size": 8,
     "frozen_norms": False,
     "frozen_stages": 0,
@@ -71,6 +72,8 @@ CASES = {
         small_maps.Convolution, {"filters": 5, "kernel_size": (3, 3), "padding": "same"}, (4, 4, 3), (4, 4, 5)
     ),
     "convnet": Case(convnet.ConvNet, {"widths": (8, 16), "norm": "group", "stem_stride": 2}, (8, 8, 3), (16,)),
+    "resnet9": Case(resnet9.ResNet9, {"widths": (4, 8), "norm": "group"}, (8, 8, 3), (8,)),
+    "patch_whitening": Case(whitening.PatchWhitening, {}, (4, 4, 3), (3, 3, 24)),
     "mlp": Case(heads.MLP, {"hidden_width": 12, "output_width": 6, "norm": "group"}, (8,), (6,)),
     "pixel_normalisation": Case(
         networks.PixelNormalisation, {"mean": (0.5, 0.25), "stddev": (0.25, 0.5)}, (8, 8, 2), (8, 8, 2)
@@ -110,7 +113,8 @@ CASES = {
 }
 _ALL = tuple((name, case) for name, case in CASES.items())
 _CALLED = tuple((name, case) for name, case in CASES.items() if case.inputs)
-_TRAINED = tuple((name, case) for name, case in _CALLED if name != "feature_scaling")  # fitted before training
+_FITTED = ("feature_scaling", "patch_whitening", "resnet9")  # with variables that are fitted before training
+_TRAINED = tuple((name, case) for name, case in _CALLED if name not in _FITTED)
 
 
 def _inputs(case, batch=4, seed=0):

@@ -206,6 +206,14 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
         for value in _model(settings, tf.keras.optimizers.SGD(0.05)).train_step(batch).values():
             self.assertAllEqual(tf.math.is_finite(value), True)
 
+    @_each_siamese
+    def test_a_step_depends_on_labels_where_the_settings_say_that_labels_are_needed(self, name):
+        settings = _settings(name, small_views=0)
+        batch = _batch(0, settings)
+        hidden = batch | {"labels": tf.fill([16], -1)}
+        losses = [float(_model(settings).train_step(each)["loss"]) for each in (batch, hidden)]
+        self.assertEqual(losses[0] != losses[1], Hyperparameters(**settings).needs_labels)
+
     @_each_method
     def test_a_restored_model_takes_the_next_step_bit_for_bit(self, name):
         self._assert_a_restored_model_goes_on(name)

@@ -2,18 +2,25 @@
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.configs.setting import require
+from semppl.data.images import Images
+from semppl.evaluation.features import preparation_of
 from semppl.layers.encoders.applications import LICENCES, family
 from semppl.layers.encoders.freezing import stages_of, variables_of
 from semppl.layers.encoders.registry import application_of, build_encoder
 from semppl.runs import checkpoints, folder
 from semppl.runs.initial_weights import IMAGENET
 from semppl.runs.pretrained import PretrainedWeights
+from semppl.trainers.method import Method
 
-_MUST_AGREE = ("encoder", "width", "norm", "pixel_mean", "pixel_stddev")
+_WHITENED = 2000
+"""Number of pictures that whitening looks at: about two million patches of 32×32 photographs."""
+
+_MUST_AGREE = ("encoder", "width", "widths", "norm", "pixel_mean", "pixel_stddev")
 
 
 def check_initial_run(hyperparameters: Hyperparameters) -> None:
@@ -40,7 +47,7 @@ def check_initial_run(hyperparameters: Hyperparameters) -> None:
             )
 
 
-def start_from_initial_run(model: tf.keras.Model, hyperparameters: Hyperparameters) -> None:
+def start_from_initial_run(model: Method, hyperparameters: Hyperparameters) -> None:
     """Copies the encoder of `--initial_run` into a model's online and target networks.
 
     Running statistics are copied too. The heads keep their random initialisation: a projection
@@ -51,11 +58,29 @@ def start_from_initial_run(model: tf.keras.Model, hyperparameters: Hyperparamete
         hyperparameters: Hyper-parameters of the run that starts.
     """
     _, network, _ = checkpoints.load_online(hyperparameters.initial_run)
-    for receiver in (model.online, getattr(model, "target", None)):
-        if receiver is not None:
-            pairs = zip(variables_of(receiver.encoder), variables_of(network.encoder), strict=True)
-            for variable, value in pairs:
-                variable.assign(value)
+    for receiver in model.networks:
+        for variable, value in zip(variables_of(receiver.encoder), variables_of(network.encoder), strict=True):
+            variable.assign(value)
+
+
+def fit_whitening(model: Method, images: Images, hyperparameters: Hyperparameters) -> None:
+    """Fits the first layer of encoders that whiten patches to training images, which lie evenly spaced among all.
+
+    Args:
+        model: Model with an `online` network and optionally a `target` network.
+        images: Training images.
+        hyperparameters: Hyper-parameters of the run that starts.
+    """
+    layers = [
+        (network.pixels, network.encoder.whitening)
+        for network in model.networks
+        if hasattr(network.encoder, "whitening")
+    ]
+    if layers:
+        positions = np.unique(np.linspace(0, len(images) - 1, min(len(images), _WHITENED)).astype(int))
+        pictures = list(images.batches(preparation_of(hyperparameters), batch_size=256, positions=positions))
+        for pixels, whitening in layers:
+            whitening.fit(pixels(tf.concat(pictures, axis=0)).numpy())
 
 
 def check_frozen_stages(hyperparameters: Hyperparameters) -> None:
@@ -69,21 +94,23 @@ def check_frozen_stages(hyperparameters: Hyperparameters) -> None:
     """
     if hyperparameters.frozen_stages:
         name = hyperparameters.encoder
-        count = len(stages_of(build_encoder(name, width=hyperparameters.width, size=hyperparameters.large_size)))
+        encoder = build_encoder(
+            name, width=hyperparameters.width, widths=hyperparameters.widths, size=hyperparameters.large_size
+        )
+        count = len(stages_of(encoder))
         allowed = f"in 0..{count}, the stages of {name}" if count else f"0 with --encoder={name}, which has no stages"
         require(hyperparameters.frozen_stages <= count, "frozen_stages", allowed, hyperparameters.frozen_stages)
 
 
-def start_from_weights(model: tf.keras.Model, weights: PretrainedWeights) -> None:
+def start_from_weights(model: Method, weights: PretrainedWeights) -> None:
     """Assigns pretrained weights to the encoders of a model's online and target networks.
 
     Args:
         model: Model with an `online` network and optionally a `target` network.
         weights: Weights of its encoder.
     """
-    for receiver in (model.online, getattr(model, "target", None)):
-        if receiver is not None:
-            weights.assign_to(receiver.encoder.places)
+    for receiver in model.networks:
+        weights.assign_to(receiver.encoder.places)
 
 
 def describe_start(hyperparameters: Hyperparameters, weights: PretrainedWeights | None) -> dict[str, Any]:

@@ -15,6 +15,7 @@ def _shown(**changes):
         "rows": results.rows_of(some_results()),
         "start": "imagenet",
         "settings": {"data": "folder:a<b>", "steps": 20, "encoder": "convnet", "validation": ""},
+        "changes": {"frozen": {"train": "nothing"}, "supervised": {"method": "supervised", "labelled_batch_size": 0}},
         "planned": 18,
         "done": 18,
         "failed": [],

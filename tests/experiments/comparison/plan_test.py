@@ -9,6 +9,7 @@ from absl.testing import absltest, parameterized
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.experiments.comparison import plan
 from semppl.tests import testing, tiny  # noqa: F401  (testing parses the flags)
+from semppl.trainers.methods import METHODS as TRAINED
 
 
 def _shared(**changes):
@@ -25,6 +26,15 @@ class MethodsTest(parameterized.TestCase):
         self.assertEqual(alone, semppl | {"method": "supervised", "labelled_batch_size": 0})
         heads = plan.METHODS["semppl_heads"].settings
         self.assertEqual(heads, semppl | {"train": "heads", "small_views": 0, "frozen_stages": 0})
+
+    def test_every_method_that_can_be_trained_can_be_compared(self):
+        rows = {name: row.settings["method"] for name, row in plan.METHODS.items() if name in TRAINED}
+        self.assertEqual(rows, {name: name for name in TRAINED})
+        self.assertEqual({row.settings["method"] for row in plan.METHODS.values()}, set(TRAINED))
+
+    def test_titles_are_the_names_of_the_classes_with_a_space_where_the_method_has_two_words(self):
+        titles = {name: plan.METHODS[name].title for name in ("barlow_twins", "byol", "semppl", "swav")}
+        self.assertEqual(titles, {"barlow_twins": "Barlow Twins", "byol": "BYOL", "semppl": "SemPPL", "swav": "SwAV"})
 
     @parameterized.parameters(*plan.METHODS)
     def test_every_method_takes_settings_of_a_run_and_keeps_what_all_share(self, name):
@@ -81,6 +91,28 @@ class PlanTest(parameterized.TestCase):
             ValueError, r"^--cached_views must be .*\(in the runs of --methods=semppl_heads\)$"
         ):
             plan.plan(_shared(cached_views=1), pathlib.Path("all"), methods=["semppl", "semppl_heads"], seeds=[0])
+
+
+class OwnSettingsTest(absltest.TestCase):
+    def test_a_setting_of_one_method_is_that_of_its_runs_alone(self):
+        own = {"swav_prototypes": 64, "simclr_class_prior": 0.1}
+        methods = ["frozen", "simclr", "swav", "semppl"]
+        runs = plan.plan(_shared(), pathlib.Path("all"), methods=methods, seeds=[0, 1], own=own)
+        self.assertEqual(
+            [(run.settings.swav_prototypes, run.settings.simclr_class_prior) for run in runs],
+            [(3000, 0.0), (3000, 0.1), (64, 0.0), (3000, 0.0)] * 2,
+        )
+        self.assertEqual(runs[2].changes, {"train": "all", "method": "swav", "swav_prototypes": 64})
+
+    def test_a_setting_of_a_method_that_is_not_compared_is_refused(self):
+        with self.assertRaisesRegex(
+            ValueError, "^--swav_prototypes must come with swav among --methods. Received: 64$"
+        ):
+            plan.plan(_shared(), pathlib.Path("all"), methods=["semppl"], seeds=[0], own={"swav_prototypes": 64})
+
+    def test_a_value_that_the_method_cannot_use_names_it(self):
+        with self.assertRaisesRegex(ValueError, r"^--swav_epsilon must be .*\(in the runs of --methods=swav\)$"):
+            plan.plan(_shared(), pathlib.Path("all"), methods=["swav"], seeds=[0], own={"swav_epsilon": -1.0})
 
 
 class SameSettingsTest(absltest.TestCase):

@@ -85,7 +85,7 @@ class FilesTest(absltest.TestCase):
         )
         self.assertLen(rows, 3 * 2 * (6 + 6 + 4))
         for run in found:
-            for classifier, value in run.measures["accuracy"][plan.METHODS[run.method].representation].items():
+            for classifier, value in run.measures["accuracy"][known_runs.REPRESENTATIONS[run.method]].items():
                 (row,) = [
                     row
                     for row in rows
@@ -122,7 +122,9 @@ class JudgeTest(absltest.TestCase):
         (run,) = plan.plan(shared, folder, methods=["semppl"], seeds=[0])
         run.folder.mkdir()
         (run.folder / "done.json").write_text('{"step": 20, "weights_sha256": "a"}')
-        with mock.patch.object(results, "evaluate", return_value=known_runs.measures(0.5, "projections")) as evaluate:
+        with mock.patch.object(
+            results, "measure_rows", return_value=known_runs.measures(0.5, "projections")
+        ) as evaluate:
             first = results.judge(run, split="test")
             self.assertEqual(results.judge(run, split="test"), first)
             self.assertEqual(evaluate.call_count, 1)

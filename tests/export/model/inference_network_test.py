@@ -13,10 +13,10 @@ from semppl.tests import testing, tiny  # noqa: F401  (before TensorFlow runs an
 
 def _trained(**changes):
     """A network whose batch norms are far from the identity."""
-    settings = Hyperparameters(**tiny.settings(**changes))
+    settings = Hyperparameters(**tiny.settings(large_size=9, **changes))
     tf.keras.utils.set_random_seed(1)
     network = OnlineNetwork(**settings.network, name="online")
-    network.build([None, 8, 8, 1])
+    network.build([None, 9, 9, 1])
     rng = np.random.default_rng(2)
     for layer in network._flatten_layers():
         if isinstance(layer, BatchNorm):
@@ -33,13 +33,14 @@ def _trained(**changes):
 
 
 def _images():
-    return tf.constant(np.random.default_rng(3).uniform(0, 1, (6, 8, 8, 1)), tf.float32)
+    return tf.constant(np.random.default_rng(3).uniform(0, 1, (6, 9, 9, 1)), tf.float32)
 
 
 class FoldTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(
         ("convnet", "batch"),
         ("convnet", "group"),
+        ("resnet9", "batch"),
         ("resnet18_cifar", "batch"),
         ("resnet18_v2_cifar", "batch"),
         ("resnet50", "batch"),
@@ -54,7 +55,9 @@ class FoldTest(tf.test.TestCase, parameterized.TestCase):
         for mine, theirs in zip(answer, expected, strict=True):
             self.assertAllClose(mine, theirs, rtol=1e-3, atol=2e-5 * np.abs(theirs).max())
 
-    @parameterized.parameters(("convnet", 0), ("resnet18_cifar", 0), ("resnet50", 0), ("resnet18_v2_cifar", 9))
+    @parameterized.parameters(
+        ("convnet", 0), ("resnet18_cifar", 0), ("resnet50", 0), ("resnet18_v2_cifar", 9), ("resnet9", 3)
+    )
     def test_only_norms_that_follow_a_sum_are_left(self, encoder, left):
         settings, network = _trained(encoder=encoder)
         folded = fold_batch_norms(network, settings)

@@ -15,6 +15,7 @@ class EncodersTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(
         ("convnet", 0.25, 32),
         ("convnet_stride2", 0.25, 32),
+        ("resnet9", 0.25, 32),
         ("resnet18", 0.125, 64),
         ("resnet18_v2", 0.125, 64),
         ("resnet18_cifar", 0.25, 128),
@@ -65,11 +66,18 @@ class EncodersTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_there_are_no_other_names(self):
         official, simclr, keras = 6 * 2 * 2 + 4 * 2, 6 * 2 + 4 * 2, 3
-        self.assertLen(registry.ENCODERS, 2 + official + simclr + keras)
+        self.assertLen(registry.ENCODERS, 3 + official + simclr + keras)
 
     @parameterized.parameters((1, (32, 64, 128)), (0.5, (16, 32, 64)), (0.1, (8, 8, 16)), (2, (64, 128, 256)))
     def test_width_scales_the_small_encoder_to_multiples_of_8(self, width, widths):
         self.assertEqual(registry.build_encoder("convnet", width=width).widths, widths)
+
+    @parameterized.parameters("convnet", "convnet_stride2", "resnet9")
+    def test_widths_are_those_of_the_stages_before_the_multiplier(self, name):
+        self.assertEqual(registry.build_encoder(name, width=0.5, widths=(32, 64)).widths, (16, 32))
+
+    def test_the_nine_layers_have_widths_of_their_own(self):
+        self.assertEqual(registry.build_encoder("resnet9").widths, (64, 128, 128))
 
     @parameterized.parameters(("convnet", 1), ("convnet_stride2", 2))
     def test_the_small_encoder_has_two_stems(self, name, stride):
@@ -111,6 +119,22 @@ class EncodersTest(tf.test.TestCase, parameterized.TestCase):
         registry.check_pictures("convnet", **(fitting | changes))
         with self.assertRaisesRegex(ValueError, f"^{message}$"):
             registry.check_pictures("keras:Xception", **(fitting | changes))
+
+    @parameterized.parameters(((), 9), ((8, 8), 5))
+    def test_pictures_that_pooling_leaves_nothing_of_are_refused(self, widths, smallest):
+        options = {"width": 1.0, "pixel_mean": (0.5,), "widths": widths}
+        registry.check_pictures("resnet9", **options, sizes={"large_size": smallest})
+        message = f"^--small_size must be {smallest} or more with --encoder=resnet9. Received: {smallest - 1}$"
+        with self.assertRaisesRegex(ValueError, message):
+            registry.check_pictures("resnet9", **options, sizes={"large_size": 32, "small_size": smallest - 1})
+
+    def test_widths_are_refused_where_the_stages_are_fixed(self):
+        options = {"width": 1.0, "pixel_mean": (0.5,), "sizes": {"large_size": 32}, "widths": (8,)}
+        registry.check_pictures("convnet", **options)
+        with self.assertRaisesRegex(ValueError, r"^--widths must be empty with --encoder=resnet18, .* \(8,\)$"):
+            registry.check_pictures("resnet18", **options)
+        with self.assertRaisesRegex(ValueError, r"^`widths` must be empty for resnet18. Received: widths=\(8,\)$"):
+            registry.build_encoder("resnet18", widths=(8,))
 
     @parameterized.parameters("convnet", "keras:ResNet50")
     def test_gradient_checkpointing_needs_a_resnet_of_this_project(self, name):

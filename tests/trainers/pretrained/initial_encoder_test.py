@@ -3,10 +3,13 @@
 import dataclasses
 import pathlib
 
+import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.data.images import ImageSet
+from semppl.layers.encoders import whitening
 from semppl.layers.encoders.freezing import variables_of
 from semppl.runs import checkpoints, folder, initial_weights
 from semppl.tests import testing, tiny
@@ -22,6 +25,32 @@ def _build(hyperparameters):
 
 def _noise(variable):
     return tf.random.stateless_uniform(variable.shape, [1, variable.shape.num_elements()], 0.5, 1.5)
+
+
+class WhiteningTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters({}, _SUPERVISED)
+    def test_every_network_is_fitted_to_evenly_spaced_pictures(self, **changes):
+        size = {"large_size": 9, "small_size": 9, "pixel_mean": (0.3,), "pixel_stddev": (0.5,)}
+        settings = Hyperparameters(**tiny.settings(encoder="resnet9", width=0.125, **size, **changes))
+        model, pictures = _build(settings), np.random.default_rng(0).uniform(0, 1, (4001, 9, 9, 1)).astype(np.float32)
+        pictures[1::2] = 0.5  # none of the 2,000 but a few
+        images = ImageSet(pictures, np.zeros(4001, np.int32))
+        initial_encoder.fit_whitening(model, images, settings)
+        chosen = np.unique(np.linspace(0, 4000, 2000).astype(int))
+        expected = whitening.whitening_kernel((pictures[chosen] - 0.3) / 0.5)
+        networks = [model.online] if changes == _SUPERVISED else [model.online, model.target]
+        for network in networks:
+            self.assertAllClose(network.encoder.whitening.convolution.kernel, expected, rtol=1e-4, atol=1e-5)
+
+    def test_other_encoders_stay_as_they_are(self):
+        settings = Hyperparameters(**tiny.settings())
+        model = _build(settings)
+        before = [variable.numpy() for variable in model.variables]
+        initial_encoder.fit_whitening(
+            model, ImageSet(np.zeros((4, 8, 8, 1), np.float32), np.zeros(4, np.int32)), settings
+        )
+        for variable, value in zip(model.variables, before, strict=True):
+            self.assertAllEqual(variable, value)
 
 
 class InitialEncoderTest(tf.test.TestCase, parameterized.TestCase):
