@@ -71,7 +71,7 @@ class ObjectiveSettings(Settings):
 
 
 WITHOUT_LABELS = ("barlow_twins", "byol", "moco", "nnclr", "relic", "relicv2", "simclr", "swav")
-"""Names of the methods that train on images without any label; each other one needs a label at least."""
+"""Names of the methods that train on images without any label, unless they have semantic positives; each other one needs labels."""
 
 OBJECTIVE = tuple(field.name for field in dataclasses.fields(ObjectiveSettings) if field.name != "method")
 """Names of the objective's settings."""
