@@ -214,6 +214,7 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
     def test_a_step_depends_on_labels_where_the_settings_say_that_labels_are_needed(self, name):
         settings = _settings(name, small_views=0)
         batch = _batch(0, settings)
+        batch["labels"] = batch["truth"]
         hidden = batch | {"labels": tf.fill([16], -1)}
         losses = [float(_model(settings).train_step(each)["loss"]) for each in (batch, hidden)]
         self.assertEqual(losses[0] != losses[1], Hyperparameters(**settings).needs_labels)
