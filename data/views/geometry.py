@@ -42,14 +42,56 @@ def affine(images: tf.Tensor, matrices: tf.Tensor, size: int) -> tf.Tensor:
         `[B, size, size, C]`.
     """
     height, width, channels = images.shape[1:]
-    centres = (tf.range(size, dtype=tf.float32) + 0.5) / size - 0.5
-    y, x = tf.meshgrid(centres, centres, indexing="ij")
-    points = tf.stack([tf.reshape(x, [-1]), tf.reshape(y, [-1]), tf.ones([size * size])])  # [3,P]
-    places = tf.linalg.matmul(matrices, tf.broadcast_to(points, [tf.shape(images)[0], 3, size * size]))  # [B,2,P]
-    column, row = (places[:, 0] + 0.5) * width - 0.5, (places[:, 1] + 0.5) * height - 0.5
+    row, column = _places(matrices, size, height, width)
     pixels = tf.reshape(images, [-1, height * width, channels])
     corners = [_weighted_corner(pixels, row, column, down, right, height, width) for down in (0, 1) for right in (0, 1)]
     return tf.reshape(tf.add_n(corners), [-1, size, size, channels])
+
+
+def affine_nearest(images: tf.Tensor, matrices: tf.Tensor) -> tf.Tensor:
+    """Takes the nearest pixel at transformed points, with black outside the image, as Pillow does by default.
+
+    Args:
+        images: `[B, S, S, C]`.
+        matrices: `[B, 2, 3]` maps from output to input, as `affine_matrices` returns them.
+
+    Returns:
+        `[B, S, S, C]`.
+    """
+    size, channels = images.shape[2:]
+    row, column = (tf.floor(place + 0.5) for place in _places(matrices, size, size, size))
+    inside = (row >= 0) & (row < size) & (column >= 0) & (column < size)
+    index = tf.cast(tf.where(inside, row * size + column, 0.0), tf.int32)  # [B,P]
+    pixels = tf.gather(tf.reshape(images, [-1, size * size, channels]), index, batch_dims=1)
+    return tf.reshape(tf.where(inside[..., tf.newaxis], pixels, 0.0), [-1, size, size, channels])
+
+
+def shift_reflected(images: tf.Tensor, offsets: tf.Tensor) -> tf.Tensor:
+    """Shifts images by whole pixels, and fills what moves in by reflection at the border pixels.
+
+    Args:
+        images: `[B, H, W, C]`.
+        offsets: `[B, 2]` int32, in pixels, smaller than H and W: the pixel `(row, column)` of the image that moves to the
+            upper left corner.
+
+    Returns:
+        `[B, H, W, C]`.
+    """
+    for axis in (1, 2):
+        extent = images.shape[axis]
+        place = tf.abs(tf.range(extent) + offsets[:, axis - 1 : axis])  # [B,extent]
+        index = extent - 1 - tf.abs(extent - 1 - place)
+        images = tf.gather(images, index, axis=axis, batch_dims=1)
+    return images
+
+
+def _places(matrices: tf.Tensor, size: int, height: int, width: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the row and the column of the input that each pixel of a square output shows: `[B, P]` each."""
+    centres = (tf.range(size, dtype=tf.float32) + 0.5) / size - 0.5
+    y, x = tf.meshgrid(centres, centres, indexing="ij")
+    points = tf.stack([tf.reshape(x, [-1]), tf.reshape(y, [-1]), tf.ones([size * size])])  # [3,P]
+    places = tf.linalg.matmul(matrices, tf.broadcast_to(points, [tf.shape(matrices)[0], 3, size * size]))  # [B,2,P]
+    return (places[:, 1] + 0.5) * height - 0.5, (places[:, 0] + 0.5) * width - 0.5
 
 
 def _weighted_corner(

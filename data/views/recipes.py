@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import tensorflow as tf
 
-from semppl.data.views import augmentations, geometry, randomness
+from semppl.data.views import augmentations, geometry, randaugment, randomness
 
 Boxes = Callable[[tf.Tensor, tf.Tensor | int, tf.Tensor | int], tuple[tf.Tensor, tf.Tensor]]
 """`(seeds [N,2], height, width) -> (boxes [N,4] as crop_boxes returns them, mirrored [N] bool)`."""
@@ -23,12 +23,14 @@ class Recipe:
         boxes: Function that draws the boxes of `crop`, if `crop` only cuts out, resizes and mirrors; else None.
         centre_crop: Side of the central square that evaluation and serving take of an image, as a share of the shorter side,
             in (0, 1]; 1 takes the whole image.
+        weak_and_strong: Whether even views are augmented weakly and odd views strongly.
     """
 
     crop: Callable[[tf.Tensor, tf.Tensor, int], tf.Tensor]
     finish: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
     boxes: Boxes | None = None
     centre_crop: float = 1.0
+    weak_and_strong: bool = False
 
     def __call__(self, images: tf.Tensor, seeds: tf.Tensor, views: tf.Tensor, size: int) -> tf.Tensor:
         """Makes one view of each image."""
@@ -46,6 +48,17 @@ class Digits:
     contrast: float = 0.4
     brightness: float = 0.1
     noise: float = 0.1
+
+
+@dataclass(frozen=True)
+class WeakAndStrong:
+    """FixMatch's recipe: shift and flip; odd views also RandAugment with cutout.
+
+    Reference: Sohn et al. 2020, arXiv 2001.07685, section 2.3; the largest shift is that of USB, arXiv 2208.07204.
+    """
+
+    shift: float = 1 / 8  # of the view's size, in whole pixels
+    flip_probability: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -116,11 +129,24 @@ def identity() -> Recipe:
     """Makes the recipe that only resizes."""
 
     def boxes(seeds: tf.Tensor, height: tf.Tensor | int, width: tf.Tensor | int) -> tuple[tf.Tensor, tf.Tensor]:
-        whole = tf.stack([0.0, 0.0, tf.cast(height, tf.float32), tf.cast(width, tf.float32)])
-        count = tf.shape(seeds)[0]
-        return tf.tile(whole[tf.newaxis], [count, 1]), tf.zeros([count], tf.bool)
+        return _whole(seeds, height, width), tf.zeros([tf.shape(seeds)[0]], tf.bool)
 
     return Recipe(functools.partial(_cut, boxes=boxes), lambda crops, seeds, views: crops, boxes)
+
+
+def weak_and_strong(settings: WeakAndStrong) -> Recipe:
+    """Makes the recipe of methods that compare a weakly with a strongly augmented view."""
+
+    def boxes(seeds: tf.Tensor, height: tf.Tensor | int, width: tf.Tensor | int) -> tuple[tf.Tensor, tf.Tensor]:
+        return _whole(seeds, height, width), randomness.uniform(seeds, "flip") < settings.flip_probability
+
+    def shift_and_strengthen(images: tf.Tensor, seeds: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
+        largest = int(settings.shift * images.shape[1])
+        offsets = tf.floor((2 * largest + 1) * randomness.uniform(seeds, "shift", [2])) - largest
+        shifted = geometry.shift_reflected(images, tf.cast(offsets, tf.int32))
+        return randaugment.augment(shifted, seeds, views % 2 == 1)
+
+    return Recipe(functools.partial(_cut, boxes=boxes), shift_and_strengthen, boxes, weak_and_strong=True)
 
 
 def digits(settings: Digits) -> Recipe:
@@ -181,6 +207,12 @@ def natural(settings: Natural, *, centre_crop: float = 1.0) -> Recipe:
     return Recipe(functools.partial(_cut, boxes=boxes), colour, boxes, centre_crop)
 
 
+def _whole(seeds: tf.Tensor, height: tf.Tensor | int, width: tf.Tensor | int) -> tf.Tensor:
+    """Returns boxes `[N, 4]` of whole images."""
+    whole = tf.stack([0.0, 0.0, tf.cast(height, tf.float32), tf.cast(width, tf.float32)])
+    return tf.tile(whole[tf.newaxis], [tf.shape(seeds)[0], 1])
+
+
 def _cut(images: tf.Tensor, seeds: tf.Tensor, size: int, *, boxes: Boxes) -> tf.Tensor:
     chosen, mirrored = boxes(seeds, images.shape[1], images.shape[2])
     return tf.clip_by_value(geometry.crop_and_resize(images, chosen, size, mirrored=mirrored), 0.0, 1.0)
@@ -192,6 +224,8 @@ RECIPES: dict[str, Recipe] = {
     "gentle": natural(GENTLE),
     "grey": natural(GREY),
     "digits": digits(Digits()),
+    "randaugment": weak_and_strong(WeakAndStrong()),
+    "randaugment_digits": weak_and_strong(WeakAndStrong(flip_probability=0.0)),  # as FixMatch on house numbers
     "identity": identity(),
 }
 

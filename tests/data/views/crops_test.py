@@ -10,7 +10,7 @@ from semppl.data.views.crops import crop_picture, crop_views
 from semppl.tests.data.pictures import smooth_picture as _picture
 
 _VIEWS = {"large_views": 3, "small_views": 2, "large_size": 20, "small_size": 10}
-_BOX_RECIPES = ("cifar", "gentle", "grey", "identity", "imagenet")
+_BOX_RECIPES = ("cifar", "gentle", "grey", "identity", "imagenet", "randaugment", "randaugment_digits")
 
 
 class CropPictureTest(tf.test.TestCase, parameterized.TestCase):

@@ -61,6 +61,17 @@ def _largest_gap(sample):
     return max(np.max(steps[1:] - np.sort(sample)), np.max(np.sort(sample) - steps[:-1]))
 
 
+class ShiftReflectedTest(tf.test.TestCase):
+    def test_it_is_a_crop_of_the_image_padded_by_reflection(self):
+        images, offsets = _images(4, 6, 5).numpy(), [[0, 0], [2, -3], [-5, 1], [4, 4]]
+        padded = np.pad(images, [(0, 0), (5, 5), (4, 4), (0, 0)], mode="reflect")
+        expected = [
+            image[5 + down : 11 + down, 4 + right : 9 + right]
+            for image, (down, right) in zip(padded, offsets, strict=True)
+        ]
+        self.assertAllEqual(geometry.shift_reflected(images, tf.constant(offsets)), expected)
+
+
 class AffineTest(tf.test.TestCase, parameterized.TestCase):
     def test_no_change_returns_the_image(self):
         image = _images(1, 6, 6)

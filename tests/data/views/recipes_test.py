@@ -346,6 +346,43 @@ class NaturalTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual((recipes.GREY.blur_probability, recipes.GREY.solarize_probability), ((0.0, 0.0), (0.0, 0.0)))
 
 
+class WeakAndStrongTest(tf.test.TestCase, parameterized.TestCase):
+    def test_even_views_are_the_image_shifted_by_up_to_an_eighth_and_filled_by_reflection(self):
+        images = _images(200, 16, 16)
+        made = _make(images, _seeds(200), "randaugment_digits", large_size=16, small_views=0)["large"][0]
+        padded = np.pad(images, [(0, 0), (2, 2), (2, 2), (0, 0)], mode="reflect")
+        offsets = set()
+        for view, image in zip(made.numpy(), padded, strict=True):
+            errors = {
+                (row, column): np.abs(view - image[row : row + 16, column : column + 16]).max()
+                for row, column in itertools.product(range(5), repeat=2)
+            }
+            nearest = min(errors, key=errors.get)
+            self.assertLess(errors[nearest], 2e-6)
+            offsets.add(nearest)
+        self.assertLen(offsets, 25)
+
+    @parameterized.parameters(("randaugment", 0.5), ("randaugment_digits", 0.0))
+    def test_flips_are_left_to_right_and_not_for_digits(self, recipe, share):
+        ramp = tf.tile(tf.linspace(0.0, 1.0, 16)[tf.newaxis, tf.newaxis, :, tf.newaxis], [400, 16, 1, 3])
+        made = _make(ramp, _seeds(400), recipe, large_size=16, small_views=0)["large"][0].numpy()
+        self.assertAllClose(made[:, 0], made[:, 8])
+        self.assertAllClose((made[:, 0, 4, 0] > made[:, 0, 12, 0]).mean(), share, rtol=0, atol=0.1)
+
+    def test_odd_views_are_augmented_strongly_and_the_recipe_says_so(self):
+        with mock.patch.object(recipes.randaugment, "augment", wraps=recipes.randaugment.augment) as augment:
+            _make(_images(3), _seeds(3), "randaugment", large_views=2, small_views=3)
+        chosen = [call.args[2].numpy().reshape(-1, 3) for call in augment.call_args_list]
+        self.assertAllEqual(chosen[0], [[False] * 3, [True] * 3])
+        self.assertAllEqual(chosen[1], [[False] * 3, [True] * 3, [False] * 3])
+        named = {name for name, recipe in recipes.RECIPES.items() if recipe.weak_and_strong}
+        self.assertEqual(named, {"randaugment", "randaugment_digits"})
+
+    def test_it_crops_boxes_and_so_suits_pictures_of_any_size(self):
+        boxes, _ = recipes.boxes_of("randaugment")(_seeds(2), 9, 7)
+        self.assertAllEqual(boxes, [[0, 0, 9, 7]] * 2)
+
+
 class DigitsTest(tf.test.TestCase, parameterized.TestCase):
     def test_nothing_chosen_returns_the_image(self):
         images = _images(5, 8, 8, 1)
