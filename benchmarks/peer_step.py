@@ -106,6 +106,7 @@ class Peer:
 
     Args:
         python: Interpreter with torch and lightly.
+        method: Name of the method; one of `lightly_step.METHODS`.
         encoder: Name of our encoder; lightly's has the same depth.
         batch_size: Images per step.
         precision: float32 or bfloat16.
@@ -114,8 +115,8 @@ class Peer:
         ValueError: if the process does not start.
     """
 
-    def __init__(self, python: str, encoder: str, batch_size: int, precision: str) -> None:
-        command = [python, lightly_step.__file__, encoder.removesuffix("_cifar"), str(batch_size), precision]
+    def __init__(self, python: str, method: str, encoder: str, batch_size: int, precision: str) -> None:
+        command = [python, lightly_step.__file__, method, encoder.removesuffix("_cifar"), str(batch_size), precision]
         try:
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             self._answer("")
@@ -161,7 +162,7 @@ def main(argv: list[str]) -> int:
     for precision in PRECISIONS:
         timed = steps(_ENCODER.value, _BATCH_SIZE.value, precision)
         if with_peer:
-            timed["lightly"] = Peer(_TORCH_PYTHON.value, _ENCODER.value, _BATCH_SIZE.value, precision)
+            timed["lightly"] = Peer(_TORCH_PYTHON.value, "simclr", _ENCODER.value, _BATCH_SIZE.value, precision)
         seconds = medians(timed, ROUNDS.value)
         cells = [
             precision,
