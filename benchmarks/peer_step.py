@@ -27,10 +27,10 @@ from semppl.losses.info_nce import cross_entropy_of_positives
 from semppl.losses.two_level_softmax import two_level_softmax
 from semppl.trainers.optimisers.registry import make_optimiser
 
-_BATCH_SIZE = flags.DEFINE_integer("images", 64, "Batch size; each image has two views.", lower_bound=2)
-_ENCODER = flags.DEFINE_string("network", "resnet18_cifar", "Name of the encoder.")
+BATCH_SIZE = flags.DEFINE_integer("images", 64, "Batch size; each image has two views.", lower_bound=2)
+ENCODER = flags.DEFINE_string("network", "resnet18_cifar", "Name of the encoder.")
 
-_TORCH_PYTHON = flags.DEFINE_string(
+TORCH_PYTHON = flags.DEFINE_string(
     "torch_python", "", "Python interpreter with torch and lightly; empty: lightly is not measured."
 )
 
@@ -149,8 +149,8 @@ class Peer:
 def main(argv: list[str]) -> int:
     """Prints a Markdown table. Exit code 2: no lightly."""
     del argv
-    with_peer = bool(_TORCH_PYTHON.value)
-    size = f"{_ENCODER.value}, {_BATCH_SIZE.value} × 2 views"
+    with_peer = bool(TORCH_PYTHON.value)
+    size = f"{ENCODER.value}, {BATCH_SIZE.value} × 2 views"
     columns = [
         size,
         "SimCLR's step, s",
@@ -160,9 +160,9 @@ def main(argv: list[str]) -> int:
     ]
     print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|", flush=True)
     for precision in PRECISIONS:
-        timed = steps(_ENCODER.value, _BATCH_SIZE.value, precision)
+        timed = steps(ENCODER.value, BATCH_SIZE.value, precision)
         if with_peer:
-            timed["lightly"] = Peer(_TORCH_PYTHON.value, "simclr", _ENCODER.value, _BATCH_SIZE.value, precision)
+            timed["lightly"] = Peer(TORCH_PYTHON.value, "simclr", ENCODER.value, BATCH_SIZE.value, precision)
         seconds = medians(timed, ROUNDS.value)
         cells = [
             precision,
