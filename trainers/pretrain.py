@@ -254,6 +254,7 @@ def check_names(hyperparameters: Hyperparameters) -> None:
         name = getattr(hyperparameters, flag)
         if name not in names:
             raise ValueError(f"--{flag} must be one of {', '.join(sorted(names))}. Received: {name}")
+    find_method(hyperparameters.method).check_settings(hyperparameters)
 
 
 def prepare_data(hyperparameters: Hyperparameters, replicas: int) -> tuple[Source, np.ndarray, Hyperparameters]:

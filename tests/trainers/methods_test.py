@@ -17,13 +17,27 @@ from semppl.trainers import pretrain
 from semppl.trainers.methods import METHODS, find_method
 
 _CHANGES = {
+    "fixmatch": {
+        "fixmatch_adaptive_thresholds": True,
+        "fixmatch_threshold_decay": 0.5,
+        "fixmatch_fairness_weight": 0.1,
+    },
     "moco": {"queue_size": 40},  # wraps in the third step
     "nnclr": {"queue_size": 40},
     "supervised": {"labelled_batch_size": 16, "queue_size": 16},
     "swav": {"swav_prototypes": 5, "swav_frozen_steps": 1, "swav_epsilon": 0.5},
 }
-# SwAV's prototypes are normalised after the update, and its assignments, through which no gradient flows, move along.
-_SLOPE_CHANGES = {"swav": {"swav_frozen_steps": 9, "swav_epsilon": 1e9}}
+# SwAV's prototypes are normalised after the update, and its assignments, through which no gradient flows, move along, as do
+# FreeMatch's averages.
+_SLOPE_CHANGES = {
+    "fixmatch": {
+        "fixmatch_adaptive_thresholds": False,
+        "fixmatch_threshold": 0.35,
+        "fixmatch_threshold_decay": 0.999,
+        "fixmatch_fairness_weight": 0.001,
+    },
+    "swav": {"swav_frozen_steps": 9, "swav_epsilon": 1e9},
+}
 _SIAMESE = sorted(set(METHODS) - {"supervised"})
 _each_method = parameterized.named_parameters((f"_{name}", name) for name in sorted(METHODS))
 _each_siamese = parameterized.named_parameters((f"_{name}", name) for name in _SIAMESE)
@@ -244,6 +258,10 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
 
     @parameterized.parameters(
         ("barlow_twins", "redundancy_weight", -0.1, "0 or more"),
+        ("fixmatch", "threshold", 1.1, r"in 0\.\.1"),
+        ("fixmatch", "threshold_decay", 1.0, r"in \[0, 1\)"),
+        ("fixmatch", "consistency_weight", -1.0, "0 or more"),
+        ("fixmatch", "fairness_weight", -1.0, "0 or more"),
         ("simclr", "class_prior", 1.0, r"in \[0, 1\)"),
         ("swav", "epsilon", 0.0, "positive"),
         ("swav", "frozen_steps", -1, "0 or more"),
@@ -258,6 +276,9 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
         settings = FamilySettings()
         self.assertEqual(settings.barlow_twins_redundancy_weight, 0.0051)
         self.assertEqual(settings.simclr_class_prior, 0)
+        self.assertEqual((settings.fixmatch_threshold, settings.fixmatch_consistency_weight), (0.95, 1))
+        self.assertFalse(settings.fixmatch_adaptive_thresholds)
+        self.assertEqual((settings.fixmatch_threshold_decay, settings.fixmatch_fairness_weight), (0.999, 0.001))
         self.assertEqual(
             (settings.swav_prototypes, settings.swav_epsilon, settings.swav_frozen_steps), (3000, 0.05, 313)
         )
