@@ -1,5 +1,7 @@
 """PAWS: the views of an image are assigned alike to the classes of the labelled images in the batch."""
 
+from typing import Any
+
 import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
@@ -24,9 +26,15 @@ class PAWS(Siamese):
     Reference: Assran et al. 2021, arXiv 2104.13963, algorithm 1.
     """
 
-    uses_labels = True
     has_target = False
     has_predictor = False
+    settings: tuple[str, ...] = ("temperature",)
+
+    def __init__(self, hyperparameters: Hyperparameters, num_classes: int, **kwargs: Any) -> None:
+        super().__init__(hyperparameters, num_classes, **kwargs)
+        labelled, size = hyperparameters.labelled_batch_size, hyperparameters.batch_size
+        allowed = f"below batch_size = {size} with --method={hyperparameters.method}, which needs unlabelled images"
+        require(labelled < size, "labelled_batch_size", allowed, labelled)
 
     @classmethod
     def check_settings(cls, hyperparameters: Hyperparameters) -> None:
@@ -39,14 +47,14 @@ class PAWS(Siamese):
         batch = finish_views(batch, recipe=self.hyperparameters.recipe)
         anchors, backpropagate = self.predict(batch)  # [V,B,D]
         labels = self.gather_support(batch["labels"][tf.newaxis])[0]  # [n]
-        unlabelled = (batch["labels"] == NO_LABEL) & tf.reduce_any(labels != NO_LABEL)
+        others = (self.rows >= self.hyperparameters.labelled_batch_size) & tf.reduce_any(labels != NO_LABEL)  # [B]
         with tf.GradientTape() as tape:
             tape.watch(anchors)
             probabilities = self.assign(anchors, labels)  # [V,B,C]
-            loss = global_mean(self.compare(probabilities), unlabelled)
-            loss += self.spread_evenly(probabilities, unlabelled)
+            loss = global_mean(self.compare(probabilities), others)
+            loss += self.spread_evenly(probabilities, others)
         gradient_norm = self.descend(backpropagate(tape.gradient(loss, anchors)))
-        votes = self.vote(probabilities, unlabelled)
+        votes = self.vote(probabilities, others)
         pseudo_labels = monitors.vote_report(votes, batch["labels"], batch["truth"], num_classes=self.num_classes)
         return self.report_step(anchors, loss, gradient_norm=gradient_norm, **pseudo_labels)
 
@@ -87,8 +95,8 @@ class PAWS(Siamese):
         regulariser = support_assignment.negative_entropy(tf.math.divide_no_nan(total, count))
         return self.hyperparameters.paws_me_max_weight * regulariser / collectives.num_replicas()
 
-    def vote(self, probabilities: tf.Tensor, unlabelled: tf.Tensor) -> Votes:
-        """Returns the classes to which the unlabelled images are assigned on the average over large views, for reports."""
+    def vote(self, probabilities: tf.Tensor, included: tf.Tensor) -> Votes:
+        """Returns the classes to which the included images are assigned on the average over large views, for reports."""
         mean = tf.reduce_mean(probabilities[: self.hyperparameters.large_views], axis=0)  # [B,C]
         classes = tf.argmax(mean, axis=1, output_type=tf.int32)
-        return Votes(tf.where(unlabelled, classes, NO_LABEL), tf.cast(tf.reduce_max(mean, axis=1), tf.float32))
+        return Votes(tf.where(included, classes, NO_LABEL), tf.cast(tf.reduce_max(mean, axis=1), tf.float32))

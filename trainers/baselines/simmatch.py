@@ -41,6 +41,8 @@ class SimMatch(Classifying):
     Reference: Zheng et al. 2022, arXiv 2203.06915, algorithm 1.
     """
 
+    settings: tuple[str, ...] = ("temperature", "queue_size")
+
     def __init__(self, hyperparameters: Hyperparameters, num_classes: int, **kwargs: Any) -> None:
         super().__init__(hyperparameters, num_classes, **kwargs)
         self.bank = EmbeddingQueue(1, hyperparameters.capacity, hyperparameters.embedding_width, name="bank")

@@ -82,6 +82,11 @@ class PAWSTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, "^--large_views must be 2 or more with --method=paws. Received: 1$"):
             pretrain.check_names(settings)
 
+    def test_a_batch_without_unlabelled_images_is_refused(self):
+        allowed = "below batch_size = 16 with --method=paws, which needs unlabelled images"
+        with self.assertRaisesRegex(ValueError, f"^--labelled_batch_size must be {allowed}. Received: 16$"):
+            _make(labelled_batch_size=16)
+
 
 if __name__ == "__main__":
     tf.test.main()
