@@ -29,6 +29,7 @@ _STYLE = """
 .legend { list-style: none; padding: 0; columns: 20em; }
 .legend span { display: inline-block; width: 2em; border-top: .25em solid; margin-right: .6em; vertical-align: middle; }
 .legend li { break-inside: avoid; }
+li, .missing, #table + table td, #settings ~ table td + td { overflow-wrap: anywhere; }
 #table + table td:nth-child(n + 3), details td:nth-child(4) { white-space: nowrap; }
 @media (max-width: 40em) {
   td, th { padding: .2em .35em; font-size: 13px; }
