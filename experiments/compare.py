@@ -142,6 +142,7 @@ from semppl.experiments.comparison.hparams import write_hparams
 from semppl.experiments.comparison.page import Comparison, page
 from semppl.runs.files import write_atomically
 from semppl.runs.folder import held
+from semppl.trainers.methods import settle
 from semppl.trainers.reports.progress import duration
 
 
@@ -267,14 +268,17 @@ def compare(
         ValueError: Before the first run, if a setting does not suit the data, there are no held-out images, or `workdir` holds
             another comparison, or another process compares there.
     """
-    planned = plan.plan(
-        request.shared,
-        workdir,
-        methods=request.methods,
-        seeds=request.seeds,
-        budgets=request.budgets,
-        own=request.own,
-    )
+    planned = [
+        dataclasses.replace(run, settings=settle(run.settings, given=(), workdir=run.folder))
+        for run in plan.plan(
+            request.shared,
+            workdir,
+            methods=request.methods,
+            seeds=request.seeds,
+            budgets=request.budgets,
+            own=request.own,
+        )
+    ]
     for run in planned:
         pretrain.check_names(run.settings)
     prepared = preparation.prepare(planned)
