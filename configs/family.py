@@ -4,6 +4,9 @@ import dataclasses
 
 from semppl.configs.setting import Settings, require, setting
 
+PREDICTORS = ("mlp", "direct_copy", "direct_pred", "visser", "newton_schulz", "ns2", "stiefel")
+"""BYOL's predictors: a trained one, and closed forms."""
+
 
 @dataclasses.dataclass(frozen=True)
 class FamilySettings(Settings):
@@ -13,6 +16,28 @@ class FamilySettings(Settings):
         ValueError: If a setting of one method is changed for another.
     """
 
+    byol_predictor: str = setting(
+        "family",
+        "mlp",
+        "Predictor of BYOL: mlp, which is trained, or a matrix that follows from the covariance Σ of the projections: direct_copy "
+        "(Σ), direct_pred, visser and newton_schulz (Σ's square root), ns2 (fourth root), stiefel (nearest orthogonal matrix).",
+    )
+    byol_predictor_ridge: float = setting(
+        "family", 0.6, "Added to the diagonal of Σ, whose mean is 1, before BYOL's predictor is computed from Σ."
+    )
+    byol_predictor_decay: float = setting(
+        "family", 0.9, "Decay of the moving average of Σ, from which BYOL's predictor is computed."
+    )
+    byol_semantic_weight: float = setting(
+        "family",
+        0.0,
+        "α, weight of semantic positives in BYOL's objective: entries of a queue of labelled images; 0: none.",
+    )
+    simclr_semantic_weight: float = setting(
+        "family",
+        0.0,
+        "α, weight of semantic positives in SimCLR's objective: entries of a queue of labelled images; 0: none.",
+    )
     simclr_class_prior: float = setting(
         "family", 0.0, "τ⁺ of debiased SimCLR: probability that another image has the anchor's class; 0: not debiased."
     )
@@ -41,19 +66,69 @@ class FamilySettings(Settings):
         "family", 0.999, "λ of FreeMatch, decay of the moving averages from which the thresholds are computed."
     )
     fixmatch_fairness_weight: float = setting("family", 0.001, "w_f of FreeMatch, weight of the fairness of classes.")
+    simmatch_threshold: float = setting(
+        "family", 0.95, "Smallest probability with which SimMatch's prediction becomes a pseudo-label, in 0..1."
+    )
+    simmatch_smoothing: float = setting(
+        "family",
+        0.9,
+        "α of SimMatch, share of the classifier's prediction in a pseudo-label, in 0..1; the rest is a vote of the memory.",
+    )
+    simmatch_consistency_weight: float = setting(
+        "family", 1.0, "λ_u of SimMatch, weight of the loss on images with a pseudo-label."
+    )
+    simmatch_instance_weight: float = setting(
+        "family", 1.0, "λ_in of SimMatch, weight of the loss on similarities to labelled images."
+    )
+    simmatch_alignment_batches: int = setting(
+        "family", 32, "Number of batches whose mean prediction SimMatch makes uniform over the classes."
+    )
+    simmatch_delay_steps: int = setting(
+        "family", 1024, "Number of steps at the start in which SimMatch does not use its memory."
+    )
+    paws_sharpening: float = setting(
+        "family", 0.25, "T of PAWS, temperature that sharpens targets: the lower, the nearer to one-hot."
+    )
+    paws_label_smoothing: float = setting(
+        "family", 0.1, "Share of each label that PAWS spreads evenly over the classes, in [0, 1)."
+    )
+    paws_me_max_weight: float = setting(
+        "family", 1.0, "Weight of the term with which PAWS makes all classes equally frequent; 0: without."
+    )
 
     def check(self) -> None:
         """Validates the group."""
+        require(
+            self.byol_predictor in PREDICTORS, "byol_predictor", f"one of {', '.join(PREDICTORS)}", self.byol_predictor
+        )
+        require(self.byol_predictor_ridge >= 0, "byol_predictor_ridge", "0 or more", self.byol_predictor_ridge)
+        require(0 <= self.byol_predictor_decay < 1, "byol_predictor_decay", "in [0, 1)", self.byol_predictor_decay)
+        self.require_each(("byol_semantic_weight", "simclr_semantic_weight"), lambda weight: weight >= 0, "0 or more")
+        for name in ("byol_predictor_ridge", "byol_predictor_decay"):
+            value, default = getattr(self, name), getattr(FamilySettings, name)
+            fits = self.byol_predictor != "mlp" or value == default
+            require(fits, name, f"{default} with --byol_predictor=mlp", value)
         require(0 <= self.simclr_class_prior < 1, "simclr_class_prior", "in [0, 1)", self.simclr_class_prior)
         weight = self.barlow_twins_redundancy_weight
         require(weight >= 0, "barlow_twins_redundancy_weight", "0 or more", weight)
         require(self.swav_prototypes >= 2, "swav_prototypes", "2 or more", self.swav_prototypes)
         require(self.swav_epsilon > 0, "swav_epsilon", "positive", self.swav_epsilon)
         require(self.swav_frozen_steps >= 0, "swav_frozen_steps", "0 or more", self.swav_frozen_steps)
-        require(0 <= self.fixmatch_threshold <= 1, "fixmatch_threshold", "in 0..1", self.fixmatch_threshold)
         decay = self.fixmatch_threshold_decay
         require(0 <= decay < 1, "fixmatch_threshold_decay", "in [0, 1)", decay)
-        weights = ("fixmatch_consistency_weight", "fixmatch_fairness_weight")
+        shares = ("fixmatch_threshold", "simmatch_threshold", "simmatch_smoothing")
+        self.require_each(shares, lambda share: 0 <= share <= 1, "in 0..1")
+        require(
+            self.simmatch_alignment_batches >= 1,
+            "simmatch_alignment_batches",
+            "1 or more",
+            self.simmatch_alignment_batches,
+        )
+        require(self.simmatch_delay_steps >= 0, "simmatch_delay_steps", "0 or more", self.simmatch_delay_steps)
+        require(self.paws_sharpening > 0, "paws_sharpening", "positive", self.paws_sharpening)
+        require(0 <= self.paws_label_smoothing < 1, "paws_label_smoothing", "in [0, 1)", self.paws_label_smoothing)
+        weights: tuple[str, ...] = ("fixmatch_consistency_weight", "fixmatch_fairness_weight")
+        weights += ("simmatch_consistency_weight", "simmatch_instance_weight", "paws_me_max_weight")
         self.require_each(weights, lambda weight: weight >= 0, "0 or more")
         self._require_used_thresholds()
 

@@ -68,3 +68,13 @@ class ObjectiveSettings(Settings):
         require(0 <= coverage <= 1, "min_pseudo_label_coverage", "in 0..1", coverage)
         weights = ("contrastive_weight", "semantic_weight", "invariance_weight")
         self.require_each(weights, lambda weight: weight >= 0, "0 or more")
+
+
+WITHOUT_LABELS = ("barlow_twins", "byol", "moco", "nnclr", "relic", "relicv2", "simclr", "swav")
+"""Names of the methods that train on images without any label, unless they have semantic positives; each other one needs labels."""
+
+OBJECTIVE = tuple(field.name for field in dataclasses.fields(ObjectiveSettings) if field.name != "method")
+"""Names of the objective's settings."""
+
+OF_METHODS = (*OBJECTIVE, "target_decay")
+"""Names of the settings that not every method uses, beside those that begin with a method's name."""

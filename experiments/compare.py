@@ -138,9 +138,11 @@ from semppl.trainers import pretrain  # parses the flags
 
 # isort: split
 from semppl.experiments.comparison import preparation, results, trainings
+from semppl.experiments.comparison.hparams import write_hparams
 from semppl.experiments.comparison.page import Comparison, page
 from semppl.runs.files import write_atomically
 from semppl.runs.folder import held
+from semppl.trainers.methods import settle
 from semppl.trainers.reports.progress import duration
 
 
@@ -214,7 +216,7 @@ class Report:
         results.write_results(self._workdir, self._judged(), summary)
 
     def write_page(self) -> None:
-        """Writes `comparison.html`."""
+        """Writes `comparison.html`, and the runs for TensorBoard's HParams dashboard."""
         judged = self._judged()
         shown = Comparison(
             rows=results.rows_of(judged),
@@ -229,6 +231,7 @@ class Report:
             command=self._command,
         )
         write_atomically(self._workdir / "comparison.html", page(shown))
+        write_hparams(self._workdir, {run: self._results[run] for run in self._prepared.runs if run in self._results})
 
     def lines(self) -> list[str]:
         """Returns the table and the differences, for a terminal."""
@@ -265,14 +268,17 @@ def compare(
         ValueError: Before the first run, if a setting does not suit the data, there are no held-out images, or `workdir` holds
             another comparison, or another process compares there.
     """
-    planned = plan.plan(
-        request.shared,
-        workdir,
-        methods=request.methods,
-        seeds=request.seeds,
-        budgets=request.budgets,
-        own=request.own,
-    )
+    planned = [
+        dataclasses.replace(run, settings=settle(run.settings, given=(), workdir=run.folder))
+        for run in plan.plan(
+            request.shared,
+            workdir,
+            methods=request.methods,
+            seeds=request.seeds,
+            budgets=request.budgets,
+            own=request.own,
+        )
+    ]
     for run in planned:
         pretrain.check_names(run.settings)
     prepared = preparation.prepare(planned)
@@ -324,6 +330,7 @@ def main(argv: list[str]) -> int:
     failed = compare(request_from_flags(), workdir, options=_options_of_training(), command=command)
     print(f"\n  page     {workdir / 'comparison.html'}")
     print(f"  figures  {workdir / 'results.csv'}, {workdir / 'results.json'}")
+    print(f"  curves   tensorboard --logdir {workdir}")
     if failed:
         print(f"error: failed: {', '.join(run.folder.name for run in failed)}; see above", file=sys.stderr)
     return int(bool(failed))

@@ -28,7 +28,6 @@ class Classifying(Siamese):
         classifier: Linear layer from features to logits.
     """
 
-    uses_labels = True
     has_target = False
     has_predictor = False
 

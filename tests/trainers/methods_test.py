@@ -11,11 +11,19 @@ from absl.testing import parameterized
 
 from semppl.configs.family import FamilySettings
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.layers.blocks.normalisation import BatchNorm, GroupNorm, StandardisedConv2D
 from semppl.runs.checkpoints import RunCheckpoints
 from semppl.tests import testing, tiny
 from semppl.trainers import pretrain
 from semppl.trainers.methods import METHODS, find_method
 
+_VARIANTS = {
+    "byol_semantic": {"method": "byol", "byol_semantic_weight": 0.5},
+    "byol_stiefel": {"method": "byol", "byol_predictor": "stiefel"},
+    "byol_visser": {"method": "byol", "byol_predictor": "visser"},
+    "simclr_semantic": {"method": "simclr", "simclr_semantic_weight": 0.5},
+}
+"""Settings of methods whose steps differ from those of the defaults, by a name of their own."""
 _CHANGES = {
     "fixmatch": {
         "fixmatch_adaptive_thresholds": True,
@@ -24,11 +32,12 @@ _CHANGES = {
     },
     "moco": {"queue_size": 40},  # wraps in the third step
     "nnclr": {"queue_size": 40},
+    "simmatch": {"simmatch_threshold": 0.3, "simmatch_delay_steps": 1, "simmatch_alignment_batches": 2},
     "supervised": {"labelled_batch_size": 16, "queue_size": 16},
     "swav": {"swav_prototypes": 5, "swav_frozen_steps": 1, "swav_epsilon": 0.5},
 }
 # SwAV's prototypes are normalised after the update, and its assignments, through which no gradient flows, move along, as do
-# FreeMatch's averages.
+# FreeMatch's averages and SimMatch's soft targets.
 _SLOPE_CHANGES = {
     "fixmatch": {
         "fixmatch_adaptive_thresholds": False,
@@ -36,18 +45,25 @@ _SLOPE_CHANGES = {
         "fixmatch_threshold_decay": 0.999,
         "fixmatch_fairness_weight": 0.001,
     },
+    "paws": {"paws_sharpening": 1e-5},  # targets of 0 and 1
+    "simmatch": {"simmatch_threshold": 1.0, "simmatch_instance_weight": 0.0},
     "swav": {"swav_frozen_steps": 9, "swav_epsilon": 1e9},
+    # No gradient flows through a closed form, which moves along.
+    "byol_stiefel": {"byol_predictor_decay": 1 - 1e-9},
+    "byol_visser": {"byol_predictor_decay": 1 - 1e-9},
+    "simclr_semantic": {"semantic_positives": 0},  # the queue's entries of this batch move along
 }
 _SIAMESE = sorted(set(METHODS) - {"supervised"})
 _each_method = parameterized.named_parameters((f"_{name}", name) for name in sorted(METHODS))
 _each_siamese = parameterized.named_parameters((f"_{name}", name) for name in _SIAMESE)
+_each_variant = parameterized.named_parameters((f"_{name}", name) for name in sorted(_VARIANTS))
 _FEW = ("byol", "simclr")  # with and without target network and predictor; the other methods' suite takes minutes
 _few_methods = parameterized.named_parameters((f"_{name}", name) for name in _FEW)
 _other_methods = parameterized.named_parameters((f"_{name}", name) for name in _SIAMESE if name not in _FEW)
 
 
 def _settings(method, **changes):
-    return tiny.settings(method=method, **(_CHANGES.get(method, {}) | changes))
+    return tiny.settings(**({"method": method} | _VARIANTS.get(method, {}) | _CHANGES.get(method, {}) | changes))
 
 
 def _model(settings, optimiser=None):
@@ -119,6 +135,9 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
 
     @_each_siamese
     def test_two_replicas_take_the_steps_of_one(self, name):
+        self._assert_replicas_take_the_steps_of_one(name)
+
+    def _assert_replicas_take_the_steps_of_one(self, name):
         testing.use_float64(self)
         settings = _settings(name, small_views=0, optimiser="adamw", learning_rate=0.05)
 
@@ -149,6 +168,9 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
 
     @_each_siamese
     def test_the_update_is_the_slope_of_the_loss(self, name):
+        self._assert_the_update_is_the_slope(name)
+
+    def _assert_the_update_is_the_slope(self, name):
         # Along the gradient the loss rises by the square of its norm; without SemPPL's invariance, whose teachers move along.
         testing.use_float64(self)
         settings = _settings(name, invariance_weight=0.0, small_views=0, **_SLOPE_CHANGES.get(name, {}))
@@ -196,6 +218,9 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
 
     @_each_siamese
     def test_a_step_in_bfloat16_is_finite_and_near(self, name):
+        self._assert_a_step_in_bfloat16_is_near(name)
+
+    def _assert_a_step_in_bfloat16_is_near(self, name):
         losses = [
             float(_model(settings, tf.keras.optimizers.SGD(0.05)).train_step(_batch(0, settings))["loss"])
             for settings in (
@@ -206,6 +231,9 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
 
     @_each_siamese
     def test_without_labels_in_the_batch_nothing_is_nan(self, name):
+        self._assert_nothing_is_nan_without_labels(name)
+
+    def _assert_nothing_is_nan_without_labels(self, name):
         settings = _settings(name, small_views=0)
         batch = _batch(0, settings)
         batch["labels"] = tf.fill([16], -1)
@@ -213,15 +241,19 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
             self.assertAllEqual(tf.math.is_finite(value), True)
 
     @_each_siamese
-    def test_a_step_depends_on_labels_where_the_method_says_that_it_uses_them(self, name):
+    def test_a_step_depends_on_labels_where_the_settings_say_that_labels_are_needed(self, name):
         settings = _settings(name, small_views=0)
         batch = _batch(0, settings)
+        batch["labels"] = batch["truth"]
         hidden = batch | {"labels": tf.fill([16], -1)}
         losses = [float(_model(settings).train_step(each)["loss"]) for each in (batch, hidden)]
-        self.assertEqual(losses[0] != losses[1], find_method(name).uses_labels)
+        self.assertEqual(losses[0] != losses[1], Hyperparameters(**settings).needs_labels)
 
     @_each_method
     def test_a_restored_model_takes_the_next_step_bit_for_bit(self, name):
+        self._assert_a_restored_model_goes_on(name)
+
+    def _assert_a_restored_model_goes_on(self, name):
         settings = _settings(name, small_views=0)
         model, folder = _model(settings), pathlib.Path(self.create_tempdir())
         for number in range(2):
@@ -240,6 +272,31 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
         ):
             self.assertAllEqual(variable, other, msg=variable.name)
 
+    @_each_variant
+    @testing.slow
+    def test_a_variant_passes_the_suite(self, name):
+        for jit_compile in (False, True):
+            self._assert_compiled_steps(name, jit_compile=jit_compile)
+        self._assert_micro_batches_change_nothing(name)
+        self._assert_a_step_in_bfloat16_is_near(name)
+        self._assert_nothing_is_nan_without_labels(name)
+        self._assert_a_restored_model_goes_on(name)
+        self._assert_replicas_take_the_steps_of_one(name)
+        self._assert_the_update_is_the_slope(name)
+
+    def test_with_group_norm_no_image_depends_on_others_and_all_convolutions_are_standardised(self):
+        settings = _settings("byol", norm="group", encoder="resnet18", width=0.125, small_views=0)
+        model, images = _model(settings), np.random.default_rng(0).uniform(size=(4, 8, 8, 1)).astype(np.float32)
+        for network in (model.online, model.target):
+            parts = list(network._flatten_layers())
+            self.assertEmpty([part for part in parts if isinstance(part, BatchNorm)])
+            self.assertNotEmpty([part for part in parts if isinstance(part, GroupNorm)])
+            kinds = {type(part) for part in parts if isinstance(part, tf.keras.layers.Conv2D)}
+            self.assertEqual(kinds, {StandardisedConv2D})
+            together = network(images, training=True)
+            alone = tf.concat([network(images[row : row + 1], training=True) for row in range(4)], axis=0)
+            self.assertAllClose(together, alone, rtol=1e-4, atol=1e-5)
+
     def test_an_unknown_method_is_refused_with_all_names(self):
         with self.assertRaisesRegex(
             ValueError, "^--method must be one of barlow_twins, byol, .*semppl, simclr, .*swav. Received: byoll$"
@@ -256,19 +313,40 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, f"^--queue_size must be {allowed}. Received: 15$"):
             _model(_settings(name, queue_size=15))
 
+    def test_settings_of_closed_forms_are_refused_for_a_trained_predictor(self):
+        for flag, default in (("byol_predictor_ridge", 0.6), ("byol_predictor_decay", 0.9)):
+            message = f"^--{flag} must be {default} with --byol_predictor=mlp. Received: 0.3$"
+            with self.assertRaisesRegex(ValueError, message):
+                Hyperparameters(**_settings("byol", **{flag: 0.3}))
+        with self.assertRaisesRegex(ValueError, "^--large_views must be 2 or more with --byol_predictor=stiefel"):
+            _model(_settings("byol_stiefel", large_views=1))
+
     @parameterized.parameters(
+        ("byol", "predictor", "linear", "one of mlp, direct_copy, .*"),
+        ("byol", "semantic_weight", -0.1, "0 or more"),
+        ("byol_visser", "predictor_ridge", -0.1, "0 or more"),
+        ("byol_visser", "predictor_decay", 1.0, r"in \[0, 1\)"),
         ("barlow_twins", "redundancy_weight", -0.1, "0 or more"),
         ("fixmatch", "threshold", 1.1, r"in 0\.\.1"),
         ("fixmatch", "threshold_decay", 1.0, r"in \[0, 1\)"),
         ("fixmatch", "consistency_weight", -1.0, "0 or more"),
         ("fixmatch", "fairness_weight", -1.0, "0 or more"),
         ("simclr", "class_prior", 1.0, r"in \[0, 1\)"),
+        ("paws", "sharpening", 0.0, "positive"),
+        ("paws", "label_smoothing", 1.0, r"in \[0, 1\)"),
+        ("paws", "me_max_weight", -1.0, "0 or more"),
+        ("simmatch", "threshold", -0.1, r"in 0\.\.1"),
+        ("simmatch", "smoothing", 1.1, r"in 0\.\.1"),
+        ("simmatch", "consistency_weight", -1.0, "0 or more"),
+        ("simmatch", "instance_weight", -1.0, "0 or more"),
+        ("simmatch", "alignment_batches", 0, "1 or more"),
+        ("simmatch", "delay_steps", -1, "0 or more"),
         ("swav", "epsilon", 0.0, "positive"),
         ("swav", "frozen_steps", -1, "0 or more"),
         ("swav", "prototypes", 1, "2 or more"),
     )
     def test_a_value_that_a_method_cannot_use_is_refused(self, name, setting, value, allowed):
-        flag = f"{name}_{setting}"
+        flag = f"{_settings(name)['method']}_{setting}"
         with self.assertRaisesRegex(ValueError, f"^--{flag} must be {allowed}. Received: {value}$"):
             Hyperparameters(**_settings(name, **{flag: value}))
 
@@ -277,6 +355,11 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(settings.barlow_twins_redundancy_weight, 0.0051)
         self.assertEqual(settings.simclr_class_prior, 0)
         self.assertEqual((settings.fixmatch_threshold, settings.fixmatch_consistency_weight), (0.95, 1))
+        self.assertEqual((settings.paws_sharpening, settings.paws_label_smoothing), (0.25, 0.1))
+        self.assertEqual(settings.paws_me_max_weight, 1)
+        self.assertEqual((settings.simmatch_threshold, settings.simmatch_smoothing), (0.95, 0.9))
+        self.assertEqual((settings.simmatch_consistency_weight, settings.simmatch_instance_weight), (1, 1))
+        self.assertEqual((settings.simmatch_alignment_batches, settings.simmatch_delay_steps), (32, 1024))
         self.assertFalse(settings.fixmatch_adaptive_thresholds)
         self.assertEqual((settings.fixmatch_threshold_decay, settings.fixmatch_fairness_weight), (0.999, 0.001))
         self.assertEqual(

@@ -43,7 +43,8 @@ class Examination:
         self._embed = tf.function(
             network.project if "projector" in model.trained_parts else network.features, autograph=False
         )
-        self._predict = tf.function(network.call, autograph=False)
+        predict = network.call if "predictor" in model.trained_parts else network.project
+        self._predict = tf.function(predict, autograph=False)
         visible = _few(np.flatnonzero(labels != NO_LABEL), LABELLED)
         self._memory, self._memory_labels = self._inputs(source.train, visible), labels[visible]
         images = source.validation if source.validation is not None else source.test
