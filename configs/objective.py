@@ -1,6 +1,7 @@
 """The objective: the method, its queues of labelled embeddings, and the weights of the loss's terms."""
 
 import dataclasses
+import itertools
 
 from semppl.configs.setting import Settings, require, setting
 
@@ -56,6 +57,12 @@ class ObjectiveSettings(Settings):
         "objective", 0.2, "α, weight of the semantic positives within the contrastive terms."
     )
     invariance_weight: float = setting("objective", 5.0, "λ, weight of the invariance terms.")
+    nested_dims: tuple[int, ...] = setting(
+        "objective",
+        (),
+        "Numbers of leading dimensions, such as 8,16,32, at which the loss compares embeddings too, scaled to unit norm again "
+        "(Matryoshka representations), so that an export with --embedding_dims loses little; empty: whole embeddings only.",
+    )
 
     def check(self) -> None:
         """Validates the group."""
@@ -68,3 +75,5 @@ class ObjectiveSettings(Settings):
         require(0 <= coverage <= 1, "min_pseudo_label_coverage", "in 0..1", coverage)
         weights = ("contrastive_weight", "semantic_weight", "invariance_weight")
         self.require_each(weights, lambda weight: weight >= 0, "0 or more")
+        rising = all(lower < upper for lower, upper in itertools.pairwise((0, *self.nested_dims)))
+        require(rising, "nested_dims", "whole numbers of 1 or more that rise", self.nested_dims)

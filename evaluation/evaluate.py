@@ -11,7 +11,7 @@ import functools
 import json
 import pathlib
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,11 +81,12 @@ from semppl.evaluation.results.table import (
     best,
     fair_columns,
     floor_line,
+    prefix_row,
     served_row,
     table,
 )
 from semppl.evaluation.robustness import measurement
-from semppl.layers.networks import OnlineNetwork
+from semppl.layers.networks import OnlineNetwork, unit_norm
 from semppl.runs import checkpoints
 from semppl.runs.files import write_atomically
 from semppl.runs.folder import unfinished
@@ -124,7 +125,8 @@ def evaluate(
     Returns:
         Accuracy and balanced accuracy (the mean over classes): measure → representation → evaluator → value in 0..1.
         Representations are the raw pixels, the encoder's features, the projections, and both together ("joint"). A supervised run
-        has its own classifier instead of the last two. Raw pixels are those of the view that is embedded, at most 32 × 32.
+        has its own classifier instead of the last two; a run with nested dims also has the first dimensions of the projections,
+        "projections[:8]" and so on. Raw pixels are those of the view that is embedded, at most 32 × 32.
 
     Raises:
         ValueError: If there is no run, no checkpoint, no such evaluator, or no labelled image to evaluate on.
@@ -168,7 +170,8 @@ def evaluate_run(
     data = load_evaluated_data(workdir, hyperparameters, moved)
     images, names = _labelled_images(data.source, split), data.source.class_names
     visible = np.flatnonzero(data.labels != NO_LABEL)
-    predict = functools.partial(_predictions, workdir, hyperparameters, network, data, images, evaluators, k)
+    rows = [*ROWS, *map(prefix_row, hyperparameters.nested_dims)]
+    predict = functools.partial(_predictions, workdir, hyperparameters, network, data, images, evaluators, k, rows=rows)
     classes, histogram, task = predict()
     metrics = _measured(classes, images.labels)
     row, column = _shown(classes)
@@ -307,7 +310,7 @@ def _predictions(
     embedded: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     tasks: dict[str, Task] = {}
     classes: dict[str, dict[str, np.ndarray]] = {}
-    of_features = {} if classifier else {"projections": network.project_features, "joint": network.join_features}
+    of_features = {} if classifier else _representations(network, hyperparameters.nested_dims)
     names = [name for name in ("raw_pixels", "features", *of_features) if name in rows or name == "features"]
     histogram = np.zeros(0, np.int32)
     chosen_of = {name: evaluators if name in rows else () for name in ("features", *of_features)}
@@ -343,6 +346,18 @@ def _predictions(
                 kernel, bias = classifier
                 classes["classifier"] = {"own": np.argmax(task.test @ kernel + bias, -1)}
     return classes, histogram, tasks.get("projections", task)
+
+
+def _representations(
+    network: OnlineNetwork, nested_dims: Sequence[int]
+) -> dict[str, Callable[[tf.Tensor], tf.Tensor]]:
+    """Returns the functions from features `[B, F]` to other representations, unit-norm, by name."""
+
+    def leading(features: tf.Tensor, dims: int) -> tf.Tensor:
+        return unit_norm(network.project_features(features)[:, :dims])
+
+    prefixes = {prefix_row(dims): functools.partial(leading, dims=dims) for dims in nested_dims}
+    return {"projections": network.project_features, **prefixes, "joint": network.join_features}
 
 
 def _bar(total: int) -> tqdm.tqdm:

@@ -171,6 +171,8 @@ def export(
             "command": command,
             "embedding": {"kind": embedding, "width": embedder.width, "dtype": dtype},
         }
+        if hyperparameters.nested_dims:
+            card["embedding"]["nested_dims"] = _nested_dims(hyperparameters, embedding, embedding_dims)
         evidence: Evidence | None = None
         servable_of: Callable[..., Servable] = functools.partial(Servable, embedder)
         if checkpoints.has_labelled_queue(workdir) if memory is None else memory:
@@ -193,6 +195,16 @@ def export(
             name = pathlib.Path(export_dir).absolute().parent.name
             write_warmup(folder, name=name, signatures=signatures, embedder=embedder)
     return card
+
+
+def _nested_dims(hyperparameters: Hyperparameters, embedding: str, dims: int) -> list[int]:
+    """Returns the numbers of leading dimensions of the projections that were trained; warns if an export has another one."""
+    trained = sorted({*hyperparameters.nested_dims, hyperparameters.embedding_width})
+    if dims and (embedding != "projections" or dims not in trained):
+        received = f"--embedding={embedding} --embedding_dims={dims}"
+        listed = ", ".join(map(str, trained))
+        print(f"warning: {received} was not trained; the run trained projections of {listed} dims", file=sys.stderr)
+    return list(hyperparameters.nested_dims)
 
 
 def _costs(

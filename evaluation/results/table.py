@@ -11,6 +11,7 @@ ALL_LABELS = "logistic_regression_all_labels"
 
 _SERVED_AS = {"nearest_neighbours": "vote", "class_means": "class_means", "logistic_regression": "logistic_regression"}
 _SERVED_ROWS = ("projections", "features", "joint")  # of which the first is the default
+_PREFIX = "projections[:"
 
 
 def table(measured: Measured, title: str) -> str:
@@ -69,19 +70,31 @@ def below_floors(measured: Measured, floors: Mapping[str, float]) -> str:
     )
 
 
+def prefix_row(dims: int) -> str:
+    """Returns the name of the row of the first `dims` dimensions of the projections."""
+    return f"{_PREFIX}{dims}]"
+
+
 def served_row(measured: Measured) -> str:
     """Says which row an export serves, and which settings export the best one that can be served."""
     default = _SERVED_ROWS[0]
     if default not in measured:
         return "An export serves projections, which have no row here; --embedding=features serves the row features."
     line = f"An export serves the row {default}, and answers by a vote, to which nearest_neighbours comes closest"
-    found, now = best(measured, _SERVED_ROWS, list(_SERVED_AS)), measured[default].get("nearest_neighbours")
+    rows = [*_SERVED_ROWS, *(row for row in measured if row.startswith(_PREFIX))]
+    found, now = best(measured, rows, list(_SERVED_AS)), measured[default].get("nearest_neighbours")
     if found is None or now is None or found[0] <= now:
         return f"{line}."
     accuracy, row, column = found
-    chosen = "" if row == default else f" --embedding={row}"
+    chosen = "" if row == default else f" {_embedding_flags(row)}"
     chosen += "" if column == "nearest_neighbours" else f" --answers={_SERVED_AS[column]}"
     return f"{line} ({now:.4f});\n{row} with {column} ({accuracy:.4f}) is exported with{chosen}."
+
+
+def _embedding_flags(row: str) -> str:
+    """Returns the flags that export a row."""
+    embedding, _, dims = row.removesuffix("]").partition("[:")
+    return f"--embedding={embedding}" + (f" --embedding_dims={dims}" if dims else "")
 
 
 def floor_line(floors: Mapping[str, Any]) -> str:

@@ -110,6 +110,26 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
                 metrics[name]["nearest_neighbours"], np.mean(classes == source.test.labels), delta=1e-12
             )
 
+    def test_a_run_with_nested_dims_has_a_row_for_each(self):
+        workdir, settings, run = self._run(nested_dims=(1, 3))
+        metrics = _accuracy(workdir, evaluators=["nearest_neighbours"])
+        self.assertEqual(
+            list(metrics), ["raw_pixels", "features", "projections", "projections[:1]", "projections[:3]", "joint"]
+        )
+        source = _few_digits()
+        visible = visible_labels(source.train, labels_per_class=2, seed=settings.label_seed)
+        labelled = np.flatnonzero(visible != NO_LABEL)
+        memory, queries = (
+            run.online.project(images).numpy()[:, :3] for images in (source.train.images[labelled], source.test.images)
+        )
+        cosines = [
+            [q @ m / np.linalg.norm(q) / np.linalg.norm(m) for m in memory.astype(np.float64)]
+            for q in queries.astype(np.float64)
+        ]
+        classes = visible[labelled][np.argmax(cosines, 1)]
+        expected = np.mean(classes == source.test.labels)
+        self.assertAlmostEqual(metrics["projections[:3]"]["nearest_neighbours"], expected, delta=1e-12)
+
     def test_the_classifiers_have_a_bar_with_the_remaining_time(self):
         workdir, _, _ = self._run()
         with (
