@@ -4,6 +4,9 @@ import dataclasses
 
 from semppl.configs.setting import Settings, require, setting
 
+PREDICTORS = ("mlp", "direct_copy", "direct_pred", "visser", "newton_schulz", "ns2", "stiefel")
+"""BYOL's predictors: a trained one, and closed forms."""
+
 
 @dataclasses.dataclass(frozen=True)
 class FamilySettings(Settings):
@@ -13,6 +16,18 @@ class FamilySettings(Settings):
         ValueError: If a setting of one method is changed for another.
     """
 
+    byol_predictor: str = setting(
+        "family",
+        "mlp",
+        "Predictor of BYOL: mlp, which is trained, or a matrix that follows from the covariance Σ of the projections: direct_copy "
+        "(Σ), direct_pred, visser and newton_schulz (Σ's square root), ns2 (fourth root), stiefel (nearest orthogonal matrix).",
+    )
+    byol_predictor_ridge: float = setting(
+        "family", 0.6, "Added to the diagonal of Σ, whose mean is 1, before BYOL's predictor is computed from Σ."
+    )
+    byol_predictor_decay: float = setting(
+        "family", 0.9, "Decay of the moving average of Σ, from which BYOL's predictor is computed."
+    )
     simclr_class_prior: float = setting(
         "family", 0.0, "τ⁺ of debiased SimCLR: probability that another image has the anchor's class; 0: not debiased."
     )
@@ -31,6 +46,15 @@ class FamilySettings(Settings):
 
     def check(self) -> None:
         """Validates the group."""
+        require(
+            self.byol_predictor in PREDICTORS, "byol_predictor", f"one of {', '.join(PREDICTORS)}", self.byol_predictor
+        )
+        require(self.byol_predictor_ridge >= 0, "byol_predictor_ridge", "0 or more", self.byol_predictor_ridge)
+        require(0 <= self.byol_predictor_decay < 1, "byol_predictor_decay", "in [0, 1)", self.byol_predictor_decay)
+        for name in ("byol_predictor_ridge", "byol_predictor_decay"):
+            value, default = getattr(self, name), getattr(FamilySettings, name)
+            fits = self.byol_predictor != "mlp" or value == default
+            require(fits, name, f"{default} with --byol_predictor=mlp", value)
         require(0 <= self.simclr_class_prior < 1, "simclr_class_prior", "in [0, 1)", self.simclr_class_prior)
         weight = self.barlow_twins_redundancy_weight
         require(weight >= 0, "barlow_twins_redundancy_weight", "0 or more", weight)

@@ -3,12 +3,13 @@
 import dataclasses
 import json
 import pathlib
+from collections.abc import Collection
 from typing import Any, TypeVar
 
 from semppl.configs.data import DataSettings, held_out_share
 from semppl.configs.family import FamilySettings
 from semppl.configs.network import NetworkSettings
-from semppl.configs.objective import ObjectiveSettings
+from semppl.configs.objective import OBJECTIVE, WITHOUT_LABELS, ObjectiveSettings
 from semppl.configs.optimisation import OptimisationSettings
 from semppl.configs.reading import ReadingSettings
 from semppl.configs.setting import Settings, require
@@ -42,6 +43,11 @@ class Hyperparameters(
     def capacity(self) -> int:
         """Q, with its default of 20 global batches."""
         return self.queue_size or 20 * self.batch_size
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether at least one training image must have a label."""
+        return self.method not in WITHOUT_LABELS
 
     @property
     def views(self) -> ViewSettings:
@@ -78,15 +84,32 @@ class Hyperparameters(
         from_elsewhere = starts or self.train == "all" or ":" not in self.encoder
         allowed = f"imagenet or a file, since {self.encoder} is not trained"
         require(from_elsewhere, "initial_weights", allowed, self.initial_weights or "none")
-        require(1 <= self.neighbours <= self.capacity, "neighbours", f"in 1..{self.capacity}", self.neighbours)
-        enough = f"at least negatives + 1 = {self.negatives + 1}"
-        require(self.batch_size >= self.negatives + 1, "batch_size", enough, self.batch_size)
-        holds = f"at least the labelled images of a batch, {self.labelled_batch_size}"
         if self.train == "heads":
             enough = f"at least large_views = {self.large_views}"
             require(self.cached_views >= self.large_views, "cached_views", enough, self.cached_views)
             require(self.small_views == 0, "small_views", "0 with --train=heads", self.small_views)
-        require(self.capacity >= self.labelled_batch_size, "queue_size", holds, self.capacity)
+        if self.method == ObjectiveSettings.method:
+            self.check_batch(OBJECTIVE)
+
+    def check_batch(self, used: Collection[str]) -> None:
+        """Validates the size of a batch against the settings of the objective that the run's method uses.
+
+        The default method is validated on construction, any other one where it is registered: see
+        `trainers.method_settings`.
+
+        Args:
+            used: Names of the settings.
+
+        Raises:
+            ValueError: If a batch is too small for the negatives, or a queue for the labelled images of a batch.
+        """
+        if "neighbours" in used:
+            require(1 <= self.neighbours <= self.capacity, "neighbours", f"in 1..{self.capacity}", self.neighbours)
+            holds = f"at least the labelled images of a batch, {self.labelled_batch_size}"
+            require(self.capacity >= self.labelled_batch_size, "queue_size", holds, self.capacity)
+        if "negatives" in used:
+            enough = f"at least negatives + 1 = {self.negatives + 1}"
+            require(self.batch_size >= self.negatives + 1, "batch_size", enough, self.batch_size)
 
     def resolved(
         self, *, num_images: int, num_labelled: int, replicas: int, labels_alone: bool = False
@@ -126,7 +149,10 @@ class Hyperparameters(
 
     def _resolved_labelled_batch_size(self, num_images: int, num_labelled: int, labels_alone: bool) -> int:
         choice = self.label_choice
-        require(num_labelled > 0, choice, "such that an image has a label", getattr(self, choice))
+        has_enough = num_labelled > 0 or not self.needs_labels
+        require(has_enough, choice, "such that an image has a label", getattr(self, choice))
+        if not num_labelled:
+            return 0
         if labels_alone:
             allowed = f"0 or batch_size, with --method={self.method}"
             whole = self.labelled_batch_size in (0, self.batch_size)

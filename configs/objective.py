@@ -77,3 +77,13 @@ class ObjectiveSettings(Settings):
         self.require_each(weights, lambda weight: weight >= 0, "0 or more")
         rising = all(lower < upper for lower, upper in itertools.pairwise((0, *self.nested_dims)))
         require(rising, "nested_dims", "whole numbers of 1 or more that rise", self.nested_dims)
+
+
+WITHOUT_LABELS = ("barlow_twins", "byol", "moco", "nnclr", "relic", "relicv2", "simclr", "swav")
+"""Names of the methods that train on images without any label; each other one needs a label at least."""
+
+OBJECTIVE = tuple(field.name for field in dataclasses.fields(ObjectiveSettings) if field.name != "method")
+"""Names of the objective's settings."""
+
+OF_METHODS = (*OBJECTIVE, "target_decay")
+"""Names of the settings that not every method uses, beside those that begin with a method's name."""

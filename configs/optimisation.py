@@ -50,7 +50,9 @@ class OptimisationSettings(Settings):
         "η of LARS, positive: norm of a step as a share of the weights' norm, before the learning rate multiplies it.",
     )
     target_decay: float = setting(
-        "optimisation", 0.99, "Initial decay of the target network's moving average; rises to 1 over the run."
+        "optimisation",
+        0.99,
+        "Initial decay of the target network's moving average; rises to 1 over the run, or with moco stays constant.",
     )
     precision: str = setting(
         "optimisation",

@@ -108,10 +108,12 @@ def _for_numbers(pictures: Pictures, settings: Hyperparameters) -> list[tuple[st
         advice.append(("labelled_batch_size", 0, "every image has a label, so every image of a batch does"))
     if settings.batch_size > batch:
         why = f"a batch of {settings.batch_size} is more than a quarter of the {counted(pictures.images, 'image')}"
-        advice += [("batch_size", batch, why), ("queue_size", 10 * batch, f"ten batches of {batch}")]
-        if settings.negatives >= batch:
+        advice.append(("batch_size", batch, why))
+        if settings.method == Hyperparameters.method:
+            advice.append(("queue_size", 10 * batch, f"ten batches of {batch}"))
+        if settings.method == Hyperparameters.method and settings.negatives >= batch:
             advice.append(("negatives", batch - 1, f"a batch of {batch} has no more other images"))
-        if settings.labelled_batch_size > batch // 2 and not all_labelled:
+        if settings.labelled_batch_size > batch // 2 and 0 < pictures.labelled < pictures.images:
             half, labelled = batch // 2, pictures.labelled
             why = f"half of a batch of {batch}" if half <= labelled else "that is every labelled image"
             advice.append(("labelled_batch_size", min(half, labelled), why))

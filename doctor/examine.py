@@ -97,7 +97,7 @@ def _examined(hyperparameters: Hyperparameters, trial_steps: int) -> tuple[Repor
     parts = _parts(data)
     report["parts"] = {name: len(part) for name, part in parts.items()}
     report["classes"] = _classes(source, visible)
-    _judge_classes(report)
+    _judge_classes(report, hyperparameters)
     report["duplicates"] = _duplicates(report, parts)
     report["suggestions"] = _suggestions(report, source, hyperparameters)
     settings = _resolved(report, hyperparameters, len(source.train))
@@ -109,7 +109,7 @@ def _examined(hyperparameters: Hyperparameters, trial_steps: int) -> tuple[Repor
 def _resolved(report: Report, hyperparameters: Hyperparameters, num_images: int) -> Hyperparameters | None:
     """Returns the settings with all defaults filled in; None, and a finding, if they do not suit the data."""
     labelled = report["parts"].get("labelled", 0)
-    if not labelled or len(report["classes"]) < 2:  # there is a finding already
+    if (hyperparameters.needs_labels and not labelled) or len(report["classes"]) == 1:  # there is a finding already
         return None
     try:
         return hyperparameters.resolved(num_images=num_images, num_labelled=labelled, replicas=1)
@@ -237,10 +237,11 @@ def _classes(source: Source, visible: np.ndarray) -> dict[str, dict[str, int]]:
     }
 
 
-def _judge_classes(report: Report) -> None:
+def _judge_classes(report: Report, hyperparameters: Hyperparameters) -> None:
     labelled = {name: counts["labelled"] for name, counts in report["classes"].items()}
     if not any(labelled.values()):
-        _stop(report, "no training image has a label")
+        if hyperparameters.needs_labels:
+            _stop(report, "no training image has a label")
         return
     try:
         require_two_classes(list(labelled))

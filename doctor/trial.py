@@ -13,6 +13,7 @@ import time
 from typing import IO
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.objective import OF_METHODS
 from semppl.configs.setting import as_arguments
 from semppl.configs.wording import counted
 from semppl.programs.process.children import Children
@@ -89,16 +90,24 @@ def train_briefly(hyperparameters: Hyperparameters, steps: int, *, most: int) ->
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
         workdir = pathlib.Path(folder, "trial")
         steps_per_second, before, features = _follow(
-            _command(short, workdir), workdir / "metrics.jsonl", errors, most=most
+            _command(short, workdir, pathlib.Path(folder, "settings.flags")),
+            workdir / "metrics.jsonl",
+            errors,
+            most=most,
         )
     memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024  # Linux counts in KiB
     return Trial(float(f"{steps_per_second * short.batch_size:.4g}"), round(memory), round(before, 1), features)
 
 
-def _command(hyperparameters: Hyperparameters, workdir: pathlib.Path) -> list[str]:
+def _command(hyperparameters: Hyperparameters, workdir: pathlib.Path, preset: pathlib.Path) -> list[str]:
+    """Returns the command of a trial; a method refuses the settings of others on a command line, but not in a preset."""
     log_every = max(1, hyperparameters.steps // _REPORTS)
-    program = [sys.executable, "-m", "semppl.trainers.pretrain"]
-    return [*program, *as_arguments(hyperparameters), f"--log_every={log_every}", f"--workdir={workdir}"]
+    arguments: dict[bool, list[str]] = {True: [], False: []}
+    for argument in as_arguments(hyperparameters):
+        arguments[argument.partition("=")[0].removeprefix("--") in OF_METHODS].append(argument)
+    preset.write_text("\n".join(arguments[True]), encoding="utf-8")
+    options = [f"--log_every={log_every}", f"--workdir={workdir}"]
+    return [sys.executable, "-m", "semppl.trainers.pretrain", f"--flagfile={preset}", *arguments[False], *options]
 
 
 def _follow(

@@ -140,6 +140,7 @@ from semppl.trainers import pretrain  # parses the flags
 from semppl.experiments.comparison import preparation, results, trainings
 from semppl.experiments.comparison.page import Comparison, page
 from semppl.runs.files import write_atomically
+from semppl.trainers.method_settings import settle
 from semppl.trainers.reports.progress import duration
 
 
@@ -269,14 +270,17 @@ def compare(
         ValueError: Before the first run, if a setting does not suit the data, there are no held-out images, or `workdir` holds
             another comparison.
     """
-    planned = plan.plan(
-        request.shared,
-        workdir,
-        methods=request.methods,
-        seeds=request.seeds,
-        budgets=request.budgets,
-        own=request.own,
-    )
+    planned = [
+        dataclasses.replace(run, settings=settle(run.settings, given=(), workdir=run.folder))
+        for run in plan.plan(
+            request.shared,
+            workdir,
+            methods=request.methods,
+            seeds=request.seeds,
+            budgets=request.budgets,
+            own=request.own,
+        )
+    ]
     for run in planned:
         pretrain.check_names(run.settings)
     runs, split, images = preparation.prepare(planned)

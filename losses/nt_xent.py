@@ -5,11 +5,12 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from semppl.losses.masking import without
 from semppl.losses.view_pairs import mean_over_distinct_pairs
 
 
 def nt_xent(
-    anchors: tf.Tensor, everyone: tf.Tensor, *, rows: tf.Tensor, temperature: float, class_prior: float = 0.0
+    anchors: tf.Tensor, everyone: tf.Tensor, *, same: tf.Tensor, temperature: float, class_prior: float = 0.0
 ) -> tf.Tensor:
     """Scores each other view of an image against all views of other images, in nats.
 
@@ -22,7 +23,8 @@ def nt_xent(
     Args:
         anchors: `[V, B, D]` unit-norm embeddings of this replica's images.
         everyone: `[V, N, D]` unit-norm embeddings of the global batch.
-        rows: `[B]` int32 positions of this replica's images in the global batch.
+        same: `[B, N]` bool, rows of the global batch that show an image of this replica: its own, and repetitions; they are
+            no negatives.
         temperature: Divisor of every similarity; positive.
         class_prior: τ⁺, the probability in 0..1 that another image has the anchor's class. Default 0, which corrects nothing.
 
@@ -31,14 +33,12 @@ def nt_xent(
 
     Reference: Chen et al. 2020, arXiv 2002.05709, eq. 1; Chuang et al. 2020, arXiv 2007.00224, eq. 7 and 8.
     """
-    num_views = anchors.shape[0]
     positives = tf.einsum("vbd,wbd->bvw", anchors, anchors) / temperature
     similarities = tf.einsum("vbd,wnd->bvwn", anchors, everyone) / temperature
-    own = tf.one_hot(rows, everyone.shape[1], on_value=True, off_value=False, dtype=tf.bool)  # [B,N]
-    others = tf.where(own[:, tf.newaxis, tf.newaxis], tf.constant(-np.inf, similarities.dtype), similarities)
+    others = without(similarities, same[:, tf.newaxis, tf.newaxis])
     negatives = tf.reduce_logsumexp(others, axis=[2, 3])[..., tf.newaxis]  # [B,V,1]
     if class_prior:
-        count = tf.cast(num_views * (everyone.shape[1] - 1), similarities.dtype)
+        count = anchors.shape[0] * tf.reduce_sum(tf.cast(~same, similarities.dtype), axis=1)[:, tf.newaxis, tf.newaxis]
         negatives = _debiased(negatives, positives, count=count, temperature=temperature, class_prior=class_prior)
     return mean_over_distinct_pairs(tf.nn.softplus(negatives - positives))  # of [B,V,W]
 
@@ -46,9 +46,9 @@ def nt_xent(
 def _debiased(
     negatives: tf.Tensor, positives: tf.Tensor, *, count: tf.Tensor, temperature: float, class_prior: float
 ) -> tf.Tensor:
-    """Returns log(M·g) from the log-sum over negatives `[B, V, 1]` and the logits of positives `[B, V, W]`."""
+    """Returns log(M·g) from the log-sum over M negatives `[B, V, 1]`, M `[B, 1, 1]`, and the logits of positives `[B, V, W]`."""
     most = 1 / temperature  # of any logit: exponentials of differences from it are 1 or less
-    mean = tf.exp(negatives - most) / count
+    mean = tf.math.divide_no_nan(tf.exp(negatives - most), count)
     estimate = (mean - class_prior * tf.exp(positives - most)) / (1 - class_prior)
     least = max(math.exp(-2 * most), float(np.finfo(estimate.dtype.as_numpy_dtype).tiny))
     return tf.math.log(count * tf.maximum(estimate, least)) + most

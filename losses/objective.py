@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from semppl.losses.info_nce import cross_entropy_of_positives
 from semppl.losses.invariance import invariance
+from semppl.losses.masking import without
 from semppl.losses.two_level_softmax import TwoLevelSoftmax, two_level_softmax
 from semppl.losses.view_pairs import mean_over_distinct_pairs, mean_over_pairs
 
@@ -102,6 +103,7 @@ def augmentation_terms(
     *,
     rows: tf.Tensor,
     negatives: tf.Tensor | None = None,
+    same: tf.Tensor | None = None,
     temperature: float,
 ) -> AugmentationTerms:
     """Computes the two terms of each image that need no label, averaged over the image's pairs of views.
@@ -113,6 +115,8 @@ def augmentation_terms(
         rows: `[B]` int32 positions of the images in the global batch.
         negatives: `[B, L, M]` int32 positions of each image's negatives in the global batch.
             Default: all other images.
+        same: `[B, N]` bool, rows of the global batch that show each image, where all other images are negatives: the image's own
+            row, and repetitions, which are no negatives. Default: the own row.
         temperature: Divisor of every similarity; positive.
 
     Returns:
@@ -125,7 +129,7 @@ def augmentation_terms(
     num_large = targets.shape[0]
     predictions = tf.transpose(anchors, [1, 0, 2])  # [B,V,D]
     if negatives is None:
-        softmax = _softmax(_similarities_with_all(predictions, targets, rows), None, temperature)
+        softmax = _softmax(_similarities_with_all(predictions, targets, rows, same), None, temperature)
         student = TwoLevelSoftmax(*(level[:, :num_large] for level in softmax))  # all pairs have the same candidates
     else:
         candidates = _candidates(rows, negatives)  # [B,L,1+M]
@@ -183,13 +187,19 @@ def _similarities(predictions: tf.Tensor, embeddings: tf.Tensor, indices: tf.Ten
     return tf.reshape(similarities, [batch, predictions.shape[1], num_views, num_candidates])
 
 
-def _similarities_with_all(predictions: tf.Tensor, embeddings: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-    """Compares p_v with t_l of all rows, those of `rows` first: `[B, V, L, N]`; see `_similarities`."""
+def _similarities_with_all(
+    predictions: tf.Tensor, embeddings: tf.Tensor, rows: tf.Tensor, same: tf.Tensor | None
+) -> tf.Tensor:
+    """Compares p_v with t_l of all rows, those of `rows` first and repetitions masked: `[B, V, L, N]`; see `_similarities`."""
     num_views, num_rows = embeddings.shape[:2]
     similarities = tf.matmul(predictions, _flat(embeddings)[tf.newaxis], transpose_b=True)  # [B,V,L·N]
     similarities = tf.reshape(similarities, [-1, predictions.shape[1], num_views, num_rows])
     order = (rows[:, tf.newaxis] + tf.range(num_rows)) % num_rows  # [B,N]
-    return tf.gather(similarities, order, axis=3, batch_dims=1)
+    similarities = tf.gather(similarities, order, axis=3, batch_dims=1)
+    if same is None:
+        return similarities
+    repeated = tf.gather(same, order, axis=1, batch_dims=1) & (tf.range(num_rows) > 0)  # [B,N]
+    return without(similarities, repeated[:, tf.newaxis, tf.newaxis])
 
 
 def _swapped_similarities(predictions: tf.Tensor, embeddings: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import itertools
 import os
 import pathlib
 import re
@@ -103,6 +104,18 @@ def expand(argv: list[str], flag_values: flags.FlagValues = flags.FLAGS) -> list
             raise ValueError(f"--preset must be a file of flags that does not name itself. Received: {value}")
         expanded.append(preset)
         arguments[place:after] = [f"--flagfile={preset}"]
+
+
+def names_given(argv: list[str], flag_values: flags.FlagValues = flags.FLAGS) -> set[str]:
+    """Returns the names of the flags on a command line, without those in the files that --preset and --flagfile name.
+
+    Args:
+        argv: Name of the program and its arguments.
+        flag_values: Flags of the program.
+    """
+    words = itertools.takewhile(lambda word: word != "--", argv[1:])
+    names = {word.lstrip("-").partition("=")[0] for word in words if word.startswith("-")}
+    return {name if name in flag_values else name.removeprefix("no") for name in names}
 
 
 def read_preset(preset: str | os.PathLike[str], *records: type) -> dict[str, Any]:

@@ -81,11 +81,17 @@ def _held(workdir: pathlib.Path) -> Iterator[None]:
         yield
 
 
+def read_settings(workdir: pathlib.Path) -> Hyperparameters | None:
+    """Reads the settings of the run in a folder; None if the folder holds no run."""
+    return Hyperparameters.load(workdir) if (workdir / _SETTINGS).is_file() else None
+
+
 def _compare_or_write(workdir: pathlib.Path, hyperparameters: Hyperparameters, check_data: Callable[[], None]) -> None:
-    if not (workdir / _SETTINGS).exists():
+    former = read_settings(workdir)
+    if former is None:
         _write_settings(workdir, hyperparameters)
         return
-    differences = Hyperparameters.load(workdir).differences(hyperparameters)
+    differences = former.differences(hyperparameters)
     if differences:
         if _FOLLOW_FROM_DATA.issuperset(differences):
             check_data()

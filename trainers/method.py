@@ -23,17 +23,24 @@ class Method(tf.keras.Model):
         seconds_waiting: Seconds that this process has waited for batches. Not measured when one
             execution takes several steps, because their batches are fetched inside a graph.
         labels_alone: Whether the method trains on labelled images alone.
-        uses_labels: Whether a step depends on labels; else the share of labelled images in a batch means nothing.
+        settings: Names of the settings of the objective that the method uses, and "target_decay" if it does; those that begin
+            with the method's name are its own. Default none.
         hyperparameters: Resolved hyper-parameters of the run.
         online: Network that is trained and evaluated.
     """
 
     seconds_waiting = 0.0
     labels_alone = False
-    uses_labels = False
+    settings: tuple[str, ...] = ()
     hyperparameters: Hyperparameters
     online: OnlineNetwork
     train_function: Callable[[Iterator[Any]], Report] | None
+
+    @classmethod
+    def uses(cls, hyperparameters: Hyperparameters) -> tuple[str, ...]:
+        """Returns the names of the settings that a run with these hyper-parameters uses; see `settings`."""
+        del hyperparameters
+        return cls.settings
 
     @property
     def trains_heads(self) -> bool:

@@ -29,8 +29,10 @@ def find_method(name: str) -> "type[Method]":
     """Returns the class of a method.
 
     Raises:
-        KeyError: For a name that is not in `METHODS`.
+        ValueError: For a name that is not in `METHODS`, with the flag and all names.
     """
+    if name not in METHODS:
+        raise ValueError(f"--method must be one of {', '.join(sorted(METHODS))}. Received: {name}")
     module, _, method = METHODS[name].partition(":")
     found: type[Method] = getattr(importlib.import_module(f"semppl.trainers.{module}"), method)
     return found

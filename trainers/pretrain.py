@@ -16,6 +16,7 @@ from absl import flags
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.programs import hyperparameter_flags, quiet, run_flags
 from semppl.programs.hyperparameter_flags import hyperparameters_from_flags
+from semppl.programs.presets import names_given
 
 # --help lists these flags too.
 flags.adopt_module_key_flags(run_flags)
@@ -78,7 +79,8 @@ from semppl.runs.pretrained import PretrainedWeights
 from semppl.trainers.devices import strategy, workers
 from semppl.trainers.devices.termination import Termination
 from semppl.trainers.method import Method
-from semppl.trainers.methods import METHODS, find_method
+from semppl.trainers.method_settings import check_batch, settle
+from semppl.trainers.methods import find_method
 from semppl.trainers.optimisers import schedules
 from semppl.trainers.optimisers.registry import check_optimiser, make_optimiser
 from semppl.trainers.pretrained import initial_encoder
@@ -88,7 +90,6 @@ from semppl.trainers.roles import Chief, Follower, Stage
 from semppl.trainers.run_options import RunOptions
 
 _REGISTRIES: dict[str, Collection[str]] = {
-    "method": METHODS,
     "norm": NORMALISATIONS,
     "precision": PRECISIONS,
 }
@@ -230,10 +231,10 @@ def _features(stage: Stage) -> CachedViews:
 
 
 def check_names(hyperparameters: Hyperparameters) -> None:
-    """Looks up every name that the hyper-parameters give to code.
+    """Looks up every name that the hyper-parameters give to code, and validates what depends on the method.
 
     Raises:
-        ValueError: For an unknown name, with the flag and the allowed names.
+        ValueError: For an unknown name, with the flag and the allowed names; if a batch is too small for the method.
     """
     check_encoder(hyperparameters.encoder, called="--encoder")
     sizes = {"large_size": hyperparameters.large_size}
@@ -254,6 +255,7 @@ def check_names(hyperparameters: Hyperparameters) -> None:
         name = getattr(hyperparameters, flag)
         if name not in names:
             raise ValueError(f"--{flag} must be one of {', '.join(sorted(names))}. Received: {name}")
+    check_batch(hyperparameters)
 
 
 def prepare_data(hyperparameters: Hyperparameters, replicas: int) -> tuple[Source, np.ndarray, Hyperparameters]:
@@ -275,8 +277,9 @@ def prepare_data(hyperparameters: Hyperparameters, replicas: int) -> tuple[Sourc
         labels_alone=find_method(hyperparameters.method).labels_alone,
     )
     if hyperparameters.labelled_batch_size not in (0, resolved.labelled_batch_size):
-        given, whole = hyperparameters.labelled_batch_size, resolved.labelled_batch_size
-        print(f"every image has a label: --labelled_batch_size is {whole}, the whole batch, not {given}", flush=True)
+        given, rows = hyperparameters.labelled_batch_size, resolved.labelled_batch_size
+        why, share = ("every image has a label", ", the whole batch") if rows else ("no image has a label", "")
+        print(f"{why}: --labelled_batch_size is {rows}{share}, not {given}", flush=True)
     return source, labels, resolved
 
 
@@ -331,9 +334,10 @@ def main(argv: list[str]) -> int:
     tf.config.experimental.enable_op_determinism()
     try:
         with Termination() as termination:
+            workdir = pathlib.Path(run_flags.WORKDIR.value)
             pretrain(
-                hyperparameters_from_flags(),
-                pathlib.Path(run_flags.WORKDIR.value),
+                settle(hyperparameters_from_flags(), given=names_given(sys.argv), workdir=workdir),
+                workdir,
                 _options_from_flags(),
                 termination=termination,
             )

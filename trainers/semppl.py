@@ -5,6 +5,7 @@ from typing import Any
 import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.objective import OF_METHODS
 from semppl.data.views.making import finish_views
 from semppl.layers import collectives
 from semppl.layers.embedding_queue import EmbeddingQueue
@@ -29,7 +30,7 @@ class SemPPL(Siamese):
     these names.
     """
 
-    uses_labels = True
+    settings: tuple[str, ...] = OF_METHODS
 
     def __init__(self, hyperparameters: Hyperparameters, num_classes: int, **kwargs: Any) -> None:
         super().__init__(hyperparameters, num_classes, **kwargs)

@@ -36,11 +36,14 @@ class Siamese(Method):
         has_target: Whether there is a target network. Default True.
         has_predictor: Whether the online network's predictor is used and trained; else the anchors are projections, and
             the predictor keeps its initial weights. Default True.
+        decay_rises: Whether the decay of the target network's moving average rises from `target_decay` to 1, as BYOL's does; else
+            the decay is constant. Default True.
         target: Target network, where there is one.
     """
 
     has_target = True
     has_predictor = True
+    decay_rises = True
     target: TargetNetwork
 
     def __init__(self, hyperparameters: Hyperparameters, num_classes: int, **kwargs: Any) -> None:
@@ -104,6 +107,10 @@ class Siamese(Method):
         """Returns the labels `[B]`, or other integers, of all replicas in the order of the global batch: `[N]`."""
         return collectives.gather_rows(labels, axis=0, num_labelled=self.num_labelled_rows)
 
+    def match_images(self, groups: tf.Tensor) -> tf.Tensor:
+        """Returns which rows of the global batch show the same image as each of this replica's: bool of shape `[B, N]`."""
+        return groups[:, tf.newaxis] == self.gather_labels(groups)
+
     def draw_negatives(self, groups: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """Samples other images for each image and target view: positions in the global batch, `[B, L, M]`."""
         settings = self.hyperparameters
@@ -126,7 +133,9 @@ class Siamese(Method):
     def move_target(self, step: tf.Tensor) -> tf.Tensor:
         """Moves the parameters of f_t and g_t towards those of f and g; returns the decay."""
         settings = self.hyperparameters
-        decay = schedules.target_decay(step, base=settings.target_decay, total_steps=settings.steps)
+        decay = tf.constant(settings.target_decay)
+        if self.decay_rises:
+            decay = schedules.target_decay(step, base=settings.target_decay, total_steps=settings.steps)
         update_moving_average(self.target.trainable_variables, self.online.projecting_variables, decay)
         return decay
 

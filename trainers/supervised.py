@@ -25,7 +25,6 @@ class Supervised(Method):
     """
 
     labels_alone = True
-    uses_labels = True
 
     def __init__(self, hyperparameters: Hyperparameters, num_classes: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)

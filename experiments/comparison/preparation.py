@@ -49,7 +49,7 @@ def prepare(trainings: Sequence[Training]) -> tuple[list[Training], str, str]:
 
 def _without_idle_settings(training: Training) -> Training:
     """Returns a run whose batches have no share of labelled images of their own if its method uses no label."""
-    if find_method(training.settings.method).uses_labels:
+    if training.settings.needs_labels:
         return training
     settings = dataclasses.replace(training.settings, labelled_batch_size=0)
     return dataclasses.replace(training, settings=settings, changes=dict(training.changes) | {"labelled_batch_size": 0})

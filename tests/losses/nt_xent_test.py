@@ -14,7 +14,7 @@ def _unit(*shape, seed=0):
     return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
 
 
-def _oracle(anchors, everyone, rows, temperature, class_prior):
+def _oracle(anchors, everyone, rows, groups, temperature, class_prior):
     """The formula in plain loops, one pair of views of one image at a time."""
     num_views, batch, _ = anchors.shape
     losses = []
@@ -25,7 +25,7 @@ def _oracle(anchors, everyone, rows, temperature, class_prior):
                 math.exp(anchors[v, b] @ everyone[w, n] / temperature)
                 for w in range(num_views)
                 for n in range(everyone.shape[1])
-                if n != rows[b]
+                if groups[n] != groups[rows[b]]
             ]
             for w in range(num_views):
                 if w == v:
@@ -41,30 +41,46 @@ def _oracle(anchors, everyone, rows, temperature, class_prior):
     return losses
 
 
+def _own(size):
+    return tf.eye(size) > 0
+
+
 class NTXentTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.product(num_views=[2, 3], temperature=[0.1, 0.5, 1.0], class_prior=[0.0, 0.1, 0.6])
     def test_matches_plain_loops(self, num_views, temperature, class_prior):
         everyone = _unit(num_views, 7, 5)
-        rows = np.array([4, 0, 6], np.int32)
+        rows, groups = (
+            np.array([4, 0, 6], np.int32),
+            np.array([3, 1, 1, 0, 5, 4, 3]),
+        )  # the last row shows the first image
         losses = nt_xent(
             tf.constant(everyone[:, rows]),
             tf.constant(everyone),
-            rows=tf.constant(rows),
+            same=tf.constant(groups[rows][:, np.newaxis] == groups),
             temperature=temperature,
             class_prior=class_prior,
         )
-        self.assertAllClose(losses, _oracle(everyone[:, rows], everyone, rows, temperature, class_prior), rtol=1e-9)
+        expected = _oracle(everyone[:, rows], everyone, rows, groups, temperature, class_prior)
+        self.assertAllClose(losses, expected, rtol=1e-9)
+
+    @parameterized.parameters(0.0, 0.3)
+    def test_without_any_other_image_loss_and_gradient_are_zero(self, class_prior):
+        point = tf.constant(_unit(2, 3, 4), tf.float32)
+        with tf.GradientTape() as tape:
+            tape.watch(point)
+            losses = nt_xent(point, point, same=tf.ones([3, 3], tf.bool), temperature=0.1, class_prior=class_prior)
+        self.assertAllClose([losses, tf.reduce_sum(tape.gradient(losses, point) ** 2, [0, 2])], np.zeros([2, 3]))
 
     @parameterized.parameters(0.1, 0.5, 2.0)
     def test_orthogonal_images_with_equal_views_have_a_closed_form(self, temperature):
         everyone = tf.stack([tf.eye(6, dtype=tf.float64)] * 2)  # cosine 1 with the positive, 0 with ten negatives
-        losses = nt_xent(everyone, everyone, rows=tf.range(6), temperature=temperature)
+        losses = nt_xent(everyone, everyone, same=_own(6), temperature=temperature)
         self.assertAllClose(losses, [math.log1p(10 * math.exp(-1 / temperature))] * 6, rtol=1e-12)
 
     def test_debiased_orthogonal_images_have_a_closed_form(self):
         # g = max((1 − τ⁺·e^{2}) / (1 − τ⁺), e^{−2}) at a temperature of 0.5, here (1 − 0.1·e²)/0.9.
         everyone = tf.stack([tf.eye(6, dtype=tf.float64)] * 2)
-        losses = nt_xent(everyone, everyone, rows=tf.range(6), temperature=0.5, class_prior=0.1)
+        losses = nt_xent(everyone, everyone, same=_own(6), temperature=0.5, class_prior=0.1)
         g = (1 - 0.1 * math.exp(2)) / 0.9
         self.assertAllClose(losses, [math.log1p(10 * g * math.exp(-2))] * 6, rtol=1e-9)
 
@@ -72,7 +88,7 @@ class NTXentTest(tf.test.TestCase, parameterized.TestCase):
         everyone = tf.Variable(_unit(2, 4, 3))
 
         def loss():
-            return tf.reduce_sum(nt_xent(everyone, everyone, rows=tf.range(4), temperature=0.3, class_prior=0.05))
+            return tf.reduce_sum(nt_xent(everyone, everyone, same=_own(4), temperature=0.3, class_prior=0.05))
 
         with tf.GradientTape() as tape:
             value = loss()
@@ -90,15 +106,14 @@ class NTXentTest(tf.test.TestCase, parameterized.TestCase):
             for class_prior in (0.0, 0.5):
                 with tf.GradientTape() as tape:
                     tape.watch(point)
-                    losses = nt_xent(point, point, rows=tf.range(4), temperature=temperature, class_prior=class_prior)
+                    losses = nt_xent(point, point, same=_own(4), temperature=temperature, class_prior=class_prior)
                 self.assertAllInRange(losses, 0, 10)
                 self.assertAllEqual(tf.math.is_finite(tape.gradient(losses, point)), np.ones([2, 4, 1], bool))
 
     def test_views_may_change_places(self):
         everyone = _unit(3, 5, 4)
-        rows = tf.range(5)
         forth, back = (
-            nt_xent(tf.constant(part), tf.constant(part), rows=rows, temperature=0.2)
+            nt_xent(tf.constant(part), tf.constant(part), same=_own(5), temperature=0.2)
             for part in (everyone, everyone[::-1].copy())
         )
         self.assertAllClose(forth, back, rtol=1e-12)

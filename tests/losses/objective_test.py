@@ -211,12 +211,13 @@ class TermsTest(tf.test.TestCase, parameterized.TestCase):
 
 
 class AugmentationTermsTest(tf.test.TestCase, parameterized.TestCase):
-    def _terms(self, case, rows=None, negatives=None, temperature=0.3, dtype=tf.float64):
+    def _terms(self, case, rows=None, negatives=None, same=None, temperature=0.3, dtype=tf.float64):
         return objective.augmentation_terms(
             tf.cast(case.anchors, dtype),
             tf.cast(case.targets, dtype),
             rows=tf.range(case.anchors.shape[1]) if rows is None else tf.constant(rows),
             negatives=negatives,
+            same=same,
             temperature=temperature,
         )
 
@@ -236,6 +237,25 @@ class AugmentationTermsTest(tf.test.TestCase, parameterized.TestCase):
         case = self._with_all_negatives(large=large, small=small)
         found = [tf.reduce_mean(values) for values in self._terms(case, temperature=temperature)]
         self.assertAllClose(found, expected_terms(case, temperature)[0::2], rtol=1e-10, atol=1e-12)
+
+    @parameterized.parameters(0.15, 1.3)
+    def test_rows_that_repeat_an_image_are_no_negatives(self, temperature):
+        groups = np.array([0, 1, 2, 2, 0, 1])  # each image twice
+        case = make_case(batch=6)
+        others = np.stack([np.flatnonzero(groups != group) for group in groups]).astype(np.int32)
+        case = case._replace(negatives=np.repeat(others[:, np.newaxis], len(case.targets), axis=1))
+        same = tf.constant(groups[:, np.newaxis] == groups)
+        found = [tf.reduce_mean(values) for values in self._terms(case, same=same, temperature=temperature)]
+        self.assertAllClose(found, expected_terms(case, temperature)[0::2], rtol=1e-10, atol=1e-12)
+
+    def test_without_any_other_image_terms_and_gradient_are_zero(self):
+        case = make_case(batch=3)
+        anchors = tf.constant(case.anchors, tf.float32)
+        with tf.GradientTape() as tape:
+            tape.watch(anchors)
+            terms = self._terms(case._replace(anchors=anchors), same=tf.ones([3, 3], tf.bool), dtype=tf.float32)
+        self.assertAllEqual(list(terms), np.zeros([2, 3]))
+        self.assertAllEqual(tape.gradient(terms, anchors), np.zeros_like(case.anchors))
 
     def test_rows_say_where_the_images_stand_in_the_global_batch(self):
         case = make_case()

@@ -16,6 +16,11 @@ from semppl.tests import testing, tiny
 from semppl.trainers import pretrain
 from semppl.trainers.methods import METHODS, find_method
 
+_VARIANTS = {
+    "byol_stiefel": {"method": "byol", "byol_predictor": "stiefel"},
+    "byol_visser": {"method": "byol", "byol_predictor": "visser"},
+}
+"""Settings of methods whose steps differ from those of the defaults, by a name of their own."""
 _CHANGES = {
     "moco": {"queue_size": 40},  # wraps in the third step
     "nnclr": {"queue_size": 40},
@@ -23,17 +28,23 @@ _CHANGES = {
     "swav": {"swav_prototypes": 5, "swav_frozen_steps": 1, "swav_epsilon": 0.5},
 }
 # SwAV's prototypes are normalised after the update, and its assignments, through which no gradient flows, move along.
-_SLOPE_CHANGES = {"swav": {"swav_frozen_steps": 9, "swav_epsilon": 1e9}}
+_SLOPE_CHANGES = {
+    "swav": {"swav_frozen_steps": 9, "swav_epsilon": 1e9},
+    # No gradient flows through a closed form, which moves along.
+    "byol_stiefel": {"byol_predictor_decay": 1 - 1e-9},
+    "byol_visser": {"byol_predictor_decay": 1 - 1e-9},
+}
 _SIAMESE = sorted(set(METHODS) - {"supervised"})
 _each_method = parameterized.named_parameters((f"_{name}", name) for name in sorted(METHODS))
 _each_siamese = parameterized.named_parameters((f"_{name}", name) for name in _SIAMESE)
+_each_variant = parameterized.named_parameters((f"_{name}", name) for name in sorted(_VARIANTS))
 _FEW = ("byol", "simclr")  # with and without target network and predictor; the other methods' suite takes minutes
 _few_methods = parameterized.named_parameters((f"_{name}", name) for name in _FEW)
 _other_methods = parameterized.named_parameters((f"_{name}", name) for name in _SIAMESE if name not in _FEW)
 
 
 def _settings(method, **changes):
-    return tiny.settings(method=method, **(_CHANGES.get(method, {}) | changes))
+    return tiny.settings(**({"method": method} | _VARIANTS.get(method, {}) | _CHANGES.get(method, {}) | changes))
 
 
 def _model(settings, optimiser=None):
@@ -90,6 +101,9 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
 
     @_each_siamese
     def test_two_replicas_take_the_steps_of_one(self, name):
+        self._assert_replicas_take_the_steps_of_one(name)
+
+    def _assert_replicas_take_the_steps_of_one(self, name):
         testing.use_float64(self)
         settings = _settings(name, small_views=0, optimiser="adamw", learning_rate=0.05)
 
@@ -120,6 +134,9 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
 
     @_each_siamese
     def test_the_update_is_the_slope_of_the_loss(self, name):
+        self._assert_the_update_is_the_slope(name)
+
+    def _assert_the_update_is_the_slope(self, name):
         # Along the gradient the loss rises by the square of its norm; without SemPPL's invariance, whose teachers move along.
         testing.use_float64(self)
         settings = _settings(name, invariance_weight=0.0, small_views=0, **_SLOPE_CHANGES.get(name, {}))
@@ -167,6 +184,9 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
 
     @_each_siamese
     def test_a_step_in_bfloat16_is_finite_and_near(self, name):
+        self._assert_a_step_in_bfloat16_is_near(name)
+
+    def _assert_a_step_in_bfloat16_is_near(self, name):
         losses = [
             float(_model(settings, tf.keras.optimizers.SGD(0.05)).train_step(_batch(0, settings))["loss"])
             for settings in (
@@ -177,6 +197,9 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
 
     @_each_siamese
     def test_without_labels_in_the_batch_nothing_is_nan(self, name):
+        self._assert_nothing_is_nan_without_labels(name)
+
+    def _assert_nothing_is_nan_without_labels(self, name):
         settings = _settings(name, small_views=0)
         batch = _batch(0, settings)
         batch["labels"] = tf.fill([16], -1)
@@ -184,15 +207,18 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
             self.assertAllEqual(tf.math.is_finite(value), True)
 
     @_each_siamese
-    def test_a_step_depends_on_labels_where_the_method_says_that_it_uses_them(self, name):
+    def test_a_step_depends_on_labels_where_the_settings_say_that_labels_are_needed(self, name):
         settings = _settings(name, small_views=0)
         batch = _batch(0, settings)
         hidden = batch | {"labels": tf.fill([16], -1)}
         losses = [float(_model(settings).train_step(each)["loss"]) for each in (batch, hidden)]
-        self.assertEqual(losses[0] != losses[1], find_method(name).uses_labels)
+        self.assertEqual(losses[0] != losses[1], Hyperparameters(**settings).needs_labels)
 
     @_each_method
     def test_a_restored_model_takes_the_next_step_bit_for_bit(self, name):
+        self._assert_a_restored_model_goes_on(name)
+
+    def _assert_a_restored_model_goes_on(self, name):
         settings = _settings(name, small_views=0)
         model, folder = _model(settings), pathlib.Path(self.create_tempdir())
         for number in range(2):
@@ -211,6 +237,18 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
         ):
             self.assertAllEqual(variable, other, msg=variable.name)
 
+    @_each_variant
+    @testing.slow
+    def test_a_variant_passes_the_suite(self, name):
+        for jit_compile in (False, True):
+            self._assert_compiled_steps(name, jit_compile=jit_compile)
+        self._assert_micro_batches_change_nothing(name)
+        self._assert_a_step_in_bfloat16_is_near(name)
+        self._assert_nothing_is_nan_without_labels(name)
+        self._assert_a_restored_model_goes_on(name)
+        self._assert_replicas_take_the_steps_of_one(name)
+        self._assert_the_update_is_the_slope(name)
+
     def test_an_unknown_method_is_refused_with_all_names(self):
         with self.assertRaisesRegex(
             ValueError, "^--method must be one of barlow_twins, byol, .*semppl, simclr, .*swav. Received: byoll$"
@@ -227,7 +265,18 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, f"^--queue_size must be {allowed}. Received: 15$"):
             _model(_settings(name, queue_size=15))
 
+    def test_settings_of_closed_forms_are_refused_for_a_trained_predictor(self):
+        for flag, default in (("byol_predictor_ridge", 0.6), ("byol_predictor_decay", 0.9)):
+            message = f"^--{flag} must be {default} with --byol_predictor=mlp. Received: 0.3$"
+            with self.assertRaisesRegex(ValueError, message):
+                Hyperparameters(**_settings("byol", **{flag: 0.3}))
+        with self.assertRaisesRegex(ValueError, "^--large_views must be 2 or more with --byol_predictor=stiefel"):
+            _model(_settings("byol_stiefel", large_views=1))
+
     @parameterized.parameters(
+        ("byol", "predictor", "linear", "one of mlp, direct_copy, .*"),
+        ("byol_visser", "predictor_ridge", -0.1, "0 or more"),
+        ("byol_visser", "predictor_decay", 1.0, r"in \[0, 1\)"),
         ("barlow_twins", "redundancy_weight", -0.1, "0 or more"),
         ("simclr", "class_prior", 1.0, r"in \[0, 1\)"),
         ("swav", "epsilon", 0.0, "positive"),
@@ -235,7 +284,7 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
         ("swav", "prototypes", 1, "2 or more"),
     )
     def test_a_value_that_a_method_cannot_use_is_refused(self, name, setting, value, allowed):
-        flag = f"{name}_{setting}"
+        flag = f"{_settings(name)['method']}_{setting}"
         with self.assertRaisesRegex(ValueError, f"^--{flag} must be {allowed}. Received: {value}$"):
             Hyperparameters(**_settings(name, **{flag: value}))
 

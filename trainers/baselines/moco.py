@@ -20,7 +20,9 @@ class MoCo(Siamese):
     Reference: He et al. 2020, arXiv 1911.05722, algorithm 1; version 2, Chen et al. 2020, arXiv 2003.04297.
     """
 
+    settings: tuple[str, ...] = ("temperature", "queue_size", "target_decay")
     has_predictor = False
+    decay_rises = False
 
     def __init__(self, hyperparameters: Hyperparameters, num_classes: int, **kwargs: Any) -> None:
         super().__init__(hyperparameters, num_classes, **kwargs)

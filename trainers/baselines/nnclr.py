@@ -21,6 +21,7 @@ class NNCLR(Siamese):
     Reference: Dwibedi et al. 2021, arXiv 2104.14548, algorithm 1.
     """
 
+    settings: tuple[str, ...] = ("temperature", "queue_size")
     has_target = False
 
     def __init__(self, hyperparameters: Hyperparameters, num_classes: int, **kwargs: Any) -> None:
@@ -34,17 +35,18 @@ class NNCLR(Siamese):
         with tf.GradientTape() as tape:
             tape.watch(anchors)
             projections, predictions = tf.split(anchors, 2, axis=-1)  # [V,B,D] each
-            loss = self.mean(self.contrast(projections, predictions))
+            loss = self.mean(self.contrast(projections, predictions, batch["groups"]))
         gradient_norm = self.descend(backpropagate(tape.gradient(loss, anchors)))
         self.key_queue.enqueue(self.gather_views(projections[:1]))
         return self.report_step(predictions, loss, gradient_norm=gradient_norm)
 
-    def contrast(self, projections: tf.Tensor, predictions: tf.Tensor) -> tf.Tensor:
+    def contrast(self, projections: tf.Tensor, predictions: tf.Tensor, groups: tf.Tensor) -> tf.Tensor:
         """Returns the loss of each image of this replica, `[B]`."""
         return neighbour_contrast(
             self.key_queue.nearest(projections),
             self.gather_views(predictions),
             rows=self.rows,
+            same=self.match_images(groups),
             temperature=self.hyperparameters.temperature,
         )
 

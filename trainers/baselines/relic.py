@@ -18,33 +18,35 @@ class ReLIC(Siamese):
     Reference: Mitrovic et al. 2021, arXiv 2010.07922, section 3.
     """
 
+    settings: tuple[str, ...] = ("temperature", "contrastive_weight", "invariance_weight", "target_decay")
+
     def train_step(self, batch: Batch) -> dict[str, tf.Tensor]:
         """Takes one step on this replica's share of a batch; returns scalars, equal on all replicas."""
         batch = finish_views(batch, recipe=self.hyperparameters.recipe)
         step = tf.convert_to_tensor(self.optimizer.iterations)  # read before the update
         anchors, backpropagate = self.predict(batch)  # [V,B,D]
         targets = self.gather_views(self.project(batch))  # [L,N,D]
-        negatives = self.choose_negatives(batch["groups"], step)  # [B,L,M]
+        candidates = self.choose_candidates(batch["groups"], step)
         with tf.GradientTape() as tape:
             tape.watch(anchors)
-            terms = self.compare(anchors, targets, negatives)
+            terms = self.compare(anchors, targets, candidates)
             loss = self.weigh(terms)
         gradient_norm = self.descend(backpropagate(tape.gradient(loss, anchors)))
         decay = self.move_target(step)
         numbers = {name: collectives.all_reduce_sum(term) for name, term in terms._asdict().items()}
         return self.report_step(anchors, loss, **numbers, gradient_norm=gradient_norm, target_decay=decay)
 
-    def choose_negatives(self, groups: tf.Tensor, step: tf.Tensor) -> tf.Tensor | None:
-        """Returns the positions of each image's negatives in the global batch, `[B, L, M]`; None for all other images."""
-        del groups, step
-        return None
+    def choose_candidates(self, groups: tf.Tensor, step: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns the arguments of `augmentation_terms` that decide on negatives: here, all other images of the global batch."""
+        del step
+        return {"same": self.match_images(groups)}
 
     def compare(
-        self, anchors: tf.Tensor, targets: tf.Tensor, negatives: tf.Tensor | None
+        self, anchors: tf.Tensor, targets: tf.Tensor, candidates: dict[str, tf.Tensor]
     ) -> objective.AugmentationTerms:
         """Computes this replica's share of the terms' means over the global batch."""
         per_image = objective.augmentation_terms(
-            anchors, targets, rows=self.rows, negatives=negatives, temperature=self.hyperparameters.temperature
+            anchors, targets, rows=self.rows, **candidates, temperature=self.hyperparameters.temperature
         )
         return objective.AugmentationTerms(*(self.mean(term) for term in per_image))
 
@@ -61,6 +63,8 @@ class ReLICv2(ReLIC):
     Reference: Tomasev et al. 2022, arXiv 2201.05119, section 2.
     """
 
-    def choose_negatives(self, groups: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    settings: tuple[str, ...] = (*ReLIC.settings, "negatives")
+
+    def choose_candidates(self, groups: tf.Tensor, step: tf.Tensor) -> dict[str, tf.Tensor]:
         """Samples other images for each image and target view: positions in the global batch, `[B, L, M]`."""
-        return self.draw_negatives(self.gather_labels(groups), step)
+        return {"negatives": self.draw_negatives(self.gather_labels(groups), step)}

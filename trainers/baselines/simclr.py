@@ -17,6 +17,7 @@ class SimCLR(Siamese):
     Reference: Chen et al. 2020, arXiv 2002.05709, algorithm 1; debiased, Chuang et al. 2020, arXiv 2007.00224.
     """
 
+    settings: tuple[str, ...] = ("temperature",)
     has_target = False
     has_predictor = False
 
@@ -26,17 +27,17 @@ class SimCLR(Siamese):
         anchors, backpropagate = self.predict(batch)  # [V,B,D]
         with tf.GradientTape() as tape:
             tape.watch(anchors)
-            loss = self.mean(self.contrast(anchors))
+            loss = self.mean(self.contrast(anchors, batch["groups"]))
         gradient_norm = self.descend(backpropagate(tape.gradient(loss, anchors)))
         return self.report_step(anchors, loss, gradient_norm=gradient_norm)
 
-    def contrast(self, anchors: tf.Tensor) -> tf.Tensor:
+    def contrast(self, anchors: tf.Tensor, groups: tf.Tensor) -> tf.Tensor:
         """Returns the loss of each image of this replica, `[B]`."""
         settings = self.hyperparameters
         return nt_xent(
             anchors,
             self.gather_views(anchors),
-            rows=self.rows,
+            same=self.match_images(groups),
             temperature=settings.temperature,
             class_prior=settings.simclr_class_prior,
         )

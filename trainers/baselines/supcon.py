@@ -18,7 +18,7 @@ class SupCon(Siamese):
     Reference: Khosla et al. 2020, arXiv 2004.11362, section 3.2.
     """
 
-    uses_labels = True
+    settings: tuple[str, ...] = ("temperature",)
     has_target = False
     has_predictor = False
 
@@ -28,17 +28,17 @@ class SupCon(Siamese):
         anchors, backpropagate = self.predict(batch)  # [V,B,D]
         with tf.GradientTape() as tape:
             tape.watch(anchors)
-            loss = self.mean(self.contrast(anchors, batch["labels"]))
+            loss = self.mean(self.contrast(anchors, batch["labels"], batch["groups"]))
         gradient_norm = self.descend(backpropagate(tape.gradient(loss, anchors)))
         return self.report_step(anchors, loss, gradient_norm=gradient_norm)
 
-    def contrast(self, anchors: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    def contrast(self, anchors: tf.Tensor, labels: tf.Tensor, groups: tf.Tensor) -> tf.Tensor:
         """Returns the loss of each image of this replica, `[B]`."""
-        labels = labels[:, tf.newaxis]
+        of_class = (labels[:, tf.newaxis] == self.gather_labels(labels)) & (labels != NO_LABEL)[:, tf.newaxis]  # [B,N]
         return supervised_contrast(
             anchors,
             self.gather_views(anchors),
             rows=self.rows,
-            alike=(labels == self.gather_labels(labels[:, 0])) & (labels != NO_LABEL),
+            alike=of_class | self.match_images(groups),
             temperature=self.hyperparameters.temperature,
         )

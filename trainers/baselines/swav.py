@@ -22,6 +22,7 @@ class SwAV(Siamese):
     Reference: Caron et al. 2020, arXiv 2006.09882, algorithm 1.
     """
 
+    settings: tuple[str, ...] = ("temperature",)
     has_target = False
     has_predictor = False
 

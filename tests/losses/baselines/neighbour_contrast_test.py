@@ -10,7 +10,7 @@ from semppl.losses.baselines.neighbour_contrast import neighbour_contrast
 from semppl.tests.losses.baselines import checks
 
 
-def _oracle(neighbours, predictions, rows, temperature):
+def _oracle(neighbours, predictions, rows, groups, temperature):
     """The formula in plain loops, one pair of views of one image at a time."""
     losses = []
     for b, row in enumerate(rows):
@@ -20,7 +20,8 @@ def _oracle(neighbours, predictions, rows, temperature):
                 if v == w:
                     continue
                 scores = [math.exp(neighbours[v, b] @ prediction / temperature) for prediction in predictions[w]]
-                pairs.append(-math.log(scores[row] / sum(scores)))
+                others = [score for n, score in enumerate(scores) if groups[n] != groups[row]]
+                pairs.append(-math.log(scores[row] / (scores[row] + sum(others))))
         losses.append(sum(pairs) / len(pairs))
     return losses
 
@@ -29,15 +30,27 @@ class NeighbourContrastTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.product(num_views=[2, 3], temperature=[0.1, 1.3])
     def test_matches_plain_loops(self, num_views, temperature):
         neighbours, predictions = checks.unit(num_views, 3, 5), checks.unit(num_views, 7, 5, seed=1)
-        rows = np.array([4, 0, 6], np.int32)
+        rows, groups = (
+            np.array([4, 0, 6], np.int32),
+            np.array([3, 1, 1, 0, 5, 4, 3]),
+        )  # the last row shows the first image
         losses = neighbour_contrast(
-            tf.constant(neighbours), tf.constant(predictions), rows=tf.constant(rows), temperature=temperature
+            tf.constant(neighbours),
+            tf.constant(predictions),
+            rows=tf.constant(rows),
+            same=tf.constant(groups[rows][:, np.newaxis] == groups),
+            temperature=temperature,
         )
-        self.assertAllClose(losses, _oracle(neighbours, predictions, rows, temperature), rtol=1e-9)
+        self.assertAllClose(losses, _oracle(neighbours, predictions, rows, groups, temperature), rtol=1e-9)
 
     def _losses(self, neighbours, predictions, temperature=0.3):
+        rows = tf.range(predictions.shape[1])
         return neighbour_contrast(
-            tf.convert_to_tensor(neighbours), predictions, rows=tf.range(predictions.shape[1]), temperature=temperature
+            tf.convert_to_tensor(neighbours),
+            predictions,
+            rows=rows,
+            same=rows[:, tf.newaxis] == rows,
+            temperature=temperature,
         )
 
     @parameterized.parameters(0.1, 0.5, 2.0)

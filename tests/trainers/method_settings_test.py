@@ -1,0 +1,139 @@
+"""Tests of trainers/method_settings.py: what a method does not use is refused, or dropped where a preset has it."""
+
+import contextlib
+import dataclasses
+import io
+import pathlib
+from typing import ClassVar
+from unittest import mock
+
+import tensorflow as tf
+from absl import flags
+from absl.testing import flagsaver, parameterized
+
+import semppl
+from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.objective import OF_METHODS
+from semppl.programs.presets import names_given, read_preset
+from semppl.tests import testing, tiny  # noqa: F401  (marks the flags as parsed)
+from semppl.trainers import pretrain
+from semppl.trainers.method_settings import check_batch, settle
+from semppl.trainers.methods import METHODS, find_method
+
+_each_method = parameterized.named_parameters((f"_{name}", name) for name in sorted(METHODS))
+_CHANGED = {
+    "temperature": 0.7,
+    "negatives": 3,
+    "semantic_positives": 2,
+    "neighbours": 2,
+    "min_vote_share": 0.3,
+    "min_pseudo_label_coverage": 0.2,
+    "queue_size": 77,
+    "queue_quotas": True,
+    "prior_corrected_votes": True,
+    "contrastive_weight": 0.9,
+    "semantic_weight": 0.8,
+    "invariance_weight": 0.4,
+    "target_decay": 0.5,
+}
+_NOWHERE = pathlib.Path("nowhere")
+
+
+class _Recorded(Hyperparameters):
+    """Hyper-parameters that record which of them are read."""
+
+    read: ClassVar[set[str]] = set()
+
+    def __getattribute__(self, name):
+        _Recorded.read.add(name)
+        return super().__getattribute__(name)
+
+
+class MethodSettingsTest(tf.test.TestCase, parameterized.TestCase):
+    def test_every_setting_that_a_method_may_not_use_is_tested(self):
+        self.assertCountEqual(_CHANGED, OF_METHODS)
+
+    @_each_method
+    def test_a_method_declares_the_settings_that_its_step_reads(self, name):
+        labelled = {"labelled_batch_size": 16, "queue_size": 16} if find_method(name).labels_alone else {}
+        values = tiny.settings(method=name, queue_size=40, small_views=0, min_pseudo_label_coverage=0.5)
+        settings = _Recorded(**values | labelled)
+        _Recorded.read.clear()
+        model = pretrain.build_model(settings, tiny.NUM_CLASSES, jit_compile=False)
+        batch = {key: tf.constant(value) for key, value in tiny.batch(0, values).items()}
+        batch["labels"] = batch["truth"] if labelled else batch["labels"]
+        tf.function(model.train_step, autograph=False).get_concrete_function(batch)
+        self.assertCountEqual(_Recorded.read & set(OF_METHODS), find_method(name).uses(settings))
+
+    @_each_method
+    def test_a_setting_that_is_given_and_not_used_is_refused_by_name(self, name):
+        settings = Hyperparameters(labels_per_class=1, method=name, **_CHANGED)
+        for setting in set(OF_METHODS) - set(find_method(name).uses(settings)):
+            default, value = getattr(Hyperparameters, setting), _CHANGED[setting]
+            allowed = f"{default} with --method={name}, which does not use the setting"
+            with self.assertRaisesRegex(ValueError, f"^--{setting} must be {allowed}. Received: {value}$"):
+                settle(settings, given={setting}, workdir=_NOWHERE)
+
+    @_each_method
+    def test_a_preset_loads_with_every_method_and_keeps_what_the_method_uses(self, name):
+        preset = Hyperparameters(**read_preset("digits", Hyperparameters) | {"method": name})
+        settled = settle(preset, given={"method"}, workdir=_NOWHERE)
+        self.assertNotEqual(preset.semantic_weight, Hyperparameters.semantic_weight)
+        for setting in OF_METHODS:
+            origin = preset if setting in find_method(name).uses(preset) else Hyperparameters
+            self.assertEqual(getattr(settled, setting), getattr(origin, setting))
+        self.assertEqual(dataclasses.replace(settled, **{s: getattr(preset, s) for s in OF_METHODS}), preset)
+
+    def test_defaults_are_accepted_also_as_a_resolved_queue(self):
+        settings = Hyperparameters(labels_per_class=1, method="byol", batch_size=32, queue_size=640)
+        given = {"queue_size", "semantic_weight", "temperature"}
+        self.assertEqual(settle(settings, given=given, workdir=_NOWHERE).queue_size, 0)
+
+    def test_a_run_of_the_method_that_has_other_values_goes_on(self):
+        workdir = pathlib.Path(self.create_tempdir())
+        former = Hyperparameters(labels_per_class=1, method="supervised", semantic_weight=1.0)
+        (workdir / "hyperparameters.json").write_text(former.to_json(), encoding="utf-8")
+        for method, weight in (("supervised", 1.0), ("byol", 0.2)):
+            settings = Hyperparameters(labels_per_class=1, method=method, semantic_weight=0.7)
+            self.assertEqual(settle(settings, given=(), workdir=workdir).semantic_weight, weight)
+
+    def test_the_decay_of_moco_is_constant_and_that_of_byol_rises(self):
+        for name, decays in (("moco", [0.9, 0.9, 0.9]), ("byol", [0.9, 0.95, 1.0])):
+            values = tiny.settings(method=name, target_decay=0.9, steps=20, queue_size=40)
+            model = pretrain.build_model(Hyperparameters(**values), tiny.NUM_CLASSES, jit_compile=False)
+            self.assertAllClose([model.move_target(step) for step in (0, 10, 20)], decays)
+
+    def test_a_batch_is_as_small_as_the_method_allows(self):
+        few = Hyperparameters(labels_per_class=1, method="byol", batch_size=8, labelled_batch_size=4)
+        check_batch(few)
+        with self.assertRaisesRegex(ValueError, "^--batch_size must be at least negatives . 1 = 11. Received: 8$"):
+            check_batch(dataclasses.replace(few, method="relicv2"))
+
+    def test_only_words_of_the_command_line_are_given(self):
+        argv = ["pretrain", "--preset=digits", "--batch_size", "64", "-seed=3", "--noqueue_quotas", "--", "--steps=4"]
+        self.assertEqual(names_given(argv), {"preset", "batch_size", "seed", "queue_quotas"})
+
+    def test_the_command_refuses_before_anything_is_written(self):
+        words = [
+            f"--workdir={self.create_tempdir().full_path}/run",
+            "--preset=digits",
+            "--method=byol",
+            "--semantic_weight=3",
+        ]
+        errors = io.StringIO()
+        with (
+            flagsaver.flagsaver(),
+            contextlib.redirect_stderr(errors),
+            mock.patch("sys.argv", ["pretrain", *words]),
+        ):
+            flags.FLAGS(["pretrain", "--labels_per_class=1", *words[2:], words[0]])
+            self.assertEqual(pretrain.main(["pretrain"]), 2)
+        self.assertStartsWith(errors.getvalue(), "error: --semantic_weight must be 0.2 with --method=byol")
+
+    def test_the_function_for_notebooks_refuses_too(self):
+        with self.assertRaisesRegex(ValueError, "^--temperature must be 0.2 with --method=byol"):
+            semppl.pretrain(self.create_tempdir(), preset="digits", method="byol", temperature=0.5)
+
+
+if __name__ == "__main__":
+    tf.test.main()
