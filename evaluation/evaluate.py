@@ -348,9 +348,7 @@ def _predictions(
     return classes, histogram, tasks.get("projections", task)
 
 
-def _representations(
-    network: OnlineNetwork, nested_dims: Sequence[int]
-) -> dict[str, Callable[[tf.Tensor], tf.Tensor]]:
+def _representations(network: OnlineNetwork, nested_dims: Sequence[int]) -> dict[str, Callable[[tf.Tensor], tf.Tensor]]:
     """Returns the functions from features `[B, F]` to other representations, unit-norm, by name."""
 
     def leading(features: tf.Tensor, dims: int) -> tf.Tensor:

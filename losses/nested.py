@@ -8,9 +8,7 @@ import tensorflow as tf
 _Losses = TypeVar("_Losses")
 
 
-def sum_over_prefixes(
-    loss: Callable[..., _Losses], embeddings: Sequence[tf.Tensor], widths: Sequence[int]
-) -> _Losses:
+def sum_over_prefixes(loss: Callable[..., _Losses], embeddings: Sequence[tf.Tensor], widths: Sequence[int]) -> _Losses:
     """Adds a loss of whole embeddings and the same loss of their prefixes, each scaled to unit norm again.
 
     Args:

@@ -1,5 +1,6 @@
 """SemPPL: contrastive learning whose positives are views of an image and images of its (pseudo-)class."""
 
+import functools
 from typing import Any
 
 import tensorflow as tf
@@ -116,16 +117,15 @@ class SemPPL(Siamese):
         self, anchors: tf.Tensor, targets: tf.Tensor, negatives: tf.Tensor, positives: SemanticPositives
     ) -> objective.Terms:
         """Computes this replica's share of the four terms' means over the global batch."""
-        per_image = objective.terms(
-            anchors,
-            targets,
-            tf.convert_to_tensor(self.queue.embeddings),
+        loss = functools.partial(
+            objective.terms,
             rows=self.rows,
             negatives=negatives,
             slots=positives.slots,
             present=positives.present,
             temperature=self.hyperparameters.temperature,
         )
+        per_image = self.over_prefixes(loss, anchors, targets, tf.convert_to_tensor(self.queue.embeddings))
         return mean_terms(per_image, positives.present)
 
     def weigh(self, terms: objective.Terms) -> tf.Tensor:

@@ -1,6 +1,7 @@
 """What methods share that compare views by an online network and, most of them, a target network."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import tensorflow as tf
 
@@ -14,6 +15,7 @@ from semppl.layers.moving_average import update_moving_average
 from semppl.layers.negatives import draw_negatives
 from semppl.layers.networks import OnlineNetwork, TargetNetwork
 from semppl.layers.randomness import random_integers
+from semppl.losses.nested import sum_over_prefixes
 from semppl.trainers import micro_batches
 from semppl.trainers.global_mean import global_mean
 from semppl.trainers.method import Method
@@ -21,6 +23,7 @@ from semppl.trainers.optimisers import schedules
 from semppl.trainers.reports import monitors
 
 Batch = dict[str, tf.Tensor]
+_Losses = TypeVar("_Losses")
 
 
 class Siamese(Method):
@@ -117,6 +120,10 @@ class Siamese(Method):
         shape = [settings.batch_size, settings.large_views, settings.negatives]
         numbers = random_integers(shape, seed=settings.seed, purpose="negatives", step=step)
         return draw_negatives(groups, self.rows, tf.gather(numbers, self.rows))
+
+    def over_prefixes(self, loss: Callable[..., _Losses], *embeddings: tf.Tensor) -> _Losses:
+        """Adds a loss of unit-norm embeddings `[..., D]` and of their prefixes of `nested_dims`; see `sum_over_prefixes`."""
+        return sum_over_prefixes(loss, embeddings, self.hyperparameters.nested_dims)
 
     def mean(self, values: tf.Tensor) -> tf.Tensor:
         """Returns this replica's share of the mean of `[B]` values over the global batch."""

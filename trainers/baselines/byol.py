@@ -24,7 +24,7 @@ class BYOL(Siamese):
     Reference: Grill et al. 2020, arXiv 2006.07733, algorithm 1; closed-form predictors, Richemond et al. 2023, arXiv 2302.04817.
     """
 
-    settings: tuple[str, ...] = ("target_decay",)
+    settings: tuple[str, ...] = ("nested_dims", "target_decay")
 
     def __init__(self, hyperparameters: Hyperparameters, num_classes: int, **kwargs: Any) -> None:
         super().__init__(hyperparameters, num_classes, **kwargs)
@@ -65,4 +65,4 @@ class BYOL(Siamese):
     def compare(self, anchors: tf.Tensor, targets: tf.Tensor, matrix: tf.Tensor | None) -> tf.Tensor:
         """Returns the loss of each image of this replica, `[B]`."""
         predictions = anchors if matrix is None else unit_norm(tf.einsum("de,vbe->vbd", matrix, anchors))
-        return cosine_distance(predictions, targets)
+        return self.over_prefixes(cosine_distance, predictions, targets)

@@ -1,5 +1,7 @@
 """SimCLR: two views of an image attract each other, views of other images in the batch repel."""
 
+import functools
+
 import tensorflow as tf
 
 from semppl.data.views.making import finish_views
@@ -17,7 +19,7 @@ class SimCLR(Siamese):
     Reference: Chen et al. 2020, arXiv 2002.05709, algorithm 1; debiased, Chuang et al. 2020, arXiv 2007.00224.
     """
 
-    settings: tuple[str, ...] = ("temperature",)
+    settings: tuple[str, ...] = ("temperature", "nested_dims")
     has_target = False
     has_predictor = False
 
@@ -34,10 +36,10 @@ class SimCLR(Siamese):
     def contrast(self, anchors: tf.Tensor, groups: tf.Tensor) -> tf.Tensor:
         """Returns the loss of each image of this replica, `[B]`."""
         settings = self.hyperparameters
-        return nt_xent(
-            anchors,
-            self.gather_views(anchors),
+        loss = functools.partial(
+            nt_xent,
             same=self.match_images(groups),
             temperature=settings.temperature,
             class_prior=settings.simclr_class_prior,
         )
+        return self.over_prefixes(loss, anchors, self.gather_views(anchors))
