@@ -70,6 +70,7 @@ from semppl.evaluation.evaluators import ALL_LABELS, EVALUATORS, SAMPLE, Task, d
 from semppl.evaluation.exported import evaluate_model, report_lines
 from semppl.evaluation.feature_store import FeatureStore
 from semppl.evaluation.features import embed, map_rows, preparation_of
+from semppl.evaluation.neighbours.old_index import Embedded, old_index_accuracies, old_index_lines
 from semppl.evaluation.results.classes import class_lines, class_report, confusion_matrix
 from semppl.evaluation.results.details import detail_lines, details
 from semppl.evaluation.results.floors import colour_histograms, histogram_classes, majority_classes, small_pixels
@@ -87,7 +88,7 @@ from semppl.evaluation.results.table import (
 )
 from semppl.evaluation.robustness import measurement
 from semppl.layers.networks import OnlineNetwork, unit_norm
-from semppl.runs import checkpoints
+from semppl.runs import checkpoints, compatible_run
 from semppl.runs.files import write_atomically
 from semppl.runs.folder import unfinished
 
@@ -160,7 +161,8 @@ def evaluate_run(
         that was not trained to its last step), "k", the numbers of held-out and of labelled images;
         "floors", measures of classifiers without an encoder; "classes", the accuracy of each class, the commonest confusions and
         the confusion matrix of one row and column, which "of" names; with all evaluators, "details" of that row (see `details`);
-        with several seeds, "seeds": mean, spread and n of every measure.
+        with several seeds, "seeds": mean, spread and n of every measure; of a run with `compatible_with`, "old_index" (see
+        `old_index_accuracies`), if the older run is there.
     """
     moved = dict(moved or {})
     _check(k, evaluators, split, moved)
@@ -197,6 +199,8 @@ def evaluate_run(
             neighbours=hyperparameters.neighbours,
             min_vote_share=hyperparameters.min_vote_share,
         )
+    if hyperparameters.compatible_with:
+        report |= _with_old_index(workdir, hyperparameters, network, data, images, k)
     if seeds > 1:
         others = [_measured(predict(seed=seed)[0], images.labels) for seed in range(1, seeds)]
         report["seeds"] = over_seeds([metrics, *others])
@@ -279,6 +283,32 @@ def evaluate_robustness(
         }
     write_atomically(pathlib.Path(workdir) / measurement.FILE, json.dumps(report, indent=2) + "\n")
     return report
+
+
+def _with_old_index(
+    workdir: str | pathlib.Path,
+    hyperparameters: Hyperparameters,
+    network: OnlineNetwork,
+    data: RunData,
+    test: Images,
+    k: int,
+) -> dict[str, dict[str, float]]:
+    """Returns accuracies of new queries in an old index, as "old_index"; warns and returns nothing without the older run."""
+    try:
+        compatible_run.check_compatible_run(hyperparameters, pathlib.Path(workdir))
+        old_settings, old_network = compatible_run.load_old_network(hyperparameters.compatible_with)
+    except ValueError as error:
+        print(f"warning: the index of the older run is not evaluated: {error}", file=sys.stderr, flush=True)
+        return {}
+    train, visible = data.source.train, np.flatnonzero(data.labels != NO_LABEL)
+    old, new = (
+        Embedded(embed(project, train, prepare=prepare, positions=visible), embed(project, test, prepare=prepare))
+        for project, prepare in (
+            (old_network.project, preparation_of(old_settings)),
+            (network.project, preparation_of(hyperparameters)),
+        )
+    )
+    return {"old_index": old_index_accuracies(old, new, train.labels[visible], test.labels, k=k)}
 
 
 def written_to(split: str) -> str:
@@ -517,6 +547,8 @@ def _lines(report: Report, file: str) -> list[str]:
     lines += [*class_lines(report["classes"], written_to=file), "", served_row(report["accuracy"])]
     if "details" in report:
         lines += ["", *detail_lines(report["details"])]
+    if "old_index" in report:
+        lines += ["", *old_index_lines(report["old_index"])]
     if "seeds" in report:
         lines += ["", *seed_lines(report["seeds"])]
     warning = below_floors(report["accuracy"], report["floors"]["accuracy"])

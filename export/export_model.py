@@ -99,7 +99,7 @@ from semppl.export.model.embedder import Embedder
 from semppl.export.model.servable import AnsweringServable, Servable
 from semppl.export.model.versions import new_version, serving_commands
 from semppl.export.model.warmup import write_warmup
-from semppl.runs import checkpoints
+from semppl.runs import checkpoints, compatible_run
 from semppl.runs.folder import read_initial_weights, unfinished
 
 _SETTINGS = (
@@ -251,6 +251,7 @@ def _describe(
         "evaluation": _evaluation_at(step, metrics),
         "hyperparameters": dataclasses.asdict(hyperparameters),
         "initial_weights": read_initial_weights(workdir),
+        "compatible_with": compatible_run.read_record(workdir),
         "trained_on": json.loads(data.read_text(encoding="utf-8")) if data.is_file() else None,
         "licences": {"code": "Apache-2.0", "data": data_licence},
         "versions": {"semppl": semppl.__version__} | {name: importlib.metadata.version(name) for name in packages},

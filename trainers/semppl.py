@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.configs.objective import OF_METHODS
+from semppl.configs.objective import OBJECTIVE
 from semppl.data.views.making import finish_views
 from semppl.layers import collectives
 from semppl.layers.embedding_queue import EmbeddingQueue
@@ -31,7 +31,7 @@ class SemPPL(Siamese):
     these names.
     """
 
-    settings: tuple[str, ...] = OF_METHODS
+    settings: tuple[str, ...] = (*OBJECTIVE, "target_decay")
 
     def __init__(self, hyperparameters: Hyperparameters, num_classes: int, **kwargs: Any) -> None:
         super().__init__(hyperparameters, num_classes, **kwargs)
@@ -153,6 +153,7 @@ class SemPPL(Siamese):
             **monitors.vote_report(votes, batch["labels"], batch["truth"], num_classes=self.num_classes),
             "with_semantic_positive": monitors.share(positives.present),
             "embedding_spread": monitors.spread(anchors),
+            **self.report_compatibility(),
             "gradient_norm": gradient_norm,
             "target_decay": decay,
         }

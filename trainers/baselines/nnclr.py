@@ -51,8 +51,7 @@ class NNCLR(Siamese):
         )
         return self.over_prefixes(loss, self.key_queue.nearest(projections), self.gather_views(predictions))
 
-    def embed_view(self, view: tf.Tensor) -> tf.Tensor:
-        """Returns the unit-norm projections, then predictions, of one view `[B, H, W, C]`: `[B, 2·D]`."""
-        projections = self.online.projector(self.online.features(view, training=True), training=True)
+    def make_anchors(self, projections: tf.Tensor) -> tf.Tensor:
+        """Returns the unit-norm projections, then predictions, of projections `[B, D]`: `[B, 2·D]`."""
         predictions = self.online.predictor(projections, training=True)
         return tf.concat([unit_norm(projections), unit_norm(predictions)], axis=-1)
