@@ -40,10 +40,10 @@ class OptimisationSettings(Settings):
     weight_decay: float = setting(
         "optimisation",
         1e-6,
-        "Weight decay, except of biases and normalisation parameters; LARS adds the decay to the gradient, AdamW multiplies it by "
-        "the learning rate, LAMB adds it to Adam's step before the step is scaled.",
+        "Weight decay, except of biases and normalisation parameters; LARS and SGD add the decay to the gradient, AdamW multiplies "
+        "it by the learning rate, LAMB adds it to Adam's step before the step is scaled.",
     )
-    momentum: float = setting("optimisation", 0.9, "Momentum of LARS; β₁ of AdamW and LAMB.")
+    momentum: float = setting("optimisation", 0.9, "Momentum of LARS and SGD; β₁ of AdamW and LAMB.")
     trust_coefficient: float = setting(
         "optimisation",
         1e-3,

@@ -66,7 +66,7 @@ import tensorflow as tf
 from semppl.data.images import NO_LABEL, Images, ImageSet, Source
 from semppl.data.run_data import load_evaluated_data
 from semppl.data.splits import RunData, load_held_out
-from semppl.evaluation.evaluators import ALL_LABELS, EVALUATORS, SAMPLE, Task, drawn
+from semppl.evaluation.evaluators import ALL_LABELS, EVALUATORS, SAMPLE, Task, drawn, training_sample
 from semppl.evaluation.exported import evaluate_model, report_lines
 from semppl.evaluation.feature_store import FeatureStore
 from semppl.evaluation.features import embed, map_rows, preparation_of
@@ -83,7 +83,8 @@ from semppl.evaluation.results.table import (
     fair_columns,
     floor_line,
     prefix_row,
-    served_row,
+    served_lines,
+    shown_cell,
     table,
 )
 from semppl.evaluation.robustness import measurement
@@ -92,8 +93,7 @@ from semppl.runs import checkpoints, compatible_run
 from semppl.runs.files import write_atomically
 from semppl.runs.folder import unfinished
 
-_MAX_SAMPLE = 20_000  # images
-_MAX_SAMPLE_VALUES = 2**27  # of raw pixels, in float32
+_MANY = 20_000  # pictures on disk, of which raw pixels are not decoded for all labels
 _MAX_HISTOGRAMS = 10_000  # labelled images
 _BRIEF = 2.0
 """Seconds of an evaluation that needs no bar."""
@@ -150,7 +150,7 @@ def evaluate_run(
     Args:
         workdir: Folder of the run.
         k: Number of nearest neighbours that vote, 1 or more.
-        evaluators: Keys of EVALUATORS; with all of them, more is measured of the row that is reported class by class.
+        evaluators: Keys of EVALUATORS; with all of them, more is measured of the projections.
         split: "test" or "validation".
         seeds: Number of seeds, 1 or more, of the draws that evaluators make: samples and folds. All figures but those of "seeds"
             are of the first.
@@ -160,9 +160,9 @@ def evaluate_run(
         The measures of `evaluate`, Cohen's kappa and macro F1; "step", "steps" (of the whole run), "unfinished" (true for a run
         that was not trained to its last step), "k", the numbers of held-out and of labelled images;
         "floors", measures of classifiers without an encoder; "classes", the accuracy of each class, the commonest confusions and
-        the confusion matrix of one row and column, which "of" names; with all evaluators, "details" of that row (see `details`);
-        with several seeds, "seeds": mean, spread and n of every measure; of a run with `compatible_with`, "old_index" (see
-        `old_index_accuracies`), if the older run is there.
+        the confusion matrix of one row and column, which "of" names; with all evaluators, "details" of the projections (see
+        `details`); with several seeds, "seeds": mean, spread and n of every measure; of a run with `compatible_with`, "old_index"
+        (see `old_index_accuracies`), if the older run is there.
     """
     moved = dict(moved or {})
     _check(k, evaluators, split, moved)
@@ -176,7 +176,7 @@ def evaluate_run(
     predict = functools.partial(_predictions, workdir, hyperparameters, network, data, images, evaluators, k, rows=rows)
     classes, histogram, task = predict()
     metrics = _measured(classes, images.labels)
-    row, column = _shown(classes)
+    row, column = shown_cell(metrics["accuracy"])
     report = {
         "step": step,
         "steps": hyperparameters.steps,
@@ -255,7 +255,8 @@ def evaluate_robustness(
         moved: Settings, by name, of data that now lie elsewhere; see `evaluate`.
 
     Returns:
-        "step", "images", and "errors" (see `corrupted_errors`); with shifted sources "shifted", source → classifier → error;
+        "step", "images", "images_sha256" (a digest of the test images and their classes), and "errors" (see
+        `corrupted_errors`); with shifted sources "shifted", source → classifier → error;
         with a baseline "beside_baseline" (see `beside_baseline`).
 
     Raises:
@@ -267,10 +268,12 @@ def evaluate_robustness(
     data = load_evaluated_data(workdir, hyperparameters, moved)
     settings = dataclasses.replace(hyperparameters, **{name: value for name, value in moved.items() if name != "test"})
     others = {spec: load_held_out(settings, spec, data.source.class_names) for spec in shifted}
-    pixels, truth = measurement.seen_pixels(_labelled_images(data.source, "test"), hyperparameters)
-    classify = measurement.classifiers_of(network, data.source.train, data.labels, hyperparameters, k=k)
-    baseline_errors = measurement.read_errors(baseline, len(truth)) if baseline else {}
+    test = _labelled_images(data.source, "test")
+    pixels, truth = measurement.seen_pixels(test, hyperparameters)
     report: Report = {"step": step, "k": k, "images": len(truth)}
+    report["images_sha256"] = measurement.digest_of_seen(test, data.source.class_names)
+    baseline_errors = measurement.read_errors(baseline, report) if baseline else {}
+    classify = measurement.classifiers_of(workdir, network, data.source.train, data.labels, hyperparameters, k=k)
     report["errors"] = measurement.corrupted_errors(classify, pixels, truth)
     for spec, images in others.items():
         known = images.select(np.flatnonzero(images.labels != NO_LABEL))
@@ -327,7 +330,7 @@ def _predictions(
     seed: int = 0,
     rows: Collection[str] = ROWS,
 ) -> tuple[dict[str, dict[str, np.ndarray]], np.ndarray, Task]:
-    """Returns the classes `[t]` by representation and evaluator, those by the colour histogram, and the task of the row shown.
+    """Returns the classes `[t]` by representation and evaluator, those by the colour histogram, and the task of the details.
 
     Without raw pixels among `rows`, there is no histogram, `[0]`.
     """
@@ -340,7 +343,9 @@ def _predictions(
     embedded: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     tasks: dict[str, Task] = {}
     classes: dict[str, dict[str, np.ndarray]] = {}
-    of_features = {} if classifier else _representations(network, hyperparameters.nested_dims)
+    of_features = {}
+    if checkpoints.trains_projector(workdir):
+        of_features = _representations(network, hyperparameters.nested_dims)
     names = [name for name in ("raw_pixels", "features", *of_features) if name in rows or name == "features"]
     histogram = np.zeros(0, np.int32)
     chosen_of = {name: evaluators if name in rows else () for name in ("features", *of_features)}
@@ -348,8 +353,8 @@ def _predictions(
     with _bar(sum(len(chosen_of[name]) for name in names)) as bar:
         for name in names:
             bar.write(f"evaluating {name} …", file=sys.stderr)
-            sample = _sample(visible, train, values=width if name == "raw_pixels" else 0, seed=seed)
-            by_projections = name == "features" and not classifier
+            sample = training_sample(visible, train, values=width if name == "raw_pixels" else 0, seed=seed)
+            by_projections = name == "features" and of_features
             used = _used(evaluators if by_projections else chosen_of[name], train, visible, sample)
             if name in of_features:  # without another pass over the images
                 both = [map_rows(of_features[name], features) for features in embedded["features"]]
@@ -375,7 +380,7 @@ def _predictions(
             if classifier is not None and name == "features" and "classifier" in rows:
                 kernel, bias = classifier
                 classes["classifier"] = {"own": np.argmax(task.test @ kernel + bias, -1)}
-    return classes, histogram, tasks.get("projections", task)
+    return classes, histogram, tasks.get("projections", tasks["features"])
 
 
 def _representations(network: OnlineNetwork, nested_dims: Sequence[int]) -> dict[str, Callable[[tf.Tensor], tf.Tensor]]:
@@ -395,7 +400,7 @@ def _bar(total: int) -> tqdm.tqdm:
 
 def _affordable(evaluators: Sequence[str], train: Images) -> Sequence[str]:
     """Leaves out evaluators that need raw pixels of all pictures on disk, where these are many."""
-    many = not isinstance(train, ImageSet) and len(train) > _MAX_SAMPLE
+    many = not isinstance(train, ImageSet) and len(train) > _MANY
     return _without_all_labels(evaluators) if many else evaluators
 
 
@@ -415,12 +420,6 @@ def _floors(
         values |= {"raw_pixels": pixels[0]} if pixels else {}
         floors[measure] = values | {"colour_histogram": function(histogram, truth)}
     return floors
-
-
-def _shown(classes: dict[str, dict[str, np.ndarray]]) -> tuple[str, str]:
-    """Returns the row and column whose classes are reported one by one: those closest to what is exported."""
-    row = next(name for name in ("classifier", "projections") if name in classes)
-    return row, next(iter(classes[row]))
 
 
 def _check(k: int, evaluators: Sequence[str], split: str, moved: Mapping[str, Any]) -> None:
@@ -448,16 +447,6 @@ def _labelled_images(source: Source, split: str) -> Images:
             f"--{split} must have labels to judge by. Received: {counted(len(held_out), 'image')}, none with a label"
         )
     return held_out.select(positions)
-
-
-def _sample(visible: np.ndarray, train: Images, *, values: int = 0, seed: int = 0) -> np.ndarray:
-    """Returns sorted positions of training images: the labelled ones, and a draw of others up to a limit.
-
-    The limit is lower for raw pixels of so many `values` per image.
-    """
-    most = min(_MAX_SAMPLE, _MAX_SAMPLE_VALUES // values) if values else _MAX_SAMPLE
-    others = np.setdiff1d(np.arange(len(train)), visible)
-    return np.union1d(visible, drawn(others, max(most - len(visible), 0), seed))
 
 
 def _used(evaluators: Sequence[str], train: Images, visible: np.ndarray, sample: np.ndarray) -> np.ndarray:
@@ -518,7 +507,7 @@ def main(argv: list[str]) -> int:
     )
     if report["unfinished"]:
         print(unfinished(run_flags.WORKDIR.value, report["step"], report["steps"]), end="\n\n")
-    print("\n".join(_lines(report, written_to(split))))
+    print("\n".join(_lines(report, split)))
     return 0
 
 
@@ -539,12 +528,13 @@ def _check_robustness(split: str) -> None:
             raise ValueError(f"--{flag.name} must come with --robustness. Received: {flag.value}")
 
 
-def _lines(report: Report, file: str) -> list[str]:
+def _lines(report: Report, split: str) -> list[str]:
     """Formats a report of `evaluate_run`."""
     lines = []
     for measure in MEASURES:
         lines += [table(report[measure], measure), floor_line(report["floors"][measure]), ""]
-    lines += [*class_lines(report["classes"], written_to=file), "", served_row(report["accuracy"])]
+    lines += [*class_lines(report["classes"], written_to=written_to(split)), ""]
+    lines += served_lines(report["accuracy"], split)
     if "details" in report:
         lines += ["", *detail_lines(report["details"])]
     if "old_index" in report:

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from semppl.data.images import NO_LABEL
-from semppl.evaluation.logistic_regression import logistic_regression_classes
+from semppl.data.images import NO_LABEL, Images
+from semppl.evaluation.logistic_regression import LinearClassifier, fit_logistic_regression
 from semppl.evaluation.neighbours.class_means import class_mean_classes
 from semppl.evaluation.neighbours.label_spreading import label_spreading_classes
 from semppl.evaluation.neighbours.nearest_neighbours import (
@@ -15,6 +15,8 @@ from semppl.evaluation.neighbours.nearest_neighbours import (
     weighted_neighbour_shares,
 )
 
+_MAX_SAMPLE = 20_000  # images
+_MAX_SAMPLE_VALUES = 2**27  # of raw pixels, in float32
 _MAX_SPREAD = 12_000  # images
 _MAX_SPREAD_VALUES = 2**26  # images × width of the representation
 
@@ -63,8 +65,7 @@ def _class_means(task: Task) -> np.ndarray:
 
 
 def _logistic_regression(task: Task) -> np.ndarray:
-    population = task.train[task.sample]
-    return logistic_regression_classes(*task.memory, task.test, population=population, seed=task.seed)
+    return regression_of(task).predict(task.test)
 
 
 def _label_spreading(task: Task) -> np.ndarray:
@@ -79,7 +80,26 @@ def _label_spreading(task: Task) -> np.ndarray:
 
 def _logistic_regression_on_all_labels(task: Task) -> np.ndarray:
     rows = np.flatnonzero(task.train_labels != NO_LABEL)
-    return logistic_regression_classes(task.train[rows], task.train_labels[rows], task.test, seed=task.seed)
+    return fit_logistic_regression(task.train[rows], task.train_labels[rows], seed=task.seed).predict(task.test)
+
+
+def regression_of(task: Task) -> LinearClassifier:
+    """Fits the logistic regression of the evaluator of that name: to the labelled images, scaled by the sample."""
+    return fit_logistic_regression(*task.memory, population=task.train[task.sample], seed=task.seed)
+
+
+def training_sample(visible: np.ndarray, train: Images, *, values: int = 0, seed: int = 0) -> np.ndarray:
+    """Returns sorted positions of training images: the labelled ones, and a draw of others up to 20,000 in all.
+
+    Args:
+        visible: Integers `[m]`, positions of the labelled images.
+        train: Training images.
+        values: Number of raw pixels per image, where these are evaluated, of which at most 2²⁷ are drawn; 0: no such limit.
+        seed: Seed of the draw.
+    """
+    most = min(_MAX_SAMPLE, _MAX_SAMPLE_VALUES // values) if values else _MAX_SAMPLE
+    others = np.setdiff1d(np.arange(len(train)), visible)
+    return np.union1d(visible, drawn(others, max(most - len(visible), 0), seed))
 
 
 def drawn(positions: np.ndarray, count: int, seed: int = 0) -> np.ndarray:

@@ -69,6 +69,17 @@ def read_model(model: str | pathlib.Path) -> tuple[Hyperparameters, tuple[str, .
     Raises:
         ValueError: If the folder has no model with a memory.
     """
+    card, names = read_card(model), pathlib.Path(model) / "assets" / "class_names.txt"
+    class_names = tuple(names.read_text(encoding="utf-8").split("\n")[:-1])
+    return Hyperparameters.from_dict(card["hyperparameters"]), class_names
+
+
+def read_card(model: str | pathlib.Path) -> dict[str, Any]:
+    """Reads the model card of an exported model.
+
+    Raises:
+        ValueError: If the folder has no model with a memory.
+    """
     folder = pathlib.Path(model)
     require_plain(folder, "model")
     card, names = (folder / "assets" / name for name in ("model_card.json", "class_names.txt"))
@@ -76,8 +87,7 @@ def read_model(model: str | pathlib.Path) -> tuple[Hyperparameters, tuple[str, .
         raise ValueError(
             f"--model must be the folder of an exported model with a memory. Received: {model}{version_meant(model)}"
         )
-    class_names = tuple(names.read_text(encoding="utf-8").split("\n")[:-1])
-    return Hyperparameters.from_dict(json.loads(card.read_text(encoding="utf-8"))["hyperparameters"]), class_names
+    return dict(json.loads(card.read_text(encoding="utf-8")))
 
 
 def embedded_images(model: Any, images: Images, positions: np.ndarray | None = None) -> Iterator[tf.Tensor]:

@@ -50,10 +50,8 @@ class FeatureStore:
         Raises:
             ValueError: If a feature is NaN or Inf.
         """
-        digest = hashlib.sha256()
-        for part in _bytes_of(images, np.arange(len(images)) if positions is None else positions):
-            digest.update(part)
-        place = self._folder / f"{self._checkpoint}-{digest.hexdigest()[:32]}.npz"
+        digest = digest_of(images, np.arange(len(images)) if positions is None else positions)
+        place = self._folder / f"{self._checkpoint}-{digest[:32]}.npz"
         kept = array_cache.load(place, (_COLUMN,))
         if kept is not None:
             return kept[_COLUMN]
@@ -74,6 +72,14 @@ class FeatureStore:
             if not path.name.startswith(self._checkpoint):
                 with contextlib.suppress(OSError):
                     path.unlink()
+
+
+def digest_of(images: Images, positions: np.ndarray) -> str:
+    """Computes the SHA-256 digest, in hexadecimal, of the bytes of images at positions `[k]`, in order."""
+    digest = hashlib.sha256()
+    for part in _bytes_of(images, positions):
+        digest.update(part)
+    return digest.hexdigest()
 
 
 def _bytes_of(images: Images, positions: np.ndarray) -> Iterator[bytes]:

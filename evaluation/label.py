@@ -26,13 +26,16 @@ _MIN_PROBABILITY = flags.DEFINE_float(
 quiet.parse_flags(__name__, required=["out"], define=advice_flags.accept_encoder, check=advice_flags.check)
 
 from semppl.data.images import NO_LABEL
-from semppl.evaluation.advice import ledger
+from semppl.evaluation.advice import ledger, pseudo_labels
 from semppl.evaluation.advice.embedded import Embedded, load
 from semppl.evaluation.advice.label_rows import write_table
-from semppl.evaluation.advice.pseudo_labels import label_rows
 from semppl.runs.files import require_plain
 
-HEADER = ("path", "label", "class", "probability", "abstain")
+HEADER = ("path", "label", "class", "probability", "abstain", "chosen_on")
+_CHOSEN_ON = {
+    pseudo_labels.VALIDATION: "the validation pictures",
+    pseudo_labels.CROSS_VALIDATION: "cross-validation of the labelled pictures",
+}
 
 
 def label(embedded: Embedded, out: str | pathlib.Path, *, min_probability: float = 0.5) -> dict[str, Any]:
@@ -46,9 +49,10 @@ def label(embedded: Embedded, out: str | pathlib.Path, *, min_probability: float
         min_probability: Probability, in 0..1, below which a picture gets no label.
 
     Returns:
-        "pictures", "labelled" (the number of labels given), "method", "held_out" (accuracy by method), "coverage" and
-        "accuracy" of the labels that held-out pictures would be given (absent if none can be held out), "changed", and
-        "optimistic" (whether the held-out labels are those that the features were trained on).
+        "pictures", "labelled" (the number of labels given), "method", "chosen_on" (the pictures by which the method was chosen
+        and the probabilities calibrated), "held_out" (accuracy on these by method), "coverage" and "accuracy" of the labels that
+        these would be given (absent if none can be held out), "test" (the same of the test pictures, which decide nothing;
+        absent without any), "changed", and "optimistic" (whether the features may have been trained on the labels that decide).
 
     Raises:
         ValueError: If the folder holds no ledger, no picture is without a label, or the labels are of fewer than two classes.
@@ -63,32 +67,45 @@ def label(embedded: Embedded, out: str | pathlib.Path, *, min_probability: float
         raise ValueError(
             f"--data must have pictures without a label. Received: {counted(len(known), 'picture')}, all with a label"
         )
-    found = label_rows(embedded.features, embedded.labels, embedded.held_out, seed=embedded.hyperparameters.seed)
+    found = pseudo_labels.label_rows(
+        embedded.features,
+        embedded.labels,
+        validation=embedded.held_out("validation"),
+        test=embedded.held_out("test"),
+        seed=embedded.hyperparameters.seed,
+    )
     abstains = found.probabilities < min_probability
     folder.mkdir(parents=True, exist_ok=True)
     rows = ledger.ledger_rows(embedded, found, abstains)
     changed = ledger.write_ledger(folder / ledger.FILE, rows)
     write_table(folder / "labels.csv", [HEADER, *(_cells(embedded, row) for row in rows)])
     report: dict[str, Any] = {"pictures": len(rows), "labelled": int(np.sum(~abstains)), "method": found.method}
-    report |= {"held_out": found.held_out, "changed": changed}
-    report["optimistic"] = embedded.trained_on_labels and embedded.held_out is None
-    if len(found.right):
-        given = found.judged >= min_probability
-        report["coverage"] = float(given.mean())
-        if given.any():
-            report["accuracy"] = float(found.right[given].mean())
+    report |= {"chosen_on": found.chosen_on, "held_out": found.held_out, "changed": changed}
+    report["optimistic"] = embedded.trained_on_labels and found.chosen_on != pseudo_labels.VALIDATION
+    report |= _given(found.judged, min_probability)
+    if found.tested is not None:
+        report["test"] = _given(found.tested, min_probability)
     return report
+
+
+def _given(judged: pseudo_labels.Judged, min_probability: float) -> dict[str, float]:
+    """Returns "coverage" and "accuracy" of the labels that are given to judged pictures."""
+    if not len(judged.right):
+        return {}
+    given = judged.probabilities >= min_probability
+    report = {"coverage": float(given.mean())}
+    return report | {"accuracy": float(judged.right[given].mean())} if given.any() else report
 
 
 def require_ledger_or_nothing(out: str | pathlib.Path) -> pathlib.Path:
     """Returns the path of the folder that --out names.
 
     Raises:
-        ValueError: If the folder exists and has no ledger.
+        ValueError: If the folder exists, has no ledger, and no other process is about to write one.
     """
     folder = pathlib.Path(out)
     require_plain(folder, "out")
-    if folder.exists() and not (folder / ledger.FILE).is_file():
+    if folder.exists() and not any((folder / name).is_file() for name in (ledger.FILE, ledger.LOCK)):
         raise ValueError(f"--out must be a new folder, or one with {ledger.FILE}. Received: {out}")
     return folder
 
@@ -101,7 +118,22 @@ def _cells(embedded: Embedded, row: dict[str, Any]) -> list[str]:
         row["label"],
         f"{row['probability']:.4f}",
         str(row["abstain"]).lower(),
+        row["chosen_on"],
     ]
+
+
+def _lines(report: dict[str, Any]) -> list[str]:
+    """Formats how the labels were chosen, and how many held-out and test pictures get the right one."""
+    if not report["held_out"]:
+        return ["no labelled picture could be held out: nothing was chosen, and probabilities are shares of the votes"]
+    figures = ", ".join(f"{name} {value:.3f}" for name, value in report["held_out"].items())
+    lines = [f"chosen on {_CHOSEN_ON[report['chosen_on']]}: accuracy {figures}"]
+    for name, given in (("of these", report), ("of the test pictures, which decided nothing", report.get("test", {}))):
+        if "accuracy" in given:
+            lines.append(
+                f"{name}, {given['coverage']:.1%} get a label, and {given['accuracy']:.1%} of these labels are right"
+            )
+    return lines
 
 
 @quiet.program
@@ -112,16 +144,11 @@ def main(argv: list[str]) -> int:
     require_ledger_or_nothing(out)
     report = label(load(*advice_flags.source_from_flags(), joint=True), out, min_probability=_MIN_PROBABILITY.value)
     print(f"{report['labelled']} of {report['pictures']} pictures labelled by {report['method']} in {out}/labels.csv")
-    if report["held_out"]:
-        print("accuracy on held-out labels: " + ", ".join(f"{name} {v:.3f}" for name, v in report["held_out"].items()))
-        if "accuracy" in report:
-            print(
-                f"held-out pictures: {report['coverage']:.1%} get a label, {report['accuracy']:.1%} of these are right"
-            )
+    print("\n".join(_lines(report)))
     if report["optimistic"]:
         print(
-            "warning: probabilities are judged by labels that the run was trained on, and are too high; name other labelled "
-            "pictures with --test",
+            "warning: method and probabilities are chosen on labels that the run may have been trained on, so that probabilities "
+            "may be too high; name other labelled pictures with --validation",
             file=sys.stderr,
         )
     if report["changed"] is not None:

@@ -12,7 +12,7 @@ import tensorflow as tf
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.layers.networks import OnlineNetwork
 from semppl.runs.files import require_plain
-from semppl.runs.folder import NotWritten, writing_to
+from semppl.runs.folder import NotWritten, read_trained_parts, writing_to
 
 
 class RunCheckpoints:
@@ -142,6 +142,12 @@ def has_labelled_queue(workdir: str | pathlib.Path) -> bool:
     """Returns whether a run was trained with a queue of labelled images; an imported run was not."""
     reader = tf.train.load_checkpoint(latest_checkpoint(workdir))
     return bool(reader.has_tensor("model/queue/labels/.ATTRIBUTES/VARIABLE_VALUE"))
+
+
+def trains_projector(workdir: str | pathlib.Path) -> bool:
+    """Returns whether a run trains its projector, as the method declares; of an older release: whether it has no classifier."""
+    parts = read_trained_parts(workdir)
+    return load_classifier(workdir) is None if parts is None else "projector" in parts
 
 
 def weights_sha256(path: str) -> str:

@@ -30,7 +30,7 @@ def check_compatible_run(hyperparameters: Hyperparameters, workdir: pathlib.Path
     if not run:
         return
     old, digest = _read(run)
-    require(checkpoints.load_classifier(run) is None, _FLAG, "a run with projections", f"{run}, a run of {old.method}")
+    require(checkpoints.trains_projector(run), _FLAG, "a run with projections", f"{run}, a run of {old.method}")
     for flag in ("large_size", "channels"):
         expected, received = getattr(old, flag), getattr(hyperparameters, flag)
         require(expected == received, flag, f"that of --compatible_with={run}, {expected}", received)

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from semppl.configs.hyperparameters import Hyperparameters
@@ -11,6 +11,7 @@ from semppl.runs.files import disk_errors_as, locked, make_writable_folder, writ
 
 _SETTINGS = "hyperparameters.json"
 _INITIAL_WEIGHTS = "weights.json"
+_TRAINED_PARTS = "trained_parts.json"
 _FOLLOW_FROM_DATA = frozenset(("labelled_batch_size", "steps", "warmup_steps"))
 
 
@@ -144,6 +145,26 @@ def read_initial_weights(workdir: str | pathlib.Path) -> dict[str, Any] | None:
     """Reads where the initial weights of a run come from; None for random weights."""
     path = pathlib.Path(workdir) / _INITIAL_WEIGHTS
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def write_trained_parts(workdir: pathlib.Path, parts: Sequence[str]) -> None:
+    """Writes the names of the parts that a run trains, such as "encoder" and "projector", to `trained_parts.json`.
+
+    A file that has them already is left as it is.
+
+    Raises:
+        NotWritten: If the disk is full.
+    """
+    if read_trained_parts(workdir) == tuple(parts):
+        return
+    with writing_to(workdir):
+        write_atomically(workdir / _TRAINED_PARTS, json.dumps(list(parts)) + "\n")
+
+
+def read_trained_parts(workdir: str | pathlib.Path) -> tuple[str, ...] | None:
+    """Reads the names of the parts that a run trains; None for an imported run, or one of an older release."""
+    path = pathlib.Path(workdir) / _TRAINED_PARTS
+    return tuple(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
 
 def write_done(workdir: pathlib.Path, step: int, weights_sha256: str) -> None:

@@ -116,7 +116,10 @@ class SettingsTest(parameterized.TestCase):
 
     @parameterized.parameters(
         ({"stepz": 3}, "Every setting must be a flag of the program. Received: stepz; did you mean steps"),
-        ({"preset": "digit"}, "preset must be one of cifar10_1_percent_cpu, digits, .*Received: digit"),
+        (
+            {"preset": "digit"},
+            "preset must be one of cifar10_1_percent_cpu, cifar10_resnet18_gpu, digits, .*Received: digit",
+        ),
     )
     def test_what_is_unknown_is_refused(self, settings, message):
         with self.assertRaisesRegex(ValueError, message):

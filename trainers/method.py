@@ -48,6 +48,22 @@ class Method(tf.keras.Model):
         return self.hyperparameters.train == "heads"
 
     @property
+    def trained_parts(self) -> tuple[str, ...]:
+        """Names of the parts whose variables the optimiser updates: "encoder", "projector", "predictor" and "classifier"."""
+        parts = {name: getattr(self.online, name) for name in ("encoder", "projector", "predictor")}
+        parts |= {"classifier": self.classifier} if hasattr(self, "classifier") else {}
+        trained = {id(variable) for variable in self.trained_variables()}
+        return tuple(
+            name
+            for name, part in parts.items()
+            if any(id(variable) in trained for variable in part.trainable_variables)
+        )
+
+    def trained_variables(self) -> list[tf.Variable]:
+        """Returns the variables that the optimiser updates."""
+        raise NotImplementedError("A method must name the variables that it trains.")
+
+    @property
     def networks(self) -> list[TargetNetwork]:
         """The online network and, where there is one, the target network."""
         target: TargetNetwork | None = getattr(self, "target", None)

@@ -92,7 +92,8 @@ class Chief:
             yield
 
     def restore(self, saved: checkpoints.RunCheckpoints) -> int:
-        """Removes what a killed save left and restores the latest checkpoint; returns its step, or 0."""
+        """Removes what a killed save left, restores the latest checkpoint and records what is trained; returns the step, or 0."""
+        folder.write_trained_parts(self._workdir, saved.model.trained_parts)
         self._termination.saved = saved.restore()
         return self._termination.saved
 

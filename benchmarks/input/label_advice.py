@@ -92,7 +92,7 @@ def main(argv: list[str]) -> int:
     del argv
     hyperparameters, draws = hyperparameters_from_flags(), _SEEDS.value
     source = load_splits(hyperparameters)
-    mapped = encoder_features(hyperparameters)
+    mapped, _ = encoder_features(hyperparameters)
     train, test = source.train, source.held_out("test")
     features, test_features = mapped(train), mapped(test)
     print(f"{len(train)} training pictures, {len(test)} test pictures; mean ± standard deviation of {draws} draws")

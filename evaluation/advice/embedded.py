@@ -15,7 +15,8 @@ from semppl.data.combination import renumbered, with_labels
 from semppl.data.images import NO_LABEL, Images
 from semppl.data.run_data import load_run_data
 from semppl.data.splits import RunData, load_data
-from semppl.evaluation.exported import embedded_images, read_model
+from semppl.evaluation.advice.pseudo_labels import Pictures
+from semppl.evaluation.exported import embedded_images, read_card, read_model
 from semppl.evaluation.features import embed, preparation_of
 from semppl.layers.networks import OnlineNetwork
 from semppl.runs import checkpoints, initial_weights
@@ -35,8 +36,10 @@ class Embedded:
         hyperparameters: Settings of data and encoder.
         step: Number of training steps of the encoder's run; 0 without a run.
         origin: What made the features, in words.
-        held_out: Features `[h, D]` and labels `[h]` of held-out pictures, or None.
-        trained_on_labels: Whether the features were trained on the visible labels.
+        weights: SHA-256 digest of the weights that made the features, in hexadecimal; empty where unknown.
+        held_out: Function from "validation" or "test" to features `[h, D]` and labels `[h]` of such pictures, at most 5,000, or
+            to None if none has a label.
+        trained_on_labels: Whether the features may have been trained on the visible labels.
     """
 
     images: Images
@@ -46,7 +49,8 @@ class Embedded:
     hyperparameters: Hyperparameters
     step: int
     origin: str
-    held_out: tuple[np.ndarray, np.ndarray] | None = None
+    weights: str = ""
+    held_out: Callable[[str], Pictures | None] = lambda split: None
     trained_on_labels: bool = False
 
     def __post_init__(self) -> None:
@@ -78,8 +82,6 @@ def embedded_by_run(
 ) -> Embedded:
     """Maps the training pictures of a run to features of the encoder, or to joint embeddings.
 
-    Held-out pictures are the run's validation pictures; if there is none, the run's test pictures; at most 5,000.
-
     Args:
         workdir: Folder of the run.
         moved: Settings, by name, of data that now lie elsewhere; see `load_run_data`.
@@ -91,7 +93,7 @@ def embedded_by_run(
     """
     hyperparameters, network, step = checkpoints.load_online(workdir)
     data = load_run_data(workdir, hyperparameters, moved)
-    projects = joint and step > 0 and checkpoints.has_labelled_queue(workdir)
+    projects = joint and step > 0 and checkpoints.trains_projector(workdir)
 
     def function(images: tf.Tensor) -> tf.Tensor:
         features = network.features(images)
@@ -100,14 +102,14 @@ def embedded_by_run(
     origin = f"the {'joint embeddings' if projects else 'features'} of {workdir} at step {step}"
     settings = dataclasses.replace(hyperparameters, **(moved or {}))
     mapped = functools.partial(embed, function, prepare=preparation_of(hyperparameters))
-    judges = _held_out(data, mapped)
     trained = step > 0 and (projects or hyperparameters.train == "all")
-    return _embedded(data, mapped(data.source.train), settings, step, origin, judges, trained)
+    weights = checkpoints.weights_sha256(checkpoints.latest_checkpoint(workdir))
+    return _embedded(data, mapped, settings, origin, step=step, weights=weights, trained=trained)
 
 
-def _held_out(data: RunData, mapped: Callable[..., np.ndarray]) -> tuple[np.ndarray, np.ndarray] | None:
-    """Returns features and labels of held-out pictures; None if no held-out picture has a label."""
-    images = data.source.test if data.source.validation is None else data.source.validation
+def _held_out(data: RunData, mapped: Callable[..., np.ndarray], split: str) -> Pictures | None:
+    """Returns features and labels of the pictures of a split; None if none has a label."""
+    images = getattr(data.source, split)
     known = np.zeros(0, int) if images is None else np.flatnonzero(images.labels != NO_LABEL)
     if images is None or not len(known):
         return None
@@ -144,7 +146,8 @@ def embedded_by_model(model: str | pathlib.Path, moved: Mapping[str, Any] | None
     }
     data = RunData(dataclasses.replace(source, class_names=names, **held_out), labels)
     origin = f"the embeddings of {model}"
-    return _embedded(data, mapped(source.train), settings, 0, origin, _held_out(data, mapped), trained=True)
+    card = read_card(model)
+    return _embedded(data, mapped, settings, origin, step=card["step"], weights=card["weights_sha256"], trained=True)
 
 
 def embedded_by_encoder(hyperparameters: Hyperparameters) -> Embedded:
@@ -158,14 +161,18 @@ def embedded_by_encoder(hyperparameters: Hyperparameters) -> Embedded:
     """
     downloads = hyperparameters.initial_weights == initial_weights.IMAGENET
     data = load_data(hyperparameters) if downloads else None  # nothing is fetched for wrong data
-    mapped = encoder_features(hyperparameters)
+    mapped, weights = encoder_features(hyperparameters)
     data = data or load_data(hyperparameters)
     origin = f"the features of {hyperparameters.encoder}"
-    return _embedded(data, mapped(data.source.train), hyperparameters, 0, origin, _held_out(data, mapped))
+    return _embedded(data, mapped, hyperparameters, origin, weights=weights)
 
 
-def encoder_features(hyperparameters: Hyperparameters) -> Callable[..., np.ndarray]:
-    """Returns the function that maps images, and positions if not all are wanted, to features of a pretrained encoder.
+def encoder_features(hyperparameters: Hyperparameters) -> tuple[Callable[..., np.ndarray], str]:
+    """Returns the features of a pretrained encoder, and the digest of the weights.
+
+    Returns:
+        The function that maps images, and positions if not all are wanted, to features; and the SHA-256 digest of the file of
+        weights, in hexadecimal.
 
     Raises:
         ValueError: If there are no weights, or they cannot be read.
@@ -181,17 +188,29 @@ def encoder_features(hyperparameters: Hyperparameters) -> Callable[..., np.ndarr
     size = hyperparameters.large_size
     network.build([None, size, size, hyperparameters.channels])
     weights.assign_to(network.encoder.places)
-    return functools.partial(embed, network.features, prepare=preparation_of(hyperparameters))
+    return functools.partial(embed, network.features, prepare=preparation_of(hyperparameters)), weights.sha256
 
 
 def _embedded(
     data: RunData,
-    features: np.ndarray,
+    mapped: Callable[..., np.ndarray],
     settings: Hyperparameters,
-    step: int,
     origin: str,
-    held_out: tuple[np.ndarray, np.ndarray] | None,
+    *,
+    weights: str,
+    step: int = 0,
     trained: bool = False,
 ) -> Embedded:
     source = data.source
-    return Embedded(source.train, data.labels, source.class_names, features, settings, step, origin, held_out, trained)
+    return Embedded(
+        source.train,
+        data.labels,
+        source.class_names,
+        mapped(source.train),
+        settings,
+        step,
+        origin,
+        weights,
+        functools.partial(_held_out, data, mapped),
+        trained,
+    )

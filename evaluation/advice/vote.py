@@ -3,12 +3,10 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special
 
-from semppl.evaluation.neighbours.nearest_neighbours import nearest
+from semppl.evaluation.neighbours.nearest_neighbours import nearest, weighted_shares
 
 _VOTERS = 20
-_TEMPERATURE = 0.1
 
 
 class Ballot(NamedTuple):
@@ -42,12 +40,7 @@ def vote(
     """
     size = min(_VOTERS, len(memory) - (own is not None))
     similarities, voters = nearest(queries, memory, size, own=own)
-    weights = special.softmax(similarities / _TEMPERATURE, axis=1)
-    shares = np.zeros([len(queries), num_classes])
-    rows = np.arange(len(queries))
-    for column in range(size):
-        shares[rows, classes[voters[:, column]]] += weights[:, column]
-    return Ballot(shares, voters, similarities)
+    return Ballot(weighted_shares(similarities, classes[voters], num_classes), voters, similarities)
 
 
 def label_margins(probabilities: np.ndarray, classes: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from semppl.evaluation.logistic_regression import fit_by_default, held_out_parts
 from semppl.evaluation.neighbours.directions import unit
 from semppl.evaluation.neighbours.nearest_neighbours import nearest
 
-_NEIGHBOURS = (30, 15, 60)  # the first is the default
+GRAPH_NEIGHBOURS = (30, 15, 60)  # the first is the default
 _ALPHA = 0.8  # share of a label that comes from neighbours
 
 
@@ -53,8 +53,8 @@ def label_spreading_classes(
 def neighbour_graphs(features: np.ndarray) -> list[scipy.sparse.csr_matrix]:
     """Returns the graphs `[n, n]` of 30, 15 and 60 neighbours of each image, by features `[n, D]`."""
     directions = _standardised_directions(features)
-    _, rows = nearest(directions, directions, min(max(_NEIGHBOURS), len(features)))
-    return [_graph(rows[:, : min(size, len(features))]) for size in _NEIGHBOURS]
+    _, rows = nearest(directions, directions, min(max(GRAPH_NEIGHBOURS), len(features)))
+    return [_graph(rows[:, : min(size, len(features))]) for size in GRAPH_NEIGHBOURS]
 
 
 def spread_labels(graph: scipy.sparse.csr_matrix, labels: np.ndarray) -> np.ndarray:

@@ -120,7 +120,7 @@ def judge(workdir: str | pathlib.Path, moved: Mapping[str, Any] | None = None) -
     """
     hyperparameters, network, step = checkpoints.load_online(workdir)
     data = load_evaluated_data(workdir, hyperparameters, moved or {})
-    embedding, function = _embedding(workdir, network)
+    embedding, function = _embedding(workdir, network, step)
     prepare = preparation_of(hyperparameters)
 
     def pictures(images: Images, rows: np.ndarray, most: int) -> Pictures:
@@ -144,9 +144,11 @@ def judge(workdir: str | pathlib.Path, moved: Mapping[str, Any] | None = None) -
     return Judged(pathlib.Path(workdir), hyperparameters, step, data, embedding, labelled, judged, split, predictions)
 
 
-def _embedding(workdir: str | pathlib.Path, network: OnlineNetwork) -> tuple[str, Callable[[tf.Tensor], tf.Tensor]]:
+def _embedding(
+    workdir: str | pathlib.Path, network: OnlineNetwork, step: int
+) -> tuple[str, Callable[[tf.Tensor], tf.Tensor]]:
     """Returns what the embeddings are, in words, and the function from images to embeddings."""
-    if checkpoints.has_labelled_queue(workdir):
+    if step and checkpoints.trains_projector(workdir) and checkpoints.load_classifier(workdir) is None:
         return "features and projections (joint)", lambda images: network.join_features(network.features(images))
     return "features", network.features
 

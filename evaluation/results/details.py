@@ -6,8 +6,7 @@ import numpy as np
 from scipy import special
 
 from semppl.data.images import NO_LABEL
-from semppl.evaluation.evaluators import Task
-from semppl.evaluation.logistic_regression import fit_logistic_regression
+from semppl.evaluation.evaluators import Task, regression_of
 from semppl.evaluation.neighbours.nearest_neighbours import (
     K_GRID,
     choose_neighbours,
@@ -75,8 +74,7 @@ def calibration(task: Task, truth: np.ndarray) -> dict[str, dict[str, Any]]:
     """
     memory, labels = task.memory
     shares, classes = weighted_neighbour_shares(task.test, memory, labels, k=choose_neighbours(memory, labels))
-    regression = fit_logistic_regression(memory, labels, population=task.train[task.sample], seed=task.seed)
-    probabilities = special.softmax(regression.logits(task.test), axis=1)
+    probabilities = special.softmax(regression_of(task).logits(task.test), axis=1)
     measured = {}
     for name, part in (("weighted_neighbours", shares), ("logistic_regression", probabilities)):
         confidence, correct = part.max(1), classes[part.argmax(1)] == truth

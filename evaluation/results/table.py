@@ -47,25 +47,39 @@ def fair_columns(measured: Measured) -> list[str]:
     return [column for column in columns if column != ALL_LABELS] or columns
 
 
+def shown_cell(measured: Measured) -> tuple[str, str]:
+    """Returns the row and column whose classes are reported one by one, and which is compared with floors.
+
+    Args:
+        measured: Accuracies.
+
+    Returns:
+        The row and column that are exported by the command which `served_lines` names; the classifier of a run that has its own;
+        the first column of the projections, or else of the features, where no column can be served.
+    """
+    for row in ("classifier", _SERVED_ROWS[0]):
+        if row in measured:
+            served = _served(measured)
+            return served[1:] if served and row != "classifier" else (row, next(iter(measured[row])))
+    return "features", next(iter(measured["features"]))
+
+
 def below_floors(measured: Measured, floors: Mapping[str, float]) -> str:
     """Says that an encoder is below floors; empty if it is above all.
 
     Args:
-        measured: Accuracies; the row `raw_pixels` belongs to no encoder.
+        measured: Accuracies; of these, that of `shown_cell` is compared.
         floors: Accuracy of each floor.
     """
     if floors.get("majority_class") == 1:
         return "warning: all of these images are of one class, so that accuracy says nothing about the encoder."
-    rows = [name for name in measured if name != "raw_pixels"]
-    found = best(measured, rows, fair_columns(measured))
-    if found is None:
-        return ""
-    accuracy, row, column = found
+    row, column = shown_cell(measured)
+    accuracy = measured[row][column]
     above = [f"{name.replace('_', ' ')} ({value:.4f})" for name, value in floors.items() if value >= accuracy]
     if not above:
         return ""
     return (
-        f"warning: the encoder is not above {' and '.join(above)}: its best accuracy is {accuracy:.4f} "
+        f"warning: the encoder is not above {' and '.join(above)}: its accuracy is {accuracy:.4f} "
         f"({row}, {column}). Train longer, with more labels, or with other settings before you use it."
     )
 
@@ -75,20 +89,39 @@ def prefix_row(dims: int) -> str:
     return f"{_PREFIX}{dims}]"
 
 
-def served_row(measured: Measured) -> str:
-    """Says which row an export serves, and which settings export the best one that can be served."""
-    default = _SERVED_ROWS[0]
+def served_lines(measured: Measured, split: str = "validation") -> list[str]:
+    """Says which row an export serves, and which settings export the best one that can be served.
+
+    Args:
+        measured: Accuracies.
+        split: Held-out images on which these were measured: "test" or "validation".
+    """
+    default, served = _SERVED_ROWS[0], _served(measured)
     if default not in measured:
-        return "An export serves projections, which have no row here; --embedding=features serves the row features."
+        return ["An export serves projections, which have no row here; --embedding=features serves the row features."]
     line = f"An export serves the row {default}, and answers by a vote, to which nearest_neighbours comes closest"
-    rows = [*_SERVED_ROWS, *(row for row in measured if row.startswith(_PREFIX))]
-    found, now = best(measured, rows, list(_SERVED_AS)), measured[default].get("nearest_neighbours")
-    if found is None or now is None or found[0] <= now:
-        return f"{line}."
-    accuracy, row, column = found
+    if served is None or served[1:] == (default, "nearest_neighbours"):
+        return [f"{line}."]
+    accuracy, row, column = served
     chosen = "" if row == default else f" {_embedding_flags(row)}"
     chosen += "" if column == "nearest_neighbours" else f" --answers={_SERVED_AS[column]}"
-    return f"{line} ({now:.4f});\n{row} with {column} ({accuracy:.4f}) is exported with{chosen}."
+    lines = [
+        f"{line} ({measured[default]['nearest_neighbours']:.4f});",
+        f"{row} with {column} ({accuracy:.4f}) is exported with{chosen}.",
+    ]
+    if split == "test":
+        lines.append(
+            "The best row is chosen on the test images, so that its accuracy is optimistic; choose with --split=validation where "
+            "the run has validation images."
+        )
+    return lines
+
+
+def _served(measured: Measured) -> tuple[float, str, str] | None:
+    """Returns the best accuracy that can be served, the default in a tie, with row and column; None without the default."""
+    default = measured.get(_SERVED_ROWS[0], {})
+    rows = [*_SERVED_ROWS, *(row for row in measured if row.startswith(_PREFIX))]
+    return best(measured, rows, list(_SERVED_AS)) if "nearest_neighbours" in default else None
 
 
 def _embedding_flags(row: str) -> str:

@@ -1,9 +1,10 @@
 """Errors of a classifier on corrupted and on shifted test images, beside those of a baseline."""
 
+import hashlib
 import json
 import pathlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,16 @@ import tensorflow as tf
 import tqdm
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.wording import counted
 from semppl.data.images import NO_LABEL, Images
-from semppl.evaluation.features import embed, map_rows, preparation_of
-from semppl.evaluation.logistic_regression import fit_logistic_regression
+from semppl.evaluation.evaluators import Task, regression_of, training_sample
+from semppl.evaluation.feature_store import FeatureStore, digest_of
+from semppl.evaluation.features import map_rows, preparation_of
 from semppl.evaluation.neighbours.nearest_neighbours import nearest_neighbour_classes
 from semppl.evaluation.robustness.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, corrupt
 from semppl.evaluation.robustness.errors import mean_corruption_error, relative_mean_corruption_error
 from semppl.layers.networks import OnlineNetwork
+from semppl.runs import checkpoints
 
 Report = dict[str, Any]
 Classifiers = Callable[[np.ndarray], Mapping[str, np.ndarray]]
@@ -29,11 +33,18 @@ _BATCH = 64
 
 
 def classifiers_of(
-    network: OnlineNetwork, images: Images, labels: np.ndarray, hyperparameters: Hyperparameters, *, k: int
+    workdir: str | pathlib.Path,
+    network: OnlineNetwork,
+    images: Images,
+    labels: np.ndarray,
+    hyperparameters: Hyperparameters,
+    *,
+    k: int,
 ) -> Classifiers:
-    """Fits a logistic regression to the features of labelled images, and remembers their projections as neighbours.
+    """Fits the logistic regression of an evaluation to features, and remembers projections of labelled images as neighbours.
 
     Args:
+        workdir: Folder of the run.
         network: Online network of the run.
         images: Training images.
         labels: Integers `[n]`, visible labels of the training images; NO_LABEL where hidden.
@@ -41,13 +52,18 @@ def classifiers_of(
         k: Number of nearest neighbours that vote.
 
     Returns:
-        "logistic_regression" and, unless the run is supervised, "nearest_neighbours".
+        "logistic_regression" and, if the run trains its projector, "nearest_neighbours".
     """
     visible = np.flatnonzero(labels != NO_LABEL)
-    known = labels[visible]
-    features = embed(network.features, images, prepare=preparation_of(hyperparameters), positions=visible)
-    regression = fit_logistic_regression(features, known)
-    memory = None if hyperparameters.method == "supervised" else map_rows(network.project_features, features)
+    sample = training_sample(visible, images)
+    features = FeatureStore(workdir).embed(
+        network.features, images, prepare=preparation_of(hyperparameters), positions=sample
+    )
+    rows = np.searchsorted(sample, visible), np.arange(len(sample))
+    task = Task(features, labels[sample], *rows, features[:0], k)
+    remembered, known = task.memory
+    regression = regression_of(task)
+    memory = map_rows(network.project_features, remembered) if checkpoints.trains_projector(workdir) else None
     encode, project = (
         tf.function(function, reduce_retracing=True, autograph=False)
         for function in (network.features, network.project_features)
@@ -82,11 +98,25 @@ def seen_pixels(images: Images, hyperparameters: Hyperparameters) -> tuple[np.nd
         raise ValueError(
             f"--robustness must be left out for images of neither one nor three channels. Received: {images.channels} channels"
         )
-    positions = np.sort(np.random.default_rng(0).permutation(len(images))[:_MAX_IMAGES])
+    positions = _seen(images)
     prepare = preparation_of(hyperparameters)
     parts = images.batches(prepare, batch_size=_BATCH, positions=positions)
     pixels = np.concatenate([np.round(255 * part.numpy()).astype(np.uint8) for part in parts])
     return pixels, images.labels[positions]
+
+
+def digest_of_seen(images: Images, class_names: Sequence[str]) -> str:
+    """Computes the SHA-256 digest, in hexadecimal, of the source's images that `seen_pixels` takes, and of their classes."""
+    positions = _seen(images)
+    classes = "\n".join(class_names[label] for label in images.labels[positions])
+    digest = hashlib.sha256(digest_of(images, positions).encode())
+    digest.update(classes.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _seen(images: Images) -> np.ndarray:
+    """Returns the positions of at most 1,000 images, always the same ones."""
+    return np.sort(np.random.default_rng(0).permutation(len(images))[:_MAX_IMAGES])
 
 
 def corrupted_errors(classify: Classifiers, images: np.ndarray, truth: np.ndarray, *, seed: int = 0) -> Report:
@@ -139,11 +169,15 @@ def beside_baseline(errors: Report, others: Report) -> Report:
     return compared
 
 
-def read_errors(workdir: str | pathlib.Path, images: int) -> Report:
-    """Reads the errors, by classifier, of a run that was measured before, on as many images.
+def read_errors(workdir: str | pathlib.Path, own: Report) -> Report:
+    """Reads the errors, by classifier, of a run that was measured before, on the same test images.
+
+    Args:
+        workdir: Folder of that run.
+        own: "images" and "images_sha256" of the run that is measured now.
 
     Raises:
-        ValueError: If the run was not measured, or on another number of images.
+        ValueError: If the run was not measured, or on other images.
     """
     file = pathlib.Path(workdir) / FILE
     if not file.is_file():
@@ -152,9 +186,21 @@ def read_errors(workdir: str | pathlib.Path, images: int) -> Report:
             f"Received: {workdir}, which has no {FILE}"
         )
     report: Report = json.loads(file.read_text(encoding="utf-8"))
-    if report["images"] != images:
+    if report["images"] != own["images"]:
         raise ValueError(
-            f"--baseline must be measured on the same {images} test images. Received: {workdir}, on {report['images']}"
+            f"--baseline must be measured on the same {counted(own['images'], 'test image')}. "
+            f"Received: {workdir}, on {report['images']:,}"
+        )
+    if "images_sha256" not in report:
+        print(
+            f"warning: {workdir} was measured by a release that recorded no digest of the test images, so that only their number "
+            "is compared; evaluate that run with --robustness again",
+            file=sys.stderr,
+        )
+    elif report["images_sha256"] != own["images_sha256"]:
+        raise ValueError(
+            f"--baseline must be measured on the same {counted(own['images'], 'test image')}: evaluate that run with --robustness "
+            f"and the --test of this one. Received: {workdir}, on as many other images, or other labels of these"
         )
     return dict(report["errors"])
 

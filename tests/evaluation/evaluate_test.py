@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import pathlib
+import re
 from unittest import mock
 
 import numpy as np
@@ -19,7 +20,7 @@ from semppl.data.sources import NO_LABEL, ImageSet, Source, load_source
 from semppl.data.streaming import StreamedImageSet
 from semppl.evaluation import evaluate as evaluation
 from semppl.evaluation import evaluators, logistic_regression
-from semppl.evaluation.logistic_regression import logistic_regression_classes
+from semppl.evaluation.logistic_regression import fit_logistic_regression, logistic_regression_classes
 from semppl.evaluation.neighbours.class_means import class_mean_classes
 from semppl.evaluation.neighbours.label_spreading import label_spreading_classes
 from semppl.evaluation.neighbours.nearest_neighbours import nearest_neighbour_classes
@@ -162,17 +163,17 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_a_sample_has_all_labelled_images_and_a_fixed_draw_of_others(self):
         images, visible = _few_digits().train, np.array([3, 150])
-        with mock.patch.object(evaluation, "_MAX_SAMPLE", 20):
-            sample = evaluation._sample(visible, images)
-            self.assertEqual(sample.tolist(), evaluation._sample(visible, images, values=64).tolist())
+        with mock.patch.object(evaluators, "_MAX_SAMPLE", 20):
+            sample = evaluators.training_sample(visible, images)
+            self.assertEqual(sample.tolist(), evaluators.training_sample(visible, images, values=64).tolist())
         self.assertLen(sample, 20)
         self.assertContainsSubset([3, 150], sample.tolist())
         self.assertEqual(sample.tolist(), sorted(set(sample.tolist())))
-        with mock.patch.object(evaluation, "_MAX_SAMPLE_VALUES", 64 * 30):  # 8 × 8 pixels
-            self.assertLen(evaluation._sample(visible, images, values=64), 30)
-            self.assertLen(evaluation._sample(visible, images), 200)
-        with mock.patch.object(evaluation, "_MAX_SAMPLE", 1):
-            self.assertEqual(evaluation._sample(visible, images).tolist(), [3, 150])
+        with mock.patch.object(evaluators, "_MAX_SAMPLE_VALUES", 64 * 30):  # 8 × 8 pixels
+            self.assertLen(evaluators.training_sample(visible, images, values=64), 30)
+            self.assertLen(evaluators.training_sample(visible, images), 200)
+        with mock.patch.object(evaluators, "_MAX_SAMPLE", 1):
+            self.assertEqual(evaluators.training_sample(visible, images).tolist(), [3, 150])
 
     @parameterized.parameters((50, 2**26, 50), (200, 4 * 40, 40), (3, 2**26, 3))
     def test_labels_spread_over_few_images_the_labelled_ones_first(self, most, values, expected):
@@ -203,13 +204,13 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
             ("logistic_regression", [0, 4], [0, 1, 4]),
             ("logistic_regression_all_labels", [0, 2, 3, 4], None),
         ):
-            with mock.patch.object(evaluators, "logistic_regression_classes") as classify:
+            with mock.patch.object(evaluators, "fit_logistic_regression") as fit:
                 evaluation.EVALUATORS[name].classes(task)
-            features, visible, queries = classify.call_args.args
+            features, visible = fit.call_args.args
             self.assertAllEqual(features, train[known])
             self.assertAllEqual(visible, labels[known])
-            self.assertAllEqual(queries, np.eye(2))
-            scaled_by = classify.call_args.kwargs.get("population")
+            self.assertAllEqual(fit.return_value.predict.call_args.args[0], np.eye(2))
+            scaled_by = fit.call_args.kwargs.get("population")
             self.assertAllEqual(train[known] if scaled_by is None else scaled_by, train[population or known])
 
     def test_all_labels_tell_more_than_few(self):
@@ -282,13 +283,29 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
                     "colour_histogram": function(histogram, truth),
                 },
             )
-        projections = [
-            run.online.project(images).numpy() for images in (source.train.images[labelled], source.test.images)
+        features = [
+            run.online.features(images).numpy() for images in (source.train.images[labelled], source.test.images)
         ]
-        classes = nearest_neighbour_classes(projections[1], projections[0], source.train.labels[labelled], k=1)
+        classes = nearest_neighbour_classes(features[1], features[0], source.train.labels[labelled], k=1)
         expected = class_report(classes, truth, source.class_names)
         expected |= confusion_matrix(classes, truth, source.class_names)
-        self.assertEqual(report["classes"], {"of": "projections, nearest_neighbours"} | expected)
+        self.assertEqual(report["classes"], {"of": "features, nearest_neighbours"} | expected)
+
+    def test_classes_and_floors_are_of_the_row_that_the_printed_advice_exports(self):
+        workdir, _, _ = self._run()
+        report = evaluation.evaluate_run(workdir)
+        (line,) = [line for line in evaluation._lines(report, "test") if "is exported with" in line]
+        row, column = re.match(r"(\w+) with (\w+) ", line).groups()
+        self.assertNotEqual((row, column), ("projections", "nearest_neighbours"))  # what an export serves by default
+        self.assertEqual(report["classes"]["of"], f"{row}, {column}")
+        accuracy = report["accuracy"][row][column]
+        right = sum(part["accuracy"] * part["images"] for part in report["classes"]["per_class"])
+        self.assertAlmostEqual(right / 60, accuracy)
+        self.assertAlmostEqual(np.trace(report["classes"]["confusion_matrix"]["rows"]) / 60, accuracy)
+        (warning,) = [
+            line for line in evaluation._lines(report, "test") if line.startswith("warning: the encoder is not")
+        ]
+        self.assertIn(f"its accuracy is {accuracy:.4f} ({row}, {column})", warning)
 
     def test_pictures_on_disk_have_raw_pixels_too(self):
         source, (workdir, _, _) = _few_digits(), self._run()
@@ -351,8 +368,10 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
         self.enter_context(mock.patch.object(measurement, "SEVERITIES", (1,)))
         report = evaluation.evaluate_robustness(workdir, k=3)
         self.assertEqual((report["step"], report["k"], report["images"]), (7, 3, 60))
-        clean = evaluation.evaluate(workdir, k=3, evaluators=["nearest_neighbours"])["accuracy"]["projections"]
-        self.assertAlmostEqual(report["errors"]["nearest_neighbours"]["clean"], 1 - clean["nearest_neighbours"])
+        names = ("nearest_neighbours", "logistic_regression")
+        clean = evaluation.evaluate(workdir, k=3, evaluators=names)["accuracy"]
+        for row, name in zip(("projections", "features"), names, strict=True):
+            self.assertAlmostEqual(report["errors"][name]["clean"], 1 - clean[row][name])
         arguments = {"workdir": str(workdir), "k": 3, "robustness": True, "baseline": str(workdir)}
         with flagsaver.flagsaver(**arguments, shifted_test=["folder:a"]), contextlib.redirect_stdout(printed):
             self.assertEqual(evaluation.main([]), 0)
@@ -360,6 +379,20 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
         written = json.loads((workdir / "robustness.json").read_text())
         self.assertEqual(written["errors"], report["errors"])
         self.assertEqual(list(written["shifted"]), ["folder:a"])
+
+    def test_the_logistic_regression_of_robustness_is_that_of_an_evaluation(self):
+        workdir, _, _ = self._run()
+        self.enter_context(mock.patch.object(measurement, "SEVERITIES", ()))
+        fitted = []
+        with mock.patch.object(evaluators, "fit_logistic_regression", wraps=fit_logistic_regression) as fit:
+            for evaluated in (evaluation.evaluate_robustness, evaluation.evaluate):
+                fit.reset_mock()
+                evaluated(workdir, **{"evaluators": ["logistic_regression"]} if fitted else {})
+                (call,) = [call for call in fit.call_args_list if call.args[0].shape[1] == 16]  # of the features
+                fitted.append((*call.args, call.kwargs["population"], call.kwargs["seed"]))
+        for own, other in zip(*fitted, strict=True):
+            self.assertAllEqual(own, other)
+        self.assertLen(fitted[0][2], 200)
 
     def test_flags_of_robustness_are_refused_without_it(self):
         for values, message in (

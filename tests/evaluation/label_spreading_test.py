@@ -139,7 +139,7 @@ class LabelSpreadingTest(parameterized.TestCase):
         graph = label_spreading._graph(_nearest(features, 5))
         self.assertEqual((spread_labels(graph, known) == -1).tolist(), [False] * 10 + [True] * 10)
         with (
-            mock.patch.object(label_spreading, "_NEIGHBOURS", (5,)),
+            mock.patch.object(label_spreading, "GRAPH_NEIGHBOURS", (5,)),
             mock.patch.object(label_spreading, "_standardised_directions", lambda rows: rows),
             mock.patch.object(label_spreading, "fit_by_default", wraps=fit_by_default) as fit,
         ):

@@ -132,14 +132,14 @@ class WeightedTest(parameterized.TestCase):
         for query, share in zip(queries, shares, strict=True):
             cosines = [float(query @ e / np.linalg.norm(query) / np.linalg.norm(e)) for e in memory]
             near = sorted(range(40), key=lambda entry: -cosines[entry])[:k]
-            weights = [sum(math.exp(cosines[e] / 0.07) for e in near if labels[e] == name) for name in (0, 2, 4)]
+            weights = [sum(math.exp(cosines[e] / 0.1) for e in near if labels[e] == name) for name in (0, 2, 4)]
             np.testing.assert_allclose(share, np.array(weights) / sum(weights), atol=1e-9)
 
     def test_scikit_learn_votes_alike(self):
         rng = np.random.default_rng(3)
         queries, memory, labels = rng.standard_normal((50, 6)), rng.standard_normal((300, 6)), rng.integers(0, 5, 300)
         model = neighbors.KNeighborsClassifier(
-            20, metric="cosine", algorithm="brute", weights=lambda distances: np.exp((1 - distances) / 0.07)
+            20, metric="cosine", algorithm="brute", weights=lambda distances: np.exp((1 - distances) / 0.1)
         )
         expected = model.fit(memory, labels).predict_proba(queries)
         np.testing.assert_allclose(weighted_neighbour_shares(queries, memory, labels, k=20)[0], expected, atol=1e-6)

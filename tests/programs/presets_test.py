@@ -65,7 +65,7 @@ class ExpandTest(parameterized.TestCase):
         with self.assertRaises(ValueError) as caught:
             self._values("--preset=own_pictures_cpus")
         message = str(caught.exception)
-        self.assertStartsWith(message, "--preset must be one of cifar10_1_percent_cpu, digits, ")
+        self.assertStartsWith(message, "--preset must be one of cifar10_1_percent_cpu, cifar10_resnet18_gpu, digits, ")
         self.assertEndsWith(message, ". Received: own_pictures_cpus; did you mean own_pictures_cpu?")
 
     def test_the_presets_are_the_files_of_the_package(self):
@@ -83,7 +83,7 @@ class UnreadableTest(absltest.TestCase):
         self.assertStartsWith(
             message,
             "--flagfile must be a file that can be read; from any folder, "
-            "--preset must be one of cifar10_1_percent_cpu, digits",
+            "--preset must be one of cifar10_1_percent_cpu, cifar10_resnet18_gpu, digits",
         )
         self.assertEndsWith(message, ", own_pictures_from_scratch_cpu. Received: configs/none.flags")
 

@@ -125,6 +125,17 @@ class OpenRunTest(_Case):
             expected = f"--workdir must be a folder that can be written. Received: {workdir} ("
             self.assertStartsWith(str(caught.exception), expected)
 
+    def test_the_trained_parts_are_read_back_and_written_once(self):
+        workdir = self.folder()
+        self.assertIsNone(folder.read_trained_parts(workdir))
+        folder.write_trained_parts(workdir, ("encoder", "projector"))
+        self.assertEqual(folder.read_trained_parts(workdir), ("encoder", "projector"))
+        with mock.patch.object(folder, "write_atomically") as write:
+            folder.write_trained_parts(workdir, ("encoder", "projector"))
+            write.assert_not_called()
+            folder.write_trained_parts(workdir, ("encoder",))
+            write.assert_called_once()
+
     def test_a_folder_in_the_cloud_is_not_made_here(self):
         here, workdir = self.folder(), pathlib.Path("gs://bucket/run")
         self.addCleanup(os.chdir, os.getcwd())

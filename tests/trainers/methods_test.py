@@ -79,6 +79,21 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
         body = textwrap.dedent(source).split('"""')[-1].strip().splitlines()
         self.assertLessEqual(len(body), 20)
 
+    @parameterized.parameters("simclr", "byol", "supervised")  # without and with predictor, and without projector
+    def test_the_parts_that_are_trained_are_those_that_a_step_changes(self, name):
+        settings = _settings(name, small_views=0)
+        model = _model(settings, tf.keras.optimizers.SGD(1.0))
+        parts = {part: getattr(model.online, part) for part in ("encoder", "projector", "predictor")}
+        parts |= {"classifier": model.classifier} if hasattr(model, "classifier") else {}
+        before = {part: [v.numpy() for v in layer.trainable_variables] for part, layer in parts.items()}
+        model.train_step(_batch(0, settings))
+        changed = {
+            part
+            for part, values in before.items()
+            if any((old != v.numpy()).any() for old, v in zip(values, parts[part].trainable_variables, strict=True))
+        }
+        self.assertEqual(set(model.trained_parts), changed)
+
     @_each_siamese
     def test_the_graph_takes_the_steps_taken_eagerly(self, name):
         self._assert_compiled_steps(name, jit_compile=False)

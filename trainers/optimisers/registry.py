@@ -2,7 +2,7 @@
 
 import importlib.util
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import tensorflow as tf
 
@@ -30,6 +30,24 @@ class _AdamW(RateFactors, tf.keras.optimizers.AdamW):
     """Keras' AdamW with a lower learning rate for some variables."""
 
 
+def _sgd(learning_rate: LearningRate, weight_decay: float, momentum: float, trust_coefficient: float) -> RateFactors:
+    del trust_coefficient  # Plain gradients are not scaled.
+    return _SGD(learning_rate, weight_decay, momentum=momentum, jit_compile=False)
+
+
+class _SGD(RateFactors, tf.keras.optimizers.SGD):
+    """Keras' SGD with momentum, with weight decay added to the gradients of kernels, as LARS has it."""
+
+    def __init__(self, learning_rate: LearningRate, decay_of_kernels: float, **kwargs: Any) -> None:
+        super().__init__(learning_rate, **kwargs)
+        self.decay_of_kernels = decay_of_kernels
+
+    def update_at_rate(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
+        if not lars.is_bias_or_norm(variable.name):
+            gradient += self.decay_of_kernels * tf.convert_to_tensor(variable)
+        super().update_at_rate(gradient, variable)
+
+
 def _lamb(learning_rate: LearningRate, weight_decay: float, momentum: float, trust_coefficient: float) -> "LAMB":
     from semppl.trainers.optimisers.lamb import LAMB  # takes a second to import, and needs tensorflow-addons
 
@@ -41,6 +59,7 @@ OPTIMISERS: dict[str, Callable[[LearningRate, float, float, float], "RateFactors
     "lars": _lars,
     "adamw": _adamw,
     "lamb": _lamb,
+    "sgd": _sgd,
 }
 
 
@@ -80,7 +99,7 @@ def make_optimiser(
     Args:
         name: Key of `OPTIMISERS`.
         learning_rate_schedule: Schedule or constant, not a `tf.Variable`.
-        weight_decay: Weight decay per step: added to the gradient by LARS, multiplied with the
+        weight_decay: Weight decay per step: added to the gradient by LARS and SGD, multiplied with the
             learning rate by AdamW, added to Adam's step by LAMB.
         momentum: Decay of the average of earlier gradients; β₁ of AdamW and LAMB. Default 0.9.
         trust_coefficient: η of LARS; ignored by the others. Default 1e-3.

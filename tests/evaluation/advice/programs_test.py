@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import dataclasses
+import hashlib
 import io
 import json
 import pathlib
@@ -28,6 +29,7 @@ from semppl.evaluation.suggest import suggest
 from semppl.evaluation.suspects import suspects
 from semppl.export import export_model
 from semppl.programs.advice import advice_flags
+from semppl.runs.folder import write_trained_parts
 from semppl.tests import testing  # noqa: F401  (marks the flags as parsed)
 from semppl.tests.export.random_runs import write_run
 
@@ -110,9 +112,10 @@ class ProgramsTest(tf.test.TestCase, parameterized.TestCase):
     def test_pictures_get_a_label_a_probability_and_an_abstention(self):
         report = label(self.embedded, self.out, min_probability=0.6)
         table = _read(self.out / "labels.csv")
-        self.assertEqual(table[0], ["path", "label", "class", "probability", "abstain"])
+        self.assertEqual(table[0], ["path", "label", "class", "probability", "abstain", "chosen_on"])
         self.assertLen(table, 21)
-        for path, given, class_name, probability, abstain in table[1:]:
+        for path, given, class_name, probability, abstain, chosen_on in table[1:]:
+            self.assertEqual(chosen_on, "cross_validation")
             self.assertGreaterEqual(int(path[:2]), 20)
             self.assertEqual(abstain, str(float(probability) < 0.6).lower())
             self.assertEqual(given, "" if abstain == "true" else class_name)
@@ -136,14 +139,63 @@ class ProgramsTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(model.features, self.embedded.features / norms, atol=1e-4)
         self.assertEqual(model.class_names, _NAMES)
         self.assertEqual(model.labels.tolist(), self.embedded.labels.tolist())
+        self.assertEqual((model.weights, model.step), (self.embedded.weights, 7))
 
-    def test_held_out_pictures_of_a_run_judge(self):
-        moved = {"test": f"folder:{self.pictures}?labels=labels.csv"}
-        held_out = embedded_by_run(self.folder / "run", moved).held_out
-        self.assertEqual(held_out[1].tolist(), [0, 1] * 10)
-        self.assertAllClose(held_out[0], self.embedded.features[:20], atol=1e-5)
-        with mock.patch.object(inputs, "_MOST_HELD_OUT", 5):
-            self.assertLen(embedded_by_run(self.folder / "run", moved).held_out[1], 5)
+    def test_held_out_pictures_of_a_run_are_read_when_they_are_asked_for(self):
+        held_out = f"folder:{self.pictures}?labels=labels.csv"
+        for split, other in (("test", "validation"), ("validation", "test")):
+            embedded = embedded_by_run(self.folder / "run", {split: held_out})
+            self.assertIsNone(embedded.held_out(other))
+            features, labels = embedded.held_out(split)
+            self.assertEqual(labels.tolist(), [0, 1] * 10)
+            self.assertAllClose(features, self.embedded.features[:20], atol=1e-5)
+            with mock.patch.object(inputs, "_MOST_HELD_OUT", 5):
+                self.assertLen(embedded.held_out(split)[1], 5)
+
+    def test_validation_pictures_decide_and_test_pictures_are_reported(self):
+        features, labels = self.embedded.features[:20], self.embedded.labels[:20]
+        pictures = {"test": (features, 1 - labels)}
+        report = label(self._changed(held_out=pictures.get), self.out, min_probability=0.0)
+        self.assertEqual((report["chosen_on"], report["test"]["coverage"]), ("cross_validation", 1))
+        self.assertTrue(label(self._changed(held_out=pictures.get, trained_on_labels=True), self.out)["optimistic"])
+        pictures["validation"] = features[:6], labels[:6]
+        report = label(self._changed(held_out=pictures.get, trained_on_labels=True), self.out, min_probability=0.0)
+        self.assertEqual((report["chosen_on"], report["coverage"]), ("validation", 1))
+        self.assertFalse(report["optimistic"])
+        self.assertAlmostEqual(report["accuracy"], report["held_out"][report["method"]])
+        lines = label_program._lines(report)
+        self.assertStartsWith(lines[0], "chosen on the validation pictures: accuracy vote ")
+        self.assertStartsWith(lines[2], "of the test pictures, which decided nothing, 100.0% get a label, and ")
+        self.assertLen(label_program._lines(report | {"held_out": {}}), 1)
+
+    def test_features_are_joint_if_the_run_trains_its_projector(self):
+        run = pathlib.Path(self.create_tempdir().full_path) / "run"
+        settings = {"channels": 1, "data": f"folder:{self.pictures}?labels=labels.csv", "labels_per_class": 0}
+        write_run(run, queue=False, **settings)
+        width = self.embedded.features.shape[1]
+        for parts, joint in (
+            (("encoder", "projector"), True),
+            (("encoder", "classifier"), False),
+            (("projector",), True),
+        ):
+            write_trained_parts(run, parts)
+            self.assertEqual(embedded_by_run(run, joint=True).features.shape[1], width + 8 * joint)
+        (run / "trained_parts.json").unlink()  # of an earlier release: without a classifier, the projector was trained
+        self.assertEqual(embedded_by_run(run, joint=True).features.shape[1], width + 8)
+
+    def test_models_are_told_apart_by_their_weights(self):
+        digests = {self.embedded.weights, embedded_by_run(self.folder / "run", joint=True).weights}
+        self.assertLen(digests, 1)
+        self.assertLen(self.embedded.weights, 64)
+        other = pathlib.Path(self.create_tempdir().full_path) / "run"
+        changes = {"channels": 1, "data": f"folder:{self.pictures}?labels=labels.csv", "labels_per_class": 0}
+        write_run(other, seed=5, **changes)
+        self.assertNotIn(embedded_by_run(other).weights, digests)
+
+    def test_a_folder_that_another_process_begins_is_taken(self):
+        self.out.mkdir()
+        (self.out / ".pseudo_labels.lock").touch()
+        self.assertEqual(label(self.embedded, self.out)["pictures"], 20)
 
     def test_an_encoder_needs_no_run_and_no_label(self):
         encoder = tf.keras.applications.MobileNet(
@@ -165,6 +217,7 @@ class ProgramsTest(tf.test.TestCase, parameterized.TestCase):
         )
         found = embedded_by_encoder(settings)
         self.assertEqual((found.features.shape, found.class_names, found.step), ((40, 1024), (), 0))
+        self.assertEqual(found.weights, hashlib.sha256(path.read_bytes()).hexdigest())
         rows, why = suggest(found, self.out, count=5)
         self.assertLen(set(rows.tolist()), 5)
         self.assertStartsWith(why, "typical")

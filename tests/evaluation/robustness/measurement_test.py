@@ -1,5 +1,7 @@
 """Tests of semppl.evaluation.robustness.measurement."""
 
+import contextlib
+import io
 import json
 import pathlib
 import tempfile
@@ -8,6 +10,7 @@ from unittest import mock
 import numpy as np
 from absl.testing import absltest
 
+from semppl.data.images import ImageSet
 from semppl.evaluation.robustness import measurement
 from semppl.evaluation.robustness.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, corrupt
 
@@ -47,16 +50,40 @@ class MeasurementTest(absltest.TestCase):
         compared["nearest_neighbours"]["mce"] = None
         self.assertIn("mCE undefined (the baseline", measurement.robustness_lines(report)[-1])
 
+    def test_the_digest_is_of_images_and_classes(self):
+        pixels, labels = np.arange(4 * 12, dtype=np.uint8).reshape(4, 2, 2, 3), np.array([0, 1, 0, 1])
+        digests = [
+            measurement.digest_of_seen(ImageSet(*images), names)
+            for images, names in (
+                ((pixels, labels), ("a", "b")),
+                ((pixels.copy(), 1 - labels), ("b", "a")),  # the same classes, numbered otherwise
+                ((pixels, 1 - labels), ("a", "b")),
+                ((pixels[::-1], labels), ("a", "b")),
+                ((pixels, labels), ("a", "c")),
+            )
+        ]
+        self.assertEqual(digests[0], digests[1])
+        self.assertLen(set(digests[1:]), 4)
+
     def test_a_baseline_must_be_measured_on_the_same_images(self):
         folder = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
         with self.assertRaisesRegex(
             ValueError, "^--baseline must be the folder of a run .*which has no robustness.json"
         ):
-            measurement.read_errors(folder, 3)
-        (folder / "robustness.json").write_text(json.dumps({"images": 4, "errors": {"a": {}}}), encoding="utf-8")
-        self.assertEqual(measurement.read_errors(folder, 4), {"a": {}})
+            measurement.read_errors(folder, {"images": 3})
+        report = {"images": 4, "images_sha256": "b", "errors": {"a": {}}}
+        (folder / "robustness.json").write_text(json.dumps(report), encoding="utf-8")
+        own = {"images": 4, "images_sha256": "b"}
+        self.assertEqual(measurement.read_errors(folder, own), {"a": {}})
         with self.assertRaisesRegex(ValueError, "^--baseline must be measured on the same 3 test images.*, on 4$"):
-            measurement.read_errors(folder, 3)
+            measurement.read_errors(folder, own | {"images": 3})
+        with self.assertRaisesRegex(ValueError, "same 4 test images: evaluate .*, on as many other images"):
+            measurement.read_errors(folder, own | {"images_sha256": "c"})
+        del report["images_sha256"]
+        (folder / "robustness.json").write_text(json.dumps(report), encoding="utf-8")
+        with contextlib.redirect_stderr(io.StringIO()) as warned:
+            self.assertEqual(measurement.read_errors(folder, own), {"a": {}})
+        self.assertStartsWith(warned.getvalue(), "warning: ")
 
 
 if __name__ == "__main__":

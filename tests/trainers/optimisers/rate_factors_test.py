@@ -7,7 +7,7 @@ from absl.testing import parameterized
 from semppl.tests import testing
 from semppl.trainers.optimisers import registry, schedules
 
-_NAMES = ["lars", "adamw", *(["lamb"] if testing.HAS_ADDONS else [])]
+_NAMES = ["lars", "adamw", "sgd", *(["lamb"] if testing.HAS_ADDONS else [])]
 _SHAPES = {"slow/kernel": (3, 4), "slow/bias": (4,), "fast/kernel": (4, 2), "fast/bias": (2,)}
 
 

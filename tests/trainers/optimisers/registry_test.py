@@ -109,6 +109,24 @@ class MakeOptimiserTest(tf.test.TestCase, parameterized.TestCase):
             )
             self.assertAllClose(weight, expected, rtol=1e-4, atol=1e-5)
 
+    def test_sgd_matches_plain_loops_and_decays_kernels_alone(self):
+        rng = np.random.default_rng(0)
+        starts = {name: rng.standard_normal((2, 3)) for name in ("beta/kernel", "bias/bias", "norm/gamma", "x/beta")}
+        gradients = {name: rng.standard_normal((3, 2, 3)) for name in starts}
+        weights = {name: tf.Variable(start, name=name, dtype=tf.float32) for name, start in starts.items()}
+        optimiser = registry.make_optimiser("sgd", learning_rate_schedule=0.1, weight_decay=0.5, momentum=0.7)
+        for step in range(3):
+            optimiser.apply_gradients(
+                [(tf.constant(gradients[name][step], tf.float32), weights[name]) for name in weights]
+            )
+        for name, weight in weights.items():
+            expected, velocity = starts[name].copy(), np.zeros((2, 3))
+            for gradient, index in ((g, i) for g in gradients[name] for i in np.ndindex(2, 3)):
+                decay = 0.5 * expected[index] if name == "beta/kernel" else 0.0
+                velocity[index] = 0.7 * velocity[index] + gradient[index] + decay
+                expected[index] -= 0.1 * velocity[index]
+            self.assertAllClose(weight, expected, rtol=1e-5, atol=1e-6)
+
     def test_adamw_follows_its_schedule(self):
         schedule = schedules.WarmupCosine(peak=0.1, warmup_steps=2, total_steps=6)
         optimiser = registry.make_optimiser("adamw", learning_rate_schedule=schedule, weight_decay=0.0)
@@ -159,8 +177,8 @@ class MakeOptimiserTest(tf.test.TestCase, parameterized.TestCase):
         self.assertFalse(optimiser.jit_compile)
 
     def test_an_unknown_name_is_refused(self):
-        with self.assertRaisesRegex(ValueError, r"`name` must be one of adamw, lamb, lars\. Received: sgd"):
-            registry.make_optimiser("sgd", learning_rate_schedule=0.1, weight_decay=0.0)
+        with self.assertRaisesRegex(ValueError, r"`name` must be one of adamw, lamb, lars, sgd\. Received: rmsprop"):
+            registry.make_optimiser("rmsprop", learning_rate_schedule=0.1, weight_decay=0.0)
 
     @parameterized.parameters(*_INSTALLED)
     def test_a_variable_as_learning_rate_is_refused(self, name):
@@ -174,7 +192,8 @@ class MakeOptimiserTest(tf.test.TestCase, parameterized.TestCase):
         with (
             mock.patch.object(importlib.util, "find_spec", return_value=None),
             self.assertRaisesRegex(
-                ValueError, r"`name` must be one of adamw, lars without tensorflow-addons.*TensorFlow 2\.16.*: lamb$"
+                ValueError,
+                r"`name` must be one of adamw, lars, sgd without tensorflow-addons.*TensorFlow 2\.16.*: lamb$",
             ),
         ):
             registry.make_optimiser("lamb", learning_rate_schedule=0.1, weight_decay=0.0)
