@@ -28,6 +28,16 @@ class FamilySettings(Settings):
     byol_predictor_decay: float = setting(
         "family", 0.9, "Decay of the moving average of Σ, from which BYOL's predictor is computed."
     )
+    byol_semantic_weight: float = setting(
+        "family",
+        0.0,
+        "α, weight of semantic positives in BYOL's objective: entries of a queue of labelled images; 0: none.",
+    )
+    simclr_semantic_weight: float = setting(
+        "family",
+        0.0,
+        "α, weight of semantic positives in SimCLR's objective: entries of a queue of labelled images; 0: none.",
+    )
     simclr_class_prior: float = setting(
         "family", 0.0, "τ⁺ of debiased SimCLR: probability that another image has the anchor's class; 0: not debiased."
     )
@@ -51,6 +61,7 @@ class FamilySettings(Settings):
         )
         require(self.byol_predictor_ridge >= 0, "byol_predictor_ridge", "0 or more", self.byol_predictor_ridge)
         require(0 <= self.byol_predictor_decay < 1, "byol_predictor_decay", "in [0, 1)", self.byol_predictor_decay)
+        self.require_each(("byol_semantic_weight", "simclr_semantic_weight"), lambda weight: weight >= 0, "0 or more")
         for name in ("byol_predictor_ridge", "byol_predictor_decay"):
             value, default = getattr(self, name), getattr(FamilySettings, name)
             fits = self.byol_predictor != "mlp" or value == default

@@ -47,7 +47,7 @@ class Hyperparameters(
     @property
     def needs_labels(self) -> bool:
         """Whether at least one training image must have a label."""
-        return self.method not in WITHOUT_LABELS
+        return self.method not in WITHOUT_LABELS or max(self.byol_semantic_weight, self.simclr_semantic_weight) > 0
 
     @property
     def views(self) -> ViewSettings:

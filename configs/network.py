@@ -21,7 +21,12 @@ class NetworkSettings(Settings):
         (),
         "Numbers of channels of the stages of convnet, convnet_stride2 or resnet9, times --width; empty: the encoder's own.",
     )
-    norm: str = setting("networks", "batch", "Name of the normalisation; an unknown name lists all.")
+    norm: str = setting(
+        "networks",
+        "batch",
+        "Normalisation of encoder and heads: batch, or group, which also standardises the weights of the encoder's convolutions "
+        "and makes no image depend on the others of a batch.",
+    )
     train: str = setting(
         "networks",
         "all",

@@ -94,7 +94,7 @@ class ObjectiveSettings(Settings):
 
 
 WITHOUT_LABELS = ("barlow_twins", "byol", "moco", "nnclr", "relic", "relicv2", "simclr", "swav")
-"""Names of the methods that train on images without any label; each other one needs a label at least."""
+"""Names of the methods that train on images without any label, unless they have semantic positives; each other one needs labels."""
 
 COMPATIBILITY = ("compatible_with", "compatible_weight")
 """Names of the settings that all methods of two networks or views use alike."""

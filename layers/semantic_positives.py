@@ -19,6 +19,12 @@ class SemanticPositives(NamedTuple):
     present: tf.Tensor
 
 
+def entries_at(queue_embeddings: tf.Tensor, slots: tf.Tensor) -> tf.Tensor:
+    """Returns the entries of L queues `[L, Q, D]` in slots `[B, L, R]`: `[B, L, R, D]`."""
+    queues = zip(tf.unstack(queue_embeddings), tf.unstack(slots, axis=1), strict=True)
+    return tf.stack([tf.gather(queue, own) for queue, own in queues], axis=1)
+
+
 def draw_semantic_positives(classes: tf.Tensor, queue_labels: tf.Tensor, numbers: tf.Tensor) -> SemanticPositives:
     """Samples queue slots of each image's class, uniformly with replacement.
 

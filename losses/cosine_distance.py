@@ -19,3 +19,18 @@ def cosine_distance(anchors: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
     """
     distances = 2 - 2 * tf.einsum("vbd,lbd->bvl", anchors, tf.stop_gradient(targets))
     return mean_over_distinct_pairs(distances)
+
+
+def semantic_cosine_distance(anchors: tf.Tensor, entries: tf.Tensor) -> tf.Tensor:
+    """Returns 2 − 2·cos of each view's prediction and the image's semantic positives.
+
+    Args:
+        anchors: `[V, B, D]` unit-norm online predictions; the only argument with gradient.
+        entries: `[B, L, R, D]` unit-norm embeddings of each image's semantic positives, R for each of L queues.
+
+    Returns:
+        `[B]` mean over views and positives, unreduced over images; in 0..4.
+
+    Reference: docs/reference/method.md.
+    """
+    return tf.reduce_mean(2 - 2 * tf.einsum("vbd,blrd->bvlr", anchors, tf.stop_gradient(entries)), axis=[1, 2, 3])

@@ -98,4 +98,4 @@ def use_float64(test: Any) -> None:
     test.addCleanup(tf.keras.mixed_precision.set_global_policy, tf.keras.mixed_precision.global_policy())
     tf.keras.backend.set_floatx("float64")
     tf.keras.mixed_precision.set_global_policy("float64")
-    test.enter_context(mock.patch("semppl.trainers.semppl.EmbeddingQueue", DoubleQueue))
+    test.enter_context(mock.patch("semppl.trainers.semantic.EmbeddingQueue", DoubleQueue))

@@ -29,6 +29,17 @@ def _oracle(label, queue_labels, numbers):
     return [slots[int(number) % len(slots)] if slots else 0 for number in numbers], bool(slots)
 
 
+class EntriesTest(tf.test.TestCase):
+    def test_every_slot_is_looked_up_in_its_queue(self):
+        queues = np.random.default_rng(0).normal(size=(2, 5, 3))
+        slots = np.array([[[0, 4, 4], [1, 1, 2]], [[3, 0, 2], [4, 0, 0]]])  # [B,L,R]
+        found = semantic_positives.entries_at(tf.constant(queues), tf.constant(slots))
+        for b in range(2):
+            for view in range(2):
+                for r in range(3):
+                    self.assertAllEqual(found[b, view, r], queues[view, slots[b, view, r]])
+
+
 class DrawSemanticPositivesTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.product(
         queue_labels=[_QUEUE, (1, 1, 1), (NO_LABEL,) * 4, (3,), (0, 1, 2, 5)], view_shape=[(), (2,), (2, 3)]

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from semppl.losses.cosine_distance import cosine_distance
+from semppl.losses.cosine_distance import cosine_distance, semantic_cosine_distance
 
 
 def _unit(*shape, seed=0):
@@ -28,6 +28,19 @@ class CosineDistanceTest(tf.test.TestCase, parameterized.TestCase):
             for b in range(5)
         ]
         self.assertAllClose(cosine_distance(tf.constant(anchors), tf.constant(targets)), expected, rtol=1e-12)
+
+    def test_semantic_positives_are_at_the_mean_squared_distance_of_all_views(self):
+        anchors, entries = _unit(3, 2, 4, seed=1), _unit(2, 2, 5, 4, seed=2)  # 5 positives in each of 2 queues
+        expected = [
+            np.mean([np.sum((anchor - entry) ** 2) for anchor in anchors[:, b] for entry in entries[b].reshape(-1, 4)])
+            for b in range(2)
+        ]
+        point = tf.constant(entries)
+        with tf.GradientTape() as tape:
+            tape.watch(point)
+            losses = semantic_cosine_distance(tf.constant(anchors), point)
+        self.assertAllClose(losses, expected, rtol=1e-12)
+        self.assertIsNone(tape.gradient(losses, point))
 
     def test_equal_views_are_at_0_orthogonal_at_2_and_opposite_at_4(self):
         axes = tf.eye(3)

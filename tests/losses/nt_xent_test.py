@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from semppl.losses.nt_xent import nt_xent
+from semppl.losses.nt_xent import nt_xent, semantic_nt_xent
 
 
 def _unit(*shape, seed=0):
@@ -61,6 +61,38 @@ class NTXentTest(tf.test.TestCase, parameterized.TestCase):
             class_prior=class_prior,
         )
         expected = _oracle(everyone[:, rows], everyone, rows, groups, temperature, class_prior)
+        self.assertAllClose(losses, expected, rtol=1e-9)
+
+    @parameterized.product(num_views=[2, 3], temperature=[0.1, 1.0], class_prior=[0.0, 0.1])
+    def test_semantic_positives_match_plain_loops(self, num_views, temperature, class_prior):
+        everyone, entries = _unit(num_views, 7, 5), _unit(3, 2, 4, 5, seed=1)  # 4 positives in each of 2 queues
+        rows, groups = np.array([4, 0, 6], np.int32), np.array([3, 1, 1, 0, 5, 4, 3])
+        losses = semantic_nt_xent(
+            tf.constant(everyone[:, rows]),
+            tf.constant(everyone),
+            tf.constant(entries),
+            same=tf.constant(groups[rows][:, np.newaxis] == groups),
+            temperature=temperature,
+            class_prior=class_prior,
+        )
+        expected = []
+        for b, row in enumerate(rows):
+            values = []
+            for anchor in everyone[:, row]:
+                negatives = [
+                    math.exp(anchor @ other / temperature)
+                    for view in everyone
+                    for other, group in zip(view, groups, strict=True)
+                    if group != groups[row]
+                ]
+                for entry in entries[b].reshape(-1, 5):
+                    positive = math.exp(anchor @ entry / temperature)
+                    g = max(
+                        (np.mean(negatives) - class_prior * positive) / (1 - class_prior), math.exp(-1 / temperature)
+                    )
+                    total = len(negatives) * g if class_prior else sum(negatives)
+                    values.append(-math.log(positive / (positive + total)))
+            expected.append(np.mean(values))
         self.assertAllClose(losses, expected, rtol=1e-9)
 
     @parameterized.parameters(0.0, 0.3)

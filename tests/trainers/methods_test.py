@@ -11,6 +11,7 @@ from absl.testing import parameterized
 
 from semppl.configs.family import FamilySettings
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.layers.blocks.normalisation import BatchNorm, GroupNorm, StandardisedConv2D
 from semppl.losses.nested import prefix
 from semppl.runs.checkpoints import RunCheckpoints
 from semppl.tests import testing, tiny
@@ -18,10 +19,12 @@ from semppl.trainers import pretrain
 from semppl.trainers.methods import METHODS, find_method
 
 _VARIANTS = {
+    "byol_semantic": {"method": "byol", "byol_semantic_weight": 0.5},
     "byol_stiefel": {"method": "byol", "byol_predictor": "stiefel"},
     "byol_nested": {"method": "byol", "nested_dims": (2, 5)},
     "byol_visser": {"method": "byol", "byol_predictor": "visser"},
     "semppl_nested": {"method": "semppl", "nested_dims": (2, 5)},
+    "simclr_semantic": {"method": "simclr", "simclr_semantic_weight": 0.5},
 }
 """Settings of methods whose steps differ from those of the defaults, by a name of their own."""
 _CHANGES = {
@@ -36,6 +39,7 @@ _SLOPE_CHANGES = {
     # No gradient flows through a closed form, which moves along.
     "byol_stiefel": {"byol_predictor_decay": 1 - 1e-9},
     "byol_visser": {"byol_predictor_decay": 1 - 1e-9},
+    "simclr_semantic": {"semantic_positives": 0},  # the queue's entries of this batch move along
 }
 _SIAMESE = sorted(set(METHODS) - {"supervised"})
 _each_method = parameterized.named_parameters((f"_{name}", name) for name in sorted(METHODS))
@@ -288,6 +292,19 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
         self._assert_replicas_take_the_steps_of_one(name)
         self._assert_the_update_is_the_slope(name)
 
+    def test_with_group_norm_no_image_depends_on_others_and_all_convolutions_are_standardised(self):
+        settings = _settings("byol", norm="group", encoder="resnet18", width=0.125, small_views=0)
+        model, images = _model(settings), np.random.default_rng(0).uniform(size=(4, 8, 8, 1)).astype(np.float32)
+        for network in (model.online, model.target):
+            parts = list(network._flatten_layers())
+            self.assertEmpty([part for part in parts if isinstance(part, BatchNorm)])
+            self.assertNotEmpty([part for part in parts if isinstance(part, GroupNorm)])
+            kinds = {type(part) for part in parts if isinstance(part, tf.keras.layers.Conv2D)}
+            self.assertEqual(kinds, {StandardisedConv2D})
+            together = network(images, training=True)
+            alone = tf.concat([network(images[row : row + 1], training=True) for row in range(4)], axis=0)
+            self.assertAllClose(together, alone, rtol=1e-4, atol=1e-5)
+
     def test_an_unknown_method_is_refused_with_all_names(self):
         with self.assertRaisesRegex(
             ValueError, "^--method must be one of barlow_twins, byol, .*semppl, simclr, .*swav. Received: byoll$"
@@ -314,6 +331,7 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
 
     @parameterized.parameters(
         ("byol", "predictor", "linear", "one of mlp, direct_copy, .*"),
+        ("byol", "semantic_weight", -0.1, "0 or more"),
         ("byol_visser", "predictor_ridge", -0.1, "0 or more"),
         ("byol_visser", "predictor_decay", 1.0, r"in \[0, 1\)"),
         ("barlow_twins", "redundancy_weight", -0.1, "0 or more"),

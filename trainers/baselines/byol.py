@@ -10,12 +10,15 @@ from semppl.data.views.making import finish_views
 from semppl.layers import collectives
 from semppl.layers.blocks.closed_form_predictor import STIEFEL, ClosedFormPredictor, covariance, covariance_of_pairs
 from semppl.layers.networks import unit_norm
-from semppl.losses.cosine_distance import cosine_distance
-from semppl.trainers.siamese import Batch, Siamese
+from semppl.layers.semantic_positives import SemanticPositives, entries_at
+from semppl.losses.cosine_distance import cosine_distance, semantic_cosine_distance
+from semppl.trainers.global_mean import global_mean
+from semppl.trainers.semantic import SemanticSiamese
+from semppl.trainers.siamese import Batch
 
 
-class BYOL(Siamese):
-    """Predicts the target projections of the large views from every other view; labels are not used.
+class BYOL(SemanticSiamese):
+    """Predicts the target projections of the large views from every other view; labels are used for semantic positives alone.
 
     Args:
         hyperparameters: Resolved hyper-parameters of the run.
@@ -40,6 +43,11 @@ class BYOL(Siamese):
                 name="closed_form",
             )
 
+    @classmethod
+    def has_positives(cls, hyperparameters: Hyperparameters) -> bool:
+        """Returns whether a run with these hyper-parameters has semantic positives."""
+        return hyperparameters.byol_semantic_weight > 0
+
     def train_step(self, batch: Batch) -> dict[str, tf.Tensor]:
         """Takes one step on this replica's share of a batch; returns scalars, equal on all replicas."""
         batch = finish_views(batch, recipe=self.hyperparameters.recipe)
@@ -47,12 +55,13 @@ class BYOL(Siamese):
         anchors, backpropagate = self.predict(batch)  # [V,B,D]; projections, where the predictor is a closed form
         targets = self.project(batch)  # [L,B,D]
         matrix = self.fit_predictor(anchors, targets)  # [D,D]
+        positives, numbers = self.find_positives(batch, self.apply_predictor(anchors, matrix), targets, step)  # [B,L,R]
         with tf.GradientTape() as tape:
             tape.watch(anchors)
-            loss = self.mean(self.compare(anchors, targets, matrix))
+            loss = self.compare(self.apply_predictor(anchors, matrix), targets, positives)
         gradient_norm = self.descend(backpropagate(tape.gradient(loss, anchors)))
         decay = self.move_target(step)
-        return self.report_step(anchors, loss, gradient_norm=gradient_norm, target_decay=decay)
+        return self.report_step(anchors, loss, **numbers, gradient_norm=gradient_norm, target_decay=decay)
 
     def fit_predictor(self, anchors: tf.Tensor, targets: tf.Tensor) -> tf.Tensor | None:
         """Returns the matrix `[D, D]` of a closed form from the statistics of the global batch; None for a trained predictor."""
@@ -62,7 +71,15 @@ class BYOL(Siamese):
         share = covariance_of_pairs(large, targets) if self.closed_form.is_of_pairs else covariance(large)
         return self.closed_form.fit(collectives.all_reduce_sum(share) / collectives.num_replicas())
 
-    def compare(self, anchors: tf.Tensor, targets: tf.Tensor, matrix: tf.Tensor | None) -> tf.Tensor:
-        """Returns the loss of each image of this replica, `[B]`."""
-        predictions = anchors if matrix is None else unit_norm(tf.einsum("de,vbe->vbd", matrix, anchors))
-        return self.over_prefixes(cosine_distance, predictions, targets)
+    def apply_predictor(self, anchors: tf.Tensor, matrix: tf.Tensor | None) -> tf.Tensor:
+        """Returns the unit-norm predictions `[V, B, D]`, which the anchors are already if the predictor is trained."""
+        return anchors if matrix is None else unit_norm(tf.einsum("de,vbe->vbd", matrix, anchors))
+
+    def compare(self, predictions: tf.Tensor, targets: tf.Tensor, positives: SemanticPositives | None) -> tf.Tensor:
+        """Computes this replica's share of the loss over the global batch."""
+        loss = self.mean(self.over_prefixes(cosine_distance, predictions, targets))
+        if positives is None:
+            return loss
+        entries = entries_at(self.queue.embeddings, positives.slots)
+        distances = self.over_prefixes(semantic_cosine_distance, predictions, entries)
+        return loss + self.hyperparameters.byol_semantic_weight * global_mean(distances, positives.present)

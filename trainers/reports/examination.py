@@ -41,7 +41,8 @@ class Examination:
         self._frozen = model.hyperparameters.train != "all"
         network = model.online
         self._embed = tf.function(network.features if model.labels_alone else network.project, autograph=False)
-        self._predict = tf.function(network.call, autograph=False)
+        predict = network.call if getattr(model, "has_predictor", True) else network.project
+        self._predict = tf.function(predict, autograph=False)
         visible = _few(np.flatnonzero(labels != NO_LABEL), LABELLED)
         self._memory, self._memory_labels = self._inputs(source.train, visible), labels[visible]
         images = source.validation if source.validation is not None else source.test

@@ -24,7 +24,8 @@ class NNCLRTest(tf.test.TestCase):
         projections = tf.stack([model.online.project(view, training=True) for view in views]).numpy()
         predictions = tf.stack([model.online(view, training=True) for view in views])
         neighbours = queue[np.argmax(projections @ queue.T, axis=-1)]
-        losses = neighbour_contrast(tf.constant(neighbours), predictions, rows=tf.range(16), temperature=0.3)
+        same = batch["groups"][:, tf.newaxis] == batch["groups"]  # one labelled image stands there twice
+        losses = neighbour_contrast(tf.constant(neighbours), predictions, rows=tf.range(16), same=same, temperature=0.3)
         self.assertAllClose(model.train_step(batch)["loss"], tf.reduce_mean(losses), rtol=1e-5)
         self.assertAllClose(model.key_queue.keys[0], np.concatenate([projections[0], queue[16:]]), rtol=1e-5, atol=1e-6)
 

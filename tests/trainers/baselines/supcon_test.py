@@ -18,14 +18,16 @@ def _make(method, **changes):
 
 
 class SupConTest(tf.test.TestCase):
-    def test_an_image_without_a_label_is_a_class_of_its_own(self):
+    def test_an_image_without_a_label_is_a_class_of_its_own_with_its_repetitions(self):
         model, _ = _make("supcon", temperature=0.3)
         anchors = tf.constant(checks.unit(2, 16, 8), tf.float32)
         labels = [2, 0, 2, 1, *[-1] * 12]
         alike = np.eye(16, dtype=bool)
         alike[0, 2] = alike[2, 0] = True
+        alike[7, 9] = alike[9, 7] = True
         expected = supervised_contrast(anchors, anchors, rows=tf.range(16), alike=tf.constant(alike), temperature=0.3)
-        self.assertAllEqual(model.contrast(anchors, tf.constant(labels)), expected)
+        groups = tf.constant([*range(9), 7, *range(10, 16)])
+        self.assertAllEqual(model.contrast(anchors, tf.constant(labels), groups), expected)
 
     def test_a_batch_of_one_class_is_trained_on(self):
         model, batch = _make("supcon", labelled_batch_size=16)

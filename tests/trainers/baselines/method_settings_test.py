@@ -55,10 +55,17 @@ class MethodSettingsTest(tf.test.TestCase, parameterized.TestCase):
     def test_every_setting_that_a_method_may_not_use_is_tested(self):
         self.assertCountEqual(_CHANGED, OF_METHODS)
 
+    @parameterized.parameters("byol", "simclr")
+    def test_with_semantic_positives_the_settings_of_queue_and_vote_are_used_too(self, name):
+        self._assert_declared(name, **{f"{name}_semantic_weight": 0.5})
+
     @_each_method
     def test_a_method_declares_the_settings_that_its_step_reads(self, name):
+        self._assert_declared(name)
+
+    def _assert_declared(self, name, **changes):
         labelled = {"labelled_batch_size": 16, "queue_size": 16} if find_method(name).labels_alone else {}
-        values = tiny.settings(method=name, queue_size=40, small_views=0, min_pseudo_label_coverage=0.5)
+        values = tiny.settings(method=name, queue_size=40, small_views=0, min_pseudo_label_coverage=0.5, **changes)
         settings = _Recorded(**values | labelled)
         _Recorded.read.clear()
         model = pretrain.build_model(settings, tiny.NUM_CLASSES, jit_compile=False)
