@@ -76,6 +76,8 @@ class ValidationTest(parameterized.TestCase):
         ("pixel_stddev", (0.2, 0.2), "as many values as pixel_mean, 3, all positive"),
         ("pixel_stddev", (0.2, 0.2, 0.0), "all positive"),
         ("temperature", 0.0, "positive"),
+        ("compatible_weight", 0.0, "positive"),
+        ("compatible_weight", 2.0, "1.0 without --compatible_with"),
         ("nested_dims", (8, 8), "whole numbers of 1 or more that rise"),
         ("nested_dims", (0, 8), "whole numbers of 1 or more that rise"),
         ("nested_dims", (8, 257), "at most embedding_width = 256"),

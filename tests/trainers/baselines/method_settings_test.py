@@ -36,6 +36,8 @@ _CHANGED = {
     "semantic_weight": 0.8,
     "invariance_weight": 0.4,
     "nested_dims": (2, 4),
+    "compatible_with": "old",
+    "compatible_weight": 3.0,
     "target_decay": 0.5,
 }
 _NOWHERE = pathlib.Path("nowhere")
