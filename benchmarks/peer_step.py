@@ -27,10 +27,10 @@ from semppl.losses.info_nce import cross_entropy_of_positives
 from semppl.losses.two_level_softmax import two_level_softmax
 from semppl.trainers.optimisers.registry import make_optimiser
 
-_BATCH_SIZE = flags.DEFINE_integer("images", 64, "Batch size; each image has two views.", lower_bound=2)
-_ENCODER = flags.DEFINE_string("network", "resnet18_cifar", "Name of the encoder.")
+BATCH_SIZE = flags.DEFINE_integer("images", 64, "Batch size; each image has two views.", lower_bound=2)
+ENCODER = flags.DEFINE_string("network", "resnet18_cifar", "Name of the encoder.")
 
-_TORCH_PYTHON = flags.DEFINE_string(
+TORCH_PYTHON = flags.DEFINE_string(
     "torch_python", "", "Python interpreter with torch and lightly; empty: lightly is not measured."
 )
 
@@ -106,6 +106,7 @@ class Peer:
 
     Args:
         python: Interpreter with torch and lightly.
+        method: Name of the method; one of `lightly_step.METHODS`.
         encoder: Name of our encoder; lightly's has the same depth.
         batch_size: Images per step.
         precision: float32 or bfloat16.
@@ -114,8 +115,8 @@ class Peer:
         ValueError: if the process does not start.
     """
 
-    def __init__(self, python: str, encoder: str, batch_size: int, precision: str) -> None:
-        command = [python, lightly_step.__file__, encoder.removesuffix("_cifar"), str(batch_size), precision]
+    def __init__(self, python: str, method: str, encoder: str, batch_size: int, precision: str) -> None:
+        command = [python, lightly_step.__file__, method, encoder.removesuffix("_cifar"), str(batch_size), precision]
         try:
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             self._answer("")
@@ -148,8 +149,8 @@ class Peer:
 def main(argv: list[str]) -> int:
     """Prints a Markdown table. Exit code 2: no lightly."""
     del argv
-    with_peer = bool(_TORCH_PYTHON.value)
-    size = f"{_ENCODER.value}, {_BATCH_SIZE.value} × 2 views"
+    with_peer = bool(TORCH_PYTHON.value)
+    size = f"{ENCODER.value}, {BATCH_SIZE.value} × 2 views"
     columns = [
         size,
         "SimCLR's step, s",
@@ -159,9 +160,9 @@ def main(argv: list[str]) -> int:
     ]
     print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|", flush=True)
     for precision in PRECISIONS:
-        timed = steps(_ENCODER.value, _BATCH_SIZE.value, precision)
+        timed = steps(ENCODER.value, BATCH_SIZE.value, precision)
         if with_peer:
-            timed["lightly"] = Peer(_TORCH_PYTHON.value, _ENCODER.value, _BATCH_SIZE.value, precision)
+            timed["lightly"] = Peer(TORCH_PYTHON.value, "simclr", ENCODER.value, BATCH_SIZE.value, precision)
         seconds = medians(timed, ROUNDS.value)
         cells = [
             precision,

@@ -53,6 +53,19 @@ class FamilySettings(Settings):
     swav_frozen_steps: int = setting(
         "family", 313, "Number of steps at the start in which SwAV's prototypes stay fixed."
     )
+    fixmatch_threshold: float = setting(
+        "family", 0.95, "Smallest probability with which FixMatch's prediction becomes a pseudo-label, in 0..1."
+    )
+    fixmatch_consistency_weight: float = setting(
+        "family", 1.0, "λ_u of FixMatch, weight of the loss on images with a pseudo-label."
+    )
+    fixmatch_adaptive_thresholds: bool = setting(
+        "family", False, "Whether FixMatch's thresholds are FreeMatch's, which follow the predictions, by class."
+    )
+    fixmatch_threshold_decay: float = setting(
+        "family", 0.999, "λ of FreeMatch, decay of the moving averages from which the thresholds are computed."
+    )
+    fixmatch_fairness_weight: float = setting("family", 0.001, "w_f of FreeMatch, weight of the fairness of classes.")
 
     def check(self) -> None:
         """Validates the group."""
@@ -72,6 +85,21 @@ class FamilySettings(Settings):
         require(self.swav_prototypes >= 2, "swav_prototypes", "2 or more", self.swav_prototypes)
         require(self.swav_epsilon > 0, "swav_epsilon", "positive", self.swav_epsilon)
         require(self.swav_frozen_steps >= 0, "swav_frozen_steps", "0 or more", self.swav_frozen_steps)
+        require(0 <= self.fixmatch_threshold <= 1, "fixmatch_threshold", "in 0..1", self.fixmatch_threshold)
+        decay = self.fixmatch_threshold_decay
+        require(0 <= decay < 1, "fixmatch_threshold_decay", "in [0, 1)", decay)
+        weights = ("fixmatch_consistency_weight", "fixmatch_fairness_weight")
+        self.require_each(weights, lambda weight: weight >= 0, "0 or more")
+        self._require_used_thresholds()
+
+    def _require_used_thresholds(self) -> None:
+        """Requires the defaults of the settings of the thresholds that are not used."""
+        adaptive = self.fixmatch_adaptive_thresholds
+        unused = ("fixmatch_threshold",) if adaptive else ("fixmatch_threshold_decay", "fixmatch_fairness_weight")
+        for name in unused:
+            default, value = getattr(FamilySettings, name), getattr(self, name)
+            allowed = f"{default} with --fixmatch_adaptive_thresholds={str(adaptive).lower()}"
+            require(value == default, name, allowed, value)
 
     @staticmethod
     def own_names(method: str) -> list[str]:

@@ -61,7 +61,7 @@ class ObjectiveSettings(Settings):
         "objective",
         (),
         "Numbers of leading dimensions, such as 8,16,32, at which the loss compares embeddings too, scaled to unit norm again "
-        "(Matryoshka representations), so that an export with --embedding_dims loses little; empty: whole embeddings only.",
+        "(Matryoshka representations), for an export with --embedding_dims; empty: whole embeddings only.",
     )
 
     compatible_with: str = setting(

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -79,6 +79,14 @@ def digest_of(images: Images, positions: np.ndarray) -> str:
     digest = hashlib.sha256()
     for part in _bytes_of(images, positions):
         digest.update(part)
+    return digest.hexdigest()
+
+
+def digest_of_classified(images: Images, positions: np.ndarray, class_names: Sequence[str]) -> str:
+    """Computes the SHA-256 digest, in hexadecimal, of labelled images at positions `[k]`, in order, and of their classes."""
+    classes = "\n".join(class_names[label] for label in images.labels[positions])
+    digest = hashlib.sha256(digest_of(images, positions).encode())
+    digest.update(classes.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 

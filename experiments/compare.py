@@ -140,6 +140,7 @@ from semppl.trainers import pretrain  # parses the flags
 from semppl.experiments.comparison import preparation, results, trainings
 from semppl.experiments.comparison.page import Comparison, page
 from semppl.runs.files import write_atomically
+from semppl.runs.folder import held
 from semppl.trainers.method_settings import settle
 from semppl.trainers.reports.progress import duration
 
@@ -150,9 +151,7 @@ class Report:
     Args:
         workdir: Folder of all runs.
         request: What is compared.
-        runs: All runs, with resolved settings.
-        split: Held-out images to evaluate on: "test" or "validation".
-        images: Description of the held-out images.
+        prepared: All runs, and the held-out images to evaluate on.
         command: Command line, for the page.
 
     Attributes:
@@ -164,17 +163,13 @@ class Report:
         self,
         workdir: pathlib.Path,
         request: Request,
-        runs: Sequence[plan.Training],
+        prepared: preparation.Prepared,
         *,
-        split: str,
-        images: str,
         command: str,
     ) -> None:
         self._workdir = workdir
         self._request = request
-        self._runs = runs
-        self._split = split
-        self._images = images
+        self._prepared = prepared
         self._command = command
         self._start = request.shared.initial_weights or request.shared.initial_run
         self._results: dict[plan.Training, results.Result] = {}
@@ -196,23 +191,24 @@ class Report:
 
     def judge(self, run: plan.Training) -> None:
         """Evaluates a finished run."""
-        self._results[run] = results.judge(run, split=self._split)
+        self._results[run] = results.judge(run, split=self._prepared.split, digest=self._prepared.digest)
 
     def _progress(self) -> str:
-        left = [run.method for run in self._runs if run not in self._results and run not in self.failed]
+        left = [run.method for run in self._prepared.runs if run not in self._results and run not in self.failed]
         seconds = plan.remaining_seconds(time.monotonic() - self.started, self._durations, left)
         remaining = f", about {duration(seconds)} left" if left else ""
-        return f"{len(self._runs) - len(left)} of {counted(len(self._runs), 'run')}{remaining}"
+        return f"{len(self._prepared.runs) - len(left)} of {counted(len(self._prepared.runs), 'run')}{remaining}"
 
     def _judged(self) -> list[results.Result]:
-        return [self._results[run] for run in self._runs if run in self._results]
+        return [self._results[run] for run in self._prepared.runs if run in self._results]
 
     def write(self) -> None:
         """Writes `results.csv` and `results.json`."""
         summary = {
             "command": self._command,
-            "images": self._images,
-            "runs": len(self._runs),
+            "images": self._prepared.images,
+            "images_sha256": self._prepared.digest,
+            "runs": len(self._prepared.runs),
             "failed": [run.folder.name for run in self.failed],
             "settings": self._request.shared.identity(),
         }
@@ -224,13 +220,13 @@ class Report:
         shown = Comparison(
             rows=results.rows_of(judged),
             start=self._start,
-            settings=dataclasses.asdict(self._runs[-1].settings),
-            changes={run.method: run.changes for run in self._runs},
-            planned=len(self._runs),
+            settings=dataclasses.asdict(self._prepared.runs[-1].settings),
+            changes={run.method: run.changes for run in self._prepared.runs},
+            planned=len(self._prepared.runs),
             done=len(judged),
             failed=[run.title for run in self.failed],
             seeds=self._request.seeds,
-            images=self._images,
+            images=self._prepared.images,
             command=self._command,
         )
         write_atomically(self._workdir / "comparison.html", page(shown))
@@ -249,7 +245,7 @@ class Report:
         header = [plan.labels_in_words(budget) for budget in budgets]
         table = results.table_lines(list(zip(titles, cells, strict=True)), header)
         differences = results.difference_lines(results.compare_methods(rows), self._start)
-        return [f"\nAccuracy on {self._images}: mean (lowest–highest seed)\n", *table, "", *differences]
+        return [f"\nAccuracy on {self._prepared.images}: mean (lowest–highest seed)\n", *table, "", *differences]
 
 
 def compare(
@@ -268,7 +264,7 @@ def compare(
 
     Raises:
         ValueError: Before the first run, if a setting does not suit the data, there are no held-out images, or `workdir` holds
-            another comparison.
+            another comparison, or another process compares there.
     """
     planned = [
         dataclasses.replace(run, settings=settle(run.settings, given=(), workdir=run.folder))
@@ -283,16 +279,24 @@ def compare(
     ]
     for run in planned:
         pretrain.check_names(run.settings)
-    runs, split, images = preparation.prepare(planned)
+    prepared = preparation.prepare(planned)
     plan.require_same_settings(workdir, request.shared)
-    plan.require_same_runs(runs)
-    report = Report(workdir, request, runs, split=split, images=images, command=command)
+    with held(workdir):
+        plan.require_same_runs(prepared.runs)
+        report = Report(workdir, request, prepared, command=command)
+        _run(report, prepared.runs, request, options)
+    return report.failed
+
+
+def _run(report: Report, runs: Sequence[plan.Training], request: Request, options: Sequence[str]) -> None:
+    """Trains the runs that are not finished, evaluates all, and prints the table."""
     waiting = [run for run in runs if not run.finished]
     counts = (
         f"{counted(len(request.methods), 'method')} × {len(request.budgets)} × {counted(len(request.seeds), 'seed')}"
     )
     print(
-        f"• {counted(len(runs), 'run')} ({counts}), {len(runs) - len(waiting)} finished; logs in {workdir}", flush=True
+        f"• {counted(len(runs), 'run')} ({counts}), {len(runs) - len(waiting)} finished; logs in {runs[0].folder.parent}",
+        flush=True,
     )
     for run in runs:
         if run.finished:
@@ -303,7 +307,6 @@ def compare(
     report.write()
     report.write_page()
     print("\n".join(report.lines()))
-    return report.failed
 
 
 def _options_of_training() -> list[str]:

@@ -108,8 +108,8 @@ def quickstart(workdir: pathlib.Path, seeds: Sequence[int]) -> dict[str, float]:
 
 def _plan(workdir: pathlib.Path, seeds: Sequence[int]) -> list[plan.Training]:
     (values,) = presets.settings_by_name(PRESET, {}, Hyperparameters)
-    runs, _, _ = preparation.prepare(plan.plan(Hyperparameters(**values), workdir, methods=METHODS, seeds=seeds))
-    return runs
+    planned = plan.plan(Hyperparameters(**values), workdir, methods=METHODS, seeds=seeds)
+    return list(preparation.prepare(planned).runs)
 
 
 def headline(metrics: dict[str, dict[str, float]]) -> float:

@@ -3,12 +3,14 @@
 import contextlib
 import json
 import pathlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.runs.files import disk_errors_as, locked, make_writable_folder, write_atomically
 
+_LOCK = ".lock"
 _SETTINGS = "hyperparameters.json"
 _INITIAL_WEIGHTS = "weights.json"
 _TRAINED_PARTS = "trained_parts.json"
@@ -61,15 +63,20 @@ def open_run(
     if workdir.parts and workdir.parts[0].endswith(":"):  # of gs://bucket/run, for which a local folder would be made
         raise ValueError(f"--workdir must be a local or mounted folder. Received: {workdir}")
     make_writable_folder(workdir, "workdir")
-    with _held(workdir):
+    with held(workdir):
         _compare_or_write(workdir, hyperparameters, check_data)
         yield
 
 
 @contextlib.contextmanager
-def _held(workdir: pathlib.Path) -> Iterator[None]:
-    """Refuses a folder in which another process trains."""
-    lock = workdir / ".lock"
+def held(workdir: pathlib.Path) -> Iterator[None]:
+    """Keeps other processes out of a folder.
+
+    Raises:
+        ValueError: If another process trains there.
+        NotWritten: If the disk is full.
+    """
+    lock = workdir / _LOCK
     with writing_to(workdir):
         lock.touch()
     with contextlib.ExitStack() as held:
@@ -85,6 +92,17 @@ def _held(workdir: pathlib.Path) -> Iterator[None]:
 def read_settings(workdir: pathlib.Path) -> Hyperparameters | None:
     """Reads the settings of the run in a folder; None if the folder holds no run."""
     return Hyperparameters.load(workdir) if (workdir / _SETTINGS).is_file() else None
+
+
+def wait_until_free(workdir: pathlib.Path, seconds: float) -> None:
+    """Waits until no process trains in a folder, or until so many seconds are over: a stopped one may be saving its state."""
+    deadline = time.monotonic() + seconds
+    while (workdir / _LOCK).is_file() and time.monotonic() < deadline:
+        try:
+            with locked(workdir / _LOCK, wait=False):
+                return
+        except BlockingIOError:
+            time.sleep(0.1)
 
 
 def _compare_or_write(workdir: pathlib.Path, hyperparameters: Hyperparameters, check_data: Callable[[], None]) -> None:

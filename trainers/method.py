@@ -42,6 +42,14 @@ class Method(tf.keras.Model):
         del hyperparameters
         return cls.settings
 
+    @classmethod
+    def check_settings(cls, hyperparameters: Hyperparameters) -> None:
+        """Validates settings for the method, before data are read; by default all are allowed.
+
+        Raises:
+            ValueError: If a setting does not suit the method.
+        """
+
     @property
     def trains_heads(self) -> bool:
         """Whether the encoder is frozen, and batches have its features in place of views."""

@@ -11,6 +11,7 @@ METHODS = types.MappingProxyType(
     {
         "barlow_twins": "baselines.barlow_twins:BarlowTwins",
         "byol": "baselines.byol:BYOL",
+        "fixmatch": "baselines.fixmatch:FixMatch",
         "moco": "baselines.moco:MoCo",
         "nnclr": "baselines.nnclr:NNCLR",
         "relic": "baselines.relic:ReLIC",

@@ -259,6 +259,7 @@ def check_names(hyperparameters: Hyperparameters) -> None:
         if name not in names:
             raise ValueError(f"--{flag} must be one of {', '.join(sorted(names))}. Received: {name}")
     check_batch(hyperparameters)
+    find_method(hyperparameters.method).check_settings(hyperparameters)
 
 
 def prepare_data(hyperparameters: Hyperparameters, replicas: int) -> tuple[Source, np.ndarray, Hyperparameters]:

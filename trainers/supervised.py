@@ -11,6 +11,7 @@ from semppl.layers.blocks.precision import computing_in
 from semppl.layers.blocks.recomputation import recomputing
 from semppl.layers.networks import OnlineNetwork
 from semppl.trainers import micro_batches
+from semppl.trainers.classifying import linear_classifier
 from semppl.trainers.method import Method
 from semppl.trainers.siamese import Batch
 
@@ -39,8 +40,7 @@ class Supervised(Method):
         with computing_in(hyperparameters.precision):
             self.online = OnlineNetwork(**hyperparameters.network, name="online")
             self.online.build([None, size, size, hyperparameters.channels])
-        self.classifier = tf.keras.layers.Dense(num_classes, name="classifier")
-        self.classifier.build(self.online.features(tf.zeros([1, size, size, hyperparameters.channels])).shape)
+        self.classifier = linear_classifier(self.online, hyperparameters, num_classes)
 
     def train_step(self, batch: Batch) -> dict[str, tf.Tensor]:
         """Takes one step on all views of this replica's labelled images; returns scalars, equal on all replicas."""

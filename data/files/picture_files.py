@@ -88,7 +88,8 @@ def read_encoded(files: PictureFiles) -> Encoded:
     def encoded(positions: tf.Tensor) -> dict[str, tf.Tensor]:
         # Not stateful: otherwise tf.data would call the function from one thread only.
         strings = tf.numpy_function(read, [positions], [tf.string] * len(columns), stateful=False)
-        return {name: tf.ensure_shape(part, positions.shape) for name, part in zip(columns, strings, strict=True)}
+        parts = tf.nest.flatten(strings)  # eagerly, TensorFlow returns a single string tensor without its list
+        return {name: tf.ensure_shape(part, positions.shape) for name, part in zip(columns, parts, strict=True)}
 
     return encoded
 

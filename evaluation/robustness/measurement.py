@@ -1,6 +1,5 @@
 """Errors of a classifier on corrupted and on shifted test images, beside those of a baseline."""
 
-import hashlib
 import json
 import pathlib
 import sys
@@ -15,7 +14,7 @@ from semppl.configs.hyperparameters import Hyperparameters
 from semppl.configs.wording import counted
 from semppl.data.images import NO_LABEL, Images
 from semppl.evaluation.evaluators import Task, regression_of, training_sample
-from semppl.evaluation.feature_store import FeatureStore, digest_of
+from semppl.evaluation.feature_store import FeatureStore, digest_of_classified
 from semppl.evaluation.features import map_rows, preparation_of
 from semppl.evaluation.neighbours.nearest_neighbours import nearest_neighbour_classes
 from semppl.evaluation.robustness.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, corrupt
@@ -107,11 +106,7 @@ def seen_pixels(images: Images, hyperparameters: Hyperparameters) -> tuple[np.nd
 
 def digest_of_seen(images: Images, class_names: Sequence[str]) -> str:
     """Computes the SHA-256 digest, in hexadecimal, of the source's images that `seen_pixels` takes, and of their classes."""
-    positions = _seen(images)
-    classes = "\n".join(class_names[label] for label in images.labels[positions])
-    digest = hashlib.sha256(digest_of(images, positions).encode())
-    digest.update(classes.encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
+    return digest_of_classified(images, _seen(images), class_names)
 
 
 def _seen(images: Images) -> np.ndarray:

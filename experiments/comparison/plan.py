@@ -12,6 +12,7 @@ from typing import Any
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.configs.wording import counted
 from semppl.experiments.untrained import UNTRAINED
+from semppl.runs.data_record import changes, read_data
 from semppl.runs.files import make_writable_folder, write_atomically
 from semppl.trainers.methods import METHODS as TRAINED
 
@@ -74,6 +75,7 @@ class Training:
         folder: Folder of the run.
         settings: Settings of the run.
         changes: Settings that the method has in place of the shared ones.
+        data: Description of the training images and labels, once they are loaded; see `describe_data`.
     """
 
     method: str
@@ -82,6 +84,7 @@ class Training:
     folder: pathlib.Path
     settings: Hyperparameters
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False)
+    data: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False)
 
     @property
     def title(self) -> str:
@@ -198,15 +201,22 @@ def require_same_settings(workdir: pathlib.Path, shared: Hyperparameters) -> Non
 
 
 def require_same_runs(trainings: Sequence[Training]) -> None:
-    """Compares the settings of the runs with those of the runs that have begun.
+    """Compares the settings and the training data of the runs with those of the runs that have begun.
 
     Args:
         trainings: Runs with settings that are resolved for the data.
 
     Raises:
-        ValueError: If a setting differs, naming the run and the flags.
+        ValueError: If a setting differs, naming the run and the flags, or images or labels.
     """
     for training in trainings:
+        then = read_data(training.folder)
+        found = changes(then, training.data) if then else []
+        if found:
+            raise ValueError(
+                "--data must be the images and labels that the runs began with: put them back, or compare with a new --workdir. "
+                f"Received: other data than those of {training.folder}: {'; '.join(found)}"
+            )
         if not (training.folder / "hyperparameters.json").is_file():
             continue
         differences = Hyperparameters.load(training.folder).differences(training.settings)

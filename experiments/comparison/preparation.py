@@ -9,20 +9,35 @@ from semppl.configs.wording import counted
 from semppl.data.images import NO_LABEL, Source
 from semppl.data.label_split import labels_of_run
 from semppl.data.splits import load_splits, require_shrinkable
+from semppl.evaluation.feature_store import digest_of_classified
 from semppl.experiments.comparison.plan import Training
+from semppl.runs.data_record import describe_data
 from semppl.trainers.methods import find_method
 
 
-def prepare(trainings: Sequence[Training]) -> tuple[list[Training], str, str]:
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """Runs that can start.
+
+    Attributes:
+        runs: Runs with settings that are resolved for the data, and a description of these. Batches of a method that uses no label
+            have the share of labelled images that the data have.
+        split: Held-out split on which the runs are compared, "test" or "validation".
+        images: Description of its labelled images, in words.
+        digest: SHA-256 digest of its labelled images and their classes.
+    """
+
+    runs: Sequence[Training]
+    split: str
+    images: str
+    digest: str
+
+
+def prepare(trainings: Sequence[Training]) -> Prepared:
     """Checks all runs against the data, which are loaded once.
 
     Args:
         trainings: Runs on the same images.
-
-    Returns:
-        The runs with settings that are resolved for the data (batches of a method that uses no label have the share of labelled
-        images that the data have), the held-out split on which they are compared, and a description
-        of its images.
 
     Raises:
         ValueError: If a class has too few labels, there are no held-out images, or a batch cannot be filled.
@@ -42,9 +57,12 @@ def prepare(trainings: Sequence[Training]) -> tuple[list[Training], str, str]:
             )
         except ValueError as error:
             raise ValueError(f"{error} (in the runs of --methods={training.method})") from error
-        resolved.append(dataclasses.replace(training, settings=settings))
-    count = int(np.sum(source.held_out(split).labels != NO_LABEL))
-    return resolved, split, f"{counted(count, f'{split} image')}, {counted(len(source.class_names), 'class')}"
+        data = describe_data(source.train.names, labels, source.class_names)
+        resolved.append(dataclasses.replace(training, settings=settings, data=data))
+    judged = np.flatnonzero(source.held_out(split).labels != NO_LABEL)
+    words = f"{counted(len(judged), f'{split} image')}, {counted(len(source.class_names), 'class')}"
+    digest = digest_of_classified(source.held_out(split), judged, source.class_names)
+    return Prepared(resolved, split, words, digest)
 
 
 def _without_idle_settings(training: Training) -> Training:

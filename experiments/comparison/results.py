@@ -89,18 +89,19 @@ class Compared:
     difference: Difference
 
 
-def judge(training: Training, *, split: str) -> Result:
+def judge(training: Training, *, split: str, digest: str) -> Result:
     """Evaluates a finished run, or reads its measures if it was evaluated before on the same images.
 
     Args:
         training: Run of the comparison.
         split: Held-out images to evaluate on: "test" or "validation".
+        digest: Digest of these images and their classes.
     """
     path = training.folder / _JUDGED
     of = {
         "weights_sha256": read_done(training.folder)["weights_sha256"],
         "split": split,
-        "images": getattr(training.settings, split) or training.settings.data,
+        "images_sha256": digest,
     }
     kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if kept.get("of") != of:

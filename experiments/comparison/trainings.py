@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from semppl.configs.setting import as_arguments
 from semppl.experiments.comparison.plan import Training
 from semppl.programs.process.children import Children
+from semppl.runs.folder import wait_until_free
 
 SIDE_BY_SIDE = 2
 """Trainings at a time: two processes of one thread use two cores better than one process of two threads."""
@@ -52,7 +53,11 @@ def print_log(training: Training, *, shown: bool = False) -> None:
 
 
 def _train(training: Training, children: Children, options: Sequence[str], *, shown: bool) -> tuple[float, int]:
-    """Trains in a process with its share of the cores; returns its seconds and its exit code."""
+    """Trains in a process with its share of the cores; returns its seconds and its exit code.
+
+    A training that was left by a comparison which was killed has time to save its state before.
+    """
+    wait_until_free(training.folder, _GRACE)
     start = time.monotonic()
     command = [*PROGRAM, *as_arguments(training.settings), *options, f"--workdir={training.folder}"]
     threads = str(max(1, (os.cpu_count() or 1) // SIDE_BY_SIDE))

@@ -1,6 +1,7 @@
 """Processes that a program starts: they end when the program is stopped."""
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -11,12 +12,23 @@ from typing import Any
 
 _STOPPING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
+_LAUNCHER = """
+import ctypes, os, sys
+parent, number, *command = sys.argv[1:]
+ctypes.CDLL(None).prctl(1, int(number), 0, 0, 0)  # PR_SET_PDEATHSIG
+if os.getppid() != int(parent):
+    sys.exit(128 + int(number))  # the parent ended before
+os.execvp(command[0], command)
+"""
+"""Program that makes Linux send it a signal when the thread that started it ends, and becomes the command."""
+
 
 class Children:
     """Starts processes, in a `with` statement; an error, a Ctrl-C, SIGTERM or SIGHUP within it stops them.
 
     A process is started in a session of its own. A Ctrl-C on the terminal therefore reaches this process alone, and each
-    child receives one SIGTERM, on which a training saves its state.
+    child receives one SIGTERM, on which a training saves its state. On Linux, children also receive that signal when this
+    process is killed, or when the thread that started them ends: this thread must wait for them.
 
     Args:
         grace: Seconds between SIGTERM and SIGKILL; 0: SIGKILL at once.
@@ -43,13 +55,20 @@ class Children:
         with self._starting:
             if self._closed:
                 raise RuntimeError("stopped")
-            process = subprocess.Popen(command, start_new_session=True, **settings)
+            process = subprocess.Popen(self._launched(command), start_new_session=True, **settings)
             self._processes.append(process)
         if in_main:
             self._main_starts = False
             if self._waiting is not None:
                 _raise(self._waiting)
         return process
+
+    def _launched(self, command: list[str]) -> list[str]:
+        """Returns the command line that starts a command which ends with this process."""
+        if sys.platform != "linux":
+            return command
+        number = signal.SIGTERM if self._grace else signal.SIGKILL
+        return [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), str(int(number)), *command]
 
     def __enter__(self) -> "Children":
         if threading.current_thread() is threading.main_thread():

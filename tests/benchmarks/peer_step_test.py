@@ -32,7 +32,7 @@ class PeerStepTest(tf.test.TestCase, parameterized.TestCase):
         script = pathlib.Path(self.create_tempdir().full_path) / "python"
         script.write_text("#!/bin/sh\necho ready\nwhile read line; do echo 0.25; done\n")
         script.chmod(0o755)
-        peer = peer_step.Peer(str(script), "resnet18_cifar", 4, "float32")
+        peer = peer_step.Peer(str(script), "simclr", "resnet18_cifar", 4, "float32")
         self.assertEqual([peer(), peer()], ["0.25", "0.25"])
         peer.close()
         self.assertEqual(peer.process.returncode, 0)
@@ -40,7 +40,7 @@ class PeerStepTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters("/bin/false", "nowhere/python")
     def test_without_torch_one_is_told_how_to_get_it(self, python):
         with self.assertRaisesRegex(ValueError, "--torch_python must be .*pip install torch==.* lightly=="):
-            peer_step.Peer(python, "resnet18_cifar", 4, "float32")
+            peer_step.Peer(python, "simclr", "resnet18_cifar", 4, "float32")
 
 
 if __name__ == "__main__":

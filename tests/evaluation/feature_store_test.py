@@ -1,5 +1,6 @@
 """Tests of semppl.evaluation.feature_store."""
 
+import dataclasses
 import pathlib
 from unittest import mock
 
@@ -74,6 +75,19 @@ class FeatureStoreTest(tf.test.TestCase):
         with mock.patch.object(feature_store, "_MAX_VALUES", 95):
             self.assertEqual(self._embed(_in_memory(_images())).shape, (6, 16))
         self.assertFalse((self.workdir / "evaluated_features").exists())
+
+    def test_a_digest_is_of_pixels_order_and_classes(self):
+        labels = np.array([0, 1, 1, 0, 1, 0], np.int32)
+        make = (lambda images: ImageSet(images, labels), _on_disk)
+        for images in (make[0](_images()), dataclasses.replace(make[1](_images()), labels=labels)):
+            found = [
+                feature_store.digest_of_classified(images, np.array(positions), names)
+                for positions, names in (([4, 1], "ab"), ([1, 4], "ab"), ([4, 2], "ab"), ([4, 1], "ac"), ([4, 3], "ab"))
+            ]
+            self.assertLen(set(found), 5)
+            self.assertEqual(feature_store.digest_of_classified(images, np.array([4, 1]), "ab"), found[0])
+            other = dataclasses.replace(images, labels=1 - labels)
+            self.assertNotEqual(feature_store.digest_of_classified(other, np.array([4, 1]), "ab"), found[0])
 
     def test_features_that_are_not_finite_are_refused(self):
         def broken(batch):

@@ -6,9 +6,11 @@ import io
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import textwrap
+import time
 from unittest import mock
 
 from absl.testing import absltest, parameterized
@@ -17,7 +19,8 @@ import semppl
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.configs.objective import OF_METHODS
 from semppl.experiments import compare
-from semppl.experiments.comparison import results, trainings
+from semppl.experiments.comparison import plan, preparation, results, trainings
+from semppl.runs import folder
 from semppl.tests import testing, tiny
 from semppl.tests.experiments.comparison import known_runs
 
@@ -59,8 +62,8 @@ class CompareTest(absltest.TestCase):
         self.enter_context(mock.patch.dict(os.environ, {"PYTHONPATH": str(ROOT)}))
         self.evaluate = self.enter_context(mock.patch.object(results, "measure_rows", side_effect=self._measures))
 
-    def _measures(self, folder, *_, **__):
-        method, budget, seed = folder.name.rsplit("-", 2)
+    def _measures(self, workdir, *_, **__):
+        method, budget, seed = workdir.name.rsplit("-", 2)
         value = (
             {"frozen": 0.3, "semppl": 0.6, "supervised": 0.4}.get(method, 0.5) + 0.01 * int(budget) + 0.002 * int(seed)
         )
@@ -155,6 +158,15 @@ class CompareTest(absltest.TestCase):
             self._compare(_request(shared=shared))
         self.assertEqual(self._trained(), trained)
 
+    def test_a_comparison_that_another_process_makes_is_left_alone(self):
+        self._compare(_request(budgets=[1], seeds=[0, 1]))
+        with (
+            folder.held(self.workdir),
+            self.assertRaisesRegex(ValueError, "^--workdir must be in use by one process only. Received: "),
+        ):
+            self._compare(_request(budgets=[1], seeds=[0, 1, 2]))
+        self.assertLen(self._trained(), 4)
+
     def test_more_labels_than_a_class_has_are_refused_with_its_name(self):
         with self.assertRaisesRegex(
             ValueError, "^--labels_per_class must be at most 14[0-9], the labelled images of the smallest class, 8. Rec"
@@ -163,8 +175,7 @@ class CompareTest(absltest.TestCase):
         self.assertFalse(self.workdir.exists())
 
     def test_held_out_images_are_needed_and_may_be_validation_images(self):
-        folder = pathlib.Path(self.create_tempdir().full_path)
-        pictures = folder / "pictures"
+        pictures = pathlib.Path(self.create_tempdir().full_path) / "pictures"
         subprocess.run([sys.executable, "-c", _PICTURES, str(pictures)], check=True)
         changes = {"data": f"folder:{pictures}?labels=folders", "small_views": 0, "recipe": "digits", "shrink": 0}
         request = _request(shared=Hyperparameters(**tiny.settings(**changes, labels_per_class=1)), budgets=[1])
@@ -173,6 +184,40 @@ class CompareTest(absltest.TestCase):
         held_out = Hyperparameters(**tiny.settings(**changes, labels_per_class=1, validation="0.5"))
         self._compare(_request(shared=held_out, budgets=[1]))
         self.assertEqual({call.kwargs["split"] for call in self.evaluate.call_args_list}, {"validation"})
+
+    def test_runs_are_evaluated_again_on_other_held_out_pictures_in_the_same_place_and_other_training_data_are_refused(
+        self,
+    ):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        for name in ("train", "test"):
+            subprocess.run([sys.executable, "-c", _PICTURES, str(folder / name)], check=True)
+        places = {
+            "data": f"folder:{folder / 'train'}?labels=folders",
+            "test": f"folder:{folder / 'test'}?labels=folders",
+        }
+        shared = Hyperparameters(
+            **tiny.settings(**places, small_views=0, recipe="digits", shrink=0, labels_per_class=1)
+        )
+        request = _request(shared=shared, budgets=[1])
+        counts = []
+        for change in (lambda: None, lambda: None, lambda: (folder / "test/0/1.png").rename(folder / "test/1/9.png")):
+            change()
+            self._compare(request)
+            counts.append(self.evaluate.call_count)
+        self.assertEqual(counts, [4, 4, 8])
+        shutil.copy(folder / "test/1/0.png", folder / "test/1/9.png")  # another picture of the same name
+        self._compare(request)
+        self.assertEqual(self.evaluate.call_count, 12)
+        planned = plan.plan(shared, self.workdir, methods=request.methods, seeds=request.seeds, budgets=[1])
+        for run in preparation.prepare(planned).runs:  # as training does
+            (run.folder / "data.json").write_text(json.dumps(run.data), encoding="utf-8")
+        self._compare(request)
+        shutil.copy(folder / "train/1/0.png", folder / "train/1/9.png")
+        with self.assertRaisesRegex(
+            ValueError,
+            "^--data must be .* other data than those of .*/frozen-1-0: 13 images, 2 labelled, where there were 12",
+        ):
+            self._compare(request)
 
 
 _PICTURES = textwrap.dedent(
@@ -235,7 +280,48 @@ runpy.run_module("semppl.experiments.compare", run_name="__main__", alter_sys=Tr
 """
 
 
+def _command_lines():
+    for process in pathlib.Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            yield (process / "cmdline").read_bytes().decode("utf-8", "replace")
+
+
 class WholeComparisonTest(absltest.TestCase):
+    @testing.slow
+    def test_a_comparison_that_is_killed_leaves_no_training_and_goes_on_to_the_figures_of_one_that_was_not(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        command = [
+            sys.executable,
+            "-m",
+            "semppl.experiments.compare",
+            "--preset=digits",
+            "--width=0.125",
+            "--steps=400",
+        ]
+        command += ["--methods=semppl", "--seeds=2", "--checkpoint_every=20", "--log_every=10"]
+        whole = subprocess.run([*command, f"--workdir={folder / 'whole'}"], cwd=ROOT, capture_output=True, text=True)
+        self.assertEqual(whole.returncode, 0, whole.stderr)
+        stopped = folder / "stopped"
+        killed = subprocess.Popen([*command, f"--workdir={stopped}"], cwd=ROOT, stdout=subprocess.DEVNULL)
+        while not (stopped / "semppl-1-0" / "metrics.jsonl").exists():
+            self.assertIsNone(killed.poll())
+            time.sleep(0.1)
+        killed.kill()
+        killed.wait()
+        deadline = time.monotonic() + 60
+        while any(str(stopped) in line for line in _command_lines()):
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.1)
+        self.assertFalse((stopped / "semppl-1-0" / "done.json").exists())
+        self.assertIn("stopped on SIGTERM: saved at step", (stopped / "semppl-1-0.log").read_text(encoding="utf-8"))
+        second = subprocess.run([*command, f"--workdir={stopped}"], cwd=ROOT, capture_output=True, text=True)
+        self.assertEqual(second.returncode, 0, second.stderr)
+        expected = whole.stdout.replace(str(folder / "whole"), str(stopped))
+        self.assertEqual(second.stdout.partition("\nAccuracy on")[2], expected.partition("\nAccuracy on")[2])
+        for name in ("frozen-1-0", "semppl-1-0", "semppl-1-1"):
+            done = [(folder / each / name / "done.json").read_text() for each in ("whole", "stopped")]
+            self.assertEqual(*done)
+
     @testing.slow
     def test_digits_are_compared_from_the_command_line_and_a_second_call_trains_nothing(self):
         workdir = pathlib.Path(self.create_tempdir().full_path) / "all"

@@ -15,6 +15,7 @@ from semppl import layers
 from semppl.layers import embedding_queue, heads, key_queue, networks
 from semppl.layers.blocks import normalisation, small_maps
 from semppl.layers.encoders import applications, convnet, resnet, resnet9, selective_kernel, whitening
+from semppl.layers.predictions import adaptive_thresholds
 
 _NETWORK = {
     "encoder": "convnet",
@@ -108,6 +109,7 @@ CASES = {
         embedding_queue.EmbeddingQueue, {"num_queues": 2, "capacity": 5, "width": 3, "num_quotas": 2}
     ),
     "key_queue": Case(key_queue.KeyQueue, {"num_queues": 2, "capacity": 5, "width": 3}),
+    "adaptive_thresholds": Case(adaptive_thresholds.AdaptiveThresholds, {"num_classes": 3, "decay": 0.9}),
     "target_network": Case(networks.TargetNetwork, _NETWORK, (8, 8, 2), (6,)),
     "online_network": Case(networks.OnlineNetwork, _NETWORK, (8, 8, 2), (6,)),
 }

@@ -28,13 +28,25 @@ _VARIANTS = {
 }
 """Settings of methods whose steps differ from those of the defaults, by a name of their own."""
 _CHANGES = {
+    "fixmatch": {
+        "fixmatch_adaptive_thresholds": True,
+        "fixmatch_threshold_decay": 0.5,
+        "fixmatch_fairness_weight": 0.1,
+    },
     "moco": {"queue_size": 40},  # wraps in the third step
     "nnclr": {"queue_size": 40},
     "supervised": {"labelled_batch_size": 16, "queue_size": 16},
     "swav": {"swav_prototypes": 5, "swav_frozen_steps": 1, "swav_epsilon": 0.5},
 }
-# SwAV's prototypes are normalised after the update, and its assignments, through which no gradient flows, move along.
+# SwAV's prototypes are normalised after the update, and its assignments, through which no gradient flows, move along, as do
+# FreeMatch's averages.
 _SLOPE_CHANGES = {
+    "fixmatch": {
+        "fixmatch_adaptive_thresholds": False,
+        "fixmatch_threshold": 0.35,
+        "fixmatch_threshold_decay": 0.999,
+        "fixmatch_fairness_weight": 0.001,
+    },
     "swav": {"swav_frozen_steps": 9, "swav_epsilon": 1e9},
     # No gradient flows through a closed form, which moves along.
     "byol_stiefel": {"byol_predictor_decay": 1 - 1e-9},
@@ -235,6 +247,7 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
     def test_a_step_depends_on_labels_where_the_settings_say_that_labels_are_needed(self, name):
         settings = _settings(name, small_views=0)
         batch = _batch(0, settings)
+        batch["labels"] = batch["truth"]
         hidden = batch | {"labels": tf.fill([16], -1)}
         losses = [float(_model(settings).train_step(each)["loss"]) for each in (batch, hidden)]
         self.assertEqual(losses[0] != losses[1], Hyperparameters(**settings).needs_labels)
@@ -335,6 +348,10 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
         ("byol_visser", "predictor_ridge", -0.1, "0 or more"),
         ("byol_visser", "predictor_decay", 1.0, r"in \[0, 1\)"),
         ("barlow_twins", "redundancy_weight", -0.1, "0 or more"),
+        ("fixmatch", "threshold", 1.1, r"in 0\.\.1"),
+        ("fixmatch", "threshold_decay", 1.0, r"in \[0, 1\)"),
+        ("fixmatch", "consistency_weight", -1.0, "0 or more"),
+        ("fixmatch", "fairness_weight", -1.0, "0 or more"),
         ("simclr", "class_prior", 1.0, r"in \[0, 1\)"),
         ("swav", "epsilon", 0.0, "positive"),
         ("swav", "frozen_steps", -1, "0 or more"),
@@ -349,6 +366,9 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
         settings = FamilySettings()
         self.assertEqual(settings.barlow_twins_redundancy_weight, 0.0051)
         self.assertEqual(settings.simclr_class_prior, 0)
+        self.assertEqual((settings.fixmatch_threshold, settings.fixmatch_consistency_weight), (0.95, 1))
+        self.assertFalse(settings.fixmatch_adaptive_thresholds)
+        self.assertEqual((settings.fixmatch_threshold_decay, settings.fixmatch_fairness_weight), (0.999, 0.001))
         self.assertEqual(
             (settings.swav_prototypes, settings.swav_epsilon, settings.swav_frozen_steps), (3000, 0.05, 313)
         )

@@ -14,7 +14,7 @@ from absl.testing import parameterized
 import semppl
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.configs.objective import WITHOUT_LABELS
-from semppl.tests import testing  # noqa: F401  (marks the flags as parsed)
+from semppl.tests import testing
 from semppl.tests.data import pictures
 from semppl.trainers import pretrain
 from semppl.trainers.methods import METHODS
@@ -42,6 +42,7 @@ class NoLabelsTest(tf.test.TestCase, parameterized.TestCase):
         pictures.write_two_classes(self.folder / "train")
         self.data = f"folder:{self.folder}/train"
 
+    @testing.slow
     def test_a_run_is_examined_trained_and_exported(self):
         said = io.StringIO()
         with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(said):

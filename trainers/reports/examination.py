@@ -40,8 +40,10 @@ class Examination:
         self._prepare = preparation_of(model.hyperparameters)
         self._frozen = model.hyperparameters.train != "all"
         network = model.online
-        self._embed = tf.function(network.features if model.labels_alone else network.project, autograph=False)
-        predict = network.call if getattr(model, "has_predictor", True) else network.project
+        self._embed = tf.function(
+            network.project if "projector" in model.trained_parts else network.features, autograph=False
+        )
+        predict = network.call if "predictor" in model.trained_parts else network.project
         self._predict = tf.function(predict, autograph=False)
         visible = _few(np.flatnonzero(labels != NO_LABEL), LABELLED)
         self._memory, self._memory_labels = self._inputs(source.train, visible), labels[visible]

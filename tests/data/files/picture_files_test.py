@@ -68,6 +68,13 @@ class _FolderTest(tf.test.TestCase, parameterized.TestCase):
 
 
 class FolderSourceTest(_FolderTest):
+    @parameterized.parameters(1, 2)
+    def test_bytes_of_files_are_read_eagerly_too(self, count):
+        paths = [self.save(f"{number}.png", number) for number in range(2)][:count]
+        read = self.load().train.encoded(tf.range(count, dtype=tf.int64))
+        self.assertEqual(list(read), ["image"])
+        self.assertEqual(read["image"].numpy().tolist(), [path.read_bytes() for path in paths])
+
     @parameterized.parameters(
         (4095, ".png", 1), (4095, ".tif", 1), (4400, ".png", 0), (65535, ".png", 0), (0, ".png", 0)
     )

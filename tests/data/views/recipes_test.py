@@ -348,19 +348,19 @@ class NaturalTest(tf.test.TestCase, parameterized.TestCase):
 
 class WeakAndStrongTest(tf.test.TestCase, parameterized.TestCase):
     def test_even_views_are_the_image_shifted_by_up_to_an_eighth_and_filled_by_reflection(self):
-        images = _images(200, 16, 16)
-        made = _make(images, _seeds(200), "randaugment_digits", large_size=16, small_views=0)["large"][0]
-        padded = np.pad(images, [(0, 0), (2, 2), (2, 2), (0, 0)], mode="reflect")
+        images = _images(300, 24, 24)
+        made = _make(images, _seeds(300), "randaugment_digits", large_size=24, small_views=0)["large"][0]
+        padded = np.pad(images, [(0, 0), (3, 3), (3, 3), (0, 0)], mode="reflect")
         offsets = set()
         for view, image in zip(made.numpy(), padded, strict=True):
             errors = {
-                (row, column): np.abs(view - image[row : row + 16, column : column + 16]).max()
-                for row, column in itertools.product(range(5), repeat=2)
+                (row, column): np.abs(view - image[row : row + 24, column : column + 24]).max()
+                for row, column in itertools.product(range(7), repeat=2)
             }
             nearest = min(errors, key=errors.get)
             self.assertLess(errors[nearest], 2e-6)
             offsets.add(nearest)
-        self.assertLen(offsets, 25)
+        self.assertLen(offsets, 49)
 
     @parameterized.parameters(("randaugment", 0.5), ("randaugment_digits", 0.0))
     def test_flips_are_left_to_right_and_not_for_digits(self, recipe, share):
@@ -377,6 +377,7 @@ class WeakAndStrongTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllEqual(chosen[1], [[False] * 3, [True] * 3, [False] * 3])
         named = {name for name, recipe in recipes.RECIPES.items() if recipe.weak_and_strong}
         self.assertEqual(named, {"randaugment", "randaugment_digits"})
+        self.assertEqual(dataclasses.asdict(recipes.WeakAndStrong()), {"shift": 1 / 8, "flip_probability": 0.5})
 
     def test_it_crops_boxes_and_so_suits_pictures_of_any_size(self):
         boxes, _ = recipes.boxes_of("randaugment")(_seeds(2), 9, 7)

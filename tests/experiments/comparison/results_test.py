@@ -125,14 +125,16 @@ class JudgeTest(absltest.TestCase):
         with mock.patch.object(
             results, "measure_rows", return_value=known_runs.measures(0.5, "projections")
         ) as evaluate:
-            first = results.judge(run, split="test")
-            self.assertEqual(results.judge(run, split="test"), first)
+            first = results.judge(run, split="test", digest="x")
+            self.assertEqual(results.judge(run, split="test", digest="x"), first)
             self.assertEqual(evaluate.call_count, 1)
-            results.judge(run, split="validation")
+            results.judge(run, split="validation", digest="x")
             self.assertEqual(evaluate.call_count, 2)
             (run.folder / "done.json").write_text('{"step": 20, "weights_sha256": "b"}')
-            results.judge(run, split="validation")
+            results.judge(run, split="validation", digest="x")
             self.assertEqual(evaluate.call_count, 3)
+            results.judge(run, split="validation", digest="other images or classes")
+            self.assertEqual(evaluate.call_count, 4)
         self.assertEqual(first.measures, known_runs.measures(0.5, "projections"))
 
 

@@ -8,6 +8,8 @@ import pathlib
 
 import numpy as np
 
+from semppl.benchmarks import lightly_step
+
 FILE = pathlib.Path(__file__).resolve().parents[2] / "goldens" / "lightly_losses.json"
 TEMPERATURE = 0.3
 PROTOTYPES, EPSILON, REDUNDANCY = 6, 0.4, 0.02
@@ -41,6 +43,8 @@ def scores() -> np.ndarray:
 
 def _record() -> dict[str, object]:
     import torch
+
+    schemas = lightly_step.define_operators()  # they live as long as their library does
     from lightly.loss import BarlowTwinsLoss, NegativeCosineSimilarity, NTXentLoss, SwaVLoss
     from lightly.models.modules import NNMemoryBankModule
 
@@ -54,13 +58,14 @@ def _record() -> dict[str, object]:
 
     def moco(query: torch.Tensor, key: torch.Tensor, bank: np.ndarray) -> float:
         loss = NTXentLoss(temperature=TEMPERATURE, memory_bank_size=(_ENTRIES, _WIDTH))
-        loss.memory_bank.bank = tensor(bank.T)
+        loss.memory_bank.bank = tensor(bank)
         return loss(query, key).item()
 
     nearest = NNMemoryBankModule(size=(_ENTRIES, _WIDTH))
-    nearest.bank = tensor(queue()[0].T)
+    nearest.bank = tensor(queue()[0])
     neighbours = [nearest(each, update=False) for each in (a, b)]
     views = [tensor(view) for view in scores()]
+    del schemas
     return {
         "nt_xent": nt_xent(a, b).item(),
         "byol": [cosine(a, d).item(), cosine(b, c).item()],

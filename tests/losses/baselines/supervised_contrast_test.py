@@ -39,6 +39,17 @@ class SupervisedContrastTest(tf.test.TestCase, parameterized.TestCase):
         )
         self.assertAllClose(losses, [_oracle(everyone, row, temperature) for row in rows], rtol=1e-9)
 
+    def test_the_mean_is_that_of_supcontrast_without_its_factor(self):
+        # SupContrast: −(τ/0.07)·mean over anchors of Σ mask·(logit − log Σ_{a≠i} e^{logit_a}) / Σ mask, all views in one list.
+        everyone, temperature = checks.unit(2, 6, 5), 0.1
+        flat, classes = everyone.reshape(12, 5), np.tile(_CLASSES, 2)
+        logits, others = flat @ flat.T / temperature, 1 - np.eye(12)
+        mask = (classes[:, np.newaxis] == classes) * others
+        log_probabilities = logits - np.log(np.sum(others * np.exp(logits), axis=1, keepdims=True))
+        expected = -(temperature / 0.07) * np.mean(np.sum(mask * log_probabilities, axis=1) / np.sum(mask, axis=1))
+        losses = self._losses(tf.constant(everyone), tf.constant(_ALIKE), temperature)
+        self.assertAllClose((temperature / 0.07) * np.mean(losses), expected, rtol=1e-9)
+
     def _losses(self, embeddings, alike, temperature=0.3):
         rows = tf.range(embeddings.shape[1])
         return supervised_contrast(embeddings, embeddings, rows=rows, alike=alike, temperature=temperature)

@@ -56,6 +56,13 @@ class ChildrenTest(parameterized.TestCase):
         self.assertEqual(self._stopped(signal.SIGTERM, grace=grace, child=child), (143, ""))
         self.assertLess(time.monotonic() - start, 10)
 
+    @absltest.skipUnless(sys.platform == "linux", "other systems have no such signal")
+    @parameterized.parameters((20, "saved\n"), (0, ""))
+    def test_a_child_of_a_parent_that_is_killed_saves_and_ends(self, grace, printed):
+        start = time.monotonic()
+        self.assertEqual(self._stopped(signal.SIGKILL, grace=grace), (-signal.SIGKILL, printed))
+        self.assertLess(time.monotonic() - start, 10)
+
     def test_an_error_stops_the_children_and_signals_are_handled_as_before(self):
         before = signal.getsignal(signal.SIGTERM)
         with self.assertRaises(KeyError), Children(grace=0) as children:

@@ -1,0 +1,1 @@
+"""Running statistics of the predicted class probabilities of unlabelled images."""
