@@ -46,10 +46,11 @@ quiet.parse_flags(
 import tensorflow as tf
 
 from semppl.export.foreign import haiku, keras_applications, simclr
-from semppl.export.foreign.checkpoint import ForeignCheckpoint
+from semppl.export.foreign.checkpoint import HEADS, ForeignCheckpoint
 from semppl.export.memory.run_images import centre_crop_of
 from semppl.layers.networks import OnlineNetwork
 from semppl.runs import files, keras_weights
+from semppl.runs.folder import write_trained_parts
 
 _DEFAULTS: dict[str, Any] = {"data": "tfds:imagenet2012", "recipe": "imagenet", "large_size": 224}
 _COLOURS = 3  # every supported checkpoint was trained on RGB
@@ -69,12 +70,13 @@ def import_checkpoint(source: str | pathlib.Path, workdir: str | pathlib.Path, *
         The checkpoint.
 
     Raises:
-        ValueError: if the source cannot be imported, or the folder is not empty.
-        OSError: if the folder cannot be written.
+        ValueError: if the source cannot be imported, or the folder is not empty or cannot be written.
+        OSError: if the disk is full.
     """
     target = pathlib.Path(workdir)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ValueError(f"--workdir must be a new or empty folder. Received: {workdir}, which holds something already")
+    files.require_writable(target, "workdir")
     checkpoint = read(source)
     labels = {} if any(settings.get(name) for name in _LABELS) else {"label_fraction": 1.0}
     hyperparameters = Hyperparameters(**_DEFAULTS | labels | checkpoint.settings | settings)
@@ -89,6 +91,7 @@ def import_checkpoint(source: str | pathlib.Path, workdir: str | pathlib.Path, *
     with files.folder_written_aside(target) as aside:
         _write(network, checkpoint.step, aside)
         files.write_atomically(aside / "hyperparameters.json", hyperparameters.to_json())
+        write_trained_parts(aside, ("encoder", *(head for head in HEADS if head not in checkpoint.lacks)))
     return checkpoint
 
 

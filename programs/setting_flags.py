@@ -56,15 +56,15 @@ def values_of_flags(record: type, flag_values: flags.FlagValues = flags.FLAGS) -
 def value_of_flag(name: str, flag_values: flags.FlagValues = flags.FLAGS) -> Any:
     """Returns the value of a flag; None if it has no default and is not set.
 
-    A list becomes a tuple of numbers, of whole ones where the flag is empty by default.
+    A list becomes a tuple of numbers, of whole ones where the flag is an empty list by default.
 
     Raises:
         ValueError: If a list holds something that is no such number, in one line that names the flag.
     """
-    value, kinds = flag_values[name].value, (float, "numbers") if flag_values[name].default else (int, "whole numbers")
+    value, default = flag_values[name].value, flag_values[name].default
     if not isinstance(value, list):
         return value
-    number, called = kinds
+    number, called = (int, "whole numbers") if default == [] else (float, "numbers")
     try:
         return tuple(number(part) for part in value)
     except ValueError:

@@ -67,7 +67,7 @@ class Siamese(Method):
                 shared = self.online.encoder if hyperparameters.train != "all" else None
                 self.target = TargetNetwork(**hyperparameters.network, shared_encoder=shared, name="target")
                 self.target.build(shape)
-        if hyperparameters.compatible_with:
+        if self.is_compatible:
             _, old = load_old_network(hyperparameters.compatible_with)
             self.project_as_before = old.project  # a function: the older network is no part of checkpoints
         self._distances = threading.local()  # replicas trace their steps in threads of their own
@@ -75,7 +75,13 @@ class Siamese(Method):
     @classmethod
     def uses(cls, hyperparameters: Hyperparameters) -> tuple[str, ...]:
         """Returns the names of the settings that a run with these hyper-parameters uses; see `Method.settings`."""
-        return (*super().uses(hyperparameters), *COMPATIBILITY[: None if hyperparameters.compatible_with else 1])
+        names = COMPATIBILITY if hyperparameters.compatible_with else COMPATIBILITY[:1]
+        return (*super().uses(hyperparameters), *(names if cls.compares_projections() else ()))
+
+    @classmethod
+    def compares_projections(cls) -> bool:
+        """Returns whether anchors are made of projections, which an older run's can attract: not with another `embed_view`."""
+        return cls.embed_view is Siamese.embed_view
 
     def predict(self, batch: Batch) -> tuple[tf.Tensor, micro_batches.Backward]:
         """Returns the anchors `[V, B, D]`, and the function that maps their gradient to those of the trained variables.
@@ -213,7 +219,7 @@ class Siamese(Method):
     @property
     def is_compatible(self) -> bool:
         """Whether the projections approach those of an older run."""
-        return bool(self.hyperparameters.compatible_with)
+        return self.compares_projections() and bool(self.hyperparameters.compatible_with)
 
     @property
     def num_labelled_rows(self) -> int:

@@ -20,6 +20,7 @@ from semppl.export import export_model, import_checkpoint
 from semppl.export.foreign import haiku, keras_applications, simclr
 from semppl.layers.encoders import resnet
 from semppl.runs import checkpoints, files
+from semppl.runs.folder import read_trained_parts
 from semppl.tests import testing
 from semppl.tests.export.foreign import foreign_networks
 
@@ -336,7 +337,19 @@ class OfficialTest(_TestCase):
         self._official()
         self._workdir.mkdir()
         self._import(**_SMALL)
-        self.assertCountEqual(os.listdir(self._workdir), ["checkpoints", "hyperparameters.json"])
+        self.assertCountEqual(os.listdir(self._workdir), ["checkpoints", "hyperparameters.json", "trained_parts.json"])
+        self.assertEqual(read_trained_parts(self._workdir), ("encoder",))
+
+    def test_heads_that_the_checkpoint_has_are_trained(self):
+        self._official(foreign_networks.official_shapes(**_TINY) | _HEADS)
+        self._import(recipe="identity", large_size=32)
+        self.assertEqual(read_trained_parts(self._workdir), ("encoder", "projector", "predictor"))
+
+    def test_a_folder_that_cannot_be_written_is_named_before_the_source_is_read(self):
+        self._workdir = pathlib.Path("/proc/x/run")
+        with mock.patch.object(import_checkpoint, "read") as read:
+            self._assert_refused("--workdir must be a folder that can be written. Received: /proc/x/run ")
+        read.assert_not_called()
 
     def test_wrong_settings_are_refused(self):
         self._official()

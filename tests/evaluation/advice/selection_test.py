@@ -1,5 +1,6 @@
 """Tests of the choice of pictures to label: semppl.evaluation.advice.typicality, coverage, uncertainty and selection."""
 
+import json
 import math
 from unittest import mock
 
@@ -13,6 +14,7 @@ from semppl.evaluation.advice.selection import suggest_rows
 from semppl.evaluation.advice.typicality import typical_rows
 from semppl.evaluation.advice.uncertainty import margins, uncertain_rows
 from semppl.evaluation.logistic_regression import fit_logistic_regression
+from semppl.tests.evaluation.advice import selection_recorded
 
 
 def blobs(seed, sizes=(30, 20, 12, 8, 3), width=6, spread=0.3):
@@ -156,6 +158,20 @@ class UncertaintyTest(parameterized.TestCase):
         features = np.concatenate([np.eye(2), np.ones((5, 2))])
         labels = np.array([0, 1, -1, -1, -1, -1, -1])
         self.assertCountEqual(uncertain_rows(features, labels, 4).tolist(), [2, 3, 4, 5])
+
+
+class RecordedTest(parameterized.TestCase):
+    @parameterized.parameters(*selection_recorded.CASES)
+    def test_pictures_are_those_of_scikit_activeml(self, seed, spread):
+        # There, ProbCover's balls are closed, and its choice is random among equals and once all is covered.
+        recorded = json.loads(selection_recorded.FILE.read_text(encoding="utf-8"))[f"{seed} {spread}"]
+        features, labels = selection_recorded.case(seed, spread)
+        self.assertEqual(typical_rows(features, labels, 4).tolist(), recorded["typical"])
+        self.assertAlmostEqual(covering_radius(features, len(selection_recorded.SIZES)), recorded["radius"])
+        count = len(recorded["covering"])
+        self.assertGreater(count, 2)
+        rows = covering_rows(features, labels, count, radius=recorded["radius"])
+        self.assertEqual(rows.tolist(), recorded["covering"])
 
 
 class SuggestTest(parameterized.TestCase):

@@ -129,6 +129,20 @@ class PageTest(parameterized.TestCase):
         self.assertLess(len(page), 10_000_000)
         self.assertIn("<summary>1,000 classes</summary>", page)
 
+    def test_a_page_does_not_grow_with_the_number_of_pictures(self):
+        rng, pages = np.random.default_rng(0), []
+        for count in (1_200, 3_600):
+            truth, classes, labelled = (rng.integers(0, 3, size) for size in (count, count, count // 2))
+            pages.append(
+                self._page(truth=truth, classes=classes, confidence=rng.uniform(0.4, 1, count), labelled=labelled)
+            )
+        few, many = ([page.count(mark) for mark in ("data:image/", "data-p=", "<figure")] for page in pages)
+        self.assertEqual(few, many)
+        self.assertEqual(few[1], 1_500)  # points of the map
+        # The icon, two sprites of the map, 12 queries with five neighbours, 24 of the hardest and of the suspicious.
+        self.assertEqual(few[0], 1 + 2 + 12 * 6 + 24 + 24)
+        self.assertLess(len(pages[1]), 1.05 * len(pages[0]))
+
     @parameterized.named_parameters(
         ("one class", {"truth": [0, 0], "classes": [0, 0], "confidence": [1.0, 1.0], "class_names": ("ant",)}),
         ("one picture", {"truth": [1], "classes": [2], "confidence": [0.6]}),

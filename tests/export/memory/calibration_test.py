@@ -1,11 +1,13 @@
 """Tests of semppl.export.memory.calibration."""
 
+import json
 import math
 
 import numpy as np
 from absl.testing import absltest, parameterized
 
 from semppl.export.memory import calibration
+from semppl.tests.export.memory import conformal_recorded
 
 
 def _vote(similarities, agree, temperature):
@@ -166,6 +168,32 @@ class SetThresholdTest(parameterized.TestCase):
             probabilities = rng.beta(2, 1, 41)
             covered.append(probabilities[0] >= calibration.set_threshold(probabilities[1:], coverage))
         self.assertBetween(np.mean(covered), coverage - 0.02, coverage + 0.04)
+
+
+class RecordedTest(parameterized.TestCase):
+    @parameterized.product(name=["mapie", "crepes"], coverage=conformal_recorded.COVERAGES)
+    def test_prediction_sets_are_those_of_mapie_and_crepes(self, name, coverage):
+        recorded = json.loads(conformal_recorded.FILE.read_text(encoding="utf-8"))
+        probabilities, truth, queries = conformal_recorded.case()
+        threshold = calibration.set_threshold(probabilities[np.arange(len(truth)), truth], coverage)
+        sets = conformal_recorded.written(queries >= threshold)
+        self.assertEqual(sets, recorded[name][str(coverage)])
+
+    @parameterized.product(risk=conformal_recorded.RISKS, certainty=conformal_recorded.CERTAINTIES)
+    def test_thresholds_that_are_safe_for_mapie_are_safe(self, risk, certainty):
+        # MAPIE's test, of Hoeffding and Bentkus, is more cautious than the exact binomial one, by a factor e of the latter.
+        safe = json.loads(conformal_recorded.FILE.read_text(encoding="utf-8"))["safe"][f"{risk} {certainty}"]
+        probabilities, truth, _ = conformal_recorded.case()
+        confidences, correct = probabilities.max(1), probabilities.argmax(1) == truth
+        own = []
+        for threshold in conformal_recorded.THRESHOLDS:
+            answered = correct[confidences >= threshold]
+            bound = calibration.risk_bound(np.array([np.sum(~answered)]), np.array([len(answered)]), certainty)
+            own += [threshold] if bound[0] <= risk else []
+        self.assertContainsSubset(safe, own)
+        self.assertLess(len(own) - len(safe), 15)
+        lowest = calibration.threshold_for_risk(confidences, correct, risk, certainty=certainty)
+        self.assertLessEqual(lowest, min([*own, calibration.NEVER]) + 1 / 40)
 
 
 class ReplacedSettingsTest(parameterized.TestCase):

@@ -20,10 +20,11 @@ from semppl.tests.export.random_runs import write_run
 from semppl.trainers import pretrain
 from semppl.trainers.method_settings import settle
 from semppl.trainers.methods import METHODS, find_method
-from semppl.trainers.siamese import Siamese
 
 _CHANGES = {"moco": {"queue_size": 40}, "nnclr": {"queue_size": 40}, "swav": {"swav_prototypes": 5}}
-_SIAMESE = sorted(name for name in METHODS if issubclass(find_method(name), Siamese))
+_SIAMESE = sorted(
+    name for name in METHODS if "compatible_with" in find_method(name).uses(Hyperparameters(labels_per_class=1))
+)
 _each_siamese = parameterized.named_parameters((f"_{name}", name) for name in _SIAMESE)
 _OF_A_KIND = ("barlow_twins", "byol", "nnclr", "semppl")  # methods that make anchors or reports in different ways
 _few_methods = parameterized.named_parameters((f"_{name}", name) for name in _OF_A_KIND)
