@@ -56,7 +56,7 @@ class NestedTest(tf.test.TestCase, parameterized.TestCase):
         # Images lie on the first four of eight axes, so that prefixes of 4 and 8 keep them: two views of each of 4 images,
         # a positive at cosine 1 and 2·3 negatives at 0. A prefix of 2 loses images 2 and 3, whose rows are zeros at cosine 0.
         axes = tf.stack([tf.eye(4, 8, dtype=tf.float64)] * 2)
-        same = {"rows": tf.range(4)}
+        same = {"same": tf.eye(4, dtype=tf.bool)}
 
         def loss(anchors):
             return nt_xent(anchors, anchors, **same, temperature=temperature)
