@@ -15,6 +15,7 @@ from semppl.evaluation.neighbours.old_index import Embedded, old_index_accuracie
 from semppl.programs.presets import read_preset
 from semppl.runs import compatible_run
 from semppl.runs.checkpoints import RunCheckpoints, load_online
+from semppl.runs.folder import read_done
 from semppl.tests import testing, tiny
 from semppl.tests.export.random_runs import write_run
 from semppl.trainers import pretrain
@@ -130,7 +131,9 @@ class CompatibleRunTest(tf.test.TestCase, parameterized.TestCase):
             name: old_index_accuracies(embedded["old"], embedded[name], source.train.labels, source.test.labels, k=1)
             for name in ("new", "other")
         }
-        print(accuracies)
+        record = compatible_run.read_record(self.folder / "new")
+        self.assertEqual(record["weights_sha256"], read_done(self.old)["weights_sha256"])
+        self.assertIsNone(compatible_run.read_record(self.folder / "other"))
         across = [accuracies[name]["new queries, old index"] for name in ("new", "other")]
         self.assertGreater(across[0], accuracies["new"]["old queries, old index"] - 0.05)
         self.assertLess(across[1], 0.4)
