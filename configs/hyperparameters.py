@@ -97,7 +97,7 @@ class Hyperparameters(
         """Validates the size of a batch against the settings of the objective that the run's method uses.
 
         The default method is validated on construction, any other one where it is registered: see
-        `trainers.method_settings`.
+        `trainers.methods.check_batch`.
 
         Args:
             used: Names of the settings.

@@ -141,7 +141,7 @@ from semppl.experiments.comparison import preparation, results, trainings
 from semppl.experiments.comparison.page import Comparison, page
 from semppl.runs.files import write_atomically
 from semppl.runs.folder import held
-from semppl.trainers.method_settings import settle
+from semppl.trainers.methods import settle
 from semppl.trainers.reports.progress import duration
 
 

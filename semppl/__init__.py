@@ -103,7 +103,7 @@ def pretrain(workdir: _Path, *, preset: _Path = "", **settings: Any) -> dict[str
     from semppl.configs.hyperparameters import Hyperparameters
     from semppl.runs import folder
     from semppl.trainers import pretrain as program
-    from semppl.trainers.method_settings import settle
+    from semppl.trainers.methods import settle
     from semppl.trainers.run_options import RunOptions
 
     values, options = presets.settings_by_name(preset, settings, Hyperparameters, RunOptions)

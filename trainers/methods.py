@@ -1,8 +1,16 @@
-"""The methods by name; a new one is a file and a line here."""
+"""The methods by name, and the settings that each uses; a new one is a file and a line here."""
 
+import dataclasses
 import importlib
+import pathlib
 import types
-from typing import TYPE_CHECKING
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.objective import OF_METHODS
+from semppl.configs.setting import require
+from semppl.runs.folder import read_settings
 
 if TYPE_CHECKING:  # programs name the methods before they import TensorFlow
     from semppl.trainers.method import Method
@@ -37,3 +45,38 @@ def find_method(name: str) -> "type[Method]":
     module, _, method = METHODS[name].partition(":")
     found: type[Method] = getattr(importlib.import_module(f"semppl.trainers.{module}"), method)
     return found
+
+
+def settle(hyperparameters: Hyperparameters, *, given: Collection[str], workdir: pathlib.Path) -> Hyperparameters:
+    """Returns the settings of a run without those that its method does not use.
+
+    A preset is made for one method. With another, a setting that the other does not use gets the value that it has in the run
+    in `workdir`, if a run of this method is there, or else its default.
+
+    Args:
+        hyperparameters: Settings, those of a preset among them.
+        given: Names of the settings that the user has set beside those of the preset.
+        workdir: Folder of the run, new or old.
+
+    Raises:
+        ValueError: If a given setting is not used and is changed, or the method is unknown, naming the flag.
+    """
+    used = find_method(hyperparameters.method).uses(hyperparameters)
+    former = read_settings(workdir)
+    resumed = former is not None and former.method == hyperparameters.method
+    unused: dict[str, Any] = {
+        name: getattr(former if resumed else Hyperparameters, name) for name in OF_METHODS if name not in used
+    }
+    settled = dataclasses.replace(hyperparameters, **unused)
+    for name, value in unused.items():
+        received = getattr(hyperparameters, name)
+        shown = "empty" if value in ("", ()) else value
+        allowed = f"{shown} with --method={hyperparameters.method}, which does not use the setting"
+        is_same = hyperparameters.capacity == settled.capacity if name == "queue_size" else received == value
+        require(name not in given or is_same, name, allowed, received)
+    return settled
+
+
+def check_batch(hyperparameters: Hyperparameters) -> None:
+    """Validates the size of a batch against the settings that the run's method uses; see `Hyperparameters.check_batch`."""
+    hyperparameters.check_batch(find_method(hyperparameters.method).uses(hyperparameters))

@@ -79,8 +79,7 @@ from semppl.runs.pretrained import PretrainedWeights
 from semppl.trainers.devices import strategy, workers
 from semppl.trainers.devices.termination import Termination
 from semppl.trainers.method import Method
-from semppl.trainers.method_settings import check_batch, settle
-from semppl.trainers.methods import find_method
+from semppl.trainers.methods import check_batch, find_method, settle
 from semppl.trainers.optimisers import schedules
 from semppl.trainers.optimisers.registry import check_optimiser, make_optimiser
 from semppl.trainers.pretrained import initial_encoder

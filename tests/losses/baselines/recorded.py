@@ -8,8 +8,6 @@ import pathlib
 
 import numpy as np
 
-from semppl.benchmarks import lightly_step
-
 FILE = pathlib.Path(__file__).resolve().parents[2] / "goldens" / "lightly_losses.json"
 TEMPERATURE = 0.3
 PROTOTYPES, EPSILON, REDUNDANCY = 6, 0.4, 0.02
@@ -44,7 +42,9 @@ def scores() -> np.ndarray:
 def _record() -> dict[str, object]:
     import torch
 
-    schemas = lightly_step.define_operators()  # they live as long as their library does
+    schemas = torch.library.Library("torchvision", "DEF")  # which torchvision 0.28 looks for, and its CPU build lacks
+    for name in ("nms", "qnms"):
+        schemas.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     from lightly.loss import BarlowTwinsLoss, NegativeCosineSimilarity, NTXentLoss, SwaVLoss
     from lightly.models.modules import NNMemoryBankModule
 

@@ -19,8 +19,7 @@ from semppl.runs.folder import read_done
 from semppl.tests import testing, tiny
 from semppl.tests.export.random_runs import write_run
 from semppl.trainers import pretrain
-from semppl.trainers.method_settings import settle
-from semppl.trainers.methods import METHODS, find_method
+from semppl.trainers.methods import METHODS, find_method, settle
 
 _CHANGES = {"moco": {"queue_size": 40}, "nnclr": {"queue_size": 40}, "swav": {"swav_prototypes": 5}}
 _SIAMESE = sorted(

@@ -1,4 +1,4 @@
-"""Tests of trainers/method_settings.py: what a method does not use is refused, or dropped where a preset has it."""
+"""Tests of trainers/methods.py: what a method does not use is refused, or dropped where a preset has it."""
 
 import contextlib
 import dataclasses
@@ -18,8 +18,7 @@ from semppl.configs.objective import OF_METHODS
 from semppl.programs.presets import names_given, read_preset
 from semppl.tests import testing, tiny  # noqa: F401  (marks the flags as parsed)
 from semppl.trainers import pretrain
-from semppl.trainers.method_settings import check_batch, settle
-from semppl.trainers.methods import METHODS, find_method
+from semppl.trainers.methods import METHODS, check_batch, find_method, settle
 
 _each_method = parameterized.named_parameters((f"_{name}", name) for name in sorted(METHODS))
 _CHANGED = {
