@@ -15,7 +15,7 @@ def compatibility_distance(projections: tf.Tensor, old_projections: tf.Tensor) -
     Returns:
         `[B]` mean over the views, unreduced over images; in 0..2.
 
-    Reference: Shen et al. 2020, arXiv 2003.11942, eq. 3, with a distance in place of the loss by the older run's classifier.
+    Reference: Shen et al. 2020, arXiv 2003.11942, with a distance in place of the loss by the older run's classifier.
     """
     old_projections = tf.cast(tf.stop_gradient(old_projections), projections.dtype)
     comparable = prefix(projections, old_projections.shape[-1])  # [L,B,E]
