@@ -68,7 +68,7 @@ from semppl.data.run_data import load_evaluated_data
 from semppl.data.splits import RunData, load_held_out
 from semppl.evaluation.evaluators import ALL_LABELS, EVALUATORS, SAMPLE, Task, drawn, training_sample
 from semppl.evaluation.exported import evaluate_model, report_lines
-from semppl.evaluation.feature_store import FeatureStore
+from semppl.evaluation.feature_store import FeatureStore, SharedFeatureStore
 from semppl.evaluation.features import embed, map_rows, preparation_of
 from semppl.evaluation.neighbours.old_index import Embedded, old_index_accuracies, old_index_lines
 from semppl.evaluation.results.classes import class_lines, class_report, confusion_matrix
@@ -339,7 +339,7 @@ def _predictions(
         evaluators = _without_all_labels(evaluators) or evaluators
     prepare, width = preparation_of(hyperparameters), _pixels(hyperparameters)
     classifier = checkpoints.load_classifier(workdir)
-    store = FeatureStore(workdir)
+    features_of = _features_of(workdir, hyperparameters, network)
     embedded: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     tasks: dict[str, Task] = {}
     classes: dict[str, dict[str, np.ndarray]] = {}
@@ -359,8 +359,7 @@ def _predictions(
             if name in of_features:  # without another pass over the images
                 both = [map_rows(of_features[name], features) for features in embedded["features"]]
             elif name == "features":
-                kept = functools.partial(store.embed, network.features, prepare=prepare)
-                both = [kept(train, positions=used), kept(test)]
+                both = [features_of(train, used), features_of(test, None)]
             else:
                 pixels = functools.partial(embed, _pixels_and_histogram, prepare=prepare)
                 both = [pixels(train, positions=used), pixels(test)]
@@ -391,6 +390,25 @@ def _representations(network: OnlineNetwork, nested_dims: Sequence[int]) -> dict
 
     prefixes = {prefix_row(dims): functools.partial(leading, dims=dims) for dims in nested_dims}
     return {"projections": network.project_features, **prefixes, "joint": network.join_features}
+
+
+def _features_of(
+    workdir: str | pathlib.Path, hyperparameters: Hyperparameters, network: OnlineNetwork
+) -> Callable[[Images, np.ndarray | None], np.ndarray]:
+    """Returns the function from images and positions to features `[k, F]`, which are kept.
+
+    Those of an encoder that is not trained are kept in `--cache_dir`, where there is one, for all runs with this encoder.
+    """
+    prepare = preparation_of(hyperparameters)
+    if hyperparameters.train == "all" or not hyperparameters.cache_dir:
+        own = FeatureStore(workdir)
+        return lambda images, positions: own.embed(network.features, images, prepare=prepare, positions=positions)
+    shared = SharedFeatureStore(hyperparameters, network.encoder)
+
+    def scaled(images: Images, positions: np.ndarray | None) -> np.ndarray:
+        return map_rows(network.features, shared.embed(network.encode, images, prepare=prepare, positions=positions))
+
+    return scaled
 
 
 def _bar(total: int) -> tqdm.tqdm:

@@ -270,6 +270,20 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(found, expected)
         self.assertTrue(all(found.values()))
 
+    def test_heads_are_measured_alike_with_and_without_a_cache_folder_that_runs_share(self):
+        cache = self.create_tempdir().full_path
+        found = []
+        for place, seed in (("", 3), (cache, 3), (cache, 4)):
+            workdir, _, run = self._run(train="heads", small_views=0, cache_dir=place, seed=seed)
+            self.assertIsNotNone(run.online.scaling)
+            found.append(
+                evaluation.measure_rows(
+                    workdir, ("features", "projections"), evaluators=["logistic_regression"], split="test"
+                )
+            )
+        self.assertEqual(found[1:], found[:1] * 2)
+        self.assertLen(list(pathlib.Path(cache).glob("evaluated_features/*.npz")), 2)  # training and test images
+
     def test_seeds_draw_other_folds_and_keep_the_first_as_headline(self):
         workdir, _, _ = self._run()
         one = evaluation.evaluate_run(workdir, evaluators=["logistic_regression"])

@@ -35,11 +35,12 @@ _CHANGES = {
     },
     "moco": {"queue_size": 40},  # wraps in the third step
     "nnclr": {"queue_size": 40},
+    "simmatch": {"simmatch_threshold": 0.3, "simmatch_delay_steps": 1, "simmatch_alignment_batches": 2},
     "supervised": {"labelled_batch_size": 16, "queue_size": 16},
     "swav": {"swav_prototypes": 5, "swav_frozen_steps": 1, "swav_epsilon": 0.5},
 }
 # SwAV's prototypes are normalised after the update, and its assignments, through which no gradient flows, move along, as do
-# FreeMatch's averages.
+# FreeMatch's averages and SimMatch's soft targets.
 _SLOPE_CHANGES = {
     "fixmatch": {
         "fixmatch_adaptive_thresholds": False,
@@ -47,6 +48,8 @@ _SLOPE_CHANGES = {
         "fixmatch_threshold_decay": 0.999,
         "fixmatch_fairness_weight": 0.001,
     },
+    "paws": {"paws_sharpening": 1e-5},  # targets of 0 and 1
+    "simmatch": {"simmatch_threshold": 1.0, "simmatch_instance_weight": 0.0},
     "swav": {"swav_frozen_steps": 9, "swav_epsilon": 1e9},
     # No gradient flows through a closed form, which moves along.
     "byol_stiefel": {"byol_predictor_decay": 1 - 1e-9},
@@ -353,6 +356,15 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
         ("fixmatch", "consistency_weight", -1.0, "0 or more"),
         ("fixmatch", "fairness_weight", -1.0, "0 or more"),
         ("simclr", "class_prior", 1.0, r"in \[0, 1\)"),
+        ("paws", "sharpening", 0.0, "positive"),
+        ("paws", "label_smoothing", 1.0, r"in \[0, 1\)"),
+        ("paws", "me_max_weight", -1.0, "0 or more"),
+        ("simmatch", "threshold", -0.1, r"in 0\.\.1"),
+        ("simmatch", "smoothing", 1.1, r"in 0\.\.1"),
+        ("simmatch", "consistency_weight", -1.0, "0 or more"),
+        ("simmatch", "instance_weight", -1.0, "0 or more"),
+        ("simmatch", "alignment_batches", 0, "1 or more"),
+        ("simmatch", "delay_steps", -1, "0 or more"),
         ("swav", "epsilon", 0.0, "positive"),
         ("swav", "frozen_steps", -1, "0 or more"),
         ("swav", "prototypes", 1, "2 or more"),
@@ -367,6 +379,11 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(settings.barlow_twins_redundancy_weight, 0.0051)
         self.assertEqual(settings.simclr_class_prior, 0)
         self.assertEqual((settings.fixmatch_threshold, settings.fixmatch_consistency_weight), (0.95, 1))
+        self.assertEqual((settings.paws_sharpening, settings.paws_label_smoothing), (0.25, 0.1))
+        self.assertEqual(settings.paws_me_max_weight, 1)
+        self.assertEqual((settings.simmatch_threshold, settings.simmatch_smoothing), (0.95, 0.9))
+        self.assertEqual((settings.simmatch_consistency_weight, settings.simmatch_instance_weight), (1, 1))
+        self.assertEqual((settings.simmatch_alignment_batches, settings.simmatch_delay_steps), (32, 1024))
         self.assertFalse(settings.fixmatch_adaptive_thresholds)
         self.assertEqual((settings.fixmatch_threshold_decay, settings.fixmatch_fairness_weight), (0.999, 0.001))
         self.assertEqual(

@@ -61,6 +61,7 @@ class RowsTest(absltest.TestCase):
     def test_the_frozen_encoder_is_called_what_it_is(self):
         self.assertEqual(results.method_in_words("frozen"), "untrained encoder, random weights")
         self.assertEqual(results.method_in_words("frozen", "imagenet"), "frozen encoder, pretrained (imagenet)")
+        self.assertEqual(results.method_in_words("frozen", "a/b.h5"), "frozen encoder, pretrained (b.h5)")
 
     def test_a_table_for_a_terminal_has_the_mean_and_the_range(self):
         self.assertEqual(results.cell([0.25]), "0.250")
