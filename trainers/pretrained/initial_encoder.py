@@ -18,7 +18,7 @@ from semppl.runs.pretrained import PretrainedWeights
 from semppl.trainers.method import Method
 
 _WHITENED = 2000
-"""Number of pictures that whitening looks at: about two million patches of 32×32 photographs."""
+"""Maximum number of pictures to which whitening is fitted: about two million patches of 32×32 pictures."""
 
 _MUST_AGREE = ("encoder", "width", "widths", "norm", "pixel_mean", "pixel_stddev")
 
@@ -64,7 +64,7 @@ def start_from_initial_run(model: Method, hyperparameters: Hyperparameters) -> N
 
 
 def fit_whitening(model: Method, images: Images, hyperparameters: Hyperparameters) -> None:
-    """Fits the first layer of encoders that whiten patches to training images, which lie evenly spaced among all.
+    """Fits the first layer of an encoder that whitens patches to at most 2,000 evenly spaced training images.
 
     Args:
         model: Model with an `online` network and optionally a `target` network.
