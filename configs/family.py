@@ -66,6 +66,35 @@ class FamilySettings(Settings):
         "family", 0.999, "λ of FreeMatch, decay of the moving averages from which the thresholds are computed."
     )
     fixmatch_fairness_weight: float = setting("family", 0.001, "w_f of FreeMatch, weight of the fairness of classes.")
+    simmatch_threshold: float = setting(
+        "family", 0.95, "Smallest probability with which SimMatch's prediction becomes a pseudo-label, in 0..1."
+    )
+    simmatch_smoothing: float = setting(
+        "family",
+        0.9,
+        "α of SimMatch, share of the classifier's prediction in a pseudo-label, in 0..1; the rest is a vote of the memory.",
+    )
+    simmatch_consistency_weight: float = setting(
+        "family", 1.0, "λ_u of SimMatch, weight of the loss on images with a pseudo-label."
+    )
+    simmatch_instance_weight: float = setting(
+        "family", 1.0, "λ_in of SimMatch, weight of the loss on similarities to labelled images."
+    )
+    simmatch_alignment_batches: int = setting(
+        "family", 32, "Number of batches whose mean prediction SimMatch makes uniform over the classes."
+    )
+    simmatch_delay_steps: int = setting(
+        "family", 1024, "Number of steps at the start in which SimMatch does not use its memory."
+    )
+    paws_sharpening: float = setting(
+        "family", 0.25, "T of PAWS, temperature that sharpens targets: the lower, the nearer to one-hot."
+    )
+    paws_label_smoothing: float = setting(
+        "family", 0.1, "Share of each label that PAWS spreads evenly over the classes, in [0, 1)."
+    )
+    paws_me_max_weight: float = setting(
+        "family", 1.0, "Weight of the term with which PAWS makes all classes equally frequent; 0: without."
+    )
 
     def check(self) -> None:
         """Validates the group."""
@@ -85,10 +114,21 @@ class FamilySettings(Settings):
         require(self.swav_prototypes >= 2, "swav_prototypes", "2 or more", self.swav_prototypes)
         require(self.swav_epsilon > 0, "swav_epsilon", "positive", self.swav_epsilon)
         require(self.swav_frozen_steps >= 0, "swav_frozen_steps", "0 or more", self.swav_frozen_steps)
-        require(0 <= self.fixmatch_threshold <= 1, "fixmatch_threshold", "in 0..1", self.fixmatch_threshold)
         decay = self.fixmatch_threshold_decay
         require(0 <= decay < 1, "fixmatch_threshold_decay", "in [0, 1)", decay)
-        weights = ("fixmatch_consistency_weight", "fixmatch_fairness_weight")
+        shares = ("fixmatch_threshold", "simmatch_threshold", "simmatch_smoothing")
+        self.require_each(shares, lambda share: 0 <= share <= 1, "in 0..1")
+        require(
+            self.simmatch_alignment_batches >= 1,
+            "simmatch_alignment_batches",
+            "1 or more",
+            self.simmatch_alignment_batches,
+        )
+        require(self.simmatch_delay_steps >= 0, "simmatch_delay_steps", "0 or more", self.simmatch_delay_steps)
+        require(self.paws_sharpening > 0, "paws_sharpening", "positive", self.paws_sharpening)
+        require(0 <= self.paws_label_smoothing < 1, "paws_label_smoothing", "in [0, 1)", self.paws_label_smoothing)
+        weights: tuple[str, ...] = ("fixmatch_consistency_weight", "fixmatch_fairness_weight")
+        weights += ("simmatch_consistency_weight", "simmatch_instance_weight", "paws_me_max_weight")
         self.require_each(weights, lambda weight: weight >= 0, "0 or more")
         self._require_used_thresholds()
 

@@ -10,6 +10,8 @@ from PIL import Image
 
 from semppl.data.images import Images
 
+_GREY = (128, 128, 128)
+
 
 def thumbnail_urls(images: Images, positions: np.ndarray, *, side: int = 96) -> Iterator[str]:
     """Yields a `data:` URL per image: a JPEG file, or a PNG file if the image has one channel.
@@ -23,6 +25,20 @@ def thumbnail_urls(images: Images, positions: np.ndarray, *, side: int = 96) -> 
         yield _data_url(_image(pixels))
 
 
+def square_thumbnails(images: Images, positions: np.ndarray, *, side: int) -> Iterator[Image.Image]:
+    """Yields images of three channels, each in the middle of a grey square of `side` pixels.
+
+    Args:
+        images: Images in memory or on disk.
+        positions: Integers `[k]`, positions of the images.
+        side: Side of the squares, in pixels.
+    """
+    for pixels in _thumbnails(images, positions, side):
+        square, picture = Image.new("RGB", (side, side), _GREY), _image(pixels)
+        square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
+        yield square
+
+
 def sprite_url(images: Images, positions: np.ndarray, *, side: int, columns: int) -> str:
     """Returns a `data:` URL of one JPEG file with a thumbnail of each image, row by row.
 
@@ -32,11 +48,9 @@ def sprite_url(images: Images, positions: np.ndarray, *, side: int, columns: int
         side: Side of the square that each thumbnail has, in pixels.
         columns: Number of thumbnails in a row.
     """
-    sprite = Image.new("RGB", (columns * side, -(-len(positions) // columns) * side), (128, 128, 128))
-    for number, pixels in enumerate(_thumbnails(images, positions, side)):
-        picture = _image(pixels)
-        left, top = (side - picture.width) // 2, (side - picture.height) // 2
-        sprite.paste(picture, (number % columns * side + left, number // columns * side + top))
+    sprite = Image.new("RGB", (columns * side, -(-len(positions) // columns) * side), _GREY)
+    for number, square in enumerate(square_thumbnails(images, positions, side=side)):
+        sprite.paste(square, (number % columns * side, number // columns * side))
     return _data_url(sprite)
 
 

@@ -2,12 +2,14 @@
 
 import contextlib
 import hashlib
+import json
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
+from semppl.configs.hyperparameters import Hyperparameters
 from semppl.configs.wording import counted
 from semppl.data.files import array_cache
 from semppl.data.files.lost_pictures import naming_lost_pictures
@@ -19,6 +21,8 @@ _FOLDER = "evaluated_features"
 _MAX_VALUES = 2**27  # of features in float32, in one file
 _BATCH = 256
 _COLUMN = "features"
+_OF_TRAINING = ("train", "head_width", "embedding_width", "frozen_norms", "frozen_stages")
+"""Settings of networks on which the features of an encoder that is not trained do not depend."""
 
 
 class FeatureStore:
@@ -72,6 +76,27 @@ class FeatureStore:
             if not path.name.startswith(self._checkpoint):
                 with contextlib.suppress(OSError):
                     path.unlink()
+
+
+class SharedFeatureStore(FeatureStore):
+    """Keeps the features of an encoder that is not trained in `--cache_dir`, for all runs with the same weights.
+
+    Args:
+        hyperparameters: Settings of a run with `--cache_dir`.
+        encoder: The encoder, built.
+    """
+
+    def __init__(self, hyperparameters: Hyperparameters, encoder: tf.keras.layers.Layer) -> None:
+        self._folder = pathlib.Path(hyperparameters.cache_dir) / _FOLDER
+        settings = {name: value for name, value in hyperparameters.network.items() if name not in _OF_TRAINING}
+        seen = {name: getattr(hyperparameters, name) for name in ("large_size", "recipe", "shrink", "channels")}
+        digest = hashlib.sha256(json.dumps(settings | seen, sort_keys=True).encode())
+        for variable in encoder.variables:
+            digest.update(variable.numpy().tobytes())
+        self._checkpoint = digest.hexdigest()[:16]
+
+    def _remove_others(self) -> None:
+        """Removes nothing: other runs use the features by other encoders."""
 
 
 def digest_of(images: Images, positions: np.ndarray) -> str:

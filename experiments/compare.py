@@ -138,6 +138,7 @@ from semppl.trainers import pretrain  # parses the flags
 
 # isort: split
 from semppl.experiments.comparison import preparation, results, trainings
+from semppl.experiments.comparison.hparams import write_hparams
 from semppl.experiments.comparison.page import Comparison, page
 from semppl.runs.files import write_atomically
 from semppl.runs.folder import held
@@ -215,7 +216,7 @@ class Report:
         results.write_results(self._workdir, self._judged(), summary)
 
     def write_page(self) -> None:
-        """Writes `comparison.html`."""
+        """Writes `comparison.html`, and the runs for TensorBoard's HParams dashboard."""
         judged = self._judged()
         shown = Comparison(
             rows=results.rows_of(judged),
@@ -230,6 +231,7 @@ class Report:
             command=self._command,
         )
         write_atomically(self._workdir / "comparison.html", page(shown))
+        write_hparams(self._workdir, {run: self._results[run] for run in self._prepared.runs if run in self._results})
 
     def lines(self) -> list[str]:
         """Returns the table and the differences, for a terminal."""
@@ -328,6 +330,7 @@ def main(argv: list[str]) -> int:
     failed = compare(request_from_flags(), workdir, options=_options_of_training(), command=command)
     print(f"\n  page     {workdir / 'comparison.html'}")
     print(f"  figures  {workdir / 'results.csv'}, {workdir / 'results.json'}")
+    print(f"  curves   tensorboard --logdir {workdir}")
     if failed:
         print(f"error: failed: {', '.join(run.folder.name for run in failed)}; see above", file=sys.stderr)
     return int(bool(failed))

@@ -98,4 +98,5 @@ def use_float64(test: Any) -> None:
     test.addCleanup(tf.keras.mixed_precision.set_global_policy, tf.keras.mixed_precision.global_policy())
     tf.keras.backend.set_floatx("float64")
     tf.keras.mixed_precision.set_global_policy("float64")
-    test.enter_context(mock.patch("semppl.trainers.semantic.EmbeddingQueue", DoubleQueue))
+    for module in ("semppl.trainers.semantic", "semppl.trainers.baselines.simmatch"):
+        test.enter_context(mock.patch(f"{module}.EmbeddingQueue", DoubleQueue))

@@ -17,7 +17,7 @@ from semppl.configs.similar_names import similar_pairs
 from semppl.configs.wording import counted
 from semppl.data.images import Source
 from semppl.programs import menu
-from semppl.runs import checkpoints, folder, training_time
+from semppl.runs import checkpoints, compatible_run, folder, training_time
 from semppl.runs.data_record import Description, require_same_data
 from semppl.trainers.devices.termination import Termination
 from semppl.trainers.devices.workers import Following
@@ -100,6 +100,10 @@ class Chief:
     def record_start(self, description: dict[str, Any]) -> None:
         """Writes where the initial weights come from."""
         folder.write_initial_weights(self._workdir, description)
+
+    def record_compatible(self, description: dict[str, Any]) -> None:
+        """Writes with which older run the embeddings are compatible."""
+        compatible_run.write_record(self._workdir, description)
 
     def announce(self, stage: Stage) -> None:
         """Prints what is trained on what, and where it starts."""
@@ -238,6 +242,9 @@ class Follower:
         return saved.read()
 
     def record_start(self, description: dict[str, Any]) -> None:
+        """Leaves the record to the chief."""
+
+    def record_compatible(self, description: dict[str, Any]) -> None:
         """Leaves the record to the chief."""
 
     def announce(self, stage: Stage) -> None:

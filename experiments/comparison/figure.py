@@ -2,17 +2,18 @@
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from semppl.experiments.comparison.plan import METHODS, RAW_PIXELS, labels_in_words
+from semppl.experiments.comparison.plan import labels_in_words
 from semppl.experiments.comparison.results import Row
 
 _COLOURS = ("#888888", "#b8860b", "#4a7fc1", "#2a9d6f", "#d1495b", "#8b5fbf", "#00889a", "#c76b1e")
-_DASHES = ("-", "--", "-.", ":")
+_DASHES = ("solid", "dashed", "dotted")  # names of Matplotlib and of CSS
 _INK = "#010203"  # replaced by the colour of the page's text
 _STYLE = {
     "svg.fonttype": "none",  # text stays text
@@ -23,14 +24,25 @@ _STYLE = {
 }
 
 
-def colour_of(method: str) -> str:
-    """Returns the colour of a method's line, the same in every figure."""
-    return _COLOURS[_place(method) % len(_COLOURS)]
+class Line(NamedTuple):
+    """How a method is drawn.
+
+    Attributes:
+        colour: Colour, as `#rrggbb`.
+        dashes: "solid", "dashed" or "dotted".
+    """
+
+    colour: str
+    dashes: str
 
 
-def dashes_of(method: str) -> str:
-    """Returns the line style of a method; methods of the same colour differ in it."""
-    return _DASHES[_place(method) // len(_COLOURS) % len(_DASHES)]
+def lines_of(methods: Sequence[str]) -> dict[str, Line]:
+    """Returns the line of each method that a page shows: of 24 methods no two are alike, and the first eight are solid."""
+    count = len(_COLOURS)
+    return {
+        method: Line(_COLOURS[place % count], _DASHES[place // count % len(_DASHES)])
+        for place, method in enumerate(methods)
+    }
 
 
 def limits_of(rows: Sequence[Row]) -> tuple[float, float]:
@@ -40,7 +52,7 @@ def limits_of(rows: Sequence[Row]) -> tuple[float, float]:
     return min(values) - margin, max(values) + margin
 
 
-def curve(rows: Sequence[Row], title: str, named: str, limits: tuple[float, float]) -> str:
+def curve(rows: Sequence[Row], title: str, named: str, limits: tuple[float, float], lines: Mapping[str, Line]) -> str:
     """Draws a line per row: the mean over seeds, with a band from the smallest to the largest value.
 
     Args:
@@ -48,6 +60,7 @@ def curve(rows: Sequence[Row], title: str, named: str, limits: tuple[float, floa
         title: Heading.
         named: Description for readers who do not see the figure.
         limits: Ends of the axis of accuracy.
+        lines: How each method is drawn.
 
     Returns:
         An `<svg>` element, as wide as its container, whose text has the colour of the page's text.
@@ -57,7 +70,7 @@ def curve(rows: Sequence[Row], title: str, named: str, limits: tuple[float, floa
         figure = Figure(figsize=(5, 3.6), layout="constrained")
         axes = figure.subplots()
         for row in rows:
-            _draw(axes, row, budgets)
+            _draw(axes, row, budgets, lines[row.method])
         axes.set_xticks(range(len(budgets)), [str(budget) if budget else labels_in_words(0) for budget in budgets])
         axes.set_xlim(-0.25, len(budgets) - 0.75)
         axes.xaxis.set_minor_locator(NullLocator())
@@ -69,21 +82,16 @@ def curve(rows: Sequence[Row], title: str, named: str, limits: tuple[float, floa
     return _inline(file.getvalue(), named)
 
 
-def _draw(axes: mpl.axes.Axes, row: Row, budgets: Sequence[int]) -> None:
+def _draw(axes: mpl.axes.Axes, row: Row, budgets: Sequence[int], line: Line) -> None:
     places = [place for place, budget in enumerate(budgets) if budget in row.values]
     values = [list(row.values[budgets[place]].values()) for place in places]
     means = [sum(found) / len(found) for found in values]
     low, high = [min(found) for found in values], [max(found) for found in values]
-    colour = colour_of(row.method)
-    axes.plot(places, means, marker="o", markersize=4, color=colour, linestyle=dashes_of(row.method))
+    axes.plot(places, means, marker="o", markersize=4, color=line.colour, linestyle=line.dashes)
     if len(places) > 1:
-        axes.fill_between(places, low, high, color=colour, alpha=0.18, linewidth=0)
+        axes.fill_between(places, low, high, color=line.colour, alpha=0.18, linewidth=0)
     else:  # a band needs two points
-        axes.vlines(places, low, high, color=colour, alpha=0.5, linewidth=2)
-
-
-def _place(method: str) -> int:
-    return [RAW_PIXELS, *METHODS].index(method)
+        axes.vlines(places, low, high, color=line.colour, alpha=0.5, linewidth=2)
 
 
 def _inline(svg: str, named: str) -> str:

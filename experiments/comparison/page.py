@@ -27,9 +27,15 @@ _STYLE = """
 .curves figure { flex: 1 1 19em; max-width: 32em; margin: 0; }
 .curves svg { width: 100%; height: auto; }
 .legend { list-style: none; padding: 0; columns: 20em; }
-.legend span { display: inline-block; width: 1.6em; height: .3em; margin-right: .6em; vertical-align: middle; }
+.legend span { display: inline-block; width: 2em; border-top: .25em solid; margin-right: .6em; vertical-align: middle; }
 .legend li { break-inside: avoid; }
+li, .missing, #table + table td, #settings ~ table td + td { overflow-wrap: anywhere; }
 #table + table td:nth-child(n + 3), details td:nth-child(4) { white-space: nowrap; }
+@media (max-width: 40em) {
+  td, th { padding: .2em .35em; font-size: 13px; }
+  #table + table td:nth-child(n + 3), details td:nth-child(4) { white-space: normal; }
+  ul { padding-left: 1.2em; }
+}
 pre { white-space: pre-wrap; overflow-wrap: anywhere; background: var(--soft); padding: .6em; }
 """
 
@@ -89,16 +95,17 @@ def _summary(shown: Comparison) -> str:
 
 
 def _curves(shown: Comparison) -> str:
-    methods = list(dict.fromkeys(row.method for row in shown.rows if row.values))
+    lines = figure.lines_of(list(dict.fromkeys(row.method for row in shown.rows if row.values)))
     legend = "".join(
-        f'<li><span style="background: {figure.colour_of(m)}"></span>{as_text(method_in_words(m, shown.start))}</li>'
-        for m in methods
+        f'<li><span style="border-top-color: {line.colour}; border-top-style: {line.dashes}"></span>'
+        f"{as_text(method_in_words(method, shown.start))}</li>"
+        for method, line in lines.items()
     )
     curves, limits = "", figure.limits_of(shown.rows)
     for classifier in CLASSIFIERS:
         title = classifier_in_words(classifier)
         named = f"Accuracy by number of labels, {title}; the table below has the values."
-        curves += f"<figure>{figure.curve(rows_for(shown.rows, classifier), title, named, limits)}</figure>"
+        curves += f"<figure>{figure.curve(rows_for(shown.rows, classifier), title, named, limits, lines)}</figure>"
     own = " A supervised network has its own classifier in every figure." if _with_own(shown.rows) else ""
     return (
         f'<h2 id="curves">Accuracy by number of labels</h2><div class="curves">{curves}</div><ul class="legend">{legend}</ul>'

@@ -168,7 +168,8 @@ def method_in_words(method: str, start: str = "") -> str:
     if method == RAW_PIXELS:
         return "raw pixels"
     if method == FROZEN:
-        return f"frozen encoder, pretrained ({start})" if start else "untrained encoder, random weights"
+        name = pathlib.PurePath(start).name  # of a file or of a run's folder
+        return f"frozen encoder, pretrained ({name})" if start else "untrained encoder, random weights"
     return METHODS[method].title
 
 

@@ -19,7 +19,7 @@ _SIDES = (64, 48, 32, 16)
 def write_projector(
     folder: pathlib.Path,
     vectors: np.ndarray,
-    metadata: dict[str, Sequence[str]],
+    metadata: Mapping[str, Sequence[str]],
     thumbnails: Sequence[Image.Image] = (),
 ) -> None:
     """Writes tensors, metadata, sprite and configuration.

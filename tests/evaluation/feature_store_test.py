@@ -7,11 +7,12 @@ from unittest import mock
 import numpy as np
 import tensorflow as tf
 
+from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.images import ImageSet
 from semppl.data.streaming import StreamedImageSet
 from semppl.evaluation import feature_store
-from semppl.evaluation.feature_store import FeatureStore
-from semppl.tests import testing  # noqa: F401  (marks the flags as parsed)
+from semppl.evaluation.feature_store import FeatureStore, SharedFeatureStore
+from semppl.tests import testing, tiny  # noqa: F401  (marks the flags as parsed)
 
 
 def _images(seed=0):
@@ -75,6 +76,31 @@ class FeatureStoreTest(tf.test.TestCase):
         with mock.patch.object(feature_store, "_MAX_VALUES", 95):
             self.assertEqual(self._embed(_in_memory(_images())).shape, (6, 16))
         self.assertFalse((self.workdir / "evaluated_features").exists())
+
+    def test_features_of_an_encoder_that_is_not_trained_are_shared_by_runs_with_the_same_weights(self):
+        encoder = tf.keras.Sequential([tf.keras.layers.Flatten(), tf.keras.layers.Dense(2)])
+        encoder.build([None, 4, 4, 1])
+        calls = []
+
+        def embed(**changes):
+            settings = Hyperparameters(**tiny.settings(cache_dir=str(self.workdir / "cache"), **changes))
+            store = SharedFeatureStore(settings, encoder)
+
+            def encode(batch):
+                calls.append(changes)  # when it is traced
+                return encoder(batch)
+
+            return store.embed(encode, _in_memory(_images()), prepare=lambda batch: tf.cast(batch, tf.float32))
+
+        first = embed(train="nothing", head_width=8, seed=1)
+        self.assertAllClose(embed(train="heads", small_views=0, head_width=16, seed=2), first)
+        self.assertLen(calls, 1)
+        for number, changes in enumerate(({"large_size": 9}, {"pixel_mean": (0.4,)}, {"recipe": "digits"}), start=2):
+            embed(**changes)
+            self.assertLen(calls, number)
+        encoder.layers[1].bias.assign([1.0, 0.0])
+        self.assertAllClose(embed(train="nothing"), first + np.array([1.0, 0.0]))
+        self.assertLen(list((self.workdir / "cache" / "evaluated_features").iterdir()), 5)
 
     def test_a_digest_is_of_pixels_order_and_classes(self):
         labels = np.array([0, 1, 1, 0, 1, 0], np.int32)

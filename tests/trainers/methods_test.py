@@ -12,6 +12,7 @@ from absl.testing import parameterized
 from semppl.configs.family import FamilySettings
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.layers.blocks.normalisation import BatchNorm, GroupNorm, StandardisedConv2D
+from semppl.losses.nested import prefix
 from semppl.runs.checkpoints import RunCheckpoints
 from semppl.tests import testing, tiny
 from semppl.trainers import pretrain
@@ -20,7 +21,9 @@ from semppl.trainers.methods import METHODS, find_method
 _VARIANTS = {
     "byol_semantic": {"method": "byol", "byol_semantic_weight": 0.5},
     "byol_stiefel": {"method": "byol", "byol_predictor": "stiefel"},
+    "byol_nested": {"method": "byol", "nested_dims": (2, 5)},
     "byol_visser": {"method": "byol", "byol_predictor": "visser"},
+    "semppl_nested": {"method": "semppl", "nested_dims": (2, 5)},
     "simclr_semantic": {"method": "simclr", "simclr_semantic_weight": 0.5},
 }
 """Settings of methods whose steps differ from those of the defaults, by a name of their own."""
@@ -32,11 +35,12 @@ _CHANGES = {
     },
     "moco": {"queue_size": 40},  # wraps in the third step
     "nnclr": {"queue_size": 40},
+    "simmatch": {"simmatch_threshold": 0.3, "simmatch_delay_steps": 1, "simmatch_alignment_batches": 2},
     "supervised": {"labelled_batch_size": 16, "queue_size": 16},
     "swav": {"swav_prototypes": 5, "swav_frozen_steps": 1, "swav_epsilon": 0.5},
 }
 # SwAV's prototypes are normalised after the update, and its assignments, through which no gradient flows, move along, as do
-# FreeMatch's averages.
+# FreeMatch's averages and SimMatch's soft targets.
 _SLOPE_CHANGES = {
     "fixmatch": {
         "fixmatch_adaptive_thresholds": False,
@@ -44,6 +48,8 @@ _SLOPE_CHANGES = {
         "fixmatch_threshold_decay": 0.999,
         "fixmatch_fairness_weight": 0.001,
     },
+    "paws": {"paws_sharpening": 1e-5},  # targets of 0 and 1
+    "simmatch": {"simmatch_threshold": 1.0, "simmatch_instance_weight": 0.0},
     "swav": {"swav_frozen_steps": 9, "swav_epsilon": 1e9},
     # No gradient flows through a closed form, which moves along.
     "byol_stiefel": {"byol_predictor_decay": 1 - 1e-9},
@@ -53,6 +59,9 @@ _SLOPE_CHANGES = {
 _SIAMESE = sorted(set(METHODS) - {"supervised"})
 _each_method = parameterized.named_parameters((f"_{name}", name) for name in sorted(METHODS))
 _each_siamese = parameterized.named_parameters((f"_{name}", name) for name in _SIAMESE)
+_each_nesting = parameterized.named_parameters(
+    (f"_{name}", name) for name in sorted(METHODS) if "nested_dims" in find_method(name).settings
+)
 _each_variant = parameterized.named_parameters((f"_{name}", name) for name in sorted(_VARIANTS))
 _FEW = ("byol", "simclr")  # with and without target network and predictor; the other methods' suite takes minutes
 _few_methods = parameterized.named_parameters((f"_{name}", name) for name in _FEW)
@@ -269,6 +278,24 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
         ):
             self.assertAllEqual(variable, other, msg=variable.name)
 
+    @_each_nesting
+    def test_nested_dims_add_the_loss_of_the_leading_dimensions(self, name):
+        def loss(model):
+            return float(model.train_step(_batch(1, model_settings))["loss"])
+
+        model_settings = _settings(name, small_views=0)
+        whole, both, narrow = (
+            _model(_settings(name, small_views=0, nested_dims=dims), tf.keras.optimizers.SGD(0.05))
+            for dims in ((), (3,), ())
+        )
+        narrow.over_prefixes = lambda loss, *embeddings: loss(*(prefix(rows, 3) for rows in embeddings))
+        parts = [loss(whole), loss(narrow)]
+        self.assertNotAlmostEqual(*parts, delta=1e-3)
+        self.assertAllClose(loss(both), sum(parts), rtol=1e-5)
+
+    def test_two_replicas_compare_leading_dimensions_as_one(self):
+        self._assert_replicas_take_the_steps_of_one("byol_nested")
+
     @_each_variant
     @testing.slow
     def test_a_variant_passes_the_suite(self, name):
@@ -329,6 +356,15 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
         ("fixmatch", "consistency_weight", -1.0, "0 or more"),
         ("fixmatch", "fairness_weight", -1.0, "0 or more"),
         ("simclr", "class_prior", 1.0, r"in \[0, 1\)"),
+        ("paws", "sharpening", 0.0, "positive"),
+        ("paws", "label_smoothing", 1.0, r"in \[0, 1\)"),
+        ("paws", "me_max_weight", -1.0, "0 or more"),
+        ("simmatch", "threshold", -0.1, r"in 0\.\.1"),
+        ("simmatch", "smoothing", 1.1, r"in 0\.\.1"),
+        ("simmatch", "consistency_weight", -1.0, "0 or more"),
+        ("simmatch", "instance_weight", -1.0, "0 or more"),
+        ("simmatch", "alignment_batches", 0, "1 or more"),
+        ("simmatch", "delay_steps", -1, "0 or more"),
         ("swav", "epsilon", 0.0, "positive"),
         ("swav", "frozen_steps", -1, "0 or more"),
         ("swav", "prototypes", 1, "2 or more"),
@@ -343,6 +379,11 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(settings.barlow_twins_redundancy_weight, 0.0051)
         self.assertEqual(settings.simclr_class_prior, 0)
         self.assertEqual((settings.fixmatch_threshold, settings.fixmatch_consistency_weight), (0.95, 1))
+        self.assertEqual((settings.paws_sharpening, settings.paws_label_smoothing), (0.25, 0.1))
+        self.assertEqual(settings.paws_me_max_weight, 1)
+        self.assertEqual((settings.simmatch_threshold, settings.simmatch_smoothing), (0.95, 0.9))
+        self.assertEqual((settings.simmatch_consistency_weight, settings.simmatch_instance_weight), (1, 1))
+        self.assertEqual((settings.simmatch_alignment_batches, settings.simmatch_delay_steps), (32, 1024))
         self.assertFalse(settings.fixmatch_adaptive_thresholds)
         self.assertEqual((settings.fixmatch_threshold_decay, settings.fixmatch_fairness_weight), (0.999, 0.001))
         self.assertEqual(

@@ -154,6 +154,8 @@ class PseudoLabelsTest(parameterized.TestCase):
         features, _, labels = _bands(0)
         with mock.patch.object(pseudo_labels, "_MOST_SPREAD", 119):
             self.assertEqual(set(label_rows(features, labels).held_out), {"vote"})
+        with mock.patch.object(pseudo_labels, "_MOST_SPREAD", 120):
+            self.assertEqual(set(label_rows(features, labels).held_out), {"vote", "label_spreading"})
 
 
 class LedgerTest(absltest.TestCase):

@@ -84,7 +84,8 @@ class TypicalityTest(parameterized.TestCase):
         self.assertEqual(typical_rows(features[:1], labels[:1], 1).tolist(), [0])
 
     def test_equal_pictures_have_finite_typicality(self):
-        self.assertAlmostEqual(typicality.typicality(np.ones((4, 1)))[0], 1e5, delta=1)
+        for count in (1, 4):
+            self.assertAlmostEqual(typicality.typicality(np.ones((count, 1)))[0], 1e5, delta=1)
 
 
 class CoverageTest(parameterized.TestCase):
@@ -150,6 +151,14 @@ class UncertaintyTest(parameterized.TestCase):
             chosen.append(min(members, key=lambda p: np.linalg.norm(candidates[p] - fitted.cluster_centers_[name])))
         expected = [int(free[order[place]]) for place in sorted(chosen)]
         self.assertEqual(uncertain_rows(features, labels, count).tolist(), expected)
+
+    def test_ten_times_as_many_pictures_as_wanted_are_clustered(self):
+        features, truth = blobs(0, sizes=(40, 40, 40), spread=0.5)
+        labels = np.where(np.arange(len(truth)) % 8 == 0, truth, -1)
+        interrupted = mock.patch.object(cluster.KMeans, "fit", side_effect=InterruptedError)
+        with interrupted as fit, self.assertRaises(InterruptedError):
+            uncertain_rows(features, labels, 4)
+        self.assertLen(fit.call_args.args[0], 40)
 
     def test_the_margin_is_that_of_the_two_largest(self):
         self.assertAlmostEqual(margins(np.array([[0.2, 0.5, 0.3]]))[0], 0.2)

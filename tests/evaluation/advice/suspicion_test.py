@@ -122,7 +122,7 @@ class OutliersTest(parameterized.TestCase):
         self.assertEmpty(outliers(np.ones((1, 3)))[1])
 
 
-class RankedTest(absltest.TestCase):
+class RankedTest(parameterized.TestCase):
     def test_duplicates_come_first_then_labels_by_their_score_then_outliers_and_each_once(self):
         features, labels = _bundles(3, spread=0.15)
         labels[5] = (labels[5] + 1) % 3
@@ -153,6 +153,14 @@ class RankedTest(absltest.TestCase):
         found = ranked(doubts, [], [], class_names=("a", "b"), count=5)
         self.assertEqual([suspect.row for suspect in found], [1])
         self.assertEqual(found[0].reasons[1], "a label issue by confident learning")
+
+    @parameterized.parameters((None,), ([False] * 4,))
+    def test_a_label_is_doubtful_from_less_than_half_of_the_margin_on(self, issues):
+        ballot = vote.Ballot(np.full((4, 2), 0.5), np.zeros((4, 1), int), np.ones((4, 1)))
+        margins, numbers = np.array([0.5, 0.49, 0.52, 0.1]), np.arange(4)
+        issues = None if issues is None else np.array(issues)
+        doubts = suspicion.Doubts(numbers, ballot, np.zeros(4, int), margins, margins, issues)
+        self.assertEqual([suspect.row for suspect in ranked(doubts, [], [], class_names=("a",), count=9)], [3, 1])
 
     def test_rows_without_a_label_do_not_conflict(self):
         self.assertEmpty(conflicting([(0, 1)], np.array([0, -1])))

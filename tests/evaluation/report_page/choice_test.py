@@ -26,8 +26,17 @@ class ChoiceTest(parameterized.TestCase):
         found = choice.suspicious(np.ones([8, 2]), np.array([0, 1, 1, 1, 1, 1, 1, 1]))
         self.assertEqual((found.rows.tolist(), found.classes.tolist()), ([0], [1]))
 
+    def test_a_tie_of_the_vote_is_not_suspicious(self):
+        # Of the others, two have label 0 and two have label 1 where the label is 0; three and one where it is 1.
+        found = choice.suspicious(np.ones([5, 2]), np.array([0, 0, 0, 1, 1]))
+        self.assertEqual(found.rows.tolist(), [3, 4])
+
     def test_no_label_of_one_class_is_suspicious(self):
-        self.assertEmpty(choice.suspicious(np.eye(3), np.ones(3, int)).rows)
+        for part in choice.suspicious(np.eye(3), np.ones(3, int)):
+            self.assertEmpty(part)
+
+    def test_without_queries_there_are_no_neighbours(self):
+        self.assertEqual(choice.nearest_rows(np.zeros([0, 3]), np.eye(3), 2).shape, (0, 0))
 
     def test_the_hardest_come_first_and_unknown_ones_are_left_out(self):
         self.assertEqual(choice.hardest(np.array([0.5, np.nan, 0.1, 0.9])).tolist(), [2, 0, 3])

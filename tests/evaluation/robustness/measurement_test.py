@@ -50,6 +50,14 @@ class MeasurementTest(absltest.TestCase):
         compared["nearest_neighbours"]["mce"] = None
         self.assertIn("mCE undefined (the baseline", measurement.robustness_lines(report)[-1])
 
+    def test_at_most_a_thousand_images_are_drawn_and_always_the_same_ones(self):
+        images = ImageSet(np.zeros([1200, 1, 1, 1], np.uint8), np.arange(1200))
+        seen = measurement._seen(images)
+        self.assertLen(set(seen.tolist()), 1000)
+        self.assertEqual(seen.tolist(), sorted(measurement._seen(images).tolist()))
+        self.assertGreater(seen[-1], 1000)
+        self.assertLen(measurement._seen(images.select(np.arange(7))), 7)
+
     def test_the_digest_is_of_images_and_classes(self):
         pixels, labels = np.arange(4 * 12, dtype=np.uint8).reshape(4, 2, 2, 3), np.array([0, 1, 0, 1])
         digests = [

@@ -72,23 +72,35 @@ class FigureTest(absltest.TestCase):
 
     def test_lines_are_means_and_bands_the_range(self):
         rows = results.rows_for(results.rows_of(some_results()), "nearest_neighbours")
-        svg = figure.curve(rows, "a title", "a name", (0, 1))
+        lines = figure.lines_of([row.method for row in rows])
+        svg = figure.curve(rows, "a title", "a name", (0, 1), lines)
         root = ET.fromstring(svg)
         self.assertEqual((root.get("aria-label"), root.get("width")), ("a name", None))
         self.assertIn("viewBox", root.attrib)
         self.assertIn("currentColor", svg)
         self.assertIn(">a title<", svg)
         for row in rows:
-            self.assertIn(figure.colour_of(row.method), svg)
+            self.assertIn(lines[row.method].colour, svg)
         self.assertEqual(len(re.findall(r'id="(?:FillBetweenPolyCollection|PolyCollection)_\d+"', svg)), len(rows))
 
     def test_every_method_has_a_line_of_its_own(self):
-        styles = {(figure.colour_of(name), figure.dashes_of(name)) for name in ("raw_pixels", *plan.METHODS)}
-        self.assertLen(styles, 1 + len(plan.METHODS))
+        lines = figure.lines_of(["raw_pixels", *plan.METHODS])
+        self.assertLen(set(lines.values()), 1 + len(plan.METHODS))
+        self.assertLen({line.colour for line in list(lines.values())[:8]}, 8)
+        self.assertEqual([line.dashes for line in lines.values()][:9], ["solid"] * 8 + ["dashed"])
+
+    def test_the_legend_has_the_lines_of_the_figures(self):
+        text = page(_shown())
+        for method, line in figure.lines_of(["raw_pixels", "frozen", "supervised", "semppl"]).items():
+            words = results.method_in_words(method, "imagenet")
+            key = f'<span style="border-top-color: {line.colour}; border-top-style: solid"></span>{words}'
+            self.assertTrue(key in text, key)
+            self.assertTrue(f"stroke: {line.colour}" in text, key)
 
     def test_equal_results_give_equal_files(self):
         rows = results.rows_of(some_results())
-        self.assertEqual(figure.curve(rows, "a", "b", (0, 1)), figure.curve(rows, "a", "b", (0, 1)))
+        lines = figure.lines_of([row.method for row in rows])
+        self.assertEqual(figure.curve(rows, "a", "b", (0, 1), lines), figure.curve(rows, "a", "b", (0, 1), lines))
 
 
 if __name__ == "__main__":

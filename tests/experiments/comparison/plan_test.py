@@ -80,6 +80,14 @@ class PlanTest(parameterized.TestCase):
         self.assertEqual((shown.folder.as_posix(), shown.log.as_posix()), ("all/semppl-1-0", "all/semppl-1-0.log"))
         self.assertEqual(shown.title, "SemPPL, 1 label per class, seed 0")
 
+    def test_a_run_is_finished_once_it_has_taken_its_last_step(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        (run,) = plan.plan(_shared(), folder, methods=["semppl"], seeds=[0])
+        self.assertFalse(run.finished)
+        run.folder.mkdir()
+        (run.folder / "done.json").touch()
+        self.assertTrue(run.finished)
+
     def test_without_budgets_the_settings_choose_the_labels(self):
         shared = _shared(labels_per_class=0, label_fraction=0.1)
         (run,) = plan.plan(shared, pathlib.Path("all"), methods=["semppl"], seeds=[2])

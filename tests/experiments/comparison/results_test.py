@@ -61,11 +61,14 @@ class RowsTest(absltest.TestCase):
     def test_the_frozen_encoder_is_called_what_it_is(self):
         self.assertEqual(results.method_in_words("frozen"), "untrained encoder, random weights")
         self.assertEqual(results.method_in_words("frozen", "imagenet"), "frozen encoder, pretrained (imagenet)")
+        self.assertEqual(results.method_in_words("frozen", "a/b.h5"), "frozen encoder, pretrained (b.h5)")
 
     def test_a_table_for_a_terminal_has_the_mean_and_the_range(self):
         self.assertEqual(results.cell([0.25]), "0.250")
         self.assertEqual(results.cell([0.2, 0.4, 0.3]), "0.300  (0.200–0.400)")
+        self.assertEqual(results.cell([0.2, 0.4]), "0.300  (0.200–0.400)")
         self.assertEqual(results.cell([]), "–")
+        self.assertEqual(results.table_lines([("a", ["0.1"])]), ["  a" + " " * 46 + "0.1"])
         lines = results.table_lines([("a", ["0.1", "0.22"]), ("b" * 50, ["0.333", "–"])], ["one", "two"])
         self.assertEqual(lines[0], " " * 53 + "one     two")
         self.assertEqual(lines[1], "  a" + " " * 50 + "0.1     0.22")
@@ -113,9 +116,31 @@ class FilesTest(absltest.TestCase):
         self.assertNotIn("NaN", text)
         self.assertIsNone(json.loads(text)["differences"][0]["difference"]["low"])
         self.assertFalse(math.isnan(json.loads(text)["differences"][0]["difference"]["mean"]))
+        row = json.loads(text)["rows"][0]
+        self.assertAlmostEqual(row["standard_deviation"], statistics.stdev(row["by_seed"].values()))
+
+    def test_the_spread_of_one_seed_is_unknown(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        results.write_results(folder, [run for run in some_results() if run.seed < 1], {})
+        (first, *_) = json.loads((folder / "results.json").read_text(encoding="utf-8"))["rows"]
+        self.assertEqual((first["seeds"], first["standard_deviation"]), (1, None))
 
 
 class JudgeTest(absltest.TestCase):
+    def test_only_the_representations_of_the_table_are_measured(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        shared = Hyperparameters(**tiny.settings())
+        asked = {}
+        for run in plan.plan(shared, folder, methods=["frozen", "supervised"], seeds=[0]):
+            run.folder.mkdir()
+            (run.folder / "done.json").write_text('{"step": 20, "weights_sha256": "a"}')
+            with mock.patch.object(results, "measure_rows", return_value={}) as measure:
+                results.judge(run, split="test", digest="x")
+            asked[run.method] = measure.call_args
+        self.assertEqual(asked["frozen"].args, (folder / "frozen-0", ("raw_pixels", "features")))
+        self.assertEqual(asked["supervised"].args, (folder / "supervised-0", ("classifier", "projections")))
+        self.assertEqual(asked["frozen"].kwargs, {"evaluators": results.CLASSIFIERS, "split": "test"})
+
     def test_a_run_is_evaluated_again_only_after_its_weights_or_the_images_changed(self):
         folder = pathlib.Path(self.create_tempdir().full_path)
         shared = Hyperparameters(**tiny.settings())
