@@ -1,6 +1,7 @@
 """The objective: the method, its queues of labelled embeddings, and the weights of the loss's terms."""
 
 import dataclasses
+import itertools
 
 from semppl.configs.setting import Settings, require, setting
 
@@ -56,6 +57,22 @@ class ObjectiveSettings(Settings):
         "objective", 0.2, "α, weight of the semantic positives within the contrastive terms."
     )
     invariance_weight: float = setting("objective", 5.0, "λ, weight of the invariance terms.")
+    nested_dims: tuple[int, ...] = setting(
+        "objective",
+        (),
+        "Numbers of leading dimensions, such as 8,16,32, at which the loss compares embeddings too, scaled to unit norm again "
+        "(Matryoshka representations), for an export with --embedding_dims; empty: whole embeddings only.",
+    )
+
+    compatible_with: str = setting(
+        "objective",
+        "",
+        "Folder of an older run whose index is to stay usable: the projections of large views also approach those by that run's "
+        "network, which is not trained (backward-compatible training); empty: none.",
+    )
+    compatible_weight: float = setting(
+        "objective", 1.0, "Weight of the cosine distance to the projections of --compatible_with; positive."
+    )
 
     def check(self) -> None:
         """Validates the group."""
@@ -68,13 +85,24 @@ class ObjectiveSettings(Settings):
         require(0 <= coverage <= 1, "min_pseudo_label_coverage", "in 0..1", coverage)
         weights = ("contrastive_weight", "semantic_weight", "invariance_weight")
         self.require_each(weights, lambda weight: weight >= 0, "0 or more")
+        rising = all(lower < upper for lower, upper in itertools.pairwise((0, *self.nested_dims)))
+        require(rising, "nested_dims", "whole numbers of 1 or more that rise", self.nested_dims)
+        require(self.compatible_weight > 0, "compatible_weight", "positive", self.compatible_weight)
+        default = ObjectiveSettings.compatible_weight
+        fits = bool(self.compatible_with) or self.compatible_weight == default
+        require(fits, "compatible_weight", f"{default} without --compatible_with", self.compatible_weight)
 
 
 WITHOUT_LABELS = ("barlow_twins", "byol", "moco", "nnclr", "relic", "relicv2", "simclr", "swav")
 """Names of the methods that train on images without any label, unless they have semantic positives; each other one needs labels."""
 
-OBJECTIVE = tuple(field.name for field in dataclasses.fields(ObjectiveSettings) if field.name != "method")
-"""Names of the objective's settings."""
+COMPATIBILITY = ("compatible_with", "compatible_weight")
+"""Names of the settings that all methods of two networks or views use alike."""
 
-OF_METHODS = (*OBJECTIVE, "target_decay")
+OBJECTIVE = tuple(
+    field.name for field in dataclasses.fields(ObjectiveSettings) if field.name not in ("method", *COMPATIBILITY)
+)
+"""Names of the objective's other settings."""
+
+OF_METHODS = (*OBJECTIVE, "target_decay", *COMPATIBILITY)
 """Names of the settings that not every method uses, beside those that begin with a method's name."""

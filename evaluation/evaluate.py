@@ -70,6 +70,7 @@ from semppl.evaluation.evaluators import ALL_LABELS, EVALUATORS, SAMPLE, Task, d
 from semppl.evaluation.exported import evaluate_model, report_lines
 from semppl.evaluation.feature_store import FeatureStore, SharedFeatureStore
 from semppl.evaluation.features import embed, map_rows, preparation_of
+from semppl.evaluation.neighbours.old_index import Embedded, old_index_accuracies, old_index_lines
 from semppl.evaluation.results.classes import class_lines, class_report, confusion_matrix
 from semppl.evaluation.results.details import detail_lines, details
 from semppl.evaluation.results.floors import colour_histograms, histogram_classes, majority_classes, small_pixels
@@ -81,13 +82,14 @@ from semppl.evaluation.results.table import (
     best,
     fair_columns,
     floor_line,
+    prefix_row,
     served_lines,
     shown_cell,
     table,
 )
 from semppl.evaluation.robustness import measurement
-from semppl.layers.networks import OnlineNetwork
-from semppl.runs import checkpoints
+from semppl.layers.networks import OnlineNetwork, unit_norm
+from semppl.runs import checkpoints, compatible_run
 from semppl.runs.files import write_atomically
 from semppl.runs.folder import unfinished
 
@@ -124,7 +126,8 @@ def evaluate(
     Returns:
         Accuracy and balanced accuracy (the mean over classes): measure → representation → evaluator → value in 0..1.
         Representations are the raw pixels, the encoder's features, the projections, and both together ("joint"). A supervised run
-        has its own classifier instead of the last two. Raw pixels are those of the view that is embedded, at most 32 × 32.
+        has its own classifier instead of the last two; a run with nested dims also has the first dimensions of the projections,
+        "projections[:8]" and so on. Raw pixels are those of the view that is embedded, at most 32 × 32.
 
     Raises:
         ValueError: If there is no run, no checkpoint, no such evaluator, or no labelled image to evaluate on.
@@ -158,7 +161,8 @@ def evaluate_run(
         that was not trained to its last step), "k", the numbers of held-out and of labelled images;
         "floors", measures of classifiers without an encoder; "classes", the accuracy of each class, the commonest confusions and
         the confusion matrix of one row and column, which "of" names; with all evaluators, "details" of the projections (see
-        `details`); with several seeds, "seeds": mean, spread and n of every measure.
+        `details`); with several seeds, "seeds": mean, spread and n of every measure; of a run with `compatible_with`, "old_index"
+        (see `old_index_accuracies`), if the older run is there.
     """
     moved = dict(moved or {})
     _check(k, evaluators, split, moved)
@@ -168,7 +172,8 @@ def evaluate_run(
     data = load_evaluated_data(workdir, hyperparameters, moved)
     images, names = _labelled_images(data.source, split), data.source.class_names
     visible = np.flatnonzero(data.labels != NO_LABEL)
-    predict = functools.partial(_predictions, workdir, hyperparameters, network, data, images, evaluators, k)
+    rows = [*ROWS, *map(prefix_row, hyperparameters.nested_dims)]
+    predict = functools.partial(_predictions, workdir, hyperparameters, network, data, images, evaluators, k, rows=rows)
     classes, histogram, task = predict()
     metrics = _measured(classes, images.labels)
     row, column = shown_cell(metrics["accuracy"])
@@ -194,6 +199,8 @@ def evaluate_run(
             neighbours=hyperparameters.neighbours,
             min_vote_share=hyperparameters.min_vote_share,
         )
+    if hyperparameters.compatible_with:
+        report |= _with_old_index(workdir, hyperparameters, network, data, images, k)
     if seeds > 1:
         others = [_measured(predict(seed=seed)[0], images.labels) for seed in range(1, seeds)]
         report["seeds"] = over_seeds([metrics, *others])
@@ -281,6 +288,32 @@ def evaluate_robustness(
     return report
 
 
+def _with_old_index(
+    workdir: str | pathlib.Path,
+    hyperparameters: Hyperparameters,
+    network: OnlineNetwork,
+    data: RunData,
+    test: Images,
+    k: int,
+) -> dict[str, dict[str, float]]:
+    """Returns accuracies of new queries in an old index, as "old_index"; warns and returns nothing without the older run."""
+    try:
+        compatible_run.check_compatible_run(hyperparameters, pathlib.Path(workdir))
+        old_settings, old_network = compatible_run.load_old_network(hyperparameters.compatible_with)
+    except ValueError as error:
+        print(f"warning: the index of the older run is not evaluated: {error}", file=sys.stderr, flush=True)
+        return {}
+    train, visible = data.source.train, np.flatnonzero(data.labels != NO_LABEL)
+    old, new = (
+        Embedded(embed(project, train, prepare=prepare, positions=visible), embed(project, test, prepare=prepare))
+        for project, prepare in (
+            (old_network.project, preparation_of(old_settings)),
+            (network.project, preparation_of(hyperparameters)),
+        )
+    )
+    return {"old_index": old_index_accuracies(old, new, train.labels[visible], test.labels, k=k)}
+
+
 def written_to(split: str) -> str:
     """Returns the name of the file, in the run's folder, that has the report on a split."""
     return "metrics.json" if split == "test" else f"metrics_{split}.json"
@@ -312,7 +345,7 @@ def _predictions(
     classes: dict[str, dict[str, np.ndarray]] = {}
     of_features = {}
     if checkpoints.trains_projector(workdir):
-        of_features = {"projections": network.project_features, "joint": network.join_features}
+        of_features = _representations(network, hyperparameters.nested_dims)
     names = [name for name in ("raw_pixels", "features", *of_features) if name in rows or name == "features"]
     histogram = np.zeros(0, np.int32)
     chosen_of = {name: evaluators if name in rows else () for name in ("features", *of_features)}
@@ -347,6 +380,16 @@ def _predictions(
                 kernel, bias = classifier
                 classes["classifier"] = {"own": np.argmax(task.test @ kernel + bias, -1)}
     return classes, histogram, tasks.get("projections", tasks["features"])
+
+
+def _representations(network: OnlineNetwork, nested_dims: Sequence[int]) -> dict[str, Callable[[tf.Tensor], tf.Tensor]]:
+    """Returns the functions from features `[B, F]` to other representations, unit-norm, by name."""
+
+    def leading(features: tf.Tensor, dims: int) -> tf.Tensor:
+        return unit_norm(network.project_features(features)[:, :dims])
+
+    prefixes = {prefix_row(dims): functools.partial(leading, dims=dims) for dims in nested_dims}
+    return {"projections": network.project_features, **prefixes, "joint": network.join_features}
 
 
 def _features_of(
@@ -512,6 +555,8 @@ def _lines(report: Report, split: str) -> list[str]:
     lines += served_lines(report["accuracy"], split)
     if "details" in report:
         lines += ["", *detail_lines(report["details"])]
+    if "old_index" in report:
+        lines += ["", *old_index_lines(report["old_index"])]
     if "seeds" in report:
         lines += ["", *seed_lines(report["seeds"])]
     warning = below_floors(report["accuracy"], report["floors"]["accuracy"])

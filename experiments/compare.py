@@ -268,26 +268,29 @@ def compare(
         ValueError: Before the first run, if a setting does not suit the data, there are no held-out images, or `workdir` holds
             another comparison, or another process compares there.
     """
-    planned = [
-        dataclasses.replace(run, settings=settle(run.settings, given=(), workdir=run.folder))
-        for run in plan.plan(
-            request.shared,
-            workdir,
-            methods=request.methods,
-            seeds=request.seeds,
-            budgets=request.budgets,
-            own=request.own,
-        )
-    ]
-    for run in planned:
-        pretrain.check_names(run.settings)
-    prepared = preparation.prepare(planned)
+    planned = plan.plan(
+        request.shared,
+        workdir,
+        methods=request.methods,
+        seeds=request.seeds,
+        budgets=request.budgets,
+        own=request.own,
+    )
+    prepared = preparation.prepare([_settled(run) for run in planned])
     plan.require_same_settings(workdir, request.shared)
     with held(workdir):
         plan.require_same_runs(prepared.runs)
         report = Report(workdir, request, prepared, command=command)
         _run(report, prepared.runs, request, options)
     return report.failed
+
+
+def _settled(run: plan.Training) -> plan.Training:
+    """Returns a run with the settings that its method uses, once they are checked."""
+    with plan.naming_method(run.method):
+        settings = settle(run.settings, given=(), workdir=run.folder)
+        pretrain.check_names(settings)
+    return dataclasses.replace(run, settings=settings)
 
 
 def _run(report: Report, runs: Sequence[plan.Training], request: Request, options: Sequence[str]) -> None:

@@ -99,7 +99,7 @@ from semppl.export.model.embedder import Embedder
 from semppl.export.model.servable import AnsweringServable, Servable
 from semppl.export.model.versions import new_version, serving_commands
 from semppl.export.model.warmup import write_warmup
-from semppl.runs import checkpoints
+from semppl.runs import checkpoints, compatible_run
 from semppl.runs.folder import read_initial_weights, unfinished
 
 _SETTINGS = (
@@ -171,6 +171,8 @@ def export(
             "command": command,
             "embedding": {"kind": embedding, "width": embedder.width, "dtype": dtype},
         }
+        if hyperparameters.nested_dims:
+            card["embedding"]["nested_dims"] = _nested_dims(hyperparameters, embedding, embedding_dims)
         evidence: Evidence | None = None
         servable_of: Callable[..., Servable] = functools.partial(Servable, embedder)
         if checkpoints.has_labelled_queue(workdir) if memory is None else memory:
@@ -193,6 +195,16 @@ def export(
             name = pathlib.Path(export_dir).absolute().parent.name
             write_warmup(folder, name=name, signatures=signatures, embedder=embedder)
     return card
+
+
+def _nested_dims(hyperparameters: Hyperparameters, embedding: str, dims: int) -> list[int]:
+    """Returns the numbers of leading dimensions of the projections that were trained; warns if an export has another one."""
+    trained = sorted({*hyperparameters.nested_dims, hyperparameters.embedding_width})
+    if dims and (embedding != "projections" or dims not in trained):
+        received = f"--embedding={embedding} --embedding_dims={dims}"
+        listed = ", ".join(map(str, trained))
+        print(f"warning: {received} was not trained; the run trained projections of {listed} dims", file=sys.stderr)
+    return list(hyperparameters.nested_dims)
 
 
 def _costs(
@@ -239,6 +251,7 @@ def _describe(
         "evaluation": _evaluation_at(step, metrics),
         "hyperparameters": dataclasses.asdict(hyperparameters),
         "initial_weights": read_initial_weights(workdir),
+        "compatible_with": compatible_run.read_record(workdir),
         "trained_on": json.loads(data.read_text(encoding="utf-8")) if data.is_file() else None,
         "licences": {"code": "Apache-2.0", "data": data_licence},
         "versions": {"semppl": semppl.__version__} | {name: importlib.metadata.version(name) for name in packages},

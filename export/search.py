@@ -61,7 +61,8 @@ class Search:
         model: Folder of the exported model that embedded its pictures; by default the one in the index's description.
 
     Raises:
-        ValueError: if the extra `search`, the index or the model is missing, or another model embedded the pictures.
+        ValueError: if the extra `search`, the index or the model is missing, or another model embedded the pictures, with which
+            this one is not compatible.
     """
 
     def __init__(self, index: str | pathlib.Path, model: str = "") -> None:
@@ -76,9 +77,10 @@ class Search:
                 raise
             raise ValueError(f"{error}, of which {index} was made; name its folder with --model") from error
         model = model or recorded
-        if card["weights_sha256"] != made_of["weights_sha256"]:
+        if card["weights_sha256"] != made_of["weights_sha256"] and not _understands(card, made_of):
             raise ValueError(
-                f"--model must be the model that embedded the pictures. Received: {model}, with other weights"
+                "--model must be the model that embedded the pictures, or one compatible with its projections. "
+                f"Received: {model}, with other weights"
             )
         expected, received = _embedding(made_of), _embedding(card)
         if expected and expected != received:  # indexes of older versions do not record the embedding
@@ -164,6 +166,13 @@ def _predictions(answers: dict[str, np.ndarray]) -> tuple[Sequence[Any], Sequenc
         return [""] * count, [0.0] * count, [False] * count
     names = [name.decode() for name in answers["class_name"]]
     return names, answers["probability"].tolist(), answers["abstain"].tolist()
+
+
+def _understands(card: dict[str, Any], made_of: dict[str, Any]) -> bool:
+    """Returns whether a model was trained to be compatible with the projections in an index."""
+    trained_with = card.get("compatible_with") or {}
+    projections = made_of.get("embedding", {}).get("kind") == "projections"
+    return projections and trained_with.get("weights_sha256") == made_of["weights_sha256"]
 
 
 def _embedding(record: dict[str, Any]) -> str:

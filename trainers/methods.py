@@ -72,7 +72,8 @@ def settle(hyperparameters: Hyperparameters, *, given: Collection[str], workdir:
     settled = dataclasses.replace(hyperparameters, **unused)
     for name, value in unused.items():
         received = getattr(hyperparameters, name)
-        allowed = f"{value} with --method={hyperparameters.method}, which does not use the setting"
+        shown = "empty" if value in ("", ()) else value
+        allowed = f"{shown} with --method={hyperparameters.method}, which does not use the setting"
         is_same = hyperparameters.capacity == settled.capacity if name == "queue_size" else received == value
         require(name not in given or is_same, name, allowed, received)
     return settled

@@ -70,7 +70,7 @@ from semppl.data.views.recipes import boxes_of, check_recipe
 from semppl.layers.blocks.normalisation import NORMALISATIONS
 from semppl.layers.blocks.precision import PRECISIONS
 from semppl.layers.encoders.registry import check_checkpointing, check_encoder, check_pictures
-from semppl.runs import initial_weights
+from semppl.runs import compatible_run, initial_weights
 from semppl.runs.checkpoints import RunCheckpoints, has_checkpoint
 from semppl.runs.data_record import describe_data
 from semppl.runs.files import require_plain
@@ -123,6 +123,7 @@ def pretrain(
     check_names(hyperparameters)
     initial_encoder.check_initial_run(hyperparameters)
     initial_weights.check_initial_weights(hyperparameters)
+    compatible_run.check_compatible_run(hyperparameters, workdir)
     termination = termination or Termination()
     choice = strategy.choose(options.strategy, options.tpu)
     devices = strategy.make_strategy(
@@ -186,6 +187,8 @@ def _begin(stage: Stage, role: Chief | Follower, weights: PretrainedWeights | No
             initial_encoder.start_from_weights(stage.model, weights)
         if stage.hyperparameters.initial_run or weights is not None:
             role.record_start(initial_encoder.describe_start(stage.hyperparameters, weights))
+        if stage.hyperparameters.compatible_with:
+            role.record_compatible(compatible_run.describe_run(stage.hyperparameters.compatible_with))
 
 
 def _require_agreement(stage: Stage, cluster: workers.Cluster, options: RunOptions) -> None:

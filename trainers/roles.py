@@ -17,7 +17,7 @@ from semppl.configs.similar_names import similar_pairs
 from semppl.configs.wording import counted
 from semppl.data.images import Source
 from semppl.programs import menu
-from semppl.runs import checkpoints, folder, training_time
+from semppl.runs import checkpoints, compatible_run, folder, training_time
 from semppl.runs.data_record import Description, require_same_data
 from semppl.trainers.devices.termination import Termination
 from semppl.trainers.devices.workers import Following
@@ -100,6 +100,10 @@ class Chief:
     def record_start(self, description: dict[str, Any]) -> None:
         """Writes where the initial weights come from."""
         folder.write_initial_weights(self._workdir, description)
+
+    def record_compatible(self, description: dict[str, Any]) -> None:
+        """Writes with which older run the embeddings are compatible."""
+        compatible_run.write_record(self._workdir, description)
 
     def announce(self, stage: Stage) -> None:
         """Prints what is trained on what, and where it starts."""
@@ -216,7 +220,7 @@ class Chief:
         served = pathlib.Path("served", re.sub(r"[*?\[\]\\]", "_", self._workdir.resolve().name))
         versions = [int(path.name) for path in served.glob("*") if path.name.isdecimal()]
         export = menu.command("export", run, *answers, f"--export_dir={served / str(max(versions, default=0) + 1)}")
-        return [evaluates, export]
+        return [evaluates, export] if source.class_names else [export]  # without classes nothing can be right or wrong
 
 
 class Follower:
@@ -238,6 +242,9 @@ class Follower:
         return saved.read()
 
     def record_start(self, description: dict[str, Any]) -> None:
+        """Leaves the record to the chief."""
+
+    def record_compatible(self, description: dict[str, Any]) -> None:
         """Leaves the record to the chief."""
 
     def announce(self, stage: Stage) -> None:

@@ -57,7 +57,7 @@ class SemanticSiamese(Siamese):
     @classmethod
     def uses(cls, hyperparameters: Hyperparameters) -> tuple[str, ...]:
         """Returns the names of the settings that a run with these hyper-parameters uses; see `settings`."""
-        return (*cls.settings, *SEMANTIC) if cls.has_positives(hyperparameters) else cls.settings
+        return (*super().uses(hyperparameters), *(SEMANTIC if cls.has_positives(hyperparameters) else ()))
 
     def find_positives(
         self, batch: Batch, anchors: tf.Tensor, embeddings: tf.Tensor, step: tf.Tensor

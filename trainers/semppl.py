@@ -1,9 +1,10 @@
 """SemPPL: contrastive learning whose positives are views of an image and images of its (pseudo-)class."""
 
+import functools
+
 import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.configs.objective import OF_METHODS
 from semppl.data.views.making import finish_views
 from semppl.layers import collectives
 from semppl.layers.labels import NO_LABEL
@@ -27,19 +28,21 @@ class SemPPL(SemanticSiamese):
     these names.
     """
 
-    settings: tuple[str, ...] = OF_METHODS
+    settings: tuple[str, ...] = (
+        "temperature",
+        "negatives",
+        "contrastive_weight",
+        "semantic_weight",
+        "invariance_weight",
+        "nested_dims",
+        "target_decay",
+    )
 
     @classmethod
     def has_positives(cls, hyperparameters: Hyperparameters) -> bool:
         """Returns whether a run with these hyper-parameters has semantic positives; here always."""
         del hyperparameters
         return True
-
-    @classmethod
-    def uses(cls, hyperparameters: Hyperparameters) -> tuple[str, ...]:
-        """Returns the names of the settings that a run uses; here all."""
-        del hyperparameters
-        return cls.settings
 
     def train_step(self, batch: Batch) -> dict[str, tf.Tensor]:
         """Takes one step of the method on this replica's share of a batch.
@@ -75,16 +78,15 @@ class SemPPL(SemanticSiamese):
         self, anchors: tf.Tensor, targets: tf.Tensor, negatives: tf.Tensor, positives: SemanticPositives
     ) -> objective.Terms:
         """Computes this replica's share of the four terms' means over the global batch."""
-        per_image = objective.terms(
-            anchors,
-            targets,
-            tf.convert_to_tensor(self.queue.embeddings),
+        loss = functools.partial(
+            objective.terms,
             rows=self.rows,
             negatives=negatives,
             slots=positives.slots,
             present=positives.present,
             temperature=self.hyperparameters.temperature,
         )
+        per_image = self.over_prefixes(loss, anchors, targets, tf.convert_to_tensor(self.queue.embeddings))
         return mean_terms(per_image, positives.present)
 
     def weigh(self, terms: objective.Terms) -> tf.Tensor:
@@ -111,6 +113,7 @@ class SemPPL(SemanticSiamese):
             **dict(zip(("loss", *objective.Terms._fields), tf.unstack(losses), strict=True)),
             **self.report_positives(batch, votes, positives),
             "embedding_spread": monitors.spread(anchors),
+            **self.report_compatibility(),
             "gradient_norm": gradient_norm,
             "target_decay": decay,
         }

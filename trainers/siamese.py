@@ -1,10 +1,13 @@
 """What methods share that compare views by an online network and, most of them, a target network."""
 
-from typing import Any
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.objective import COMPATIBILITY
 from semppl.configs.setting import require
 from semppl.layers import collectives
 from semppl.layers.blocks.precision import computing_in
@@ -12,8 +15,11 @@ from semppl.layers.blocks.recomputation import recomputing
 from semppl.layers.key_queue import KeyQueue
 from semppl.layers.moving_average import update_moving_average
 from semppl.layers.negatives import draw_negatives
-from semppl.layers.networks import OnlineNetwork, TargetNetwork
+from semppl.layers.networks import OnlineNetwork, TargetNetwork, unit_norm
 from semppl.layers.randomness import random_integers
+from semppl.losses.compatibility import compatibility_distance
+from semppl.losses.nested import sum_over_prefixes
+from semppl.runs.compatible_run import load_old_network
 from semppl.trainers import micro_batches
 from semppl.trainers.global_mean import global_mean
 from semppl.trainers.method import Method
@@ -21,6 +27,7 @@ from semppl.trainers.optimisers import schedules
 from semppl.trainers.reports import monitors
 
 Batch = dict[str, tf.Tensor]
+_Losses = TypeVar("_Losses")
 
 
 class Siamese(Method):
@@ -39,12 +46,14 @@ class Siamese(Method):
         decay_rises: Whether the decay of the target network's moving average rises from `target_decay` to 1, as BYOL's does; else
             the decay is constant. Default True.
         target: Target network, where there is one.
+        project_as_before: Function from images to the unit-norm projections of the older run, with `compatible_with`.
     """
 
     has_target = True
     has_predictor = True
     decay_rises = True
     target: TargetNetwork
+    project_as_before: Callable[[tf.Tensor], tf.Tensor]
 
     def __init__(self, hyperparameters: Hyperparameters, num_classes: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -58,11 +67,49 @@ class Siamese(Method):
                 shared = self.online.encoder if hyperparameters.train != "all" else None
                 self.target = TargetNetwork(**hyperparameters.network, shared_encoder=shared, name="target")
                 self.target.build(shape)
+        if self.is_compatible:
+            _, old = load_old_network(hyperparameters.compatible_with)
+            self.project_as_before = old.project  # a function: the older network is no part of checkpoints
+        self._distances = threading.local()  # replicas trace their steps in threads of their own
+
+    @classmethod
+    def uses(cls, hyperparameters: Hyperparameters) -> tuple[str, ...]:
+        """Returns the names of the settings that a run with these hyper-parameters uses; see `Method.settings`."""
+        names = COMPATIBILITY if hyperparameters.compatible_with else COMPATIBILITY[:1]
+        return (*super().uses(hyperparameters), *(names if cls.compares_projections() else ()))
+
+    @classmethod
+    def compares_projections(cls) -> bool:
+        """Returns whether anchors are made of projections, which an older run's can attract: not with another `embed_view`."""
+        return cls.embed_view is Siamese.embed_view
 
     def predict(self, batch: Batch) -> tuple[tf.Tensor, micro_batches.Backward]:
-        """Returns the anchors `[V, B, D]`, and the function that maps their gradient to those of the trained variables."""
+        """Returns the anchors `[V, B, D]`, and the function that maps their gradient to those of the trained variables.
+
+        With `compatible_with`, that function adds the gradient of the distance to the older run's projections.
+        """
         variables, parts = self.embedding_variables(), self.hyperparameters.accumulate_steps
-        return micro_batches.forward(self.predict_views, views_of(batch), variables, parts=parts)
+        predictions, backward = micro_batches.forward(self.predict_views, views_of(batch), variables, parts=parts)
+        if not self.is_compatible:
+            return predictions, backward
+        width = self.hyperparameters.embedding_width
+        gradient = self.approach_old(predictions[..., -width:], batch)
+        return predictions[..., :-width], lambda upstream: backward(tf.concat([upstream, gradient], axis=-1))
+
+    def approach_old(self, projections: tf.Tensor, batch: Batch) -> tf.Tensor:
+        """Returns the gradient `[V, B, D]` of the distance of projections of that shape to those of the older run."""
+        parts, num_large = self.hyperparameters.accumulate_steps, self.hyperparameters.large_views
+        old = micro_batches.predict_in_parts(self.project_views_as_before, views_of(batch), parts=parts)  # [L,B,E]
+        with tf.GradientTape() as tape:
+            tape.watch(projections)
+            distance = self.mean(compatibility_distance(projections[:num_large], old))
+            loss = self.hyperparameters.compatible_weight * distance
+        self._distances.latest = distance
+        return tape.gradient(loss, projections)
+
+    def project_views_as_before(self, batch: Batch) -> tf.Tensor:
+        """Returns the older run's projections of the large views, in inference mode: `[L, B, E]`, without gradient."""
+        return tf.stop_gradient(tf.stack([self.project_as_before(view) for view in tf.unstack(batch["large"])]))
 
     def project(self, batch: Batch) -> tf.Tensor:
         """Returns the target projections of a batch, one micro-batch at a time: `[L, B, D]`, without gradient."""
@@ -71,7 +118,7 @@ class Siamese(Method):
         )
 
     def predict_views(self, batch: Batch) -> tf.Tensor:
-        """Returns the anchors of all views, large ones first: `[V, B, D]`.
+        """Returns the anchors of all views, large ones first: `[V, B, D]`; with `compatible_with`, followed by projections.
 
         Each view passes the network alone: batch norm takes the statistics of one view.
         """
@@ -80,9 +127,14 @@ class Siamese(Method):
             return tf.stack([self.embed_view(view) for view in views])
 
     def embed_view(self, view: tf.Tensor) -> tf.Tensor:
-        """Returns the anchors of one view `[B, H, W, C]`, in training mode: `[B, D]`."""
-        network = self.online if self.has_predictor else self.online.project
-        return network(view, training=True)
+        """Returns the anchors of one view `[B, H, W, C]`, in training mode: `[B, D]`; see `predict_views`."""
+        projections = self.online.projector(self.online.features(view, training=True), training=True)  # [B,D]
+        anchors = self.make_anchors(projections)
+        return tf.concat([anchors, unit_norm(projections)], axis=-1) if self.is_compatible else anchors
+
+    def make_anchors(self, projections: tf.Tensor) -> tf.Tensor:
+        """Returns the unit-norm anchors of projections `[B, D]` as the projector returns them, in training mode."""
+        return unit_norm(self.online.predictor(projections, training=True) if self.has_predictor else projections)
 
     def project_views(self, batch: Batch) -> tf.Tensor:
         """Returns the target projections of the large views: `[L, B, D]`, without gradient."""
@@ -118,6 +170,10 @@ class Siamese(Method):
         numbers = random_integers(shape, seed=settings.seed, purpose="negatives", step=step)
         return draw_negatives(groups, self.rows, tf.gather(numbers, self.rows))
 
+    def over_prefixes(self, loss: Callable[..., _Losses], *embeddings: tf.Tensor) -> _Losses:
+        """Adds a loss of unit-norm embeddings `[..., D]` and of their prefixes of `nested_dims`; see `sum_over_prefixes`."""
+        return sum_over_prefixes(loss, embeddings, self.hyperparameters.nested_dims)
+
     def mean(self, values: tf.Tensor) -> tf.Tensor:
         """Returns this replica's share of the mean of `[B]` values over the global batch."""
         return global_mean(values, tf.ones_like(values, tf.bool))
@@ -142,7 +198,14 @@ class Siamese(Method):
     def report_step(self, anchors: tf.Tensor, loss: tf.Tensor, **numbers: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns the metrics of a step: the loss summed over replicas, the spread of the anchors, and other numbers."""
         spread = monitors.spread(tf.math.l2_normalize(anchors, axis=-1))
-        return {"loss": collectives.all_reduce_sum(loss), "embedding_spread": spread, **numbers}
+        report = {"loss": collectives.all_reduce_sum(loss), "embedding_spread": spread, **numbers}
+        return report | self.report_compatibility()
+
+    def report_compatibility(self) -> dict[str, tf.Tensor]:
+        """Returns the distance to the older run's projections over the global batch; nothing without `compatible_with`."""
+        if not self.is_compatible:
+            return {}
+        return {"compatibility_distance": collectives.all_reduce_sum(self._distances.latest)}
 
     def trained_variables(self) -> list[tf.Variable]:
         """Returns the variables that the optimiser updates: those of the embeddings first."""
@@ -152,6 +215,11 @@ class Siamese(Method):
         """Returns the trained variables that the anchors depend on."""
         variables: list[tf.Variable] = self.online.trainable_variables
         return variables if self.has_predictor else self.online.projecting_variables
+
+    @property
+    def is_compatible(self) -> bool:
+        """Whether the projections approach those of an older run."""
+        return self.compares_projections() and bool(self.hyperparameters.compatible_with)
 
     @property
     def num_labelled_rows(self) -> int:

@@ -11,6 +11,7 @@ ALL_LABELS = "logistic_regression_all_labels"
 
 _SERVED_AS = {"nearest_neighbours": "vote", "class_means": "class_means", "logistic_regression": "logistic_regression"}
 _SERVED_ROWS = ("projections", "features", "joint")  # of which the first is the default
+_PREFIX = "projections[:"
 
 
 def table(measured: Measured, title: str) -> str:
@@ -82,6 +83,11 @@ def below_floors(measured: Measured, floors: Mapping[str, float]) -> str:
     )
 
 
+def prefix_row(dims: int) -> str:
+    """Returns the name of the row of the first `dims` dimensions of the projections."""
+    return f"{_PREFIX}{dims}]"
+
+
 def served_lines(measured: Measured, split: str = "validation") -> list[str]:
     """Says which row an export serves, and which settings export the best one that can be served.
 
@@ -96,7 +102,7 @@ def served_lines(measured: Measured, split: str = "validation") -> list[str]:
     if served is None or served[1:] == (default, "nearest_neighbours"):
         return [f"{line}."]
     accuracy, row, column = served
-    chosen = "" if row == default else f" --embedding={row}"
+    chosen = "" if row == default else f" {_embedding_flags(row)}"
     chosen += "" if column == "nearest_neighbours" else f" --answers={_SERVED_AS[column]}"
     lines = [
         f"{line} ({measured[default]['nearest_neighbours']:.4f});",
@@ -113,7 +119,14 @@ def served_lines(measured: Measured, split: str = "validation") -> list[str]:
 def _served(measured: Measured) -> tuple[float, str, str] | None:
     """Returns the best accuracy that can be served, the default in a tie, with row and column; None without the default."""
     default = measured.get(_SERVED_ROWS[0], {})
-    return best(measured, _SERVED_ROWS, list(_SERVED_AS)) if "nearest_neighbours" in default else None
+    rows = [*_SERVED_ROWS, *(row for row in measured if row.startswith(_PREFIX))]
+    return best(measured, rows, list(_SERVED_AS)) if "nearest_neighbours" in default else None
+
+
+def _embedding_flags(row: str) -> str:
+    """Returns the flags that export a row."""
+    embedding, _, dims = row.removesuffix("]").partition("[:")
+    return f"--embedding={embedding}" + (f" --embedding_dims={dims}" if dims else "")
 
 
 def floor_line(floors: Mapping[str, Any]) -> str:

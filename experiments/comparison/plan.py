@@ -1,12 +1,13 @@
 """The plan of a comparison: a run per method, number of labels and seed, and the checks before the first of them."""
 
+import contextlib
 import dataclasses
 import difflib
 import json
 import pathlib
 import re
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from semppl.configs.hyperparameters import Hyperparameters
@@ -122,6 +123,15 @@ def check_methods(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys([FROZEN, *names]))
 
 
+@contextlib.contextmanager
+def naming_method(method: str) -> Iterator[None]:
+    """Adds the method to the message of a ValueError about its settings."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{error} (in the runs of --methods={method})") from error
+
+
 def plan(
     shared: Hyperparameters,
     workdir: pathlib.Path,
@@ -152,12 +162,10 @@ def plan(
                 changes = dict(METHODS[method].settings)
                 changes |= {name: own[name] for name in _own_names(method) if name in own}
                 labels = budget or shared.labels_per_class
-                try:
+                with naming_method(method):
                     settings = dataclasses.replace(
                         shared, **changes, seed=seed, label_seed=seed, labels_per_class=labels
                     )
-                except ValueError as error:
-                    raise ValueError(f"{error} (in the runs of --methods={method})") from error
                 folder = workdir / "-".join([method, *([str(budget)] if budget else []), str(seed)])
                 trainings.append(Training(method, budget, seed, folder, settings, changes))
     return trainings

@@ -6,6 +6,7 @@ import io
 import json
 import pathlib
 import re
+import shutil
 from unittest import mock
 
 import numpy as np
@@ -110,6 +111,46 @@ class EvaluateTest(tf.test.TestCase, parameterized.TestCase):
             self.assertAlmostEqual(
                 metrics[name]["nearest_neighbours"], np.mean(classes == source.test.labels), delta=1e-12
             )
+
+    def test_a_run_with_nested_dims_has_a_row_for_each(self):
+        workdir, settings, run = self._run(nested_dims=(1, 3))
+        metrics = _accuracy(workdir, evaluators=["nearest_neighbours"])
+        self.assertEqual(
+            list(metrics), ["raw_pixels", "features", "projections", "projections[:1]", "projections[:3]", "joint"]
+        )
+        source = _few_digits()
+        visible = visible_labels(source.train, labels_per_class=2, seed=settings.label_seed)
+        labelled = np.flatnonzero(visible != NO_LABEL)
+        memory, queries = (
+            run.online.project(images).numpy()[:, :3] for images in (source.train.images[labelled], source.test.images)
+        )
+        cosines = [
+            [q @ m / np.linalg.norm(q) / np.linalg.norm(m) for m in memory.astype(np.float64)]
+            for q in queries.astype(np.float64)
+        ]
+        classes = visible[labelled][np.argmax(cosines, 1)]
+        expected = np.mean(classes == source.test.labels)
+        self.assertAlmostEqual(metrics["projections[:3]"]["nearest_neighbours"], expected, delta=1e-12)
+
+    def test_a_compatible_run_is_measured_with_the_old_index_too(self):
+        old, _, old_run = self._run(embedding_width=5)
+        workdir, settings, run = self._run(compatible_with=str(old))
+        report = evaluation.evaluate_run(workdir, evaluators=["nearest_neighbours"], k=2)
+        source = _few_digits()
+        visible = visible_labels(source.train, labels_per_class=2, seed=settings.label_seed)
+        labelled = np.flatnonzero(visible != NO_LABEL)
+        memory = old_run.online.project(source.train.images[labelled]).numpy()
+        queries = run.online.project(source.test.images).numpy()[:, :5]
+        classes = nearest_neighbour_classes(queries, memory, visible[labelled], k=2)
+        across = report["old_index"]["new queries, old index"]
+        self.assertAlmostEqual(across, np.mean(classes == source.test.labels), delta=1e-12)
+        written = json.loads((workdir / "metrics.json").read_text())
+        self.assertEqual(written["old_index"], report["old_index"])
+        self.assertIn(f"  new queries, old index  {across:.4f}", evaluation._lines(report, "test"))
+        shutil.rmtree(old)
+        with contextlib.redirect_stderr(io.StringIO()) as shown:
+            self.assertNotIn("old_index", evaluation.evaluate_run(workdir, evaluators=["nearest_neighbours"]))
+        self.assertIn("warning: the index of the older run is not evaluated: --compatible_with must", shown.getvalue())
 
     def test_the_classifiers_have_a_bar_with_the_remaining_time(self):
         workdir, _, _ = self._run()

@@ -167,6 +167,13 @@ class CompareTest(absltest.TestCase):
             self._compare(_request(budgets=[1], seeds=[0, 1, 2]))
         self.assertLen(self._trained(), 4)
 
+    def test_settings_that_a_method_cannot_train_with_name_it_before_a_run(self):
+        with self.assertRaisesRegex(
+            ValueError, r"^--recipe must be randaugment .* Received: digits \(in the runs of --methods=fixmatch\)$"
+        ):
+            self._compare(_request(methods=["frozen", "semppl", "fixmatch"]))
+        self.assertFalse(self.workdir.exists())
+
     def test_more_labels_than_a_class_has_are_refused_with_its_name(self):
         with self.assertRaisesRegex(
             ValueError, "^--labels_per_class must be at most 14[0-9], the labelled images of the smallest class, 8. Rec"

@@ -238,6 +238,26 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, r"--embedding_dims must be in 0\.\.8\. Received: 9"):
             self._export(version="2", embedding_dims=9)
 
+    @parameterized.parameters(
+        ({"embedding_dims": 3}, "--embedding=projections --embedding_dims=3"),
+        ({"embedding": "features", "embedding_dims": 4}, "--embedding=features --embedding_dims=4"),
+        ({"embedding_dims": 4}, ""),
+        ({"embedding_dims": 8}, ""),
+        ({}, ""),
+    )
+    def test_dimensions_that_were_not_trained_are_warned_of(self, settings, received):
+        workdir = pathlib.Path(self.create_tempdir().full_path, "run")
+        write_run(workdir, queue=False, nested_dims=(2, 4))
+        with (
+            contextlib.redirect_stderr(io.StringIO()) as shown,
+            mock.patch.multiple(export_model, _save=mock.DEFAULT, write_warmup=mock.DEFAULT),
+        ):
+            card = export_model.export(workdir, workdir.parent / "1", fine_tunable=False, **settings)
+        self.assertEqual(card["embedding"]["nested_dims"], [2, 4])
+        warnings = [line for line in shown.getvalue().splitlines() if line.startswith("warning")]
+        expected = f"warning: {received} was not trained; the run trained projections of 2, 4, 8 dims"
+        self.assertEqual(warnings, [expected] if received else [])
+
     def test_weights_in_8_bits_take_less_and_say_what_they_cost(self):
         self._assert_fewer_bits_take_less("int8", 2.0, 0.02)  # small kernels are float32 again
 

@@ -38,6 +38,7 @@ from semppl.export.collections.search_page import Found, Result
 from semppl.export.collections.search_server import SearchServer
 from semppl.export.collections.thumbnails import thumbnail
 from semppl.programs import extras
+from semppl.runs import compatible_run
 from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
 from semppl.tests.export.random_runs import write_run
 
@@ -354,6 +355,30 @@ class SearchTest(tf.test.TestCase, parameterized.TestCase):
                 f"--model must embed in 8 projections, as in the index. Received: {model}, with {embedding}$",
             ):
                 search.Search(self.folder / "index", str(model))
+
+    def test_an_old_index_answers_a_new_model_that_is_compatible_with_its_projections(self):
+        run, model = self.folder / "new_run", self.folder / "5"
+        write_run(run, seed=5, queue=False)
+        compatible_run.write_record(run, compatible_run.describe_run(str(self.folder / "run")))
+        export_model.export(run, model, memory=False)
+        (result,) = search.Search(self.folder / "index", str(model)).like([self._query("a/<03>.png")], 3)
+        self.assertLen(result.found, 3)
+        card = json.loads((model / "assets" / "model_card.json").read_text())
+        self.assertEqual(card["compatible_with"]["run"], str(self.folder / "run"))
+        other = shutil.copytree(self.folder / "index", self.folder / "features")
+        report = json.loads((other / "index.json").read_text())
+        strange = {"compatible_with": card["compatible_with"] | {"weights_sha256": "0"}}
+        for searched, changed, made_of in (
+            (self.folder / "index", {"compatible_with": None}, {}),
+            (self.folder / "index", strange, {}),
+            (other, {}, {"embedding": {"kind": "features", "width": 8}}),
+        ):
+            (model / "assets" / "model_card.json").write_text(json.dumps(card | changed))
+            (other / "index.json").write_text(json.dumps(report | {"made_of": report["made_of"] | made_of}))
+            with self.assertRaisesRegex(
+                ValueError, "or one compatible with its projections. Received: .*other weights"
+            ):
+                search.Search(searched, str(model))
 
     def test_an_index_that_does_not_say_what_it_holds_is_read(self):
         old = shutil.copytree(self.folder / "index", self.folder / "old")

@@ -12,6 +12,7 @@ from absl.testing import parameterized
 from semppl.configs.family import FamilySettings
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.layers.blocks.normalisation import BatchNorm, GroupNorm, StandardisedConv2D
+from semppl.losses.nested import prefix
 from semppl.runs.checkpoints import RunCheckpoints
 from semppl.tests import testing, tiny
 from semppl.trainers import pretrain
@@ -20,7 +21,9 @@ from semppl.trainers.methods import METHODS, find_method
 _VARIANTS = {
     "byol_semantic": {"method": "byol", "byol_semantic_weight": 0.5},
     "byol_stiefel": {"method": "byol", "byol_predictor": "stiefel"},
+    "byol_nested": {"method": "byol", "nested_dims": (2, 5)},
     "byol_visser": {"method": "byol", "byol_predictor": "visser"},
+    "semppl_nested": {"method": "semppl", "nested_dims": (2, 5)},
     "simclr_semantic": {"method": "simclr", "simclr_semantic_weight": 0.5},
 }
 """Settings of methods whose steps differ from those of the defaults, by a name of their own."""
@@ -56,6 +59,9 @@ _SLOPE_CHANGES = {
 _SIAMESE = sorted(set(METHODS) - {"supervised"})
 _each_method = parameterized.named_parameters((f"_{name}", name) for name in sorted(METHODS))
 _each_siamese = parameterized.named_parameters((f"_{name}", name) for name in _SIAMESE)
+_each_nesting = parameterized.named_parameters(
+    (f"_{name}", name) for name in sorted(METHODS) if "nested_dims" in find_method(name).settings
+)
 _each_variant = parameterized.named_parameters((f"_{name}", name) for name in sorted(_VARIANTS))
 _FEW = ("byol", "simclr")  # with and without target network and predictor; the other methods' suite takes minutes
 _few_methods = parameterized.named_parameters((f"_{name}", name) for name in _FEW)
@@ -271,6 +277,24 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
             strict=True,
         ):
             self.assertAllEqual(variable, other, msg=variable.name)
+
+    @_each_nesting
+    def test_nested_dims_add_the_loss_of_the_leading_dimensions(self, name):
+        def loss(model):
+            return float(model.train_step(_batch(1, model_settings))["loss"])
+
+        model_settings = _settings(name, small_views=0)
+        whole, both, narrow = (
+            _model(_settings(name, small_views=0, nested_dims=dims), tf.keras.optimizers.SGD(0.05))
+            for dims in ((), (3,), ())
+        )
+        narrow.over_prefixes = lambda loss, *embeddings: loss(*(prefix(rows, 3) for rows in embeddings))
+        parts = [loss(whole), loss(narrow)]
+        self.assertNotAlmostEqual(*parts, delta=1e-3)
+        self.assertAllClose(loss(both), sum(parts), rtol=1e-5)
+
+    def test_two_replicas_compare_leading_dimensions_as_one(self):
+        self._assert_replicas_take_the_steps_of_one("byol_nested")
 
     @_each_variant
     @testing.slow

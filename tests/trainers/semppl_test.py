@@ -70,14 +70,19 @@ class Oracle:
         votes = [vote if vote[1] >= threshold else (NO_LABEL, 0.0) for vote in votes]
         classes = numpy_method.choose_classes(labels, [elected for elected, _ in votes])
         slots = self._draw_slots(classes)
-        terms = numpy_method.terms(
-            predictions,
-            targets,
-            self._draw_negatives(groups),
-            np.stack([[np.zeros(predictions.shape[-1]) if e is None else e.embedding for e in q] for q in self.slots]),
-            slots,
-            temperature=settings.temperature,
+        negatives = self._draw_negatives(groups)
+        queue = np.stack(
+            [[np.zeros(predictions.shape[-1]) if e is None else e.embedding for e in q] for q in self.slots]
         )
+        terms = numpy_method.Terms(0.0, 0.0, 0.0, 0.0)
+        for width in (*settings.nested_dims, predictions.shape[-1]):
+            parts = (self._cut(embeddings, width) for embeddings in (predictions, targets, queue))
+            nested, temperature = (
+                dict(zip(("predictions", "targets", "queues"), parts, strict=True)),
+                settings.temperature,
+            )
+            at_width = numpy_method.terms(**nested, negatives=negatives, slots=slots, temperature=temperature)
+            terms = numpy_method.Terms(*(sum(both) for both in zip(terms, at_width, strict=True)))
         self.number += 1
         unlabelled = [b for b in images if labels[b] == NO_LABEL]
         voted = [b for b in unlabelled if votes[b][0] != NO_LABEL]
@@ -106,6 +111,14 @@ class Oracle:
             for age, entry in enumerate(queue):
                 ring[(self.entered - len(queue) + age) % capacity] = entry
         return rings
+
+    def _cut(self, embeddings, width):
+        """Scales the first dimensions of each embedding to unit norm; an empty slot stays zero."""
+        cut = np.zeros([*embeddings.shape[:-1], width])
+        for place in np.ndindex(*embeddings.shape[:-1]):
+            if embeddings[place].any():
+                cut[place] = numpy_method.normalise(embeddings[place][:width])
+        return cut
 
     def _numbers(self, purpose, count):
         settings = self.hyperparameters
@@ -147,6 +160,7 @@ class StepTest(tf.test.TestCase, parameterized.TestCase):
         ),
         ("no semantic positives", {"semantic_positives": 0}),
         ("labelled images only", {"labelled_batch_size": 14, "queue_size": 20}),
+        ("nested dimensions", {"nested_dims": (2, 5)}),
     )
     def test_steps_match_plain_loops_while_the_queue_wraps(self, changes):
         settings = tiny.settings(**changes)

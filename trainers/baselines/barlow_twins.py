@@ -37,6 +37,6 @@ class BarlowTwins(Siamese):
         weight = self.hyperparameters.barlow_twins_redundancy_weight
         return cross_correlation(self.gather_views(anchors), redundancy_weight=weight)
 
-    def embed_view(self, view: tf.Tensor) -> tf.Tensor:
-        """Returns the projections of one view `[B, H, W, C]`, not normalised: `[B, D]`."""
-        return at_least_float32(self.online.projector(self.online.features(view, training=True), training=True))
+    def make_anchors(self, projections: tf.Tensor) -> tf.Tensor:
+        """Returns projections `[B, D]` as they are, not normalised."""
+        return at_least_float32(projections)

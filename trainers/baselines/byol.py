@@ -27,7 +27,7 @@ class BYOL(SemanticSiamese):
     Reference: Grill et al. 2020, arXiv 2006.07733, algorithm 1; closed-form predictors, Richemond et al. 2023, arXiv 2302.04817.
     """
 
-    settings: tuple[str, ...] = ("target_decay",)
+    settings: tuple[str, ...] = ("nested_dims", "target_decay")
 
     def __init__(self, hyperparameters: Hyperparameters, num_classes: int, **kwargs: Any) -> None:
         super().__init__(hyperparameters, num_classes, **kwargs)
@@ -77,8 +77,9 @@ class BYOL(SemanticSiamese):
 
     def compare(self, predictions: tf.Tensor, targets: tf.Tensor, positives: SemanticPositives | None) -> tf.Tensor:
         """Computes this replica's share of the loss over the global batch."""
-        loss = self.mean(cosine_distance(predictions, targets))
+        loss = self.mean(self.over_prefixes(cosine_distance, predictions, targets))
         if positives is None:
             return loss
-        distances = semantic_cosine_distance(predictions, entries_at(self.queue.embeddings, positives.slots))
+        entries = entries_at(self.queue.embeddings, positives.slots)
+        distances = self.over_prefixes(semantic_cosine_distance, predictions, entries)
         return loss + self.hyperparameters.byol_semantic_weight * global_mean(distances, positives.present)

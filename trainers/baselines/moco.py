@@ -1,5 +1,6 @@
 """MoCo v2: a view is contrasted with keys of other images, which a momentum encoder computed in earlier steps."""
 
+import functools
 from typing import Any
 
 import tensorflow as tf
@@ -20,7 +21,7 @@ class MoCo(Siamese):
     Reference: He et al. 2020, arXiv 1911.05722, algorithm 1; version 2, Chen et al. 2020, arXiv 2003.04297.
     """
 
-    settings: tuple[str, ...] = ("temperature", "queue_size", "target_decay")
+    settings: tuple[str, ...] = ("temperature", "queue_size", "nested_dims", "target_decay")
     has_predictor = False
     decay_rises = False
 
@@ -45,4 +46,5 @@ class MoCo(Siamese):
     def contrast(self, anchors: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
         """Returns the loss of each image of this replica, `[B]`."""
         queue = tf.convert_to_tensor(self.key_queue.keys)  # [L,Q,D]
-        return queue_contrast(anchors, keys, queue, temperature=self.hyperparameters.temperature)
+        loss = functools.partial(queue_contrast, temperature=self.hyperparameters.temperature)
+        return self.over_prefixes(loss, anchors, keys, queue)

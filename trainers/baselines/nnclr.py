@@ -1,5 +1,6 @@
 """NNCLR: the nearest neighbour of one view among earlier images attracts the prediction of another view."""
 
+import functools
 from typing import Any
 
 import tensorflow as tf
@@ -21,7 +22,7 @@ class NNCLR(Siamese):
     Reference: Dwibedi et al. 2021, arXiv 2104.14548, algorithm 1.
     """
 
-    settings: tuple[str, ...] = ("temperature", "queue_size")
+    settings: tuple[str, ...] = ("temperature", "queue_size", "nested_dims")
     has_target = False
 
     def __init__(self, hyperparameters: Hyperparameters, num_classes: int, **kwargs: Any) -> None:
@@ -41,17 +42,16 @@ class NNCLR(Siamese):
         return self.report_step(predictions, loss, gradient_norm=gradient_norm)
 
     def contrast(self, projections: tf.Tensor, predictions: tf.Tensor, groups: tf.Tensor) -> tf.Tensor:
-        """Returns the loss of each image of this replica, `[B]`."""
-        return neighbour_contrast(
-            self.key_queue.nearest(projections),
-            self.gather_views(predictions),
+        """Returns the loss of each image of this replica, `[B]`; neighbours are those of whole projections."""
+        loss = functools.partial(
+            neighbour_contrast,
             rows=self.rows,
             same=self.match_images(groups),
             temperature=self.hyperparameters.temperature,
         )
+        return self.over_prefixes(loss, self.key_queue.nearest(projections), self.gather_views(predictions))
 
-    def embed_view(self, view: tf.Tensor) -> tf.Tensor:
-        """Returns the unit-norm projections, then predictions, of one view `[B, H, W, C]`: `[B, 2·D]`."""
-        projections = self.online.projector(self.online.features(view, training=True), training=True)
+    def make_anchors(self, projections: tf.Tensor) -> tf.Tensor:
+        """Returns the unit-norm projections, then predictions, of projections `[B, D]`: `[B, 2·D]`."""
         predictions = self.online.predictor(projections, training=True)
         return tf.concat([unit_norm(projections), unit_norm(predictions)], axis=-1)

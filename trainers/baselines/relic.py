@@ -1,5 +1,7 @@
 """ReLIC and ReLICv2: SemPPL without labels; views attract each other, and rank other images alike."""
 
+import functools
+
 import tensorflow as tf
 
 from semppl.data.views.making import finish_views
@@ -18,7 +20,13 @@ class ReLIC(Siamese):
     Reference: Mitrovic et al. 2021, arXiv 2010.07922, section 3.
     """
 
-    settings: tuple[str, ...] = ("temperature", "contrastive_weight", "invariance_weight", "target_decay")
+    settings: tuple[str, ...] = (
+        "temperature",
+        "contrastive_weight",
+        "invariance_weight",
+        "nested_dims",
+        "target_decay",
+    )
 
     def train_step(self, batch: Batch) -> dict[str, tf.Tensor]:
         """Takes one step on this replica's share of a batch; returns scalars, equal on all replicas."""
@@ -45,9 +53,9 @@ class ReLIC(Siamese):
         self, anchors: tf.Tensor, targets: tf.Tensor, candidates: dict[str, tf.Tensor]
     ) -> objective.AugmentationTerms:
         """Computes this replica's share of the terms' means over the global batch."""
-        per_image = objective.augmentation_terms(
-            anchors, targets, rows=self.rows, **candidates, temperature=self.hyperparameters.temperature
-        )
+        temperature = self.hyperparameters.temperature
+        loss = functools.partial(objective.augmentation_terms, rows=self.rows, **candidates, temperature=temperature)
+        per_image = self.over_prefixes(loss, anchors, targets)
         return objective.AugmentationTerms(*(self.mean(term) for term in per_image))
 
     def weigh(self, terms: objective.AugmentationTerms) -> tf.Tensor:

@@ -1,5 +1,6 @@
 """SimCLR: two views of an image attract each other, views of other images in the batch repel."""
 
+import functools
 from typing import Any
 
 import tensorflow as tf
@@ -23,7 +24,7 @@ class SimCLR(SemanticSiamese):
     Reference: Chen et al. 2020, arXiv 2002.05709, algorithm 1; debiased, Chuang et al. 2020, arXiv 2007.00224.
     """
 
-    settings: tuple[str, ...] = ("temperature",)
+    settings: tuple[str, ...] = ("temperature", "nested_dims")
     has_target = False
     has_predictor = False
 
@@ -53,9 +54,9 @@ class SimCLR(SemanticSiamese):
             "temperature": settings.temperature,
             "class_prior": settings.simclr_class_prior,
         }
-        loss = self.mean(nt_xent(anchors, everyone, **contrasted))
+        loss = self.mean(self.over_prefixes(functools.partial(nt_xent, **contrasted), anchors, everyone))
         if positives is None:
             return loss
         entries = entries_at(self.queue.embeddings, positives.slots)
-        losses = semantic_nt_xent(anchors, everyone, entries, **contrasted)
+        losses = self.over_prefixes(functools.partial(semantic_nt_xent, **contrasted), anchors, everyone, entries)
         return loss + settings.simclr_semantic_weight * global_mean(losses, positives.present)

@@ -1,5 +1,7 @@
 """SupCon: all views of all images of a class attract each other; an unlabelled image is a class of its own."""
 
+import functools
+
 import tensorflow as tf
 
 from semppl.data.views.making import finish_views
@@ -18,7 +20,7 @@ class SupCon(Siamese):
     Reference: Khosla et al. 2020, arXiv 2004.11362, section 3.2.
     """
 
-    settings: tuple[str, ...] = ("temperature",)
+    settings: tuple[str, ...] = ("temperature", "nested_dims")
     has_target = False
     has_predictor = False
 
@@ -35,10 +37,10 @@ class SupCon(Siamese):
     def contrast(self, anchors: tf.Tensor, labels: tf.Tensor, groups: tf.Tensor) -> tf.Tensor:
         """Returns the loss of each image of this replica, `[B]`."""
         of_class = (labels[:, tf.newaxis] == self.gather_labels(labels)) & (labels != NO_LABEL)[:, tf.newaxis]  # [B,N]
-        return supervised_contrast(
-            anchors,
-            self.gather_views(anchors),
+        loss = functools.partial(
+            supervised_contrast,
             rows=self.rows,
             alike=of_class | self.match_images(groups),
             temperature=self.hyperparameters.temperature,
         )
+        return self.over_prefixes(loss, anchors, self.gather_views(anchors))

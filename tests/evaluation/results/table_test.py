@@ -73,6 +73,15 @@ class TableTest(absltest.TestCase):
         self.assertEqual(tables.shown_cell(spread), ("projections", "label_spreading"))
         self.assertEqual(tables.shown_cell({name: spread[name] for name in ("raw_pixels", "features")})[0], "features")
 
+    def test_a_row_of_leading_dimensions_is_exported_by_their_number(self):
+        row = tables.prefix_row(8)
+        self.assertEqual(row, "projections[:8]")
+        self.assertIn(
+            "projections[:8] with class_means (0.9000) is exported with --embedding=projections --embedding_dims=8 "
+            "--answers=class_means.",
+            tables.served_lines({**MEASURED, row: {"class_means": 0.9}}),
+        )
+
     def test_floors_are_one_line(self):
         self.assertEqual(
             tables.floor_line({"chance": 0.1, "raw_pixels": 0.25}), "floors: chance 0.1000, raw pixels 0.2500"

@@ -119,6 +119,12 @@ class FilesTest(absltest.TestCase):
         row = json.loads(text)["rows"][0]
         self.assertAlmostEqual(row["standard_deviation"], statistics.stdev(row["by_seed"].values()))
 
+    def test_files_of_one_run_and_of_none_are_written(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        for count, lines in ((1, 1 + 6), (0, 1)):  # three classifiers of raw pixels, and of the projections
+            results.write_results(folder, some_results()[:count], {})
+            self.assertLen((folder / "results.csv").read_text(encoding="utf-8").splitlines(), lines)
+
     def test_the_spread_of_one_seed_is_unknown(self):
         folder = pathlib.Path(self.create_tempdir().full_path)
         results.write_results(folder, [run for run in some_results() if run.seed < 1], {})

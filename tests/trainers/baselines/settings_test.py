@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import io
 import pathlib
+import re
 from typing import ClassVar
 from unittest import mock
 
@@ -33,6 +34,9 @@ _CHANGED = {
     "contrastive_weight": 0.9,
     "semantic_weight": 0.8,
     "invariance_weight": 0.4,
+    "nested_dims": (2, 4),
+    "compatible_with": "old",
+    "compatible_weight": 3.0,
     "target_decay": 0.5,
 }
 _NOWHERE = pathlib.Path("nowhere")
@@ -76,8 +80,10 @@ class MethodSettingsTest(tf.test.TestCase, parameterized.TestCase):
         settings = Hyperparameters(labels_per_class=1, method=name, **_CHANGED)
         for setting in set(OF_METHODS) - set(find_method(name).uses(settings)):
             default, value = getattr(Hyperparameters, setting), _CHANGED[setting]
-            allowed = f"{default} with --method={name}, which does not use the setting"
-            with self.assertRaisesRegex(ValueError, f"^--{setting} must be {allowed}. Received: {value}$"):
+            shown = "empty" if default in ("", ()) else default
+            allowed = f"{shown} with --method={name}, which does not use the setting"
+            message = re.escape(f"--{setting} must be {allowed}. Received: {value}")
+            with self.assertRaisesRegex(ValueError, f"^{message}$"):
                 settle(settings, given={setting}, workdir=_NOWHERE)
 
     @_each_method

@@ -1,0 +1,90 @@
+"""The older run with whose embeddings those of a run are compatible: its network, and the record of it in the run's folder."""
+
+import json
+import pathlib
+from typing import Any
+
+from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.setting import require
+from semppl.layers.networks import OnlineNetwork
+from semppl.runs import checkpoints
+from semppl.runs.files import write_atomically
+from semppl.runs.folder import writing_to
+
+_FILE = "compatible_with.json"
+_FLAG = "compatible_with"
+
+
+def check_compatible_run(hyperparameters: Hyperparameters, workdir: pathlib.Path) -> None:
+    """Checks that the run that `--compatible_with` names has projections that those of this run can approach.
+
+    Args:
+        hyperparameters: Hyper-parameters of the run that starts or is resumed.
+        workdir: Folder of that run.
+
+    Raises:
+        ValueError: If there is no such run, the run has no projections or wider ones, it sees other images, or its weights are
+            no longer those with which this run began; the message names the flag.
+    """
+    run = hyperparameters.compatible_with
+    if not run:
+        return
+    old, digest = _read(run)
+    require(checkpoints.trains_projector(run), _FLAG, "a run with projections", f"{run}, a run of {old.method}")
+    for flag in ("large_size", "channels"):
+        expected, received = getattr(old, flag), getattr(hyperparameters, flag)
+        require(expected == received, flag, f"that of --compatible_with={run}, {expected}", received)
+    width = hyperparameters.embedding_width
+    wide_enough = f"at least that of --compatible_with={run}, {old.embedding_width}"
+    require(width >= old.embedding_width, "embedding_width", wide_enough, width)
+    record = read_record(workdir)
+    if record is not None and checkpoints.has_checkpoint(workdir):
+        began = f"the run with weights {record['weights_sha256'][:12]}, as when {workdir} began"
+        require(digest == record["weights_sha256"], _FLAG, began, f"{run}, with weights {digest[:12]}")
+
+
+def describe_run(run: str) -> dict[str, Any]:
+    """Describes the older run for the record: its folder, the digest of its weights and the width of its projections."""
+    old, digest = _read(run)
+    return {"run": run, "weights_sha256": digest, "embedding_width": old.embedding_width}
+
+
+def write_record(workdir: pathlib.Path, description: dict[str, Any]) -> None:
+    """Writes what `describe_run` returns to `compatible_with.json`.
+
+    Raises:
+        NotWritten: If the disk is full.
+    """
+    with writing_to(workdir):
+        write_atomically(workdir / _FILE, json.dumps(description, indent=2) + "\n")
+
+
+def read_record(workdir: str | pathlib.Path) -> dict[str, Any] | None:
+    """Reads the record of the older run; None for a run without one."""
+    path = pathlib.Path(workdir) / _FILE
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def load_old_network(run: str) -> tuple[Hyperparameters, OnlineNetwork]:
+    """Reads the hyper-parameters and the online network of the older run.
+
+    Raises:
+        ValueError: If there is no such run, or no checkpoint that can be read.
+    """
+    try:
+        old, network, _ = checkpoints.load_online(run)
+    except ValueError as error:
+        raise _renamed(error) from error
+    return old, network
+
+
+def _read(run: str) -> tuple[Hyperparameters, str]:
+    """Returns the hyper-parameters of a run and the digest of its weights."""
+    try:
+        return Hyperparameters.load(run), checkpoints.weights_sha256(checkpoints.latest_checkpoint(run))
+    except ValueError as error:
+        raise _renamed(error) from error
+
+
+def _renamed(error: ValueError) -> ValueError:
+    return ValueError(str(error).replace("--workdir", f"--{_FLAG}", 1))
