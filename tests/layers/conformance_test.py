@@ -13,7 +13,7 @@ from absl.testing import parameterized
 
 from semppl import layers
 from semppl.layers import embedding_queue, heads, key_queue, networks
-from semppl.layers.blocks import normalisation, small_maps
+from semppl.layers.blocks import closed_form_predictor, normalisation, small_maps
 from semppl.layers.encoders import applications, convnet, resnet, resnet9, selective_kernel, whitening
 from semppl.layers.predictions import adaptive_thresholds, distribution_alignment
 
@@ -111,6 +111,9 @@ CASES = {
     "key_queue": Case(key_queue.KeyQueue, {"num_queues": 2, "capacity": 5, "width": 3}),
     "adaptive_thresholds": Case(adaptive_thresholds.AdaptiveThresholds, {"num_classes": 3, "decay": 0.9}),
     "distribution_alignment": Case(distribution_alignment.DistributionAlignment, {"num_classes": 3, "length": 4}),
+    "closed_form_predictor": Case(
+        closed_form_predictor.ClosedFormPredictor, {"kind": "visser", "width": 3, "ridge": 0.7, "decay": 0.8}
+    ),
     "target_network": Case(networks.TargetNetwork, _NETWORK, (8, 8, 2), (6,)),
     "online_network": Case(networks.OnlineNetwork, _NETWORK, (8, 8, 2), (6,)),
 }
