@@ -125,10 +125,10 @@ def evaluate(
 
     Returns:
         Accuracy and balanced accuracy (the mean over classes): measure → representation → evaluator → value in 0..1.
-        Representations are the raw pixels, the encoder's features, the projections, and both together ("joint"). A run
-        that trains no projector lacks the last two; a run that trains a classifier has "classifier", with the evaluator "own"; a
-        run with `nested_dims` has a prefix of the projections for each, such as "projections[:8]". Raw pixels
-        are those of the view that is embedded, at most 32 × 32.
+        Representations are the raw pixels, the encoder's features, the projections, and both together ("joint"). A run that trains
+        no projector lacks the last two; a run that trains a classifier has "classifier", with the evaluator "own"; a run with
+        `nested_dims` has a prefix of the projections for each, such as "projections[:8]". Raw pixels are those of the view that
+        is embedded, at most 32 × 32.
 
     Raises:
         ValueError: If there is no run, no checkpoint, no such evaluator, or no labelled image to evaluate on.
