@@ -36,6 +36,13 @@ class Classifying(Siamese):
         self.classifier = linear_classifier(self.online, hyperparameters, num_classes)
 
     @classmethod
+    def suitable_recipe(cls, recipe: str) -> str:
+        """Returns a recipe with a weak and a strong view: the given one if it has, else RandAugment; of digits, without flips."""
+        if RECIPES[recipe].weak_and_strong:
+            return recipe
+        return "randaugment_digits" if recipe == "digits" else "randaugment"
+
+    @classmethod
     def check_settings(cls, hyperparameters: Hyperparameters) -> None:
         """Requires a recipe with weak and strong views, two large views, no small view, and a trained encoder."""
         able = " or ".join(name for name, recipe in sorted(RECIPES.items()) if recipe.weak_and_strong)

@@ -50,6 +50,11 @@ class Method(tf.keras.Model):
             ValueError: If a setting does not suit the method.
         """
 
+    @classmethod
+    def suitable_recipe(cls, recipe: str) -> str:
+        """Returns the recipe for runs of this method in a comparison whose other runs have `recipe`."""
+        return recipe
+
     @property
     def trains_heads(self) -> bool:
         """Whether the encoder is frozen, and batches have its features in place of views."""
