@@ -220,7 +220,7 @@ class Chief:
         served = pathlib.Path("served", re.sub(r"[*?\[\]\\]", "_", self._workdir.resolve().name))
         versions = [int(path.name) for path in served.glob("*") if path.name.isdecimal()]
         export = menu.command("export", run, *answers, f"--export_dir={served / str(max(versions, default=0) + 1)}")
-        return [evaluates, export]
+        return [evaluates, export] if source.class_names else [export]  # without classes nothing can be right or wrong
 
 
 class Follower:

@@ -54,14 +54,13 @@ def shown_cell(measured: Measured) -> tuple[str, str]:
         measured: Accuracies.
 
     Returns:
-        The row and column that are exported by the command which `served_lines` names; the classifier of a run that has its own;
-        the first column of the projections, or else of the features, where no column can be served.
+        The row and column that are exported by the command which `served_lines` names; where no column can be served, the
+        first column of the projections; without projections, the run's own classifier, or else the first column of the features.
     """
-    for row in ("classifier", _SERVED_ROWS[0]):
-        if row in measured:
-            served = _served(measured)
-            return served[1:] if served and row != "classifier" else (row, next(iter(measured[row])))
-    return "features", next(iter(measured["features"]))
+    if served := _served(measured):
+        return served[1:]
+    row = next(name for name in (_SERVED_ROWS[0], "classifier", "features") if name in measured)
+    return row, next(iter(measured[row]))
 
 
 def below_floors(measured: Measured, floors: Mapping[str, float]) -> str:

@@ -9,7 +9,7 @@ from unittest import mock
 
 import numpy as np
 import tensorflow as tf
-from absl.testing import absltest
+from absl.testing import absltest, parameterized
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data import splits
@@ -17,6 +17,7 @@ from semppl.data.sources import NO_LABEL, ImageSet, Source
 from semppl.evaluation.report import report
 from semppl.evaluation.report_page import judged as judging
 from semppl.layers.networks import OnlineNetwork
+from semppl.runs.folder import write_trained_parts
 from semppl.tests import testing, tiny  # noqa: F401  (testing marks the flags as parsed)
 
 
@@ -51,7 +52,7 @@ class OutputTest(absltest.TestCase):
             report("/nowhere", out="/proc/x/r.html")
 
 
-class ReportTest(absltest.TestCase):
+class ReportTest(parameterized.TestCase):
     def setUp(self):
         super().setUp()
         self.workdir = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
@@ -102,6 +103,44 @@ class ReportTest(absltest.TestCase):
         self.assertEqual(judged.predictions.classifier, "the run's own linear classifier")
         self.assertEqual(judged.predictions.classes.tolist(), [1] * 6)
         np.testing.assert_allclose(judged.predictions.confidence, 1, atol=1e-6)
+
+    @parameterized.parameters(
+        ({"labels_per_class": 2}, [6, 5_000, 10_000]),
+        ({"labels_per_class": 0, "label_fraction": 0.9}, [20_000, 2_250, 10_000]),
+    )
+    def test_of_many_pictures_a_fixed_draw_is_embedded(self, changes, expected):
+        self.settings = Hyperparameters(**tiny.settings(**changes))
+        self._run(classifier=True, queue=False)
+        source = _source(train=22_500)
+        test = ImageSet(source.train.images[:11_000], source.train.labels[:11_000])
+        zeros = mock.Mock(side_effect=lambda *_, positions, **__: np.zeros([len(positions), 16], np.float32))
+        with self._with(dataclasses.replace(source, test=test)), mock.patch.object(judging, "embed", zeros):
+            judged = judging.judge(self.workdir)
+        drawn = [call.kwargs["positions"] for call in zeros.call_args_list]
+        self.assertEqual([len(positions) for positions in drawn], expected)
+        for positions in drawn:
+            self.assertEqual(positions.tolist(), sorted(set(positions.tolist())))
+        self.assertEqual(judged.judged.total, 11_000)
+
+    def test_pictures_with_a_label_are_judged_of_the_first_split_that_has_one(self):
+        self._run(classifier=True, queue=False)
+        source = _source()
+        half = ImageSet(source.test.images, np.where(np.arange(6) % 2, source.test.labels, NO_LABEL).astype(np.int32))
+        none = ImageSet(source.test.images, np.full(6, NO_LABEL, np.int32))
+        for test, validation, split, known in (
+            (half, source.test, "test", 3),
+            (none, half, "validation", 3),
+            (none, none, "test", 0),
+        ):
+            with self._with(dataclasses.replace(source, test=test, validation=validation)):
+                judged = judging.judge(self.workdir)
+            self.assertEqual((judged.split, len(judged.known), len(judged.judged)), (split, known, known or 6))
+
+    def test_a_run_with_classifier_and_projector_is_judged_by_its_classifier(self):
+        self._run(classifier=True, queue=False)
+        write_trained_parts(self.workdir, ("encoder", "projector", "classifier"))
+        with self._with(_source()):
+            self.assertEqual(judging.judge(self.workdir).embedding, "features")
 
     def test_without_a_test_set_the_hidden_training_labels_are_judged(self):
         self._run()

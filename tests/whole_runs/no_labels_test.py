@@ -52,6 +52,7 @@ class NoLabelsTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual([problem["text"] for problem in report["problems"] if problem["stops"]], [])
         self.assertStartsWith(report["verdict"], "ready")
         self.assertIn("no image has a label: --labelled_batch_size is 0, not 4", said.getvalue())
+        self.assertNotIn("semppl.evaluation.evaluate", said.getvalue())
         settings = json.loads((self.folder / "run" / "hyperparameters.json").read_text(encoding="utf-8"))
         self.assertEqual((settings["labelled_batch_size"], settings["steps"]), (0, 2))
         embeddings = semppl.load(self.folder / "served" / "1").embed(sorted((self.folder / "train").rglob("*.png"))[:3])

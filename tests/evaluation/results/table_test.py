@@ -58,6 +58,8 @@ class TableTest(absltest.TestCase):
         supervised = {"features": {"nearest_neighbours": 0.7}, "classifier": {"own": 0.8}}
         self.assertIn("serves projections, which have no row here", tables.served_lines(supervised)[0])
         self.assertEqual(tables.shown_cell(supervised), ("classifier", "own"))
+        both = MEASURED | {"classifier": {"own": 0.8}}  # of a method that trains a classifier and a projector
+        self.assertEqual(tables.shown_cell(both), ("features", "logistic_regression"))
 
     def test_a_tie_is_the_default_and_what_cannot_be_served_is_not_shown(self):
         tie = {

@@ -80,6 +80,13 @@ class ClosedFormPredictorTest(tf.test.TestCase, parameterized.TestCase):
             self.assertAllClose(layer.covariance, average, rtol=1e-12)
             self.assertAllClose(found, _expected(kind, average + 0.7 * np.eye(5)), rtol=1e-9)
 
+    @parameterized.parameters("newton_schulz", "ns2", "stiefel")
+    def test_small_eigenvalues_stop_after_the_published_number_of_iterations(self, kind):
+        basis = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+        matrix = basis @ np.diag([100.0, 1.0, 1e-4]) @ basis.T
+        found = ClosedFormPredictor(kind, 3, ridge=0.0, decay=0.0, dtype="float64").fit(tf.constant(matrix))
+        self.assertAllClose(found, _expected(kind, matrix), rtol=1e-6)
+
     def test_visser_takes_a_step_per_call_from_the_identity_and_reaches_the_root(self):
         layer = ClosedFormPredictor("visser", 3, ridge=0.6, decay=0.0, dtype="float64")
         new = _covariance_by_loops(unit(2, 4, 3))

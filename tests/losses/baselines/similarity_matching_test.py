@@ -10,7 +10,7 @@ from semppl.losses.baselines import similarity_matching
 from semppl.tests.losses.baselines import checks
 
 _LABELS = np.array([1, 0, -1, 2, 1, 0, -1], np.int32)
-_FILLED = tf.constant(_LABELS >= 0)
+_FILLED = _LABELS >= 0
 
 
 def _distribution_oracle(anchor, bank, temperature):
