@@ -14,7 +14,7 @@ from typing import Any
 PINS = {"torch": "2.13.0", "torchvision": "0.28.0", "lightly": "1.6.0"}
 
 METHODS = ("simclr", "moco", "byol", "nnclr", "swav", "barlow_twins")
-"""Names of our methods that lightly has, too."""
+"""Names of the methods that lightly has too."""
 
 HIDDEN, OUTPUT = 512, 128
 """Widths of projector and predictor, as ours: two layers each."""

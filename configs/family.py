@@ -5,7 +5,7 @@ import dataclasses
 from semppl.configs.setting import Settings, require, setting
 
 PREDICTORS = ("mlp", "direct_copy", "direct_pred", "visser", "newton_schulz", "ns2", "stiefel")
-"""BYOL's predictors: a trained one, and closed forms."""
+"""BYOL's predictors: a trained one, and linear ones in closed form."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,24 +19,26 @@ class FamilySettings(Settings):
     byol_predictor: str = setting(
         "family",
         "mlp",
-        "Predictor of BYOL: mlp, which is trained, or a matrix that follows from the covariance Σ of the projections: direct_copy "
-        "(Σ), direct_pred, visser and newton_schulz (Σ's square root), ns2 (fourth root), stiefel (nearest orthogonal matrix).",
+        "Predictor of BYOL: mlp (trained), or a linear predictor in closed form, from the covariance Σ of the projections: "
+        "direct_copy (Σ), direct_pred, visser and newton_schulz (Σ^½), ns2 (Σ^¼), stiefel (nearest orthogonal matrix).",
     )
     byol_predictor_ridge: float = setting(
-        "family", 0.6, "Added to the diagonal of Σ, whose mean is 1, before BYOL's predictor is computed from Σ."
+        "family",
+        0.6,
+        "Added to the diagonal of Σ, whose mean is 1, before BYOL's closed-form predictor is computed from Σ.",
     )
     byol_predictor_decay: float = setting(
-        "family", 0.9, "Decay of the moving average of Σ, from which BYOL's predictor is computed."
+        "family", 0.9, "Decay of the moving average of Σ, from which BYOL's closed-form predictor is computed."
     )
     byol_semantic_weight: float = setting(
         "family",
         0.0,
-        "α, weight of semantic positives in BYOL's objective: entries of a queue of labelled images; 0: none.",
+        "α, weight in BYOL's loss of semantic positives, which are drawn from a queue of labelled images; 0: none.",
     )
     simclr_semantic_weight: float = setting(
         "family",
         0.0,
-        "α, weight of semantic positives in SimCLR's objective: entries of a queue of labelled images; 0: none.",
+        "α, weight in SimCLR's loss of semantic positives, which are drawn from a queue of labelled images; 0: none.",
     )
     simclr_class_prior: float = setting(
         "family", 0.0, "τ⁺ of debiased SimCLR: probability that another image has the anchor's class; 0: not debiased."
@@ -54,46 +56,52 @@ class FamilySettings(Settings):
         "family", 313, "Number of steps at the start in which SwAV's prototypes stay fixed."
     )
     fixmatch_threshold: float = setting(
-        "family", 0.95, "Smallest probability with which FixMatch's prediction becomes a pseudo-label, in 0..1."
+        "family", 0.95, "τ of FixMatch, confidence threshold: smallest probability of a pseudo-label, in 0..1."
     )
     fixmatch_consistency_weight: float = setting(
-        "family", 1.0, "λ_u of FixMatch, weight of the loss on images with a pseudo-label."
+        "family", 1.0, "λ_u of FixMatch, weight of the consistency loss on images with a pseudo-label."
     )
     fixmatch_adaptive_thresholds: bool = setting(
-        "family", False, "Whether FixMatch's thresholds are FreeMatch's, which follow the predictions, by class."
+        "family", False, "Whether FixMatch uses FreeMatch's self-adaptive confidence thresholds, one per class."
     )
     fixmatch_threshold_decay: float = setting(
-        "family", 0.999, "λ of FreeMatch, decay of the moving averages from which the thresholds are computed."
+        "family",
+        0.999,
+        "λ of FreeMatch, decay of the moving averages of predictions from which the thresholds are computed.",
     )
-    fixmatch_fairness_weight: float = setting("family", 0.001, "w_f of FreeMatch, weight of the fairness of classes.")
+    fixmatch_fairness_weight: float = setting(
+        "family", 0.001, "w_f of FreeMatch, weight of the self-adaptive fairness loss, which keeps all classes in use."
+    )
     simmatch_threshold: float = setting(
-        "family", 0.95, "Smallest probability with which SimMatch's prediction becomes a pseudo-label, in 0..1."
+        "family", 0.95, "Confidence threshold of SimMatch: smallest probability of a pseudo-label, in 0..1."
     )
     simmatch_smoothing: float = setting(
         "family",
         0.9,
-        "α of SimMatch, share of the classifier's prediction in a pseudo-label, in 0..1; the rest is a vote of the memory.",
+        "α of SimMatch, weight of the classifier's prediction in a soft pseudo-label, in 0..1; the memory bank has the rest.",
     )
     simmatch_consistency_weight: float = setting(
-        "family", 1.0, "λ_u of SimMatch, weight of the loss on images with a pseudo-label."
+        "family", 1.0, "λ_u of SimMatch, weight of the consistency loss on images with a pseudo-label."
     )
     simmatch_instance_weight: float = setting(
-        "family", 1.0, "λ_in of SimMatch, weight of the loss on similarities to labelled images."
+        "family", 1.0, "λ_in of SimMatch, weight of the loss on similarities to the memory bank of labelled images."
     )
     simmatch_alignment_batches: int = setting(
-        "family", 32, "Number of batches whose mean prediction SimMatch makes uniform over the classes."
+        "family", 32, "Number of latest batches whose mean prediction SimMatch's distribution alignment makes uniform."
     )
     simmatch_delay_steps: int = setting(
-        "family", 1024, "Number of steps at the start in which SimMatch does not use its memory."
+        "family", 1024, "Number of steps at the start in which SimMatch fills its memory bank without using it."
     )
     paws_sharpening: float = setting(
         "family", 0.25, "T of PAWS, temperature that sharpens targets: the lower, the nearer to one-hot."
     )
     paws_label_smoothing: float = setting(
-        "family", 0.1, "Share of each label that PAWS spreads evenly over the classes, in [0, 1)."
+        "family", 0.1, "Label smoothing of PAWS: share of each label that is spread evenly over the classes, in [0, 1)."
     )
     paws_me_max_weight: float = setting(
-        "family", 1.0, "Weight of the term with which PAWS makes all classes equally frequent; 0: without."
+        "family",
+        1.0,
+        "Weight of PAWS' mean-entropy maximisation (me-max), which makes all classes equally frequent; 0: none.",
     )
 
     def check(self) -> None:
@@ -133,7 +141,7 @@ class FamilySettings(Settings):
         self._require_used_thresholds()
 
     def _require_used_thresholds(self) -> None:
-        """Requires the defaults of the settings of the thresholds that are not used."""
+        """Requires the default of each setting of thresholds that is not used."""
         adaptive = self.fixmatch_adaptive_thresholds
         unused = ("fixmatch_threshold",) if adaptive else ("fixmatch_threshold_decay", "fixmatch_fairness_weight")
         for name in unused:

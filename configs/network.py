@@ -19,13 +19,14 @@ class NetworkSettings(Settings):
     widths: tuple[int, ...] = setting(
         "networks",
         (),
-        "Numbers of channels of the stages of convnet, convnet_stride2 or resnet9, times --width; empty: the encoder's own.",
+        "Number of channels of each stage of convnet, convnet_stride2 or resnet9, such as 64,128,128, before --width multiplies "
+        "them; empty: the encoder's default.",
     )
     norm: str = setting(
         "networks",
         "batch",
-        "Normalisation of encoder and heads: batch, or group, which also standardises the weights of the encoder's convolutions "
-        "and makes no image depend on the others of a batch.",
+        "Normalisation of encoder and heads: batch norm (batch), or group norm with standardised weights of the encoder's "
+        "convolutions (group), with which the output for an image does not depend on the rest of the batch.",
     )
     train: str = setting(
         "networks",

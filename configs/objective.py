@@ -16,7 +16,7 @@ class ObjectiveSettings(Settings):
     method: str = setting(
         "objective",
         "semppl",
-        "Training method, such as semppl, supervised, simclr or byol; the error for an unknown name lists all.",
+        "Training method, such as semppl, supervised, simclr or byol; docs/reference/method.md lists all.",
     )
     temperature: float = setting("objective", 0.2, "τ, softmax temperature: divides every similarity.")
     negatives: int = setting(
@@ -60,15 +60,15 @@ class ObjectiveSettings(Settings):
     nested_dims: tuple[int, ...] = setting(
         "objective",
         (),
-        "Numbers of leading dimensions, such as 8,16,32, at which the loss compares embeddings too, scaled to unit norm again "
-        "(Matryoshka representations), for an export with --embedding_dims; empty: whole embeddings only.",
+        "Numbers of leading dimensions, such as 8,16,32, at which the loss also compares embeddings, scaled to unit norm "
+        "(Matryoshka representations), so that an export can keep these alone (--embedding_dims); empty: whole embeddings only.",
     )
 
     compatible_with: str = setting(
         "objective",
         "",
-        "Folder of an older run whose index is to stay usable: the projections of large views also approach those by that run's "
-        "network, which is not trained (backward-compatible training); empty: none.",
+        "Folder of an older run (backward-compatible training): the loss also pulls the projections of large views towards those "
+        "that the older run's frozen network computes, so that an index of the older run can be searched; empty: none.",
     )
     compatible_weight: float = setting(
         "objective", 1.0, "Weight of the cosine distance to the projections of --compatible_with; positive."
@@ -86,7 +86,7 @@ class ObjectiveSettings(Settings):
         weights = ("contrastive_weight", "semantic_weight", "invariance_weight")
         self.require_each(weights, lambda weight: weight >= 0, "0 or more")
         rising = all(lower < upper for lower, upper in itertools.pairwise((0, *self.nested_dims)))
-        require(rising, "nested_dims", "whole numbers of 1 or more that rise", self.nested_dims)
+        require(rising, "nested_dims", "increasing whole numbers of 1 or more", self.nested_dims)
         require(self.compatible_weight > 0, "compatible_weight", "positive", self.compatible_weight)
         default = ObjectiveSettings.compatible_weight
         fits = bool(self.compatible_with) or self.compatible_weight == default
@@ -94,10 +94,10 @@ class ObjectiveSettings(Settings):
 
 
 WITHOUT_LABELS = ("barlow_twins", "byol", "moco", "nnclr", "relic", "relicv2", "simclr", "swav")
-"""Names of the methods that train on images without any label, unless they have semantic positives; each other one needs labels."""
+"""Names of the methods that need no label, unless they have semantic positives; all other methods need labels."""
 
 COMPATIBILITY = ("compatible_with", "compatible_weight")
-"""Names of the settings that all methods of two networks or views use alike."""
+"""Names of the settings of backward-compatible training."""
 
 OBJECTIVE = tuple(
     field.name for field in dataclasses.fields(ObjectiveSettings) if field.name not in ("method", *COMPATIBILITY)

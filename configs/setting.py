@@ -88,4 +88,4 @@ _KINDS: dict[type, tuple[Callable[[Any], bool], str]] = {
     tuple: (_are_finite, "finite numbers, one per channel"),
 }
 _WHOLE_NUMBERS = (_are_whole, "whole numbers")
-"""What a setting holds that is empty by default."""
+"""Check of a setting whose default is an empty tuple, and the allowed values in words."""

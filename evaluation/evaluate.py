@@ -125,9 +125,10 @@ def evaluate(
 
     Returns:
         Accuracy and balanced accuracy (the mean over classes): measure → representation → evaluator → value in 0..1.
-        Representations are the raw pixels, the encoder's features, the projections, and both together ("joint"). A supervised run
-        has its own classifier instead of the last two; a run with nested dims also has the first dimensions of the projections,
-        "projections[:8]" and so on. Raw pixels are those of the view that is embedded, at most 32 × 32.
+        Representations are the raw pixels, the encoder's features, the projections, and both together ("joint"). A run that trains
+        no projector lacks the last two; a run that trains a classifier has "classifier", with the evaluator "own"; a run with
+        `nested_dims` has a prefix of the projections for each, such as "projections[:8]". Raw pixels are those of the view that
+        is embedded, at most 32 × 32.
 
     Raises:
         ValueError: If there is no run, no checkpoint, no such evaluator, or no labelled image to evaluate on.
@@ -150,7 +151,7 @@ def evaluate_run(
     Args:
         workdir: Folder of the run.
         k: Number of nearest neighbours that vote, 1 or more.
-        evaluators: Keys of EVALUATORS; with all of them, more is measured of the projections.
+        evaluators: Keys of EVALUATORS; with all of them, details of the projections are measured too.
         split: "test" or "validation".
         seeds: Number of seeds, 1 or more, of the draws that evaluators make: samples and folds. All figures but those of "seeds"
             are of the first.

@@ -22,7 +22,7 @@ _MAX_VALUES = 2**27  # of features in float32, in one file
 _BATCH = 256
 _COLUMN = "features"
 _OF_TRAINING = ("train", "head_width", "embedding_width", "frozen_norms", "frozen_stages")
-"""Settings of networks on which the features of an encoder that is not trained do not depend."""
+"""Settings of networks that do not affect the features of an encoder that is not trained."""
 
 
 class FeatureStore:

@@ -125,10 +125,15 @@ def _cells(embedded: Embedded, row: dict[str, Any]) -> list[str]:
 def _lines(report: dict[str, Any]) -> list[str]:
     """Formats how the labels were chosen, and how many held-out and test pictures get the right one."""
     if not report["held_out"]:
-        return ["no labelled picture could be held out: nothing was chosen, and probabilities are shares of the votes"]
+        return [
+            "no labelled picture could be held out: labels are those of the vote, and probabilities are its shares, not calibrated"
+        ]
     figures = ", ".join(f"{name} {value:.3f}" for name, value in report["held_out"].items())
     lines = [f"chosen on {_CHOSEN_ON[report['chosen_on']]}: accuracy {figures}"]
-    for name, given in (("of these", report), ("of the test pictures, which decided nothing", report.get("test", {}))):
+    for name, given in (
+        ("of these", report),
+        ("of the test pictures, which were not used to choose", report.get("test", {})),
+    ):
         if "accuracy" in given:
             lines.append(
                 f"{name}, {given['coverage']:.1%} get a label, and {given['accuracy']:.1%} of these labels are right"

@@ -137,12 +137,13 @@ quiet.parse_flags(
 from semppl.trainers import pretrain  # parses the flags
 
 # isort: split
+from semppl.data.views.recipes import check_recipe
 from semppl.experiments.comparison import preparation, results, trainings
 from semppl.experiments.comparison.hparams import write_hparams
 from semppl.experiments.comparison.page import Comparison, page
 from semppl.runs.files import write_atomically
 from semppl.runs.folder import held
-from semppl.trainers.methods import settle
+from semppl.trainers.methods import find_method, settle
 from semppl.trainers.reports.progress import duration
 
 
@@ -286,11 +287,14 @@ def compare(
 
 
 def _settled(run: plan.Training) -> plan.Training:
-    """Returns a run with the settings that its method uses, once they are checked."""
+    """Returns a run with the settings that its method uses and views that suit it, once they are checked."""
     with plan.naming_method(run.method):
-        settings = settle(run.settings, given=(), workdir=run.folder)
+        check_recipe(run.settings.recipe)
+        recipe = find_method(run.settings.method).suitable_recipe(run.settings.recipe)
+        settings = dataclasses.replace(settle(run.settings, given=(), workdir=run.folder), recipe=recipe)
         pretrain.check_names(settings)
-    return dataclasses.replace(run, settings=settings)
+    changes = dict(run.changes) | ({"recipe": recipe} if recipe != run.settings.recipe else {})
+    return dataclasses.replace(run, settings=settings, changes=changes)
 
 
 def _run(report: Report, runs: Sequence[plan.Training], request: Request, options: Sequence[str]) -> None:

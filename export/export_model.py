@@ -198,12 +198,15 @@ def export(
 
 
 def _nested_dims(hyperparameters: Hyperparameters, embedding: str, dims: int) -> list[int]:
-    """Returns the numbers of leading dimensions of the projections that were trained; warns if an export has another one."""
+    """Returns the run's `nested_dims`; warns if an export keeps a number of leading dimensions that was not trained."""
     trained = sorted({*hyperparameters.nested_dims, hyperparameters.embedding_width})
     if dims and (embedding != "projections" or dims not in trained):
         received = f"--embedding={embedding} --embedding_dims={dims}"
         listed = ", ".join(map(str, trained))
-        print(f"warning: {received} was not trained; the run trained projections of {listed} dims", file=sys.stderr)
+        print(
+            f"warning: {received} was not trained; the run trained the first {listed} dimensions of projections",
+            file=sys.stderr,
+        )
     return list(hyperparameters.nested_dims)
 
 

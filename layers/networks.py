@@ -89,7 +89,7 @@ class TargetNetwork(tf.keras.Model):
         pixel_mean: Mean of each channel of the images, in 0..1. Not used by an encoder that prepares
             pixels by itself, as pretrained networks do.
         pixel_stddev: Standard deviation of each channel; positive. Not used by such an encoder.
-        widths: Numbers of channels of the encoder's stages, before the multiplier; empty, the default, for its own.
+        widths: Number of channels of each stage of the encoder, before the multiplier; empty, the default, for the encoder's own.
         picture_size: Side of the pictures, in pixels, for an encoder that takes one size only. Default 224.
         frozen_norms: Whether the encoder's batch norms always use their moving averages, and are not
             trained. Default False.

@@ -1,4 +1,4 @@
-"""Backward-compatible embeddings: new embeddings stay near those that an older network gives of the same images."""
+"""Backward-compatible training: new embeddings stay near those that an older network computes from the same images."""
 
 import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""Matryoshka representations: a loss of whole embeddings and of their first dimensions."""
+"""Matryoshka representation learning: a loss of whole embeddings and of their prefixes."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -9,12 +9,12 @@ _Losses = TypeVar("_Losses")
 
 
 def sum_over_prefixes(loss: Callable[..., _Losses], embeddings: Sequence[tf.Tensor], widths: Sequence[int]) -> _Losses:
-    """Adds a loss of whole embeddings and the same loss of their prefixes, each scaled to unit norm again.
+    """Adds a loss of whole embeddings and the same loss of their prefixes, each prefix scaled to unit norm.
 
     Args:
         loss: Function from the embeddings, one argument each, to losses of shape `[B]` or a NamedTuple of such.
         embeddings: Unit-norm embeddings `[..., D]`, all of the same width D.
-        widths: Widths of the prefixes, rising, in 1..D; D adds nothing, since whole embeddings always count once.
+        widths: Widths of the prefixes, increasing, in 1..D; a width of D adds nothing, since whole embeddings always count once.
 
     Returns:
         The sum, of the structure that `loss` returns; without widths, `loss` of the given embeddings.

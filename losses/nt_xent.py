@@ -23,8 +23,8 @@ def nt_xent(
     Args:
         anchors: `[V, B, D]` unit-norm embeddings of this replica's images.
         everyone: `[V, N, D]` unit-norm embeddings of the global batch.
-        same: `[B, N]` bool, rows of the global batch that show an image of this replica: its own, and repetitions; they are
-            no negatives.
+        same: `[B, N]` bool, true where a row of the global batch shows the same image: the image's own row and repetitions, which
+            are not negatives.
         temperature: Divisor of every similarity; positive.
         class_prior: τ⁺, the probability in 0..1 that another image has the anchor's class. Default 0, which corrects nothing.
 
@@ -54,7 +54,7 @@ def semantic_nt_xent(
         everyone: `[V, N, D]` unit-norm embeddings of the global batch.
         entries: `[B, L, R, D]` unit-norm embeddings of each image's semantic positives, R for each of L queues; without
             gradient.
-        same: `[B, N]` bool, rows of the global batch that are no negatives; see `nt_xent`.
+        same: `[B, N]` bool, true where a row of the global batch is not a negative; see `nt_xent`.
         temperature: Divisor of every similarity; positive.
         class_prior: τ⁺; see `nt_xent`. Default 0.
 

@@ -115,8 +115,8 @@ def augmentation_terms(
         rows: `[B]` int32 positions of the images in the global batch.
         negatives: `[B, L, M]` int32 positions of each image's negatives in the global batch.
             Default: all other images.
-        same: `[B, N]` bool, rows of the global batch that show each image, where all other images are negatives: the image's own
-            row, and repetitions, which are no negatives. Default: the own row.
+        same: `[B, N]` bool, true where a row of the global batch shows the same image: the image's own row and repetitions, which
+            are not negatives. Used if `negatives` is None. Default: the image's own row only.
         temperature: Divisor of every similarity; positive.
 
     Returns:
@@ -190,7 +190,7 @@ def _similarities(predictions: tf.Tensor, embeddings: tf.Tensor, indices: tf.Ten
 def _similarities_with_all(
     predictions: tf.Tensor, embeddings: tf.Tensor, rows: tf.Tensor, same: tf.Tensor | None
 ) -> tf.Tensor:
-    """Compares p_v with t_l of all rows, those of `rows` first and repetitions masked: `[B, V, L, N]`; see `_similarities`."""
+    """Compares p_v with t_l of all rows, those of `rows` first, repetitions masked: `[B, V, L, N]`; see `_similarities`."""
     num_views, num_rows = embeddings.shape[:2]
     similarities = tf.matmul(predictions, _flat(embeddings)[tf.newaxis], transpose_b=True)  # [B,V,L·N]
     similarities = tf.reshape(similarities, [-1, predictions.shape[1], num_views, num_rows])

@@ -145,7 +145,7 @@ def has_labelled_queue(workdir: str | pathlib.Path) -> bool:
 
 
 def trains_projector(workdir: str | pathlib.Path) -> bool:
-    """Returns whether a run trains its projector, as the method declares; of an older release: whether it has no classifier."""
+    """Returns whether a run trains its projector; without `trained_parts.json`, whether the run has no classifier."""
     parts = read_trained_parts(workdir)
     return load_classifier(workdir) is None if parts is None else "projector" in parts
 

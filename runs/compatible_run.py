@@ -1,4 +1,4 @@
-"""The older run with whose embeddings those of a run are compatible: its network, and the record of it in the run's folder."""
+"""The older run of backward-compatible training: its network, and its record in the folder of the new run."""
 
 import json
 import pathlib
@@ -16,15 +16,15 @@ _FLAG = "compatible_with"
 
 
 def check_compatible_run(hyperparameters: Hyperparameters, workdir: pathlib.Path) -> None:
-    """Checks that the run that `--compatible_with` names has projections that those of this run can approach.
+    """Checks that the run that `--compatible_with` names has projections that this run can be compatible with.
 
     Args:
         hyperparameters: Hyper-parameters of the run that starts or is resumed.
-        workdir: Folder of that run.
+        workdir: Folder of the run that starts or is resumed.
 
     Raises:
-        ValueError: If there is no such run, the run has no projections or wider ones, it sees other images, or its weights are
-            no longer those with which this run began; the message names the flag.
+        ValueError: If there is no older run, the older run has no projections, wider ones or another image size, or its weights
+            are no longer those with which this run began; the message names the flag.
     """
     run = hyperparameters.compatible_with
     if not run:

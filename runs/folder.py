@@ -95,7 +95,7 @@ def read_settings(workdir: pathlib.Path) -> Hyperparameters | None:
 
 
 def wait_until_free(workdir: pathlib.Path, seconds: float) -> None:
-    """Waits until no process trains in a folder, or until so many seconds are over: a stopped one may be saving its state."""
+    """Waits until no process trains in a folder, for at most `seconds`: a stopped training may still save its state."""
     deadline = time.monotonic() + seconds
     while (workdir / _LOCK).is_file() and time.monotonic() < deadline:
         try:

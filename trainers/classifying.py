@@ -18,7 +18,7 @@ from semppl.trainers.siamese import Batch, Siamese
 
 
 class Classifying(Siamese):
-    """An encoder with a linear classifier; of each image the first view is weak and the second strong.
+    """An encoder with a linear classifier; the first view of an image is weakly, the second strongly augmented.
 
     Args:
         hyperparameters: Resolved hyper-parameters of the run.
@@ -36,8 +36,15 @@ class Classifying(Siamese):
         self.classifier = linear_classifier(self.online, hyperparameters, num_classes)
 
     @classmethod
+    def suitable_recipe(cls, recipe: str) -> str:
+        """Returns a recipe with a weak and a strong view: the given one if it has, else RandAugment; of digits, without flips."""
+        if RECIPES[recipe].weak_and_strong:
+            return recipe
+        return "randaugment_digits" if recipe == "digits" else "randaugment"
+
+    @classmethod
     def check_settings(cls, hyperparameters: Hyperparameters) -> None:
-        """Requires one weak and one strong view."""
+        """Requires a recipe with weak and strong views, two large views, no small view, and a trained encoder."""
         able = " or ".join(name for name, recipe in sorted(RECIPES.items()) if recipe.weak_and_strong)
         with_method = f"with --method={hyperparameters.method}"
         fits = hyperparameters.recipe in RECIPES and RECIPES[hyperparameters.recipe].weak_and_strong
@@ -53,7 +60,7 @@ class Classifying(Siamese):
         return at_least_float32(self.classifier(self.online.features(view, training=True)))
 
     def supervise(self, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        """Returns this replica's share of the mean cross-entropy over the labelled images, from `[B, C]` and `[B]`."""
+        """Returns this replica's share of the mean cross-entropy over labelled images, from logits `[B, C]` and labels `[B]`."""
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.maximum(labels, 0), logits)
         return global_mean(losses, labels != NO_LABEL)
 

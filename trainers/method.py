@@ -23,8 +23,8 @@ class Method(tf.keras.Model):
         seconds_waiting: Seconds that this process has waited for batches. Not measured when one
             execution takes several steps, because their batches are fetched inside a graph.
         labels_alone: Whether the method trains on labelled images alone.
-        settings: Names of the settings of the objective that the method uses, and "target_decay" if it does; those that begin
-            with the method's name are its own. Default none.
+        settings: Names of the settings of the objective that the method uses, and "target_decay" if used; settings whose name
+            begins with the method's name are not listed. Default: none.
         hyperparameters: Resolved hyper-parameters of the run.
         online: Network that is trained and evaluated.
     """
@@ -44,11 +44,16 @@ class Method(tf.keras.Model):
 
     @classmethod
     def check_settings(cls, hyperparameters: Hyperparameters) -> None:
-        """Validates settings for the method, before data are read; by default all are allowed.
+        """Validates the settings for this method before data are read; by default, all are allowed.
 
         Raises:
             ValueError: If a setting does not suit the method.
         """
+
+    @classmethod
+    def suitable_recipe(cls, recipe: str) -> str:
+        """Returns the recipe for runs of this method in a comparison whose other runs have `recipe`."""
+        return recipe
 
     @property
     def trains_heads(self) -> bool:

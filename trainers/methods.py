@@ -50,18 +50,18 @@ def find_method(name: str) -> "type[Method]":
 
 
 def settle(hyperparameters: Hyperparameters, *, given: Collection[str], workdir: pathlib.Path) -> Hyperparameters:
-    """Returns the settings of a run without those that its method does not use.
+    """Returns the settings of a run, with the default of each setting that the method does not use.
 
-    A preset is made for one method. With another, a setting that the other does not use gets the value that it has in the run
-    in `workdir`, if a run of this method is there, or else its default.
+    A preset is made for one method. With another method, each setting of the preset that this method does not use gets the
+    value of the run in `workdir`, if a run of this method is there, or else the default.
 
     Args:
-        hyperparameters: Settings, those of a preset among them.
-        given: Names of the settings that the user has set beside those of the preset.
+        hyperparameters: Settings, including those of a preset.
+        given: Names of the settings that the user has set outside the preset.
         workdir: Folder of the run, new or old.
 
     Raises:
-        ValueError: If a given setting is not used and is changed, or the method is unknown, naming the flag.
+        ValueError: If a given setting is unused and differs from that value, or the method is unknown; the message names the flag.
     """
     used = find_method(hyperparameters.method).uses(hyperparameters)
     former = read_settings(workdir)

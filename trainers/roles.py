@@ -102,7 +102,7 @@ class Chief:
         folder.write_initial_weights(self._workdir, description)
 
     def record_compatible(self, description: dict[str, Any]) -> None:
-        """Writes with which older run the embeddings are compatible."""
+        """Writes the record of the older run with which the embeddings are compatible."""
         compatible_run.write_record(self._workdir, description)
 
     def announce(self, stage: Stage) -> None:

@@ -1,4 +1,4 @@
-"""What methods share whose positives may also be images of the same (pseudo-)class: a labelled queue, its votes, the draw."""
+"""What methods with semantic positives share: a queue of labelled images, its votes, and the draw of positives."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ SEMANTIC = (
 
 
 class SemanticSiamese(Siamese):
-    """A siamese method with a queue of labelled images, if a run has semantic positives.
+    """A siamese method that has a queue of labelled images in runs with semantic positives.
 
     Args:
         hyperparameters: Resolved hyper-parameters of the run.
@@ -71,7 +71,7 @@ class SemanticSiamese(Siamese):
             step: Number of the step.
 
         Returns:
-            The positives and numbers to report; None and no number where a run has no semantic positives.
+            The positives and metrics to report; None and no metric in a run without semantic positives.
         """
         if not self.has_positives(self.hyperparameters):
             return None, {}

@@ -1,4 +1,4 @@
-"""What methods share that compare views by an online network and, most of them, a target network."""
+"""What methods that compare views share: an online network, for most of them a target network, and the update."""
 
 import threading
 from collections.abc import Callable
@@ -80,7 +80,7 @@ class Siamese(Method):
 
     @classmethod
     def compares_projections(cls) -> bool:
-        """Returns whether anchors are made of projections, which an older run's can attract: not with another `embed_view`."""
+        """Returns whether anchors are made of projections, as `compatible_with` requires: not with another `embed_view`."""
         return cls.embed_view is Siamese.embed_view
 
     def predict(self, batch: Batch) -> tuple[tf.Tensor, micro_batches.Backward]:

@@ -67,7 +67,7 @@ def affine_nearest(images: tf.Tensor, matrices: tf.Tensor) -> tf.Tensor:
 
 
 def shift_reflected(images: tf.Tensor, offsets: tf.Tensor) -> tf.Tensor:
-    """Shifts images by whole pixels, and fills what moves in by reflection at the border pixels.
+    """Shifts images by whole pixels, with reflection padding at the border pixels.
 
     Args:
         images: `[B, H, W, C]`.

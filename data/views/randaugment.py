@@ -1,4 +1,4 @@
-"""RandAugment with cutout, as FixMatch has it: random operations of fourteen, then a random square without content."""
+"""RandAugment with cutout as in FixMatch: three of fourteen random operations, then a random square of one colour."""
 
 import math
 
@@ -23,7 +23,7 @@ CUTOUT = 0.5
 """Largest side of the square that is cut out, as a share of the image's size."""
 
 _FILLING = (125 / 255, 123 / 255, 114 / 255)
-_GREY = (0.5,)  # fills images that have not three channels
+_GREY = (0.5,)  # fills images without three channels
 
 
 def augment(images: tf.Tensor, seeds: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
@@ -105,7 +105,7 @@ def move_matrices(operations: tf.Tensor, strengths: tf.Tensor) -> tf.Tensor:
 
 
 def cutout(images: tf.Tensor, sides: tf.Tensor, centres: tf.Tensor) -> tf.Tensor:
-    """Fills a square of each image with the mean colour of ImageNet, or with grey if it has not three channels.
+    """Fills a square of each image with the mean colour of ImageNet, or with grey if the image does not have three channels.
 
     Args:
         images: `[N, S, S, C]`.
@@ -127,7 +127,7 @@ def cutout(images: tf.Tensor, sides: tf.Tensor, centres: tf.Tensor) -> tf.Tensor
 
 
 def _degenerate(images: tf.Tensor, operations: tf.Tensor) -> tf.Tensor:
-    """Returns the images with which the operations of `BLENDS` blend: black for brightness."""
+    """Returns the degenerate images of the operations of `BLENDS`; black for brightness."""
     black = tf.zeros_like(images)
     grey = _where(operations, ("color",), augmentations.to_grayscale(images), black)
     flat = _where(operations, ("contrast",), tones.mean_grey(images), grey)

@@ -1,7 +1,7 @@
 """Operations that depend on an image's own range or histogram, or blend it with a degenerate image, as Pillow does.
 
 Images are `[B, H, W, C]` float32 in [0, 1]; results are clipped to that range. Pillow computes in 8 bits: results differ from
-Pillow's by rounding. Operations that are defined on levels round to the 256 levels first. Images that have not three channels
+Pillow's by rounding. Operations that are defined on levels round to the 256 levels first. Images without three channels
 have no colour; the contrast of each of their channels is changed separately.
 
 Reference: Cubuk et al. 2019, arXiv 1805.09501, appendix A, names the operations; Pillow's ImageOps and ImageEnhance define them.

@@ -83,7 +83,7 @@ def ledger_rows(embedded: "Embedded", found: "PseudoLabels", abstains: Any) -> l
 def write_ledger(path: pathlib.Path, rows: list[dict[str, Any]]) -> int | None:
     """Adds the rows of one model to a ledger, in place of earlier ones of that model; a new file if there is none.
 
-    Other processes that write the same ledger wait meanwhile. A model is one step and one digest of weights.
+    Other processes that write to the same ledger wait. A model is identified by its step and the digest of its weights.
 
     Returns:
         The number of pictures whose label differs from that at the latest earlier step; None if there is no earlier step.

@@ -1,4 +1,4 @@
-"""Whether an index of an older run's embeddings can stay: nearest neighbours of new queries among old embeddings."""
+"""Accuracy of new queries in an index of an older run's embeddings, by nearest neighbours."""
 
 from typing import NamedTuple
 
@@ -27,9 +27,9 @@ def old_index_accuracies(
     Args:
         old: Embeddings of width E by the older network.
         new: Embeddings of width D ≥ E by the newer network, whose first E dimensions are compared with old ones.
-        labels: `[m]` classes of the indexed images.
-        truth: `[n]` ground truth of the queries.
-        k: Number of nearest neighbours that vote, at most all.
+        labels: Integers `[m]`, classes of the indexed images.
+        truth: Integers `[n]`, true classes of the queries.
+        k: Number of nearest neighbours that vote, 1 or more; more than m are cut to m.
 
     Returns:
         Accuracy of old queries in the old index, new queries in the old index, and new queries in a new index.

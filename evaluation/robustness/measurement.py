@@ -188,14 +188,14 @@ def read_errors(workdir: str | pathlib.Path, own: Report) -> Report:
         )
     if "images_sha256" not in report:
         print(
-            f"warning: {workdir} was measured by a release that recorded no digest of the test images, so that only their number "
-            "is compared; evaluate that run with --robustness again",
+            f"warning: {workdir} was measured by a release that recorded no digest of the test images, so that only the number of "
+            "images is compared; evaluate that run with --robustness again",
             file=sys.stderr,
         )
     elif report["images_sha256"] != own["images_sha256"]:
         raise ValueError(
             f"--baseline must be measured on the same {counted(own['images'], 'test image')}: evaluate that run with --robustness "
-            f"and the --test of this one. Received: {workdir}, on as many other images, or other labels of these"
+            f"and the --test of this one. Received: {workdir}, whose test images or labels differ"
         )
     return dict(report["errors"])
 

@@ -18,7 +18,7 @@ _FAMILY = {field.name for field in dataclasses.fields(FamilySettings)}
 
 
 def write_hparams(workdir: pathlib.Path, judged: Mapping[Training, Result]) -> None:
-    """Writes the folder `hparams` anew: method, labels per class, seed, own settings and accuracy of each run.
+    """Replaces the folder `hparams`: method, labels per class, seed, settings of its own and accuracies of each run.
 
     Args:
         workdir: Folder of all runs.

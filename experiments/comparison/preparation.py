@@ -20,8 +20,8 @@ class Prepared:
     """Runs that can start.
 
     Attributes:
-        runs: Runs with settings that are resolved for the data, and a description of these. Batches of a method that uses no label
-            have the share of labelled images that the data have.
+        runs: Runs with settings that are resolved for the data, and a description of these. Batches of a method that uses no
+            labels have the share of labelled images that the data have.
         split: Held-out split on which the runs are compared, "test" or "validation".
         images: Description of its labelled images, in words.
         digest: SHA-256 digest of its labelled images and their classes.
@@ -60,7 +60,7 @@ def prepare(trainings: Sequence[Training]) -> Prepared:
 
 
 def _without_idle_settings(training: Training) -> Training:
-    """Returns a run whose batches have no share of labelled images of their own if its method uses no label."""
+    """Returns a run with the default `labelled_batch_size` if its method uses no labels."""
     if training.settings.needs_labels:
         return training
     settings = dataclasses.replace(training.settings, labelled_batch_size=0)

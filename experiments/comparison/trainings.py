@@ -55,7 +55,7 @@ def print_log(training: Training, *, shown: bool = False) -> None:
 def _train(training: Training, children: Children, options: Sequence[str], *, shown: bool) -> tuple[float, int]:
     """Trains in a process with its share of the cores; returns its seconds and its exit code.
 
-    A training that was left by a comparison which was killed has time to save its state before.
+    A training that is left from a comparison that was killed first gets time to save its state.
     """
     wait_until_free(training.folder, _GRACE)
     start = time.monotonic()

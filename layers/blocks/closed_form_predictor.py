@@ -1,4 +1,4 @@
-"""BYOL's predictor as a matrix that follows from the statistics of the projections, in place of a trained network."""
+"""BYOL's linear predictors in closed form: matrices computed from the covariance of the projections."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,12 +18,12 @@ def direct_copy(covariance: tf.Tensor) -> tf.Tensor:
 
 
 def root_of_root(covariance: tf.Tensor) -> tf.Tensor:
-    """Returns an approximation of Σ^¼, by 7 iterations of Newton and Schulz for each of the two roots."""
+    """Returns an approximation of Σ^¼, by 7 Newton–Schulz iterations for each of two square roots."""
     return newton_schulz(newton_schulz(covariance, iterations=7)[0], iterations=7)[0]
 
 
 def nearest_orthogonal(covariance: tf.Tensor) -> tf.Tensor:
-    """Returns Σ·(ΣᵀΣ)^−½, the orthogonal matrix nearest to Σ, by 9 iterations of Newton and Schulz."""
+    """Returns Σ·(ΣᵀΣ)^−½, the orthogonal matrix nearest to Σ, by 9 Newton–Schulz iterations."""
     return covariance @ newton_schulz(tf.matmul(covariance, covariance, transpose_a=True), iterations=9)[1]
 
 
@@ -55,10 +55,10 @@ class ClosedFormPredictor(tf.keras.layers.Layer):
     Args:
         kind: One of `CLOSED_FORMS`.
         width: Width D of the projections.
-        ridge: Added to the diagonal of Σ before P is computed; 0 or more.
+        ridge: Number added to the diagonal of Σ before P is computed; 0 or more.
         decay: Decay of the moving average, in 0..1.
 
-    Reference: Richemond et al. 2023, arXiv 2302.04817; docs/reference/method.md says where the statistics are ours.
+    Reference: Richemond et al. 2023, arXiv 2302.04817; docs/reference/method.md has the differences.
     """
 
     def __init__(self, kind: str, width: int, *, ridge: float, decay: float, **kwargs: Any) -> None:

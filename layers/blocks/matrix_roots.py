@@ -1,10 +1,10 @@
-"""Roots of matrices by products of matrices alone, which every device computes fast."""
+"""Square roots of matrices: by Newton–Schulz iterations, which only multiply matrices, and by eigenvalues."""
 
 import tensorflow as tf
 
 
 def newton_schulz(matrix: tf.Tensor, *, iterations: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Approximates the square root of a matrix and its inverse.
+    """Approximates the square root of a matrix, and the inverse of the root, by Newton–Schulz iterations.
 
     From Y = A/‖A‖ and X = I, with the Frobenius norm: T = (3·I − X·Y)/2, Y ← Y·T, X ← T·X. Then Y approaches the root of A/‖A‖,
     and X its inverse. An eigenvalue a·‖A‖ below (2/3)^(2n)·‖A‖ has not converged after n iterations.

@@ -51,7 +51,7 @@ ENCODERS: dict[str, Callable[..., tf.keras.layers.Layer]] = {
 
 
 WITH_WIDTHS = ("convnet", "convnet_stride2", "resnet9")
-"""The encoders whose numbers of channels are free."""
+"""Names of the encoders that take `widths`."""
 
 APPLICATION = "keras:"
 """What the names of the networks of Keras Applications begin with."""
@@ -120,7 +120,7 @@ def check_pictures(
     Args:
         name: Name of the encoder.
         width: Multiplier of the numbers of channels.
-        widths: Numbers of channels of its stages; empty, the default, for its own.
+        widths: Number of channels of each stage; empty, the default, for the encoder's own.
         pixel_mean: Mean of each channel.
         sizes: Sides of the views in pixels, by the name of the flag.
 

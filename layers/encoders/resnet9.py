@@ -1,4 +1,4 @@
-"""A residual network of nine layers for small photographs, after the networks of training-speed records."""
+"""A residual network for small photographs, after the networks of records of training speed on CIFAR-10."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,12 +12,12 @@ from semppl.layers.encoders.whitening import PatchWhitening
 
 @tf.keras.saving.register_keras_serializable(package="semppl")
 class ResNet9(tf.keras.layers.Layer):
-    """Whitened patches, then groups of a pooled convolution and a residual one, then the spatial mean.
+    """Whitens patches, then applies groups of a pooled and a residual convolution, then takes the spatial mean.
 
     A group is a 3×3 convolution, 2×2 max-pooling, normalisation and ReLU, and x + ReLU(norm(conv(x))).
 
     Args:
-        widths: Numbers of channels of the groups; the last is the width of the features.
+        widths: Number of channels of each group; the last is the width of the features. Default (64, 128, 128).
         norm: Key of `NORMALISATIONS`; "group" also standardises the convolutions' weights. Default "batch".
 
     Reference: Page 2019, "How to train your ResNet"; Jordan 2024, arXiv 2404.00498.
@@ -61,7 +61,7 @@ class ResNet9(tf.keras.layers.Layer):
 
     @property
     def normalised(self) -> list[tuple[tf.keras.layers.Layer, tf.keras.layers.Layer]]:
-        """Pairs of a linear layer and the normalisation that alone takes its output; the others take pooled outputs."""
+        """Pairs of a convolution and the normalisation of its output; pooled convolutions are left out."""
         return list(zip(self.residual, self.residual_norms, strict=True))
 
     @property

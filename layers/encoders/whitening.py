@@ -11,14 +11,14 @@ PATCH = 2
 """Side of a patch, in pixels."""
 
 _EPSILON = 5e-4
-"""Constant added to the variance along every direction, which standardised pixels have about 1 of."""
+"""Constant added to the variance along every direction; standardised pixels have a variance of about 1."""
 
 
 @tf.keras.saving.register_keras_serializable(package="semppl")
 class PatchWhitening(tf.keras.layers.Layer):
-    """Projects every 2×2 patch onto its principal directions and their negatives, each to variance 1; nothing is trained.
+    """Projects every 2×2 patch onto principal components and their negatives, scaled to variance 1; nothing is trained.
 
-    A ReLU after it keeps both signs. Until `fit`, the directions are the pixels themselves, of variance 1.
+    With both signs, no information is lost in a ReLU. Until `fit`, the directions are the pixels themselves.
 
     Reference: Page 2019, "How to train your ResNet 8: bag of tricks"; Jordan 2024, arXiv 2404.00498, section 3.1.
     """
@@ -34,7 +34,7 @@ class PatchWhitening(tf.keras.layers.Layer):
         super().build(input_shape)
 
     def fit(self, images: np.ndarray) -> None:
-        """Takes the directions of all patches of standardised images.
+        """Computes the directions from all patches of standardised images.
 
         Args:
             images: `[B, H, W, C]` images as the layer will see them.
@@ -54,7 +54,7 @@ def whitening_kernel(images: np.ndarray) -> np.ndarray:
         images: `[B, H, W, C]` images with sides of at least 2 pixels.
 
     Returns:
-        `[2, 2, C, 8·C]` kernel, by falling eigenvalue, in float32. The sign of an eigenvector makes its largest entry positive.
+        float32 `[2, 2, C, 8·C]` kernel, by decreasing eigenvalue. The sign of an eigenvector makes its largest entry positive.
     """
     steps, sizes = [1, 1, 1, 1], [1, PATCH, PATCH, 1]
     patches = tf.image.extract_patches(images, sizes, steps, steps, "VALID").numpy()  # [B,H-1,W-1,4·C]

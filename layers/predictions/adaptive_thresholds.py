@@ -1,4 +1,4 @@
-"""FreeMatch's thresholds: how confident a prediction must be, by class, to become a pseudo-label."""
+"""FreeMatch's self-adaptive confidence thresholds, one per class."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ class AdaptiveThresholds(tf.keras.layers.Layer):
 
     Args:
         num_classes: Number of classes C.
-        decay: Decay of the moving averages, in 0..1. Default 0.999, the published one.
+        decay: Decay of the moving averages, in 0..1. Default 0.999, the published value.
 
     Reference: Wang et al. 2023, arXiv 2205.07246, eq. 5 to 8.
     """
@@ -34,11 +34,11 @@ class AdaptiveThresholds(tf.keras.layers.Layer):
         self.shares = self.add_weight("shares", [num_classes], initializer=uniform, trainable=False)
 
     def update(self, probabilities: tf.Tensor, included: tf.Tensor) -> None:
-        """Moves the averages towards a batch's; without an included image they stay.
+        """Moves the averages towards those of a batch; a batch without an included image changes nothing.
 
         Args:
             probabilities: `[B, C]` predictions for this replica's images.
-            included: `[B]` bool, which images the averages are over.
+            included: `[B]` bool, true for the images that are averaged.
         """
         largest = tf.reduce_max(probabilities, axis=1, keepdims=True)
         predicted = tf.one_hot(tf.argmax(probabilities, axis=1), self.num_classes, dtype=probabilities.dtype)
@@ -55,9 +55,9 @@ class AdaptiveThresholds(tf.keras.layers.Layer):
             variable.assign(moving_average(tf.convert_to_tensor(variable), mean, decay))
 
     def thresholds(self) -> tf.Tensor:
-        """Returns the smallest probability of each class that makes a pseudo-label: `[C]`.
+        """Returns the confidence threshold of each class: `[C]`, in 0..1.
 
-        The average confidence, times the average probability of the class over that of the most probable class.
+        A threshold is the average confidence, times the average probability of the class over that of the most probable class.
         """
         probabilities = tf.convert_to_tensor(self.probabilities)
         return self.confidence * probabilities / tf.reduce_max(probabilities)

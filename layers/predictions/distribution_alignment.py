@@ -19,7 +19,7 @@ class DistributionAlignment(tf.keras.layers.Layer):
 
     Args:
         num_classes: Number of classes C.
-        length: Number of batches. Default 32.
+        length: Number of latest batches over which predictions are averaged. Default 32.
 
     Reference: Berthelot et al. 2020, arXiv 1911.09785, section 3.1, towards a uniform distribution as in the code of USB,
     arXiv 2208.07204.
@@ -37,7 +37,7 @@ class DistributionAlignment(tf.keras.layers.Layer):
 
         Args:
             probabilities: `[B, C]` predictions for this replica's images.
-            included: `[B]` bool, which images the mean is over.
+            included: `[B]` bool, true for the images that are averaged.
         """
         values = tf.concat([tf.ones_like(probabilities[:, :1]), probabilities], axis=1)
         totals = collectives.all_reduce_sum(tf.reduce_sum(tf.where(included[:, tf.newaxis], values, 0), axis=0))

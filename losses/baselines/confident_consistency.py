@@ -1,4 +1,4 @@
-"""FixMatch's loss on unlabelled images, and the fairness term of FreeMatch."""
+"""FixMatch's consistency loss on unlabelled images, and FreeMatch's self-adaptive fairness loss."""
 
 import tensorflow as tf
 
@@ -9,8 +9,8 @@ def confident_consistency(logits: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
     """Computes the cross-entropy of pseudo-labels and predictions, in nats; 0 for an image without a pseudo-label.
 
     Args:
-        logits: `[B, C]` of strongly augmented views.
-        classes: `[B]` int32 pseudo-labels, negative where there is none.
+        logits: `[B, C]` logits of strongly augmented views.
+        classes: `[B]` int32 pseudo-labels; negative for an image without one.
 
     Returns:
         `[B]`, unreduced.
@@ -24,7 +24,7 @@ def confident_consistency(logits: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
 def class_fairness(
     mean: tf.Tensor, shares: tf.Tensor, *, expected_mean: tf.Tensor, expected_shares: tf.Tensor
 ) -> tf.Tensor:
-    """Computes −H(n(p̃/h̃), n(p̄/h̄)), where n divides by the sum over classes: smallest where no class is neglected.
+    """Computes −H(n(p̃/h̃), n(p̄/h̄)), where n divides by the sum over classes; smallest where no class is neglected.
 
     Args:
         mean: `[C]` p̄, mean prediction for the strongly augmented views with a pseudo-label; the only argument with gradient.

@@ -15,8 +15,8 @@ def neighbour_contrast(
         neighbours: `[V, B, D]` unit-norm nearest neighbours of this replica's views; without gradient.
         predictions: `[V, N, D]` unit-norm predictions of the global batch.
         rows: `[B]` int32 positions of this replica's images in the global batch.
-        same: `[B, N]` bool, rows of the global batch that show an image of this replica: its own, and repetitions, which are
-            neither positives nor negatives.
+        same: `[B, N]` bool, true where a row of the global batch shows the same image: the image's own row, which is the positive,
+            and repetitions, which are neither positives nor negatives.
         temperature: Divisor of every similarity; positive.
 
     Returns:

@@ -1,4 +1,4 @@
-"""SimMatch's losses: two views agree on classes, and on their similarities to labelled images in a memory."""
+"""SimMatch's losses: two views agree on classes, and on their similarities to a memory bank of labelled images."""
 
 import numpy as np
 import tensorflow as tf
@@ -7,12 +7,12 @@ import tensorflow as tf
 def similarity_distribution(
     embeddings: tf.Tensor, bank: tf.Tensor, filled: tf.Tensor, *, temperature: float
 ) -> tf.Tensor:
-    """Returns the logarithms of the softmax of cosines over the filled slots of a memory.
+    """Returns the log-softmax of cosine similarities over the filled slots of a memory bank.
 
     Args:
         embeddings: `[B, D]` unit-norm embeddings.
         bank: `[Q, D]` unit-norm embeddings of labelled images.
-        filled: `[Q]` bool, which slots hold an image.
+        filled: `[Q]` bool, true where a slot holds an image.
         temperature: Divisor of every cosine; positive.
 
     Returns:
@@ -29,11 +29,11 @@ def aggregate(distribution: tf.Tensor, labels: tf.Tensor, num_classes: int) -> t
 
     Args:
         distribution: `[B, Q]` probabilities.
-        labels: `[Q]` int32 classes of the slots; negative where empty.
+        labels: `[Q]` int32 classes of the slots; negative where a slot is empty.
         num_classes: Number of classes C.
 
     Returns:
-        `[B, C]`.
+        `[B, C]` probabilities of the classes.
 
     Reference: Zheng et al. 2022, arXiv 2203.06915, eq. 8.
     """
@@ -49,7 +49,7 @@ def unfold(distribution: tf.Tensor, probabilities: tf.Tensor, labels: tf.Tensor)
         labels: `[Q]` int32 classes of the slots; negative where empty.
 
     Returns:
-        `[B, Q]`; zeros where all slots are empty.
+        `[B, Q]` probabilities; zeros where all slots are empty.
 
     Reference: Zheng et al. 2022, arXiv 2203.06915, eq. 6 and 7.
     """

@@ -1,25 +1,25 @@
-"""PAWS' losses: the views of an image are assigned alike to the classes of labelled images."""
+"""PAWS' losses: the views of an image have consistent soft class assignments by a support set of labelled images."""
 
 import numpy as np
 import tensorflow as tf
 
 NEGLIGIBLE = 1e-4
-"""Target probability below which a class does not count."""
+"""Target probability below which a class is left out."""
 
 
 def soft_neighbour_assignment(
     embeddings: tf.Tensor, supports: tf.Tensor, labels: tf.Tensor, *, temperature: float
 ) -> tf.Tensor:
-    """Averages the labels of the support, weighted by the softmax of the cosines.
+    """Averages the labels of the support set, weighted by the softmax of cosine similarities.
 
     Args:
         embeddings: `[V, B, D]` unit-norm embeddings.
-        supports: `[S, D]` unit-norm embeddings of labelled images.
-        labels: `[S, C]` class probabilities of the support, such as smoothed one-hot labels; zeros for an image without label.
+        supports: `[S, D]` unit-norm embeddings of the support set.
+        labels: `[S, C]` class probabilities of these images, such as smoothed one-hot labels; zeros for an image without a label.
         temperature: Divisor of every cosine; positive.
 
     Returns:
-        `[V, B, C]` probabilities; zeros where no image of the support has a label.
+        `[V, B, C]` probabilities; zeros where no image of the support set has a label.
 
     Reference: Assran et al. 2021, arXiv 2104.13963, eq. 1.
     """
@@ -39,7 +39,7 @@ def sharpen(probabilities: tf.Tensor, *, temperature: float) -> tf.Tensor:
 
 
 def assignment_targets(probabilities: tf.Tensor, *, num_views: int, temperature: float) -> tf.Tensor:
-    """Computes what each view is to predict: the mean of the sharpened assignments of the other large views.
+    """Computes the target of each view: the mean of the sharpened assignments of the other large views.
 
     Args:
         probabilities: `[L, B, C]` assignments of the large views.

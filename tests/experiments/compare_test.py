@@ -117,6 +117,14 @@ class CompareTest(absltest.TestCase):
         page = (self.workdir / "comparison.html").read_text(encoding="utf-8")
         self.assertIn("--train=all --method=simclr --simclr_class_prior=0.1 --labelled_batch_size=0<", page)
 
+    def test_a_method_that_needs_a_weak_and_a_strong_view_has_a_recipe_of_its_own(self):
+        shared = Hyperparameters(**tiny.settings(data="digits", recipe="digits", small_views=0, labels_per_class=1))
+        self._compare(_request(shared=shared, methods=["frozen", "fixmatch", "semppl"], budgets=[1]), command="x")
+        found = [Hyperparameters.load(self.workdir / f"{method}-1-0").recipe for method in ("fixmatch", "semppl")]
+        self.assertEqual(found, ["randaugment_digits", "digits"])
+        page = (self.workdir / "comparison.html").read_text(encoding="utf-8")
+        self.assertIn("--method=fixmatch --recipe=randaugment_digits<", page)
+
     def test_finished_runs_are_not_trained_again_and_others_go_on(self):
         self._compare(_request(seeds=[0, 1]))
         (self.workdir / "semppl-1-0" / "done.json").unlink()  # as if it had been killed
@@ -168,10 +176,11 @@ class CompareTest(absltest.TestCase):
         self.assertLen(self._trained(), 4)
 
     def test_settings_that_a_method_cannot_train_with_name_it_before_a_run(self):
+        shared = Hyperparameters(**tiny.settings(data="digits", recipe="digits", large_views=3, labels_per_class=1))
         with self.assertRaisesRegex(
-            ValueError, r"^--recipe must be randaugment .* Received: digits \(in the runs of --methods=fixmatch\)$"
+            ValueError, r"^--large_views must be 2 .* Received: 3 \(in the runs of --methods=fixmatch\)$"
         ):
-            self._compare(_request(methods=["frozen", "semppl", "fixmatch"]))
+            self._compare(_request(shared=shared, methods=["frozen", "semppl", "fixmatch"]))
         self.assertFalse(self.workdir.exists())
 
     def test_more_labels_than_a_class_has_are_refused_with_its_name(self):

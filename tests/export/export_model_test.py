@@ -255,7 +255,7 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
             card = export_model.export(workdir, workdir.parent / "1", fine_tunable=False, **settings)
         self.assertEqual(card["embedding"]["nested_dims"], [2, 4])
         warnings = [line for line in shown.getvalue().splitlines() if line.startswith("warning")]
-        expected = f"warning: {received} was not trained; the run trained projections of 2, 4, 8 dims"
+        expected = f"warning: {received} was not trained; the run trained the first 2, 4, 8 dimensions of projections"
         self.assertEqual(warnings, [expected] if received else [])
 
     def test_weights_in_8_bits_take_less_and_say_what_they_cost(self):

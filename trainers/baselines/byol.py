@@ -18,13 +18,13 @@ from semppl.trainers.siamese import Batch
 
 
 class BYOL(SemanticSiamese):
-    """Predicts the target projections of the large views from every other view; labels are used for semantic positives alone.
+    """Predicts the target projections of the large views from every other view; labels are used only for semantic positives.
 
     Args:
         hyperparameters: Resolved hyper-parameters of the run.
         num_classes: Number of classes C.
 
-    Reference: Grill et al. 2020, arXiv 2006.07733, algorithm 1; closed-form predictors, Richemond et al. 2023, arXiv 2302.04817.
+    Reference: Grill et al. 2020, arXiv 2006.07733, algorithm 1; predictors in closed form, Richemond et al. 2023, arXiv 2302.04817.
     """
 
     settings: tuple[str, ...] = ("nested_dims", "target_decay")
@@ -64,7 +64,7 @@ class BYOL(SemanticSiamese):
         return self.report_step(anchors, loss, **numbers, gradient_norm=gradient_norm, target_decay=decay)
 
     def fit_predictor(self, anchors: tf.Tensor, targets: tf.Tensor) -> tf.Tensor | None:
-        """Returns the matrix `[D, D]` of a closed form from the statistics of the global batch; None for a trained predictor."""
+        """Returns the matrix `[D, D]` of a predictor in closed form, fitted to the global batch; None for a trained predictor."""
         if self.has_predictor:
             return None
         large = anchors[: self.hyperparameters.large_views]
@@ -72,7 +72,7 @@ class BYOL(SemanticSiamese):
         return self.closed_form.fit(collectives.all_reduce_sum(share) / collectives.num_replicas())
 
     def apply_predictor(self, anchors: tf.Tensor, matrix: tf.Tensor | None) -> tf.Tensor:
-        """Returns the unit-norm predictions `[V, B, D]`, which the anchors are already if the predictor is trained."""
+        """Returns the unit-norm predictions `[V, B, D]`; with a trained predictor, the anchors are these already."""
         return anchors if matrix is None else unit_norm(tf.einsum("de,vbe->vbd", matrix, anchors))
 
     def compare(self, predictions: tf.Tensor, targets: tf.Tensor, positives: SemanticPositives | None) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""FixMatch: confident predictions for a weakly augmented view are the labels of a strongly augmented view."""
+"""FixMatch: confident predictions for a weakly augmented view are pseudo-labels for a strongly augmented view."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from semppl.trainers.siamese import Batch
 
 
 class FixMatch(Classifying):
-    """Trains a classifier on labelled images, and on pseudo-labels of unlabelled images.
+    """Trains an encoder and a classifier on labelled images, and on pseudo-labels of unlabelled images.
 
     Args:
         hyperparameters: Resolved hyper-parameters of the run.
@@ -63,7 +63,7 @@ class FixMatch(Classifying):
         return Votes(chosen, tf.cast(confidence, tf.float32))
 
     def fairness(self, logits: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
-        """Returns this replica's share of FreeMatch's fairness term over the images with a pseudo-label, else 0."""
+        """Returns this replica's share of FreeMatch's fairness loss over pseudo-labelled images; 0 without adaptive thresholds."""
         if self.thresholds is None:
             return tf.zeros([], logits.dtype)
         probabilities = tf.nn.softmax(logits)

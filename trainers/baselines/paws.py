@@ -1,4 +1,4 @@
-"""PAWS: the views of an image are assigned alike to the classes of the labelled images in the batch."""
+"""PAWS: views of an image have consistent soft class assignments by a support set, the labelled images of the batch."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from semppl.trainers.siamese import Batch, Siamese
 
 
 class PAWS(Siamese):
-    """Predicts each view's soft assignment to classes from the other large views; the labelled images are the support.
+    """Trains each view's soft class assignment towards those of the other large views; labelled images are the support set.
 
     Args:
         hyperparameters: Resolved hyper-parameters of the run.
@@ -38,7 +38,7 @@ class PAWS(Siamese):
 
     @classmethod
     def check_settings(cls, hyperparameters: Hyperparameters) -> None:
-        """Requires another large view to predict."""
+        """Requires two large views, each the target of the other."""
         views = hyperparameters.large_views
         require(views >= 2, "large_views", f"2 or more with --method={hyperparameters.method}", views)
 
@@ -63,7 +63,7 @@ class PAWS(Siamese):
         return self.gather_views(values)[:, : self.hyperparameters.labelled_batch_size]
 
     def assign(self, anchors: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        """Assigns views `[V, B, D]` to classes by all large views of the support with labels `[n]`: `[V, B, C]`."""
+        """Assigns views `[V, B, D]` to classes by all large views of the support set with labels `[n]`: `[V, B, C]`."""
         settings = self.hyperparameters
         supports = self.gather_support(anchors[: settings.large_views])  # [L,n,D]
         smoothing = settings.paws_label_smoothing
@@ -87,7 +87,7 @@ class PAWS(Siamese):
         return support_assignment.assignment_consistency(probabilities, targets)
 
     def spread_evenly(self, probabilities: tf.Tensor, included: tf.Tensor) -> tf.Tensor:
-        """Returns this replica's share of the weighted negative entropy of the mean sharpened assignment; 0 without an image."""
+        """Returns this replica's share of the weighted me-max term, of the mean sharpened assignment; 0 without an image."""
         sharp = support_assignment.sharpen(probabilities, temperature=self.hyperparameters.paws_sharpening)
         values = tf.reduce_mean(sharp, axis=0)  # [B,C]
         count = collectives.all_reduce_sum(tf.reduce_sum(tf.cast(included, values.dtype)))

@@ -15,7 +15,7 @@ from semppl.trainers.siamese import Batch
 
 
 class SimCLR(SemanticSiamese):
-    """Contrasts each view with all views of the other images of the global batch; labels are used for semantic positives alone.
+    """Contrasts each view with all views of the other images of the global batch; labels are used only for semantic positives.
 
     Args:
         hyperparameters: Resolved hyper-parameters of the run.

@@ -18,12 +18,12 @@ from semppl.trainers.siamese import Batch
 
 
 class Targets(NamedTuple):
-    """What the strong view is to predict, without gradient.
+    """Targets of the strong view, without gradient.
 
     Attributes:
-        classes: `[B, C]` probabilities of the classes.
-        neighbours: `[B, Q]` probabilities of the slots of the memory; zeros where it is empty or not used yet.
-        votes: `[B]` pseudo-labels, for images with a confident prediction.
+        classes: `[B, C]` probabilities of the classes: the soft pseudo-labels.
+        neighbours: `[B, Q]` probabilities of the slots of the memory bank; zeros while the memory bank is empty or not yet used.
+        votes: `[B]` pseudo-labels and their confidence; `NO_LABEL` below the confidence threshold.
     """
 
     classes: tf.Tensor
@@ -32,7 +32,7 @@ class Targets(NamedTuple):
 
 
 class SimMatch(Classifying):
-    """Trains a classifier and a projector on labelled images, and on pseudo-labels that a memory of labelled images smooths.
+    """Trains a classifier and a projector on labels, and on pseudo-labels smoothed by a memory bank of labelled images.
 
     Args:
         hyperparameters: Resolved hyper-parameters of the run.
@@ -97,7 +97,7 @@ class SimMatch(Classifying):
         return Targets(classes, neighbours, Votes(tf.where(chosen, best, NO_LABEL), tf.cast(confidence, tf.float32)))
 
     def compare(self, embeddings: tf.Tensor) -> tf.Tensor:
-        """Returns the logarithms of the distribution of embeddings `[B, D]` over the slots of the memory: `[B, Q]`."""
+        """Returns the logarithms of the distribution of embeddings `[B, D]` over the slots of the memory bank: `[B, Q]`."""
         bank = tf.cast(self.bank.embeddings[0], embeddings.dtype)
         filled = tf.convert_to_tensor(self.bank.labels) != NO_LABEL
         return similarity_matching.similarity_distribution(
@@ -105,7 +105,7 @@ class SimMatch(Classifying):
         )
 
     def agree_on_classes(self, logits: tf.Tensor, targets: Targets, unlabelled: tf.Tensor) -> tf.Tensor:
-        """Returns this replica's share of the weighted loss of confident images, from the strong view's logits `[B, C]`."""
+        """Returns this replica's share of the weighted consistency loss, from the strong view's logits `[B, C]`."""
         losses = similarity_matching.soft_cross_entropy(targets.classes, tf.nn.log_softmax(logits))
         losses = tf.where(targets.votes.classes != NO_LABEL, losses, 0)
         return self.hyperparameters.simmatch_consistency_weight * global_mean(losses, unlabelled)
@@ -116,7 +116,7 @@ class SimMatch(Classifying):
         return self.hyperparameters.simmatch_instance_weight * global_mean(losses, unlabelled)
 
     def enqueue(self, embeddings: tf.Tensor, batch: Batch) -> None:
-        """Puts the labelled images of the global batch into the memory, from the weak view's projections `[1, B, D]`."""
+        """Puts the labelled images of the global batch into the memory bank, from the weak view's projections `[1, B, D]`."""
         rows = self.hyperparameters.labelled_batch_size
         labels, groups = (self.gather_labels(batch[name])[:rows] for name in ("labels", "groups"))
         self.bank.enqueue(self.gather_views(embeddings)[:, :rows], labels, groups)

@@ -18,10 +18,10 @@ from semppl.runs.pretrained import PretrainedWeights
 from semppl.trainers.method import Method
 
 _WHITENED = 2000
-"""Largest number of pictures that whitening looks at."""
+"""Maximum number of pictures to which whitening is fitted."""
 
 _WHITENED_PIXELS = _WHITENED * 32**2
-"""Largest number of pixels of these pictures, each a corner of a patch: all patches are in memory at once."""
+"""Maximum number of pixels of these pictures, each a corner of a patch: all patches are in memory at once."""
 
 _MUST_AGREE = ("encoder", "width", "widths", "norm", "pixel_mean", "pixel_stddev")
 
@@ -67,7 +67,7 @@ def start_from_initial_run(model: Method, hyperparameters: Hyperparameters) -> N
 
 
 def fit_whitening(model: Method, images: Images, hyperparameters: Hyperparameters) -> None:
-    """Fits the first layer of encoders that whiten patches to training images, which lie evenly spaced among all.
+    """Fits the first layer of an encoder that whitens patches to at most 2,000 evenly spaced training images.
 
     Args:
         model: Model with an `online` network and optionally a `target` network.

@@ -165,7 +165,7 @@ class ProgramsTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAlmostEqual(report["accuracy"], report["held_out"][report["method"]])
         lines = label_program._lines(report)
         self.assertStartsWith(lines[0], "chosen on the validation pictures: accuracy vote ")
-        self.assertStartsWith(lines[2], "of the test pictures, which decided nothing, 100.0% get a label, and ")
+        self.assertStartsWith(lines[2], "of the test pictures, which were not used to choose, 100.0% get a label, and ")
         self.assertLen(label_program._lines(report | {"held_out": {}}), 1)
 
     def test_features_are_joint_if_the_run_trains_its_projector(self):

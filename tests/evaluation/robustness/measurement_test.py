@@ -85,7 +85,7 @@ class MeasurementTest(absltest.TestCase):
         self.assertEqual(measurement.read_errors(folder, own), {"a": {}})
         with self.assertRaisesRegex(ValueError, "^--baseline must be measured on the same 3 test images.*, on 4$"):
             measurement.read_errors(folder, own | {"images": 3})
-        with self.assertRaisesRegex(ValueError, "same 4 test images: evaluate .*, on as many other images"):
+        with self.assertRaisesRegex(ValueError, "same 4 test images: evaluate .*, whose test images or labels differ"):
             measurement.read_errors(folder, own | {"images_sha256": "c"})
         del report["images_sha256"]
         (folder / "robustness.json").write_text(json.dumps(report), encoding="utf-8")

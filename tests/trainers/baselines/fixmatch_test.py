@@ -10,6 +10,7 @@ from semppl.losses.baselines.confident_consistency import class_fairness
 from semppl.tests import tiny
 from semppl.tests.trainers.baselines import models
 from semppl.trainers import pretrain
+from semppl.trainers.methods import find_method
 
 _ADAPTIVE = {"fixmatch_adaptive_thresholds": True, "fixmatch_threshold_decay": 0.5}
 
@@ -85,6 +86,16 @@ class FixMatchTest(tf.test.TestCase, parameterized.TestCase):
         logits = model.predict(batch)[0]
         votes = model.label(logits[0], batch["labels"] == NO_LABEL)
         self.assertAllClose(losses[1] - losses[0], 0.5 * model.fairness(logits[1], votes.classes), rtol=1e-4)
+
+    @parameterized.parameters(
+        ("randaugment", "randaugment"),
+        ("randaugment_digits", "randaugment_digits"),
+        ("cifar", "randaugment"),
+        ("digits", "randaugment_digits"),
+    )
+    def test_beside_other_methods_it_has_a_weak_and_a_strong_view(self, shared, expected):
+        self.assertEqual(find_method("fixmatch").suitable_recipe(shared), expected)
+        self.assertEqual(find_method("semppl").suitable_recipe(shared), shared)
 
     @parameterized.parameters(
         ("recipe", "cifar", "randaugment or randaugment_digits, which make a weak and a strong view,"),
