@@ -107,6 +107,7 @@ class Hyperparameters(
         """
         if "neighbours" in used:
             require(1 <= self.neighbours <= self.capacity, "neighbours", f"in 1..{self.capacity}", self.neighbours)
+        if "queue_size" in used and self.needs_labels:
             holds = f"at least the labelled images of a batch, {self.labelled_batch_size}"
             require(self.capacity >= self.labelled_batch_size, "queue_size", holds, self.capacity)
         if "negatives" in used:

@@ -79,6 +79,28 @@ def settle(hyperparameters: Hyperparameters, *, given: Collection[str], workdir:
     return settled
 
 
+def resolve(hyperparameters: Hyperparameters, *, num_images: int, num_labelled: int, replicas: int) -> Hyperparameters:
+    """Replaces every default that depends on the data or the devices by a value, and validates the batch that results.
+
+    Args:
+        hyperparameters: Settings of a run.
+        num_images: Number of training images.
+        num_labelled: Number of training images with a label.
+        replicas: Number of replicas in sync.
+
+    Raises:
+        ValueError: If the batch cannot be filled or divided, or is too small or too large for the run's method.
+    """
+    resolved = hyperparameters.resolved(
+        num_images=num_images,
+        num_labelled=num_labelled,
+        replicas=replicas,
+        labels_alone=find_method(hyperparameters.method).labels_alone,
+    )
+    check_batch(resolved)
+    return resolved
+
+
 def check_batch(hyperparameters: Hyperparameters) -> None:
     """Validates the size of a batch against the settings that the run's method uses; see `Hyperparameters.check_batch`."""
     hyperparameters.check_batch(find_method(hyperparameters.method).uses(hyperparameters))

@@ -79,7 +79,7 @@ from semppl.runs.pretrained import PretrainedWeights
 from semppl.trainers.devices import strategy, workers
 from semppl.trainers.devices.termination import Termination
 from semppl.trainers.method import Method
-from semppl.trainers.methods import check_batch, find_method, settle
+from semppl.trainers.methods import check_batch, find_method, resolve, settle
 from semppl.trainers.optimisers import schedules
 from semppl.trainers.optimisers.registry import check_optimiser, make_optimiser
 from semppl.trainers.pretrained import initial_encoder
@@ -273,12 +273,7 @@ def prepare_data(hyperparameters: Hyperparameters, replicas: int) -> tuple[Sourc
     if isinstance(source.train, StreamedImageSet):
         boxes_of(hyperparameters.recipe)
     num_labelled = int((labels != NO_LABEL).sum())
-    resolved = hyperparameters.resolved(
-        num_images=len(labels),
-        num_labelled=num_labelled,
-        replicas=replicas,
-        labels_alone=find_method(hyperparameters.method).labels_alone,
-    )
+    resolved = resolve(hyperparameters, num_images=len(labels), num_labelled=num_labelled, replicas=replicas)
     if hyperparameters.labelled_batch_size not in (0, resolved.labelled_batch_size):
         given, rows = hyperparameters.labelled_batch_size, resolved.labelled_batch_size
         why, share = ("every image has a label", ", the whole batch") if rows else ("no image has a label", "")

@@ -12,7 +12,7 @@ from semppl.data.splits import load_splits, require_shrinkable
 from semppl.evaluation.feature_store import digest_of_classified
 from semppl.experiments.comparison.plan import Training, naming_method
 from semppl.runs.data_record import describe_data
-from semppl.trainers.methods import find_method
+from semppl.trainers.methods import resolve
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,12 +49,8 @@ def prepare(trainings: Sequence[Training]) -> Prepared:
     for training in map(_without_idle_settings, trainings):
         labels = labels_of_run(source, training.settings)
         with naming_method(training.method):
-            settings = training.settings.resolved(
-                num_images=len(labels),
-                num_labelled=int((labels != NO_LABEL).sum()),
-                replicas=1,
-                labels_alone=find_method(training.settings.method).labels_alone,
-            )
+            num_labelled = int((labels != NO_LABEL).sum())
+            settings = resolve(training.settings, num_images=len(labels), num_labelled=num_labelled, replicas=1)
         data = describe_data(source.train.names, labels, source.class_names)
         resolved.append(dataclasses.replace(training, settings=settings, data=data))
     judged = np.flatnonzero(source.held_out(split).labels != NO_LABEL)

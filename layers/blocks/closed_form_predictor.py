@@ -49,7 +49,8 @@ class ClosedFormPredictor(tf.keras.layers.Layer):
     """A linear predictor P, a function of the moving average of the projections' covariance.
 
     Variables: covariance `[D, D]`, the moving average of Σ, at first the identity; and root `[D, D]`, P of Visser's iteration,
-    which takes one step per call, at first I/(2η).
+    which takes one step per call, at first I/(2η). Every replica updates its own copy by the same values: an aggregation would
+    need a call across replicas, which TensorFlow refuses in a step that XLA compiles for several GPUs.
 
     Args:
         kind: One of `CLOSED_FORMS`.
@@ -75,7 +76,6 @@ class ClosedFormPredictor(tf.keras.layers.Layer):
             [self.width, self.width],
             initializer=tf.keras.initializers.Identity(gain),
             trainable=False,
-            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
             experimental_autocast=False,
         )
 

@@ -18,7 +18,10 @@ from semppl.runs.pretrained import PretrainedWeights
 from semppl.trainers.method import Method
 
 _WHITENED = 2000
-"""Maximum number of pictures to which whitening is fitted: about two million patches of 32×32 pictures."""
+"""Maximum number of pictures to which whitening is fitted."""
+
+_WHITENED_PIXELS = _WHITENED * 32**2
+"""Maximum number of pixels of these pictures, each a corner of a patch: all patches are in memory at once."""
 
 _MUST_AGREE = ("encoder", "width", "widths", "norm", "pixel_mean", "pixel_stddev")
 
@@ -77,7 +80,8 @@ def fit_whitening(model: Method, images: Images, hyperparameters: Hyperparameter
         if hasattr(network.encoder, "whitening")
     ]
     if layers:
-        positions = np.unique(np.linspace(0, len(images) - 1, min(len(images), _WHITENED)).astype(int))
+        most = max(1, _WHITENED_PIXELS // hyperparameters.large_size**2)
+        positions = np.unique(np.linspace(0, len(images) - 1, min(len(images), _WHITENED, most)).astype(int))
         pictures = list(images.batches(preparation_of(hyperparameters), batch_size=256, positions=positions))
         for pixels, whitening in layers:
             whitening.fit(pixels(tf.concat(pictures, axis=0)).numpy())

@@ -1,5 +1,7 @@
 """Tests of semppl.layers.blocks.closed_form_predictor, against plain loops and eigenvalues in NumPy."""
 
+from unittest import mock
+
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
@@ -11,6 +13,7 @@ from semppl.layers.blocks.closed_form_predictor import (
     covariance,
     covariance_of_pairs,
 )
+from semppl.tests import testing
 from semppl.tests.losses.baselines.checks import unit
 
 
@@ -126,6 +129,16 @@ class ClosedFormPredictorTest(tf.test.TestCase, parameterized.TestCase):
                 found = layer.fit(covariance(projections))
         self.assertAllEqual(tf.math.is_finite(found), np.ones([16, 16], bool))
         self.assertIsNone(tape.gradient(found, projections))
+
+    def test_an_update_needs_no_call_across_replicas(self):
+        # merge_call, by which TensorFlow aggregates, fails in a step that XLA compiles for several GPUs.
+        strategy = testing.two_replicas()
+        with strategy.scope():
+            layer = ClosedFormPredictor("visser", 3, ridge=0.6, decay=0.5)
+        with mock.patch.object(tf.distribute.ReplicaContext, "merge_call", side_effect=AssertionError):
+            strategy.run(tf.function(lambda: layer.fit(tf.linalg.diag([1.0, 2.0, 0.0]))))
+        for copy in strategy.experimental_local_results(layer.covariance):
+            self.assertAllClose(copy, np.diag([1.0, 1.5, 0.5]))
 
     def test_a_layer_is_made_again_from_its_configuration(self):
         layer = ClosedFormPredictor("visser", 3, ridge=0.6, decay=0.5, name="closed_form")

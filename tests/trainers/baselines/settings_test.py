@@ -18,7 +18,7 @@ from semppl.configs.objective import OF_METHODS
 from semppl.programs.presets import names_given, read_preset
 from semppl.tests import testing, tiny  # noqa: F401  (marks the flags as parsed)
 from semppl.trainers import pretrain
-from semppl.trainers.methods import METHODS, check_batch, find_method, settle
+from semppl.trainers.methods import METHODS, check_batch, find_method, resolve, settle
 
 _each_method = parameterized.named_parameters((f"_{name}", name) for name in sorted(METHODS))
 _CHANGED = {
@@ -120,6 +120,19 @@ class MethodSettingsTest(tf.test.TestCase, parameterized.TestCase):
         check_batch(few)
         with self.assertRaisesRegex(ValueError, "^--batch_size must be at least negatives . 1 = 11. Received: 8$"):
             check_batch(dataclasses.replace(few, method="relicv2"))
+
+    @parameterized.parameters(
+        {"method": "semppl"},
+        {"method": "simmatch"},
+        {"method": "byol", "byol_semantic_weight": 0.5},
+        {"method": "simclr", "simclr_semantic_weight": 0.5},
+    )
+    def test_the_share_of_labelled_images_that_the_data_give_must_fit_the_queue(self, **changes):
+        settings = Hyperparameters(labels_per_class=1, batch_size=32, queue_size=8, steps=5, warmup_steps=0, **changes)
+        resolved = resolve(settings, num_images=1500, num_labelled=375, replicas=1)
+        self.assertEqual(resolved.labelled_batch_size, 8)
+        with self.assertRaisesRegex(ValueError, "^--queue_size must be at least the .* of a batch, 9. Received: 8$"):
+            resolve(settings, num_images=1500, num_labelled=425, replicas=1)
 
     def test_only_words_of_the_command_line_are_given(self):
         argv = ["pretrain", "--preset=digits", "--batch_size", "64", "-seed=3", "--noqueue_quotas", "--", "--steps=4"]

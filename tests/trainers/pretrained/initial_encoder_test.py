@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
@@ -41,6 +42,13 @@ class WhiteningTest(tf.test.TestCase, parameterized.TestCase):
         networks = [model.online] if changes == _SUPERVISED else [model.online, model.target]
         for network in networks:
             self.assertAllClose(network.encoder.whitening.convolution.kernel, expected, rtol=1e-4, atol=1e-5)
+
+    def test_of_large_pictures_fewer_are_looked_at(self):
+        settings = Hyperparameters(**tiny.settings(encoder="resnet9", width=0.125, large_size=64, small_views=0))
+        model, images = _build(settings), ImageSet(np.zeros((600, 64, 64, 1), np.float32), np.zeros(600, np.int32))
+        with mock.patch.object(whitening.PatchWhitening, "fit") as fit:
+            initial_encoder.fit_whitening(model, images, settings)
+        self.assertEqual(fit.call_args.args[0].shape, (500, 64, 64, 1))  # as many pixels as 2,000 pictures of 32×32
 
     def test_other_encoders_stay_as_they_are(self):
         settings = Hyperparameters(**tiny.settings())
