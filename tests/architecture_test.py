@@ -264,6 +264,24 @@ def errors_are_raised_not_asserted(source: Source) -> Iterator[str]:
         yield from (f"{node.lineno}: `assert` outside tests" for node in source.nodes() if isinstance(node, ast.Assert))
 
 
+def tensors_are_made_in_functions(source: Source) -> Iterator[str]:
+    """A tensor that an import makes starts TensorFlow, whose devices cannot be split afterwards."""
+    nodes: list[ast.AST] = list(ast.parse(source.text).body)
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.Call) and re.match(_MAKES_A_TENSOR, ast.unparse(node.func)):
+            yield f"{node.lineno}: {ast.unparse(node.func)} makes a tensor when the module is imported"
+        if isinstance(node, ast.FunctionDef):
+            nodes += [*node.decorator_list, *node.args.defaults]
+        elif not isinstance(node, ast.Lambda):
+            nodes += ast.iter_child_nodes(node)
+
+
+_MAKES_A_TENSOR = (
+    r"tf\.(random\.\w+|cast|constant|convert_to_tensor|eye|fill|linspace|ones|range|reshape|stack|Variable|zeros)$"
+)
+
+
 def flags_of_tests_are_parsed(source: Source) -> Iterator[str]:
     """Temporary folders of absl want parsed flags; with pytest alone some other test has parsed them, or not."""
     if source.path.endswith("_test.py") and re.search(r"self\.create_temp|flagsaver\.", source.text):
@@ -361,6 +379,7 @@ RULES_FOR_CODE: tuple[Callable[[Source], Iterator[str]], ...] = (
     nouns_agree_with_their_numbers,
     errors_are_raised_not_asserted,
     flags_of_tests_are_parsed,
+    tensors_are_made_in_functions,
     files_are_named_after_their_idea,
     bodies_are_short,
 )
@@ -465,6 +484,12 @@ class RulesCanBeBrokenTest(parameterized.TestCase):
         (programs_parse_flags_first, "export/a.py", "import tensorflow\n" + _HUSHED),
         (programs_parse_flags_first, "export/a.py", "import tensorflow\nquiet.parse_flags(__name__)\n" + _HUSHED),
         (programs_parse_flags_first, "export/a.py", "quiet.parse_flags(__name__)\ndef main(argv):\n    pass"),
+        (tensors_are_made_in_functions, "tests/a_test.py", "_OWN = tf.eye(8) > 0"),
+        (
+            tensors_are_made_in_functions,
+            "tests/a_test.py",
+            "class A:\n    @parameters(tf.random.normal([2]))\n    def f(self): pass",
+        ),
         (flags_of_tests_are_parsed, "tests/a_test.py", "from semppl.tests import tiny\nself." + "create_tempdir()"),
         (nouns_agree_with_their_numbers, "data/a.py", "print(f'in {len(x)} pictures')"),
         (nouns_agree_with_their_numbers, "data/a.py", "print(f'{count} test images')"),
@@ -515,6 +540,7 @@ class RulesCanBeBrokenTest(parameterized.TestCase):
         (programs_parse_flags_first, "export/a.py", "import tensorflow"),
         (nouns_agree_with_their_numbers, "data/a.py", "counted(len(x), 'picture'), f'{split} images, {len(x)} in all'"),
         (errors_are_raised_not_asserted, "tests/a_test.py", "assert True"),
+        (tensors_are_made_in_functions, "tests/a_test.py", "def f():\n    return tf.eye(8)\nG = lambda: tf.zeros(2)"),
         (bodies_are_short, "export/a.py", _function(50)),
         (bodies_are_short, "tests/a_test.py", _function(51)),
         (no_machine_is_named, "docs/a.md", "--workdir=outputs/home/ or ~/work/ or https://example.com/work/"),

@@ -139,8 +139,13 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
                 bound = 5e-4 if key == "gradient_norm" else 5e-5
                 self.assertAllClose(report[key], value, rtol=bound, atol=1e-5, msg=f"{key} of step {number}")
 
-    @_each_siamese
+    @_few_methods
     def test_two_replicas_take_the_steps_of_one(self, name):
+        self._assert_replicas_take_the_steps_of_one(name)
+
+    @_other_methods
+    @testing.slow
+    def test_two_replicas_take_the_steps_of_one_for_the_others(self, name):
         self._assert_replicas_take_the_steps_of_one(name)
 
     def _assert_replicas_take_the_steps_of_one(self, name):
@@ -293,6 +298,7 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
         self.assertNotAlmostEqual(*parts, delta=1e-3)
         self.assertAllClose(loss(both), sum(parts), rtol=1e-5)
 
+    @testing.slow
     def test_two_replicas_compare_leading_dimensions_as_one(self):
         self._assert_replicas_take_the_steps_of_one("byol_nested")
 

@@ -39,7 +39,8 @@ def _distance(sample, cumulative):
     return max(np.max(steps[1:] - ideal), np.max(ideal - steps[:-1]))
 
 
-_NEIGHBOURS = tf.stack([tf.zeros(2000, tf.int32), tf.range(2000)], axis=1)
+def _neighbours():
+    return tf.stack([tf.zeros(2000, tf.int32), tf.range(2000)], axis=1)
 
 
 class ThreefryTest(tf.test.TestCase, parameterized.TestCase):
@@ -70,7 +71,7 @@ class UniformTest(tf.test.TestCase, parameterized.TestCase):
             self.assertAllEqual(numbers[row], expected)
 
     def test_neighbouring_seeds_give_uniform_numbers(self):
-        numbers = randomness.uniform(_NEIGHBOURS, "purpose", [3]).numpy()
+        numbers = randomness.uniform(_neighbours(), "purpose", [3]).numpy()
         self.assertGreaterEqual(numbers.min(), 0.0)
         self.assertLess(numbers.max(), 1.0)
         for column in numbers.T:  # 1.95 / sqrt(n) is passed once in a thousand
@@ -78,15 +79,15 @@ class UniformTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_purposes_positions_and_seeds_are_uncorrelated(self):
         numbers = tf.concat(
-            [randomness.uniform(_NEIGHBOURS, purpose, [3]) for purpose in ("a", "b", 7)], axis=1
+            [randomness.uniform(_neighbours(), purpose, [3]) for purpose in ("a", "b", 7)], axis=1
         ).numpy()
         shifted = np.concatenate([numbers[:-1], numbers[1:]], axis=1)
         correlations = np.corrcoef(shifted, rowvar=False) - np.eye(18)
         self.assertLess(np.abs(correlations).max(), 4.5 / math.sqrt(1999))
 
     def test_a_seed_gives_the_same_numbers_in_any_row_of_any_batch(self):
-        whole = randomness.uniform(_NEIGHBOURS[:16], "purpose", [4, 2])
-        self.assertAllEqual(randomness.uniform(_NEIGHBOURS[9:4:-1], "purpose", [4, 2]), whole[9:4:-1])
+        whole = randomness.uniform(_neighbours()[:16], "purpose", [4, 2])
+        self.assertAllEqual(randomness.uniform(_neighbours()[9:4:-1], "purpose", [4, 2]), whole[9:4:-1])
 
     def test_every_bit_of_a_long_seed_counts(self):
         seeds = [[1 << bit, 0] for bit in range(63)] + [[0, 1 << bit] for bit in range(63)] + [[0, 0], [-1, 0], [0, -1]]
@@ -100,8 +101,8 @@ class UniformTest(tf.test.TestCase, parameterized.TestCase):
 
     @parameterized.parameters(((), (2000,)), ((1,), (2000, 1)), ((3, 5), (2000, 3, 5)), ((0,), (2000, 0)))
     def test_shape_is_the_batch_and_then_the_draw(self, shape, expected):
-        self.assertEqual(randomness.uniform(_NEIGHBOURS, "purpose", shape).shape, expected)
-        self.assertEqual(randomness.normal(_NEIGHBOURS, "purpose", shape).shape, expected)
+        self.assertEqual(randomness.uniform(_neighbours(), "purpose", shape).shape, expected)
+        self.assertEqual(randomness.normal(_neighbours(), "purpose", shape).shape, expected)
 
     @parameterized.named_parameters(*modes.ALL)
     def test_bits_are_the_same_wherever_it_runs(self, run):
@@ -109,7 +110,7 @@ class UniformTest(tf.test.TestCase, parameterized.TestCase):
             return randomness.uniform(seeds, "purpose", [3])
 
         for dtype in (tf.int32, tf.int64):
-            seeds = tf.cast(_NEIGHBOURS - 1000, dtype)
+            seeds = tf.cast(_neighbours() - 1000, dtype)
             self.assertAllEqual(run(draw, seeds), draw(seeds))
 
     @parameterized.parameters(([1, 2], tf.int32), ([[1, 2, 3]], tf.int32), ([[1.0, 2.0]], tf.float32))
@@ -120,7 +121,7 @@ class UniformTest(tf.test.TestCase, parameterized.TestCase):
 
 class NormalTest(tf.test.TestCase, parameterized.TestCase):
     def test_neighbouring_seeds_give_normal_numbers(self):
-        numbers = randomness.normal(_NEIGHBOURS, "purpose", [4]).numpy()
+        numbers = randomness.normal(_neighbours(), "purpose", [4]).numpy()
         for column in numbers.T:
             gaussian = np.vectorize(lambda x: 0.5 * (1.0 + math.erf(x / math.sqrt(2.0))))
             self.assertLess(_distance(column, gaussian), 1.95 / math.sqrt(2000))
@@ -130,7 +131,7 @@ class NormalTest(tf.test.TestCase, parameterized.TestCase):
     def test_no_word_gives_an_infinite_number(self, word):
         words = tf.fill([1, 2], tf.constant(word, tf.uint32)), tf.fill([1, 2], tf.constant(0, tf.uint32))
         with mock.patch.object(randomness, "threefry2x32", return_value=words):
-            numbers = randomness.normal(_NEIGHBOURS[:1], "purpose", [4])
+            numbers = randomness.normal(_neighbours()[:1], "purpose", [4])
         # The radius is sqrt(-2 ln 1) = 0 or sqrt(-2 ln 2^-24) = 5.768, the angle 0.
         self.assertAllClose(numbers, [[5.768 if word else 0.0] * 2 + [0.0, 0.0]], rtol=0, atol=1e-3)
 
@@ -139,23 +140,23 @@ class NormalTest(tf.test.TestCase, parameterized.TestCase):
         def draw(seeds):
             return randomness.normal(seeds, "purpose", [3])
 
-        self.assertAllClose(run(draw, _NEIGHBOURS), draw(_NEIGHBOURS), rtol=0, atol=2e-5)
+        self.assertAllClose(run(draw, _neighbours()), draw(_neighbours()), rtol=0, atol=2e-5)
 
 
 class SplitTest(tf.test.TestCase):
     def test_a_derived_seed_does_not_depend_on_how_many_there_are(self):
-        many = randomness.split(_NEIGHBOURS[:5], 6)
+        many = randomness.split(_neighbours()[:5], 6)
         self.assertEqual(many.shape, (6, 5, 2))
-        self.assertAllEqual(randomness.split(_NEIGHBOURS[:5], 2), many[:2])
+        self.assertAllEqual(randomness.split(_neighbours()[:5], 2), many[:2])
 
     def test_derived_seeds_all_differ(self):
-        derived = randomness.split(_NEIGHBOURS, 5).numpy().reshape(-1, 2)
+        derived = randomness.split(_neighbours(), 5).numpy().reshape(-1, 2)
         self.assertLen(np.unique(derived, axis=0), 10_000)
 
     def test_streams_of_derived_seeds_are_uncorrelated(self):
-        derived = randomness.split(_NEIGHBOURS, 4)
+        derived = randomness.split(_neighbours(), 4)
         streams = np.stack(
-            [randomness.uniform(seeds, "purpose") for seeds in derived] + [randomness.uniform(_NEIGHBOURS, "purpose")]
+            [randomness.uniform(seeds, "purpose") for seeds in derived] + [randomness.uniform(_neighbours(), "purpose")]
         )
         self.assertLess(np.abs(np.corrcoef(streams) - np.eye(5)).max(), 4.5 / math.sqrt(2000))
 
