@@ -160,4 +160,4 @@ class FamilySettings(Settings):
         for field in dataclasses.fields(FamilySettings):
             value = getattr(self, field.name)
             fits = field.name in own or value == field.default
-            require(fits, field.name, f"{field.default} with --method={method}", value)
+            require(fits, field.name, f"{field.default} with --method={method}, which does not use the setting", value)

@@ -74,7 +74,7 @@ class Hyperparameters(
         self.require_own(self.method)
         allowed = f"a value per channel, {self.channels}"
         require(self.channels in (0, len(self.pixel_mean)), "pixel_mean", allowed, self.pixel_mean)
-        within = f"at most embedding_width = {self.embedding_width}"
+        within = f"at most --embedding_width = {self.embedding_width}"
         require(max(self.nested_dims, default=0) <= self.embedding_width, "nested_dims", within, self.nested_dims)
         fits, alone = self.train == "all" or not self.compatible_with, f"empty with --train={self.train}"
         require(fits, "compatible_with", alone, self.compatible_with)

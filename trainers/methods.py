@@ -1,6 +1,7 @@
 """The methods by name, and the settings that each uses; a new one is a file and a line here."""
 
 import dataclasses
+import difflib
 import importlib
 import pathlib
 import types
@@ -43,7 +44,9 @@ def find_method(name: str) -> "type[Method]":
         ValueError: For a name that is not in `METHODS`, with the flag and all names.
     """
     if name not in METHODS:
-        raise ValueError(f"--method must be one of {', '.join(sorted(METHODS))}. Received: {name}")
+        similar = difflib.get_close_matches(name, METHODS, n=1)
+        suggestion = f"; did you mean {similar[0]}?" if similar else ""
+        raise ValueError(f"--method must be one of {', '.join(sorted(METHODS))}. Received: {name}{suggestion}")
     module, _, method = METHODS[name].partition(":")
     found: type[Method] = getattr(importlib.import_module(f"semppl.trainers.{module}"), method)
     return found

@@ -174,7 +174,9 @@ class Chief:
                 last_step=stage.last_step,
                 warn=progress.say,
             )
-            watchers = [callbacks.StopOnNotFinite(), summaries, views, idle, progress, checkpointing]
+            watchers = [callbacks.StopOnNotFinite(), summaries, views, progress, checkpointing]
+            if "min_vote_share" in stage.model.uses(stage.hyperparameters):
+                watchers.insert(3, idle)
             if not isinstance(stage.devices, tf.distribute.TPUStrategy):  # whose variables are read inside a step alone
                 watchers.insert(1, self._examine(stage, summaries, progress))
             profiled = profiling.parse_steps(self._options.profile_steps, stage.last_step)
@@ -206,9 +208,9 @@ class Chief:
         digest = checkpoints.weights_sha256(checkpoints.latest_checkpoint(self._workdir))
         folder.write_done(self._workdir, stage.last_step, digest)
         print(f"done: {counted(stage.last_step, 'step')}, weights {digest[:12]}…, in {self._workdir}", flush=True)
-        print("next:", *self._next_commands(stage.source), sep="\n  ", flush=True)
+        print("next:", *self._next_commands(stage.source, stage.hyperparameters), sep="\n  ", flush=True)
 
-    def _next_commands(self, source: Source) -> list[str]:
+    def _next_commands(self, source: Source, hyperparameters: Hyperparameters) -> list[str]:
         """Returns command lines that evaluate the run, on a test set of the user's if none was held out, and export it."""
         run = f"--workdir={self._workdir}"
         splits = [split for split in ("test", "validation") if getattr(source, split) is not None]
@@ -217,6 +219,8 @@ class Chief:
             "evaluate", run, *[f"--split={split}" for split in splits[:1] if split != "test"], *later
         )
         answers = ["--embedding=joint", "--answers=auto"] if checkpoints.has_labelled_queue(self._workdir) else []
+        if answers and (hyperparameters.nested_dims or hyperparameters.compatible_with):
+            answers[0] = "--embedding=projections"  # which are nested, or compatible
         served = pathlib.Path("served", re.sub(r"[*?\[\]\\]", "_", self._workdir.resolve().name))
         versions = [int(path.name) for path in served.glob("*") if path.name.isdecimal()]
         export = menu.command("export", run, *answers, f"--export_dir={served / str(max(versions, default=0) + 1)}")

@@ -80,7 +80,7 @@ class ValidationTest(parameterized.TestCase):
         ("compatible_weight", 2.0, "1.0 without --compatible_with"),
         ("nested_dims", (8, 8), "increasing whole numbers of 1 or more"),
         ("nested_dims", (0, 8), "increasing whole numbers of 1 or more"),
-        ("nested_dims", (8, 257), "at most embedding_width = 256"),
+        ("nested_dims", (8, 257), "at most --embedding_width = 256"),
         ("nested_dims", (8.0,), "whole numbers"),
         ("negatives", 0, "1 or more"),
         ("semantic_positives", -1, "0 or more"),

@@ -330,12 +330,16 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_an_unknown_method_is_refused_with_all_names(self):
         with self.assertRaisesRegex(
-            ValueError, "^--method must be one of barlow_twins, byol, .*semppl, simclr, .*swav. Received: byoll$"
+            ValueError,
+            "^--method must be one of barlow_twins, byol, .*semppl, simclr, .*swav. Received: byoll; did you mean byol\\?$",
         ):
             pretrain.check_names(Hyperparameters(**_settings("byoll")))
 
     def test_a_setting_of_one_method_is_refused_for_another(self):
-        with self.assertRaisesRegex(ValueError, "^--simclr_class_prior must be 0.0 with --method=byol. Received: 0.1$"):
+        with self.assertRaisesRegex(
+            ValueError,
+            "^--simclr_class_prior must be 0.0 with --method=byol, which does not use the setting. Received: 0.1$",
+        ):
             Hyperparameters(**_settings("byol", simclr_class_prior=0.1))
 
     @parameterized.parameters("moco", "nnclr")
