@@ -109,45 +109,28 @@ class FamilySettings(Settings):
         require(
             self.byol_predictor in PREDICTORS, "byol_predictor", f"one of {', '.join(PREDICTORS)}", self.byol_predictor
         )
-        require(self.byol_predictor_ridge >= 0, "byol_predictor_ridge", "0 or more", self.byol_predictor_ridge)
-        require(0 <= self.byol_predictor_decay < 1, "byol_predictor_decay", "in [0, 1)", self.byol_predictor_decay)
-        self.require_each(("byol_semantic_weight", "simclr_semantic_weight"), lambda weight: weight >= 0, "0 or more")
-        for name in ("byol_predictor_ridge", "byol_predictor_decay"):
-            value, default = getattr(self, name), getattr(FamilySettings, name)
-            fits = self.byol_predictor != "mlp" or value == default
-            require(fits, name, f"{default} with --byol_predictor=mlp", value)
-        require(0 <= self.simclr_class_prior < 1, "simclr_class_prior", "in [0, 1)", self.simclr_class_prior)
-        weight = self.barlow_twins_redundancy_weight
-        require(weight >= 0, "barlow_twins_redundancy_weight", "0 or more", weight)
-        require(self.swav_prototypes >= 2, "swav_prototypes", "2 or more", self.swav_prototypes)
-        require(self.swav_epsilon > 0, "swav_epsilon", "positive", self.swav_epsilon)
-        require(self.swav_frozen_steps >= 0, "swav_frozen_steps", "0 or more", self.swav_frozen_steps)
-        decay = self.fixmatch_threshold_decay
-        require(0 <= decay < 1, "fixmatch_threshold_decay", "in [0, 1)", decay)
+        self.require_each(
+            (
+                *("byol_predictor_ridge", "byol_semantic_weight", "simclr_semantic_weight"),
+                *("barlow_twins_redundancy_weight", "swav_frozen_steps", "fixmatch_consistency_weight"),
+                *("fixmatch_fairness_weight", "simmatch_consistency_weight", "simmatch_instance_weight"),
+                *("simmatch_delay_steps", "paws_me_max_weight"),
+            ),
+            lambda value: value >= 0,
+            "0 or more",
+        )
+        below_1 = ("byol_predictor_decay", "simclr_class_prior", "fixmatch_threshold_decay", "paws_label_smoothing")
+        self.require_each(below_1, lambda value: 0 <= value < 1, "in [0, 1)")
         shares = ("fixmatch_threshold", "simmatch_threshold", "simmatch_smoothing")
         self.require_each(shares, lambda share: 0 <= share <= 1, "in 0..1")
-        require(
-            self.simmatch_alignment_batches >= 1,
-            "simmatch_alignment_batches",
-            "1 or more",
-            self.simmatch_alignment_batches,
-        )
-        require(self.simmatch_delay_steps >= 0, "simmatch_delay_steps", "0 or more", self.simmatch_delay_steps)
-        require(self.paws_sharpening > 0, "paws_sharpening", "positive", self.paws_sharpening)
-        require(0 <= self.paws_label_smoothing < 1, "paws_label_smoothing", "in [0, 1)", self.paws_label_smoothing)
-        weights: tuple[str, ...] = ("fixmatch_consistency_weight", "fixmatch_fairness_weight")
-        weights += ("simmatch_consistency_weight", "simmatch_instance_weight", "paws_me_max_weight")
-        self.require_each(weights, lambda weight: weight >= 0, "0 or more")
-        self._require_used_thresholds()
-
-    def _require_used_thresholds(self) -> None:
-        """Requires the default of each setting of thresholds that is not used."""
+        self.require_each(("swav_epsilon", "paws_sharpening"), lambda value: value > 0, "positive")
+        self.require_each(("simmatch_alignment_batches",), lambda count: count >= 1, "1 or more")
+        self.require_each(("swav_prototypes",), lambda count: count >= 2, "2 or more")
+        if self.byol_predictor == "mlp":
+            self.require_defaults(("byol_predictor_ridge", "byol_predictor_decay"), "with --byol_predictor=mlp")
         adaptive = self.fixmatch_adaptive_thresholds
         unused = ("fixmatch_threshold",) if adaptive else ("fixmatch_threshold_decay", "fixmatch_fairness_weight")
-        for name in unused:
-            default, value = getattr(FamilySettings, name), getattr(self, name)
-            allowed = f"{default} with --fixmatch_adaptive_thresholds={str(adaptive).lower()}"
-            require(value == default, name, allowed, value)
+        self.require_defaults(unused, f"with --fixmatch_adaptive_thresholds={str(adaptive).lower()}")
 
     @staticmethod
     def own_names(method: str) -> list[str]:
@@ -157,7 +140,5 @@ class FamilySettings(Settings):
     def require_own(self, method: str) -> None:
         """Requires the defaults of all settings that belong to other methods."""
         own = self.own_names(method)
-        for field in dataclasses.fields(FamilySettings):
-            value = getattr(self, field.name)
-            fits = field.name in own or value == field.default
-            require(fits, field.name, f"{field.default} with --method={method}, which does not use the setting", value)
+        others = [field.name for field in dataclasses.fields(FamilySettings) if field.name not in own]
+        self.require_defaults(others, f"with --method={method}, which does not use the setting")

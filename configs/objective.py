@@ -63,7 +63,6 @@ class ObjectiveSettings(Settings):
         "Numbers of leading dimensions, such as 8,16,32, at which the loss also compares embeddings, scaled to unit norm "
         "(Matryoshka representations), so that an export can keep these alone (--embedding_dims); empty: whole embeddings only.",
     )
-
     compatible_with: str = setting(
         "objective",
         "",
@@ -88,9 +87,8 @@ class ObjectiveSettings(Settings):
         rising = all(lower < upper for lower, upper in itertools.pairwise((0, *self.nested_dims)))
         require(rising, "nested_dims", "increasing whole numbers of 1 or more", self.nested_dims)
         require(self.compatible_weight > 0, "compatible_weight", "positive", self.compatible_weight)
-        default = ObjectiveSettings.compatible_weight
-        fits = bool(self.compatible_with) or self.compatible_weight == default
-        require(fits, "compatible_weight", f"{default} without --compatible_with", self.compatible_weight)
+        if not self.compatible_with:
+            self.require_defaults(("compatible_weight",), "without --compatible_with")
 
 
 WITHOUT_LABELS = ("barlow_twins", "byol", "moco", "nnclr", "relic", "relicv2", "simclr", "swav")

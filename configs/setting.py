@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 Setting = Any
@@ -48,6 +48,12 @@ class Settings:
         """Requires the same of several settings."""
         for name in names:
             require(holds(getattr(self, name)), name, allowed, getattr(self, name))
+
+    def require_defaults(self, names: Iterable[str], where: str) -> None:
+        """Requires the defaults of settings that are not used; `where` says in words of a message when that is."""
+        for name in names:
+            value, default = getattr(self, name), getattr(type(self), name)
+            require(value == default, name, f"{default} {where}", value)
 
 
 def as_arguments(record: Any) -> list[str]:

@@ -137,7 +137,6 @@ quiet.parse_flags(
 from semppl.trainers import pretrain  # parses the flags
 
 # isort: split
-from semppl.data.views.recipes import check_recipe
 from semppl.experiments.comparison import preparation, results, trainings
 from semppl.experiments.comparison.hparams import write_hparams
 from semppl.experiments.comparison.page import Comparison, page
@@ -289,7 +288,6 @@ def compare(
 def _settled(run: plan.Training) -> plan.Training:
     """Returns a run with the settings that its method uses and views that suit it, once they are checked."""
     with plan.naming_method(run.method):
-        check_recipe(run.settings.recipe)
         recipe = find_method(run.settings.method).suitable_recipe(run.settings.recipe)
         settings = dataclasses.replace(settle(run.settings, given=(), workdir=run.folder), recipe=recipe)
         pretrain.check_names(settings)

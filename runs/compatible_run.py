@@ -1,15 +1,12 @@
 """The older run of backward-compatible training: its network, and its record in the folder of the new run."""
 
-import json
 import pathlib
 from typing import Any
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.configs.setting import require
 from semppl.layers.networks import OnlineNetwork
-from semppl.runs import checkpoints
-from semppl.runs.files import write_atomically
-from semppl.runs.folder import writing_to
+from semppl.runs import checkpoints, folder
 
 _FILE = "compatible_with.json"
 _FLAG = "compatible_with"
@@ -55,14 +52,12 @@ def write_record(workdir: pathlib.Path, description: dict[str, Any]) -> None:
     Raises:
         NotWritten: If the disk is full.
     """
-    with writing_to(workdir):
-        write_atomically(workdir / _FILE, json.dumps(description, indent=2) + "\n")
+    folder.write_record(workdir, _FILE, description)
 
 
 def read_record(workdir: str | pathlib.Path) -> dict[str, Any] | None:
     """Reads the record of the older run; None for a run without one."""
-    path = pathlib.Path(workdir) / _FILE
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    return folder.read_record(workdir, _FILE)
 
 
 def load_old_network(run: str) -> tuple[Hyperparameters, OnlineNetwork]:

@@ -1,7 +1,6 @@
 """The data that a run began with: their description in `data.json`, and what has changed since."""
 
 import hashlib
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,8 +9,7 @@ import numpy as np
 
 from semppl.configs.wording import counted
 from semppl.layers.labels import NO_LABEL
-from semppl.runs.files import write_atomically
-from semppl.runs.folder import writing_to
+from semppl.runs.folder import read_record, write_record
 
 _FILE = "data.json"
 _SHOWN = 5  # classes named in a message
@@ -41,8 +39,7 @@ def describe_data(names: Sequence[str], labels: np.ndarray, class_names: Sequenc
 
 def read_data(workdir: str | pathlib.Path) -> Description | None:
     """Reads the description of the data that a run began with; None where the run has none, as an imported one."""
-    path = pathlib.Path(workdir) / _FILE
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    return read_record(workdir, _FILE)
 
 
 def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -91,8 +88,7 @@ def require_same_data(workdir: pathlib.Path, data: Description, *, begun: bool) 
     """
     then = read_data(workdir) if begun else None
     if then is None:
-        with writing_to(workdir):
-            write_atomically(workdir / _FILE, json.dumps(data, indent=2) + "\n")
+        write_record(workdir, _FILE, data)
         return
     found = changes(then, data)
     if found:

@@ -4,7 +4,7 @@ import contextlib
 import json
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from semppl.configs.hyperparameters import Hyperparameters
@@ -145,6 +145,22 @@ def _write_settings(workdir: pathlib.Path, hyperparameters: Hyperparameters) -> 
         write_atomically(workdir / _SETTINGS, hyperparameters.to_json())
 
 
+def write_record(workdir: pathlib.Path, name: str, record: Mapping[str, Any]) -> None:
+    """Writes a record as JSON to a file of a run's folder.
+
+    Raises:
+        NotWritten: If the disk is full.
+    """
+    with writing_to(workdir):
+        write_atomically(workdir / name, json.dumps(record, indent=2) + "\n")
+
+
+def read_record(workdir: str | pathlib.Path, name: str) -> dict[str, Any] | None:
+    """Reads a record that `write_record` wrote; None without such a file."""
+    path = pathlib.Path(workdir) / name
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
 def write_initial_weights(workdir: pathlib.Path, description: dict[str, Any]) -> None:
     """Writes where the initial weights of a run come from to `weights.json`.
 
@@ -155,14 +171,12 @@ def write_initial_weights(workdir: pathlib.Path, description: dict[str, Any]) ->
     Raises:
         NotWritten: If the disk is full.
     """
-    with writing_to(workdir):
-        write_atomically(workdir / _INITIAL_WEIGHTS, json.dumps(description, indent=2) + "\n")
+    write_record(workdir, _INITIAL_WEIGHTS, description)
 
 
 def read_initial_weights(workdir: str | pathlib.Path) -> dict[str, Any] | None:
     """Reads where the initial weights of a run come from; None for random weights."""
-    path = pathlib.Path(workdir) / _INITIAL_WEIGHTS
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    return read_record(workdir, _INITIAL_WEIGHTS)
 
 
 def write_trained_parts(workdir: pathlib.Path, parts: Sequence[str]) -> None:
@@ -196,9 +210,7 @@ def write_done(workdir: pathlib.Path, step: int, weights_sha256: str) -> None:
     Raises:
         NotWritten: If the disk is full.
     """
-    done = {"step": step, "weights_sha256": weights_sha256}
-    with writing_to(workdir):
-        write_atomically(workdir / "done.json", json.dumps(done, indent=2) + "\n")
+    write_record(workdir, "done.json", {"step": step, "weights_sha256": weights_sha256})
 
 
 def read_done(workdir: str | pathlib.Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.configs.setting import require
-from semppl.data.views.recipes import RECIPES
+from semppl.data.views.recipes import RECIPES, find_recipe
 from semppl.layers import collectives
 from semppl.layers.blocks.precision import at_least_float32
 from semppl.layers.labels import NO_LABEL
@@ -38,7 +38,7 @@ class Classifying(Siamese):
     @classmethod
     def suitable_recipe(cls, recipe: str) -> str:
         """Returns a recipe with a weak and a strong view: the given one if it has, else RandAugment; of digits, without flips."""
-        if RECIPES[recipe].weak_and_strong:
+        if find_recipe(recipe).weak_and_strong:
             return recipe
         return "randaugment_digits" if recipe == "digits" else "randaugment"
 

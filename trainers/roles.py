@@ -168,14 +168,14 @@ class Chief:
                 last_step=stage.last_step,
                 termination=self._termination,
             )
-            idle = callbacks.WarnOfIdlePseudoLabels(
-                min_vote_share=stage.hyperparameters.min_vote_share,
-                first_step=stage.first_step,
-                last_step=stage.last_step,
-                warn=progress.say,
-            )
             watchers = [callbacks.StopOnNotFinite(), summaries, views, progress, checkpointing]
             if "min_vote_share" in stage.model.uses(stage.hyperparameters):
+                idle = callbacks.WarnOfIdlePseudoLabels(
+                    min_vote_share=stage.hyperparameters.min_vote_share,
+                    first_step=stage.first_step,
+                    last_step=stage.last_step,
+                    warn=progress.say,
+                )
                 watchers.insert(3, idle)
             if not isinstance(stage.devices, tf.distribute.TPUStrategy):  # whose variables are read inside a step alone
                 watchers.insert(1, self._examine(stage, summaries, progress))
