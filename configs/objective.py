@@ -22,6 +22,11 @@ class ObjectiveSettings(Settings):
     negatives: int = setting(
         "objective", 10, "M, negatives per image and target view: other images of the global batch."
     )
+    same_class_negatives: bool = setting(
+        "objective",
+        True,
+        "Whether images of an image's class or pseudo-class may be its negatives, as in the paper; else they are left out.",
+    )
     semantic_positives: int = setting(
         "objective",
         3,

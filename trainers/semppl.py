@@ -31,6 +31,7 @@ class SemPPL(SemanticSiamese):
     settings: tuple[str, ...] = (
         "temperature",
         "negatives",
+        "same_class_negatives",
         "contrastive_weight",
         "semantic_weight",
         "invariance_weight",
@@ -63,7 +64,7 @@ class SemPPL(SemanticSiamese):
         self.enqueue(targets, labels, groups)
         votes = self.vote(anchors, batch["groups"], batch["labels"])
         classes = tf.where(batch["labels"] != NO_LABEL, batch["labels"], votes.classes)  # [B]
-        negatives = self.draw_negatives(groups, step)  # [B,L,M]
+        negatives = self.draw_negatives(self.related(groups, classes), step)  # [B,L,M]
         positives = self.draw_semantic_positives(classes, step)  # [B,L,R]
         with tf.GradientTape() as tape:
             tape.watch(anchors)
@@ -73,6 +74,17 @@ class SemPPL(SemanticSiamese):
         gradient_norm = self.descend(gradients)
         decay = self.move_target(step)
         return self.report(batch, anchors, terms, loss, votes, positives, gradient_norm, decay)
+
+    def related(self, groups: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
+        """Returns int64 numbers `[N]`, equal for images that are not negatives of one another.
+
+        These are the groups `[N]`; without `same_class_negatives`, of images with a class or pseudo-class, `[B]` of this replica,
+        the classes.
+        """
+        if self.hyperparameters.same_class_negatives:
+            return groups
+        classes = self.gather_labels(classes)
+        return tf.where(classes == NO_LABEL, groups, -1 - tf.cast(classes, groups.dtype))  # groups are 0 or more
 
     def compare(
         self, anchors: tf.Tensor, targets: tf.Tensor, negatives: tf.Tensor, positives: SemanticPositives

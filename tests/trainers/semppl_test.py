@@ -70,7 +70,7 @@ class Oracle:
         votes = [vote if vote[1] >= threshold else (NO_LABEL, 0.0) for vote in votes]
         classes = numpy_method.choose_classes(labels, [elected for elected, _ in votes])
         slots = self._draw_slots(classes)
-        negatives = self._draw_negatives(groups)
+        negatives = self._draw_negatives(groups, classes)
         queue = np.stack(
             [[np.zeros(predictions.shape[-1]) if e is None else e.embedding for e in q] for q in self.slots]
         )
@@ -125,13 +125,22 @@ class Oracle:
         shape = [settings.batch_size, settings.large_views, count]
         return random_integers(shape, seed=settings.seed, purpose=purpose, step=tf.constant(self.number)).numpy()
 
-    def _draw_negatives(self, groups):
-        """Deals rows of other images from a hat in which they lie in the order of their groups."""
+    def _draw_negatives(self, groups, classes):
+        """Deals rows of other images from a hat in which they lie in the order of their classes, if these matter, and groups."""
+        groups = list(groups)
+        if not self.hyperparameters.same_class_negatives:
+            known = {row: int(found) for row, found in enumerate(classes) if found != NO_LABEL}
+            groups = [-1 - known[row] if row in known else group for row, group in enumerate(groups)]
         numbers = self._numbers("negatives", self.hyperparameters.negatives)
         negatives = np.empty(numbers.shape, int)
         for b, j in np.ndindex(*numbers.shape[:2]):
-            hat = sorted((row for row in range(len(groups)) if groups[row] != groups[b]), key=lambda row: groups[row])
-            negatives[b, j] = [hat.pop(number % len(hat)) for number in numbers[b, j]]
+            others = sorted(
+                (row for row in range(len(groups)) if groups[row] != groups[b]), key=lambda row: groups[row]
+            )
+            hat = others.copy()
+            negatives[b, j] = [
+                hat.pop(number % len(hat)) if hat else others[number % len(others)] for number in numbers[b, j]
+            ]
         return negatives
 
     def _draw_slots(self, classes):
@@ -159,6 +168,10 @@ class StepTest(tf.test.TestCase, parameterized.TestCase):
             {"neighbours": 2, "min_vote_share": 1.0, "min_pseudo_label_coverage": 0.5},
         ),
         ("no semantic positives", {"semantic_positives": 0}),
+        (
+            "negatives of other classes only",
+            {"same_class_negatives": False, "negatives": 3, "neighbours": 2, "min_vote_share": 0.75},
+        ),
         ("labelled images only", {"labelled_batch_size": 14, "queue_size": 20}),
         ("nested dimensions", {"nested_dims": (2, 5)}),
     )
@@ -433,6 +446,7 @@ class ReplicasTest(tf.test.TestCase, parameterized.TestCase):
             small_views=small_views,
             queue_quotas=for_rare_classes,
             prior_corrected_votes=for_rare_classes,
+            same_class_negatives=not for_rare_classes,
             min_vote_share=1.0,
             min_pseudo_label_coverage=0.5 if for_rare_classes else 0.0,
             **rates[optimiser],

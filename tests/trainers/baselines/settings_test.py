@@ -24,6 +24,7 @@ _each_method = parameterized.named_parameters((f"_{name}", name) for name in sor
 _CHANGED = {
     "temperature": 0.7,
     "negatives": 3,
+    "same_class_negatives": False,
     "semantic_positives": 2,
     "neighbours": 2,
     "min_vote_share": 0.3,

@@ -1,0 +1,206 @@
+r"""Draws the figures of docs/results.md from the logs of runs, and prints its tables.
+
+    python -m semppl.benchmarks.one_hour.figures --out=docs/images
+
+Figures, of CIFAR-10 and Fashion-MNIST where there are logs: accuracy against minutes on two cores, accuracy against the number of
+labels, and accuracy and coverage of the pseudo-labels against minutes. Lines are means over seeds, bands go from the lowest to the
+highest seed.
+"""
+
+import json
+import pathlib
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+from absl import app, flags
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+_HERE = pathlib.Path(__file__).parent
+_LOGS = flags.DEFINE_string("logs", str(_HERE / "logs"), "Folder of the logs that `collect` writes.")
+_OUT = flags.DEFINE_string("out", "docs/images", "Folder of the figures.")
+
+CORES = 2
+"""Cores of the machine whose minutes the figures show."""
+
+DATA = {"cifar10": "CIFAR-10", "fashion_mnist": "Fashion-MNIST"}
+TIMED = {"cifar10": 50, "fashion_mnist": 10}
+"""Labels per class of the runs whose curves are drawn against minutes."""
+
+METHODS = {
+    "semppl": ("SemPPL", "#d1495b"),
+    "simclr": ("SimCLR", "#2a9d6f"),
+    "byol": ("BYOL", "#4a7fc1"),
+    "relicv2": ("ReLICv2", "#b8860b"),
+    "fixmatch": ("FixMatch", "#8b5fbf"),
+    "simmatch": ("SimMatch", "#00889a"),
+    "supervised": ("the labels alone", "#555555"),
+    "semppl heads": ("SemPPL heads on MobileNetV2", "#c76b1e"),
+    "semppl nothing": ("frozen MobileNetV2", "#999999"),
+}
+"""Name and colour of each method, in the order of tables."""
+
+_STYLE = {"svg.hashsalt": "semppl", "font.size": 9, "svg.fonttype": "none", "font.family": "sans-serif"}
+
+Log = dict[str, Any]
+
+
+class Curve(NamedTuple):
+    """Values over time or over numbers of labels.
+
+    Attributes:
+        places: Positions on the axis, ascending.
+        values: At each position, the values of the seeds.
+    """
+
+    places: list[float]
+    values: list[list[float]]
+
+
+def read_logs(folder: pathlib.Path) -> list[Log]:
+    """Reads all logs, by file name."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+
+
+def data_of(log: Log) -> str:
+    """Returns the key in DATA of a log's images."""
+    return str(log["data"].rpartition(":")[2].partition("?")[0])
+
+
+def accuracy_of(log: Log, classifier: str = "logistic_regression") -> float:
+    """Returns the accuracy of a run's own classifier, else that of a classifier on projections, or on a frozen encoder's features."""
+    accuracy = log["accuracy"]
+    if "classifier" in accuracy:
+        return float(accuracy["classifier"]["own"])
+    untrained = log["method"].endswith("nothing")
+    return float(accuracy["features" if untrained or "projections" not in accuracy else "projections"][classifier])
+
+
+def over_time(logs: Sequence[Log], name: str, rates: Mapping[str, float]) -> Curve:
+    """Returns a column of the curves of runs of one method against minutes on CORES cores."""
+    places: dict[int, list[float]] = {}
+    for log in logs:
+        for row in log["curve"]:
+            if name in row:
+                places.setdefault(row["step"], []).append(row[name])
+    steps = sorted(step for step, values in places.items() if len(values) == len(logs))
+    minutes = rates[logs[0]["method"]] / 60 / CORES if steps else 0.0
+    return Curve([step * minutes for step in steps], [places[step] for step in steps])
+
+
+def over_labels(logs: Iterable[Log], classifier: str = "logistic_regression") -> Curve:
+    """Returns the final accuracy of runs of one method against the number of labels per class."""
+    places: dict[int, list[float]] = {}
+    for log in logs:
+        places.setdefault(log["labels_per_class"], []).append(accuracy_of(log, classifier))
+    return Curve([float(place) for place in sorted(places)], [places[place] for place in sorted(places)])
+
+
+def draw(axes: Axes, curve: Curve, method: str, **style: Any) -> None:
+    """Draws the mean of a curve, and a band over seeds."""
+    title, colour = METHODS[method]
+    means = [statistics.fmean(values) for values in curve.values]
+    axes.plot(curve.places, means, color=colour, label=title, **style)
+    low, high = [min(values) for values in curve.values], [max(values) for values in curve.values]
+    axes.fill_between(curve.places, low, high, color=colour, alpha=0.15, linewidth=0)
+
+
+def by_method(logs: Sequence[Log], data: str, labels_per_class: int | None = None) -> dict[str, list[Log]]:
+    """Groups the logs of a data set by method, in the order of METHODS."""
+    fitting = [log for log in logs if data_of(log) == data and labels_per_class in (None, log["labels_per_class"])]
+    groups = {method: [log for log in fitting if log["method"] == method] for method in METHODS}
+    return {method: group for method, group in groups.items() if group}
+
+
+def figure_of_time(groups: Mapping[str, Sequence[Log]], rates: Mapping[str, float], title: str) -> Figure:
+    """Draws held-out accuracy, and accuracy and coverage of the pseudo-labels, against minutes."""
+    columns = {
+        "held_out_accuracy": "accuracy, nearest labelled image",
+        "pseudo_label_accuracy": "accuracy of pseudo-labels",
+        "pseudo_label_coverage": "share of images with a pseudo-label",
+    }
+    figure = Figure(figsize=(10, 3.2), layout="constrained")
+    for axes, (name, label) in zip(figure.subplots(1, len(columns)), columns.items(), strict=True):
+        for method, logs in groups.items():
+            curve = over_time(logs, name, rates)
+            if curve.places:
+                draw(axes, curve, method)
+        _finish(axes, "minutes on two cores", label)
+    figure.suptitle(title)
+    figure.legend(*_legend(figure), loc="outside lower center", ncols=len(groups), frameon=False)
+    return figure
+
+
+def figure_of_labels(groups: Mapping[str, Sequence[Log]], title: str) -> Figure:
+    """Draws final accuracy against the number of labels per class."""
+    figure = Figure(figsize=(5, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for method, logs in groups.items():
+        draw(axes, over_labels(logs), method, marker="o", markersize=4)
+    axes.set_xscale("log")
+    places = sorted({log["labels_per_class"] for logs in groups.values() for log in logs})
+    axes.set_xticks(places, [str(place) for place in places])
+    axes.minorticks_off()
+    _finish(axes, "labels per class", "accuracy")
+    figure.suptitle(title)
+    figure.legend(*_legend(figure), loc="outside right", frameon=False)
+    return figure
+
+
+def _legend(figure: Figure) -> tuple[list[Any], list[str]]:
+    """Returns one handle and label for each method in any panel."""
+    found = {
+        label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    return list(found.values()), list(found)
+
+
+def _finish(axes: Axes, x: str, y: str) -> None:
+    axes.set(xlabel=x, ylabel=y)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def table(groups: Mapping[str, Sequence[Log]]) -> str:
+    """Returns a Markdown table: accuracy of each method at each number of labels per class, mean (lowest–highest seed)."""
+    budgets = sorted({log["labels_per_class"] for logs in groups.values() for log in logs})
+    head = [f"{budget} per class" for budget in budgets]
+    lines = [f"| | {' | '.join(head)} |", "|---" * (1 + len(budgets)) + "|"]
+    for method, logs in groups.items():
+        curve = over_labels(logs)
+        cells = dict(zip(curve.places, map(cell, curve.values), strict=True))
+        lines.append(f"| {METHODS[method][0]} | {' | '.join(cells.get(budget, '') for budget in budgets)} |")
+    return "\n".join(lines)
+
+
+def cell(values: Sequence[float]) -> str:
+    """Writes the mean of seeds, with the lowest and the highest if there are several."""
+    spread = f" ({min(values):.3f}–{max(values):.3f})" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.3f}{spread}"
+
+
+def main(argv: list[str]) -> None:
+    """Writes `one_hour_….svg` and prints the tables."""
+    del argv
+    logs, out = read_logs(pathlib.Path(_LOGS.value)), pathlib.Path(_OUT.value)
+    rates = json.loads((_HERE / "rates.json").read_text(encoding="utf-8"))
+    for data, title in DATA.items():
+        groups = by_method(logs, data)
+        if not groups:
+            continue
+        print(f"{title}\n\n{table(groups)}\n")
+        budget = TIMED[data]
+        timed = by_method(logs, data, budget)
+        with mpl.rc_context(_STYLE):
+            figures = {
+                "labels": figure_of_labels(groups, f"{title}, one hour on two cores"),
+                "minutes": figure_of_time(timed, rates.get(data, {}), f"{title}, {budget} labels per class"),
+            }
+            for name, figure in figures.items():
+                figure.savefig(out / f"one_hour_{data}_{name}.svg", metadata={"Date": None, "Creator": None})
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,101 @@
+r"""Measures what tricks at inference gain, on a trained run: other picture sizes, mirrored pictures, the target network.
+
+    python -m semppl.benchmarks.one_hour.inference_tricks --workdir=outputs/cifar10 --sizes=24,32,40
+
+Logistic regression and label spreading are fitted on the run's labelled images, as `semppl.evaluation.evaluate` fits them, on
+embeddings that are made in each way; the test images are embedded in the same way. Labels of the test images choose nothing.
+"""
+
+import functools
+import pathlib
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import tensorflow as tf
+from absl import app, flags
+
+from semppl.configs.hyperparameters import Hyperparameters
+from semppl.data.images import NO_LABEL
+from semppl.data.run_data import load_evaluated_data
+from semppl.data.views.recipes import find_recipe
+from semppl.evaluation.evaluators import EVALUATORS, Task, training_sample
+from semppl.evaluation.features import embed
+from semppl.layers.inputs.preparation import inference_preparation
+from semppl.layers.networks import OnlineNetwork, TargetNetwork, unit_norm
+from semppl.programs import run_flags
+from semppl.runs import checkpoints
+
+flags.adopt_module_key_flags(run_flags)
+_SIZES = flags.DEFINE_list("sizes", [], "Comma-separated sides, in pixels, at which pictures are embedded as well.")
+
+_COLUMNS = ("logistic_regression", "label_spreading")
+
+Embed = Callable[[tf.Tensor], tf.Tensor]
+
+
+def load_target(workdir: str | pathlib.Path, hyperparameters: Hyperparameters) -> TargetNetwork | None:
+    """Reads the target network of a run's latest checkpoint; None if its method has none."""
+    path = checkpoints.latest_checkpoint(workdir)
+    if not any(name.startswith("model/target/") for name, _ in tf.train.list_variables(path)):
+        return None
+    network = TargetNetwork(**hyperparameters.network, name="target")
+    network.build([None, hyperparameters.large_size, hyperparameters.large_size, hyperparameters.channels])
+    restored = tf.train.Checkpoint(model=tf.train.Checkpoint(target=network)).restore(path)
+    restored.expect_partial().assert_existing_objects_matched()
+    return network
+
+
+def of_both_sides(function: Embed, images: tf.Tensor) -> tf.Tensor:
+    """Returns the mean of the unit-norm outputs `[B, D]` for images and for their mirror images."""
+    return (unit_norm(function(images)) + unit_norm(function(tf.reverse(images, [2])))) / 2
+
+
+def ways(
+    hyperparameters: Hyperparameters, online: OnlineNetwork, target: TargetNetwork | None, sizes: list[int]
+) -> Iterator[tuple[str, int, Embed, Embed]]:
+    """Yields name, side in pixels, and functions to features and to projections, of each way to embed pictures."""
+    side = hyperparameters.large_size
+    networks: dict[str, TargetNetwork] = {"online network": online} | ({"target network": target} if target else {})
+    for name, network in networks.items():
+        yield name, side, network.features, network.project
+    yield (
+        "mean with the mirror image",
+        side,
+        functools.partial(of_both_sides, online.features),
+        functools.partial(of_both_sides, online.project),
+    )
+    for other in sizes:
+        if other != side:
+            yield f"pictures of {other} pixels", other, online.features, online.project
+
+
+def main(argv: list[str]) -> None:
+    """Prints a Markdown table."""
+    del argv
+    workdir = run_flags.WORKDIR.value
+    hyperparameters, online, step = checkpoints.load_online(workdir)
+    data = load_evaluated_data(workdir, hyperparameters, {})
+    train, test = data.source.train, data.source.held_out("test")
+    visible = np.flatnonzero(data.labels != NO_LABEL)
+    used = training_sample(visible, train)
+    centre_crop = find_recipe(hyperparameters.recipe).centre_crop
+    print(
+        f"{workdir}, step {step:,} of {hyperparameters.steps:,}, {len(visible):,} labels, {len(test):,} test images\n"
+    )
+    print("| | " + " | ".join(f"{row}, {column}" for row in ("features", "projections") for column in _COLUMNS) + " |")
+    print("|---" * (1 + 2 * len(_COLUMNS)) + "|")
+    target = load_target(workdir, hyperparameters)
+    for name, side, *functions in ways(hyperparameters, online, target, [int(size) for size in _SIZES.value]):
+        cells = []
+        for function in functions:
+            convert = functools.partial(
+                embed, function, prepare=inference_preparation(side, centre_crop=centre_crop), batch_size=500
+            )
+            places = np.searchsorted(used, visible), np.arange(len(used))
+            task = Task(convert(train, positions=used), train.labels[used], *places, convert(test), 1)
+            cells += [float(np.mean(EVALUATORS[column].classes(task) == test.labels)) for column in _COLUMNS]
+        print(f"| {name} | " + " | ".join(f"{cell:.4f}" for cell in cells) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,66 @@
+r"""Measures the core-seconds that a step of each method takes, and how many steps fit into two core-hours; on an idle machine.
+
+    taskset -c 0 python -m semppl.benchmarks.one_hour.rates --preset=cifar10_1_percent_cpu --data_dir=tfds --workdir=unused \
+      --out=benchmarks/one_hour/rates.json
+
+Each method takes its steps as a run does, input included, in turns with the others; medians. `taskset` keeps everything on one
+core, as `semppl-compare` trains two runs side by side on two cores. `--out` gets the medians under the name of the data.
+"""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Callable
+
+from absl import app, flags
+
+from semppl.benchmarks.step_share import ROUNDS, medians
+from semppl.configs.hyperparameters import Hyperparameters
+from semppl.data.pipeline import Pipeline
+from semppl.experiments.comparison import plan
+from semppl.trainers import pretrain
+from semppl.trainers.methods import find_method, settle
+
+METHODS = ("supervised", "simclr", "byol", "relicv2", "fixmatch", "simmatch", "semppl")
+CORE_SECONDS = 7200
+"""One hour on two cores."""
+
+_NAMES = flags.DEFINE_list("method_names", METHODS, "Comma-separated methods to measure.")
+_CALLS = flags.DEFINE_integer("steps_a_turn", 5, "Steps in a turn.", lower_bound=1)
+_OUT = flags.DEFINE_string("out", "", "JSON file to add the seconds to; empty: none.")
+
+
+def settings_of(method: str, shared: Hyperparameters) -> Hyperparameters:
+    """Returns the settings with which a comparison trains a method."""
+    training = plan.plan(shared, pathlib.Path("unused"), methods=[method], seeds=[0])[0]
+    settings = settle(training.settings, given=(), workdir=training.folder)
+    return dataclasses.replace(settings, recipe=find_method(settings.method).suitable_recipe(settings.recipe))
+
+
+def make_step(settings: Hyperparameters) -> Callable[[], object]:
+    """Returns a function that takes one step of a run, on the next batch, and waits for it."""
+    source, labels, settings = pretrain.prepare_data(settings, 1)
+    model = pretrain.build_model(settings, len(source.class_names), jit_compile=False)
+    batches = iter(Pipeline(source.train, labels, settings).batches(first_step=0).repeat())
+    step = model.make_train_function()
+    return lambda: float(step(batches)["loss"])
+
+
+def main(argv: list[str]) -> None:
+    """Prints a Markdown table."""
+    del argv
+    shared = pretrain.hyperparameters_from_flags()
+    steps = {name: make_step(settings_of(name, shared)) for name in _NAMES.value}
+    seconds = medians(steps, ROUNDS.value, calls=_CALLS.value)
+    print("| method | s a step | steps in 2 core-hours |\n|---|---|---|")
+    for name, value in seconds.items():
+        print(f"| {name} | {value:.4f} | {int(CORE_SECONDS / value):,} |")
+    if _OUT.value:
+        path = pathlib.Path(_OUT.value)
+        rates = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        rates[shared.data.rpartition(":")[2]] = {name: round(value, 4) for name, value in seconds.items()}
+        path.write_text(json.dumps(rates, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    app.run(main)
