@@ -70,7 +70,7 @@ def data_of(log: Log) -> str:
 
 
 def accuracy_of(log: Log, classifier: str = "logistic_regression") -> float:
-    """Returns the accuracy of a run's own classifier, else that of a classifier on projections, or on a frozen encoder's features."""
+    """Returns the accuracy of a run's own classifier, else that of a classifier on projections or frozen features."""
     accuracy = log["accuracy"]
     if "classifier" in accuracy:
         return float(accuracy["classifier"]["own"])
