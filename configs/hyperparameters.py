@@ -87,6 +87,8 @@ class Hyperparameters(
         allowed = f"imagenet or a file, since {self.encoder} is not trained"
         require(from_elsewhere, "initial_weights", allowed, self.initial_weights or "none")
         if self.train == "heads":
+            alike = f"0 or large_size = {self.large_size} with --train=heads"
+            require(self.embedded_size == self.large_size, "inference_size", alike, self.inference_size)
             enough = f"at least large_views = {self.large_views}"
             require(self.cached_views >= self.large_views, "cached_views", enough, self.cached_views)
             require(self.small_views == 0, "small_views", "0 with --train=heads", self.small_views)

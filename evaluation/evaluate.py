@@ -481,7 +481,7 @@ def _pixels_and_histogram(images: tf.Tensor) -> tf.Tensor:
 
 def _pixels(hyperparameters: Hyperparameters) -> int:
     """Returns the number of values of `small_pixels`."""
-    size = hyperparameters.large_size
+    size = hyperparameters.embedded_size
     return int(small_pixels(tf.zeros([1, size, size, hyperparameters.channels])).shape[-1])
 
 

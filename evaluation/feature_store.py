@@ -89,7 +89,7 @@ class SharedFeatureStore(FeatureStore):
     def __init__(self, hyperparameters: Hyperparameters, encoder: tf.keras.layers.Layer) -> None:
         self._folder = pathlib.Path(hyperparameters.cache_dir) / _FOLDER
         settings = {name: value for name, value in hyperparameters.network.items() if name not in _OF_TRAINING}
-        seen = {name: getattr(hyperparameters, name) for name in ("large_size", "recipe", "shrink", "channels")}
+        seen = {name: getattr(hyperparameters, name) for name in ("embedded_size", "recipe", "shrink", "channels")}
         digest = hashlib.sha256(json.dumps(settings | seen, sort_keys=True).encode())
         for variable in encoder.variables:
             digest.update(variable.numpy().tobytes())

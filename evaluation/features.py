@@ -15,7 +15,7 @@ from semppl.layers.inputs.preparation import inference_preparation
 def preparation_of(hyperparameters: Hyperparameters) -> Callable[[tf.Tensor], tf.Tensor]:
     """Returns the function that crops and resizes images for the evaluation of a run's encoder."""
     centre_crop = find_recipe(hyperparameters.recipe).centre_crop
-    return inference_preparation(hyperparameters.large_size, centre_crop=centre_crop)
+    return inference_preparation(hyperparameters.embedded_size, centre_crop=centre_crop)
 
 
 def embed(

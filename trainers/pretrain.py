@@ -242,6 +242,8 @@ def check_names(hyperparameters: Hyperparameters) -> None:
     sizes = {"large_size": hyperparameters.large_size}
     if hyperparameters.small_views:
         sizes["small_size"] = hyperparameters.small_size
+    if hyperparameters.inference_size:
+        sizes["inference_size"] = hyperparameters.inference_size
     check_pictures(
         hyperparameters.encoder,
         width=hyperparameters.width,

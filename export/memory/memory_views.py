@@ -27,7 +27,9 @@ def random_view(images: tf.Tensor, hyperparameters: Hyperparameters, number: int
     if hyperparameters.shrink:
         images = shrunk(images, hyperparameters.shrink)
     prints = fingerprints(images)
-    settings = dataclasses.replace(hyperparameters.views, large_views=1, small_views=0)
+    settings = dataclasses.replace(
+        hyperparameters.views, large_views=1, small_views=0, large_size=hyperparameters.embedded_size
+    )
     seeds = tf.stack([prints, tf.fill(tf.shape(prints), tf.constant(number, tf.int64))], 1)
     if images.shape[1] is not None:
         return make_views(images, settings, seed=seeds)["large"][0]
@@ -61,7 +63,7 @@ def check_views(views: int, hyperparameters: Hyperparameters, *, centre_crop: fl
     """
     if views < 1:
         raise ValueError(f"--memory_views must be 1 or more. Received: {views}")
-    side, shrink = _framed_side(hyperparameters.large_size, centre_crop), hyperparameters.shrink
+    side, shrink = _framed_side(hyperparameters.embedded_size, centre_crop), hyperparameters.shrink
     if views > 1 and 0 < shrink < side:
         raise ValueError(f"--memory_views must be 1 where --shrink={shrink} is below {side}. Received: {views}")
 

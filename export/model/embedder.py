@@ -74,10 +74,10 @@ class Embedder(tf.Module):
         self._int8 = Int8Kernels(network) if dtype == "int8" else None
         self.weights = self._int8.weights if self._int8 else network.weights
         self.prepare = inference_preparation(
-            hyperparameters.large_size, centre_crop=centre_crop, shrink=hyperparameters.shrink
+            hyperparameters.embedded_size, centre_crop=centre_crop, shrink=hyperparameters.shrink
         )
         self.fingerprints = functools.partial(fingerprints, shrink=hyperparameters.shrink)
-        self.size = hyperparameters.large_size
+        self.size = hyperparameters.embedded_size
         self.channels = hyperparameters.channels
         # Bound methods: tf.Module would save a network that is an attribute.
         self._encode: _Function = network.features

@@ -69,6 +69,7 @@ class ValidationTest(parameterized.TestCase):
         ("small_views", -1, "0 or more"),
         ("large_size", 7, "8 or more"),
         ("small_size", 7, "8 or more"),
+        ("inference_size", 7, "0, or 8 or more"),
         ("mask_probability", 1.5, "in 0..1"),
         ("width", 0.0, "positive"),
         ("head_width", 0, "1 or more"),

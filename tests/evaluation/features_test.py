@@ -63,6 +63,11 @@ class PreparationTest(tf.test.TestCase, parameterized.TestCase):
         view = preparation_of(Hyperparameters(**tiny.settings(recipe=recipe, large_size=24)))(images)
         self.assertAllEqual(view, prepare(images, size=24, crop=crop))
 
+    def test_pictures_may_be_larger_than_the_views_of_training(self):
+        images = np.random.default_rng(0).integers(0, 256, (1, 32, 40, 3), np.uint8)
+        view = preparation_of(Hyperparameters(**tiny.settings(large_size=24, inference_size=30)))(images)
+        self.assertAllEqual(view, prepare(images, size=30, crop=1.0))
+
 
 if __name__ == "__main__":
     assert testing

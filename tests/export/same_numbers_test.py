@@ -25,6 +25,8 @@ from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything
 from semppl.tests.export.random_runs import write_run
 
 _TOLERANCE = 1e-4
+_SIZE = 12
+"""Side of a picture that is embedded, in pixels; views in training have another."""
 
 _BARE = """
 import pathlib, sys
@@ -45,7 +47,7 @@ class SameNumbersTest(tf.test.TestCase):
     def setUpClass(cls):
         super().setUpClass()
         cls.folder = pathlib.Path(cls.enter_context(tempfile.TemporaryDirectory()))
-        write_run(cls.folder / "run")
+        write_run(cls.folder / "run", inference_size=_SIZE)
         cls.model, cls.pictures = cls.folder / "digits" / "1", cls.folder / "pictures"
         export_model.export(cls.folder / "run", cls.model)
         cls.pictures.mkdir()
@@ -54,8 +56,8 @@ class SameNumbersTest(tf.test.TestCase):
             larger = np.repeat(np.repeat(image, 2, 0), 3, 1)
             (cls.pictures / f"{number:02d}.{end}").write_bytes(encode(larger).numpy())
         cls.files = [path.read_bytes() for path in sorted(cls.pictures.iterdir())]
-        hyperparameters, network, _ = checkpoints.load_online(cls.folder / "run")
-        prepare = inference_preparation(hyperparameters.large_size, centre_crop=1.0)
+        _, network, _ = checkpoints.load_online(cls.folder / "run")
+        prepare = inference_preparation(_SIZE, centre_crop=1.0)
         cls.pixels = np.stack([decode_file(file, Decoding(channels=1))[0] for file in cls.files])
         cls.expected = network.project(prepare(cls.pixels)).numpy()
 

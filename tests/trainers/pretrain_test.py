@@ -357,6 +357,10 @@ class WrongFlagsTest(parameterized.TestCase):
         ),
         ("--labels_per_class=0", "Exactly one of --labels_per_class, .* must be given. Received: none"),
         ("--labels_per_class=0 --label_list=/nowhere", "--label_list must be a file, .* Received: /nowhere"),
+        (
+            "--encoder=resnet9 --inference_size=8 --large_size=16 --widths=8,8,8",
+            "--inference_size must be 9 or more with --encoder=resnet9. Received: 8",
+        ),
         ("--batch_size=10", "--batch_size must be at least negatives . 1 = 11. Received: 10"),
         ("--queue_size=7", "--queue_size must be at least the labelled images of a batch, 8. Received: 7"),
         (
