@@ -34,6 +34,13 @@ _METHODS = flags.DEFINE_list(
     "supervised, no_semantic_positives, semppl; with --train=heads frozen, semppl_heads.",
 )
 
+_METHOD_STEPS = flags.DEFINE_list(
+    "method_steps",
+    [],
+    "Comma-separated METHOD:STEPS, such as simclr:9000,supervised:20000: length of the runs of single methods, in place of "
+    "--steps, to compare methods after equal time. By default, all methods take as many steps.",
+)
+
 _TRAINING = "semppl.trainers.pretrain"
 _SEEDS = 3
 _DEFAULTS = {
@@ -76,6 +83,7 @@ class Request:
         budgets: Numbers of labelled images per class, ascending; 0: the labels that the data give.
         seeds: Seeds.
         own: Settings of single methods, by name.
+        steps: Length of the runs of single methods, in steps, in place of the shared length.
     """
 
     shared: Hyperparameters
@@ -83,6 +91,7 @@ class Request:
     budgets: Sequence[int]
     seeds: Sequence[int]
     own: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    steps: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 def request_from_flags() -> Request:
@@ -104,8 +113,19 @@ def request_from_flags() -> Request:
     methods = plan.check_methods(_METHODS.value or _DEFAULTS.get(values["train"], ()))
     own = {name: values.pop(name) for name in _FAMILY if values[name] != _FAMILY[name]}
     shared = Hyperparameters(**values, labels_per_class=budgets[0])
-    plan.plan(shared, pathlib.Path(), methods=methods, seeds=seeds[:1], budgets=budgets, own=own)
-    return Request(shared, methods, budgets, seeds, own)
+    steps = _steps_by_method(_METHOD_STEPS.value)
+    plan.plan(shared, pathlib.Path(), methods=methods, seeds=seeds[:1], budgets=budgets, own=own, steps=steps)
+    return Request(shared, methods, budgets, seeds, own, steps)
+
+
+def _steps_by_method(texts: Sequence[str]) -> dict[str, int]:
+    found = {}
+    for text in texts:
+        method, _, number = text.partition(":")
+        if not number.isdecimal():
+            raise ValueError(f"--method_steps must have the form METHOD:STEPS, with commas between. Received: {text}")
+        found[method] = int(number)
+    return found
 
 
 def _budgets(texts: Sequence[str]) -> list[int]:
@@ -275,6 +295,7 @@ def compare(
         seeds=request.seeds,
         budgets=request.budgets,
         own=request.own,
+        steps=request.steps,
     )
     prepared = preparation.prepare([_settled(run) for run in planned])
     plan.require_same_settings(workdir, request.shared)

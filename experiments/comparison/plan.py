@@ -140,6 +140,7 @@ def plan(
     seeds: Sequence[int],
     budgets: Sequence[int] = (0,),
     own: Mapping[str, Any] = types.MappingProxyType({}),
+    steps: Mapping[str, int] = types.MappingProxyType({}),
 ) -> list[Training]:
     """Lists the runs of a comparison, seed by seed.
 
@@ -150,17 +151,20 @@ def plan(
         seeds: Seeds of the label draws and of the trainings: runs of the same seed see the same labels.
         budgets: Numbers of labelled images per class; 0: as `shared` chooses them.
         own: Settings of single methods, by name; each applies to the runs of its method.
+        steps: Length of the runs of single methods, in steps, in place of the shared length.
 
     Raises:
         ValueError: If the settings do not suit a method, or belong to none of `methods`.
     """
     _require_owners(own, methods)
+    _require_trained(steps, methods)
     trainings = []
     for seed in seeds:
         for budget in budgets:
             for method in methods:
                 changes = dict(METHODS[method].settings)
                 changes |= {name: own[name] for name in _own_names(method) if name in own}
+                changes |= {"steps": steps[method]} if method in steps else {}
                 labels = budget or shared.labels_per_class
                 with naming_method(method):
                     settings = dataclasses.replace(
@@ -176,6 +180,17 @@ def _require_owners(own: Mapping[str, Any], methods: Sequence[str]) -> None:
         owners = [method for method in METHODS if name in _own_names(method)]
         if not set(owners) & set(methods):
             raise ValueError(f"--{name} must come with {owners[0]} among --methods. Received: {value}")
+
+
+def _require_trained(steps: Mapping[str, int], methods: Sequence[str]) -> None:
+    for method, number in steps.items():
+        trained = [name for name in methods if METHODS[name].settings["train"] != "nothing"]
+        if method not in trained:
+            raise ValueError(
+                f"--method_steps must name methods that are trained, of {', '.join(trained)}. Received: {method}"
+            )
+        if number < 1:
+            raise ValueError(f"--method_steps must be 1 or more. Received: {method}:{number}")
 
 
 def _own_names(method: str) -> list[str]:

@@ -123,6 +123,19 @@ class OwnSettingsTest(absltest.TestCase):
             plan.plan(_shared(), pathlib.Path("all"), methods=["swav"], seeds=[0], own={"swav_epsilon": -1.0})
 
 
+class StepsTest(absltest.TestCase):
+    def test_the_runs_of_one_method_may_be_longer(self):
+        methods = ["frozen", "simclr", "semppl"]
+        runs = plan.plan(_shared(steps=5), pathlib.Path("all"), methods=methods, seeds=[0, 1], steps={"simclr": 9})
+        self.assertEqual([run.settings.steps for run in runs], [5, 9, 5] * 2)
+        self.assertEqual(runs[1].changes, {"train": "all", "method": "simclr", "steps": 9})
+
+    def test_a_method_that_takes_no_steps_or_none_at_all_is_refused(self):
+        for steps, received in (({"frozen": 3}, "frozen"), ({"byol": 3}, "byol"), ({"semppl": 0}, "semppl:0")):
+            with self.assertRaisesRegex(ValueError, f"^--method_steps must .*Received: {received}$"):
+                plan.plan(_shared(), pathlib.Path("all"), methods=["frozen", "semppl"], seeds=[0], steps=steps)
+
+
 class SameSettingsTest(absltest.TestCase):
     def setUp(self):
         super().setUp()

@@ -1,6 +1,6 @@
 r"""Measures what tricks at inference gain, on a trained run: other picture sizes, mirrored pictures, the target network.
 
-    python -m semppl.benchmarks.one_hour.inference_tricks --workdir=outputs/cifar10 --sizes=24,32,40
+    python -m semppl.benchmarks.small_budget.inference_tricks --workdir=outputs/cifar10 --sizes=24,32,40
 
 Logistic regression and label spreading are fitted on the run's labelled images, as `semppl.evaluation.evaluate` fits them, on
 embeddings that are made in each way; the test images are embedded in the same way. Labels of the test images choose nothing.

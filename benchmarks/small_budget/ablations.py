@@ -1,7 +1,7 @@
 r"""Trains variants of a preset that differ in one setting, for the same number of steps, and prints a table.
 
-    python -m semppl.benchmarks.one_hour.ablations --preset=cifar10_1_percent_cpu --data_dir=tfds --steps=3000 \
-      --workdir=outputs/ablations --out=benchmarks/one_hour/ablations/cifar10.json
+    python -m semppl.benchmarks.small_budget.ablations --flagfile=configs/cifar10_1_percent_cpu.flags --data_dir=tfds --steps=3000 \
+      --workdir=outputs/ablations --out=benchmarks/small_budget/ablations/cifar10.json
 
 Each variant is a process on one core; `--jobs` of them run at a time. A program that was killed goes on where it was. Accuracy is
 that on the test images, by classifiers fitted to the projections of the labelled images.
@@ -18,7 +18,7 @@ from typing import Any
 
 from absl import app, flags
 
-from semppl.benchmarks.one_hour.collect import log_of
+from semppl.benchmarks.small_budget.collect import log_of
 from semppl.configs.setting import as_arguments
 from semppl.evaluation.evaluate import evaluate
 from semppl.trainers import pretrain

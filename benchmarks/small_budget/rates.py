@@ -1,7 +1,7 @@
-r"""Measures the core-seconds that a step of each method takes, and how many steps fit into two core-hours; on an idle machine.
+r"""Measures the core-seconds that a step of each method takes, and how many steps fit into 20 minutes on two cores; on an idle machine.
 
-    taskset -c 0 python -m semppl.benchmarks.one_hour.rates --preset=cifar10_1_percent_cpu --data_dir=tfds --workdir=unused \
-      --out=benchmarks/one_hour/rates.json
+    taskset -c 0 python -m semppl.benchmarks.small_budget.rates --flagfile=configs/cifar10_1_percent_cpu.flags --data_dir=tfds --workdir=unused \
+      --out=benchmarks/small_budget/rates.json
 
 Each method takes its steps as a run does, input included, in turns with the others; medians. `taskset` keeps everything on one
 core, as `semppl-compare` trains two runs side by side on two cores. `--out` gets the medians under the name of the data.
@@ -22,10 +22,10 @@ from semppl.trainers import pretrain
 from semppl.trainers.methods import find_method, settle
 
 METHODS = ("supervised", "simclr", "byol", "relicv2", "fixmatch", "simmatch", "semppl")
-CORE_SECONDS = 7200
-"""One hour on two cores."""
+MINUTES, CORES = 20, 2
+"""The time that every run has."""
 
-_NAMES = flags.DEFINE_list("method_names", METHODS, "Comma-separated methods to measure.")
+_NAMES = flags.DEFINE_list("method_names", list(METHODS), "Comma-separated methods to measure.")
 _CALLS = flags.DEFINE_integer("steps_a_turn", 5, "Steps in a turn.", lower_bound=1)
 _OUT = flags.DEFINE_string("out", "", "JSON file to add the seconds to; empty: none.")
 
@@ -52,9 +52,9 @@ def main(argv: list[str]) -> None:
     shared = pretrain.hyperparameters_from_flags()
     steps = {name: make_step(settings_of(name, shared)) for name in _NAMES.value}
     seconds = medians(steps, ROUNDS.value, calls=_CALLS.value)
-    print("| method | s a step | steps in 2 core-hours |\n|---|---|---|")
+    print(f"| method | core-seconds a step | steps in {MINUTES} minutes on {CORES} cores |\n|---|---|---|")
     for name, value in seconds.items():
-        print(f"| {name} | {value:.4f} | {int(CORE_SECONDS / value):,} |")
+        print(f"| {name} | {value:.4f} | {int(60 * MINUTES * CORES / value):,} |")
     if _OUT.value:
         path = pathlib.Path(_OUT.value)
         rates = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

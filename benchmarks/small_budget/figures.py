@@ -1,6 +1,6 @@
 r"""Draws the figures of docs/results.md from the logs of runs, and prints its tables.
 
-    python -m semppl.benchmarks.one_hour.figures --out=docs/images
+    python -m semppl.benchmarks.small_budget.figures --out=docs/images
 
 Figures, of CIFAR-10 and Fashion-MNIST where there are logs: accuracy against minutes on two cores, accuracy against the number of
 labels, and accuracy and coverage of the pseudo-labels against minutes. Lines are means over seeds, bands go from the lowest to the
@@ -18,12 +18,11 @@ from absl import app, flags
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from semppl.benchmarks.small_budget.rates import CORES, MINUTES
+
 _HERE = pathlib.Path(__file__).parent
 _LOGS = flags.DEFINE_string("logs", str(_HERE / "logs"), "Folder of the logs that `collect` writes.")
 _OUT = flags.DEFINE_string("out", "docs/images", "Folder of the figures.")
-
-CORES = 2
-"""Cores of the machine whose minutes the figures show."""
 
 DATA = {"cifar10": "CIFAR-10", "fashion_mnist": "Fashion-MNIST"}
 TIMED = {"cifar10": 50, "fashion_mnist": 10}
@@ -182,7 +181,7 @@ def cell(values: Sequence[float]) -> str:
 
 
 def main(argv: list[str]) -> None:
-    """Writes `one_hour_….svg` and prints the tables."""
+    """Writes `small_budget_….svg` and prints the tables."""
     del argv
     logs, out = read_logs(pathlib.Path(_LOGS.value)), pathlib.Path(_OUT.value)
     rates = json.loads((_HERE / "rates.json").read_text(encoding="utf-8"))
@@ -195,11 +194,11 @@ def main(argv: list[str]) -> None:
         timed = by_method(logs, data, budget)
         with mpl.rc_context(_STYLE):
             figures = {
-                "labels": figure_of_labels(groups, f"{title}, one hour on two cores"),
+                "labels": figure_of_labels(groups, f"{title}, {MINUTES} minutes on two cores"),
                 "minutes": figure_of_time(timed, rates.get(data, {}), f"{title}, {budget} labels per class"),
             }
             for name, figure in figures.items():
-                figure.savefig(out / f"one_hour_{data}_{name}.svg", metadata={"Date": None, "Creator": None})
+                figure.savefig(out / f"small_budget_{data}_{name}.svg", metadata={"Date": None, "Creator": None})
 
 
 if __name__ == "__main__":
