@@ -18,7 +18,7 @@ from absl import app, flags
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from semppl.benchmarks.small_budget.rates import CORES, MINUTES
+from semppl.benchmarks.small_budget import CORES, MINUTES
 
 _HERE = pathlib.Path(__file__).parent
 _LOGS = flags.DEFINE_string("logs", str(_HERE / "logs"), "Folder of the logs that `collect` writes.")

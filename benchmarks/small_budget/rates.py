@@ -1,9 +1,9 @@
-r"""Measures the core-seconds that a step of each method takes, and how many steps fit into 20 minutes on two cores; on an idle machine.
+r"""Measures the core-seconds that a step of each method takes, and how many steps fit into 20 minutes on two cores.
 
-    taskset -c 0 python -m semppl.benchmarks.small_budget.rates --flagfile=configs/cifar10_1_percent_cpu.flags --data_dir=tfds --workdir=unused \
-      --out=benchmarks/small_budget/rates.json
+    taskset -c 0 python -m semppl.benchmarks.small_budget.rates --flagfile=configs/cifar10_1_percent_cpu.flags --data_dir=tfds \
+      --workdir=unused --out=benchmarks/small_budget/rates.json
 
-Each method takes its steps as a run does, input included, in turns with the others; medians. `taskset` keeps everything on one
+On an idle machine. Each method takes its steps as a run does, input included, in turns with the others; medians. `taskset` keeps everything on one
 core, as `semppl-compare` trains two runs side by side on two cores. `--out` gets the medians under the name of the data.
 """
 
@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from absl import app, flags
 
+from semppl.benchmarks.small_budget import CORES, MINUTES
 from semppl.benchmarks.step_share import ROUNDS, medians
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.pipeline import Pipeline
@@ -22,8 +23,6 @@ from semppl.trainers import pretrain
 from semppl.trainers.methods import find_method, settle
 
 METHODS = ("supervised", "simclr", "byol", "relicv2", "fixmatch", "simmatch", "semppl")
-MINUTES, CORES = 20, 2
-"""The time that every run has."""
 
 _NAMES = flags.DEFINE_list("method_names", list(METHODS), "Comma-separated methods to measure.")
 _CALLS = flags.DEFINE_integer("steps_a_turn", 5, "Steps in a turn.", lower_bound=1)
