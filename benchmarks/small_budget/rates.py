@@ -3,8 +3,9 @@ r"""Measures the core-seconds that a step of each method takes, and how many ste
     taskset -c 0 python -m semppl.benchmarks.small_budget.rates --flagfile=configs/cifar10_1_percent_cpu.flags --data_dir=tfds \
       --workdir=unused --out=benchmarks/small_budget/rates.json
 
-On an idle machine. Each method takes its steps as a run does, input included, in turns with the others; medians. `taskset` keeps everything on one
-core, as `semppl-compare` trains two runs side by side on two cores. `--out` gets the medians under the name of the data.
+On an idle machine. Each method takes its steps as a run does, input included, in turns with the others; medians. `taskset` keeps
+everything on one core, as `semppl-compare` trains two runs side by side on two cores. `--out` gets the medians under the name of
+the data.
 """
 
 import dataclasses
