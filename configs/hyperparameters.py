@@ -92,6 +92,9 @@ class Hyperparameters(
             enough = f"at least large_views = {self.large_views}"
             require(self.cached_views >= self.large_views, "cached_views", enough, self.cached_views)
             require(self.small_views == 0, "small_views", "0 with --train=heads", self.small_views)
+        semantic = getattr(self, f"{self.method}_semantic_weight", 0)
+        some = f"1 or more with --{self.method}_semantic_weight={semantic:g}"
+        require(semantic == 0 or self.semantic_positives > 0, "semantic_positives", some, self.semantic_positives)
         if self.method == ObjectiveSettings.method:
             self.check_batch(OBJECTIVE)
 

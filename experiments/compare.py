@@ -328,7 +328,7 @@ def _run(report: Report, runs: Sequence[plan.Training], request: Request, option
     )
     for run in runs:
         if run.finished:
-            print(f"• trained before, being evaluated: {run.title}", flush=True)
+            print(f"• trained before: {run.title}", flush=True)
             report.judge(run)
     report.started = time.monotonic()
     trainings.train_side_by_side(waiting, report.ended, options=options)

@@ -1,7 +1,7 @@
 r"""Trains variants of a preset that differ in one setting, for the same number of steps, and prints a table.
 
     python -m semppl.benchmarks.small_budget.ablations --flagfile=configs/cifar10_1_percent_cpu.flags --data_dir=tfds --steps=3000 \
-      --workdir=outputs/ablations --out=benchmarks/small_budget/ablations/cifar10.json
+      --workdir=outputs/ablations --ablations_file=benchmarks/small_budget/ablations/cifar10.json
 
 Each variant is a process on one core; `--jobs` of them run at a time. A program that was killed goes on where it was. Accuracy is
 that on the test images, by classifiers fitted to the projections of the labelled images.
@@ -26,7 +26,7 @@ from semppl.trainers import pretrain
 _JOBS = flags.DEFINE_integer("jobs", 2, "Processes at a time.", lower_bound=1)
 _VARIANTS = flags.DEFINE_list("variants", [], "Comma-separated names of the variants to train; empty: all.")
 _SEEDS = flags.DEFINE_list("ablation_seeds", ["0"], "Comma-separated seeds.")
-_OUT = flags.DEFINE_string("out", "", "JSON file for the results; empty: none.")
+_OUT = flags.DEFINE_string("ablations_file", "", "JSON file for the results; empty: none.")
 
 EVALUATORS = ("nearest_neighbours", "logistic_regression", "label_spreading")
 

@@ -1,7 +1,7 @@
 r"""Writes the log of finished, evaluated runs: what the figures need, a few kilobytes a run.
 
     python -m semppl.benchmarks.small_budget.collect --runs=outputs/small_budget/semppl-50-0,outputs/small_budget/simclr-50-0 \
-      --out=benchmarks/small_budget/logs
+      --logs_folder=benchmarks/small_budget/logs
 
 A run is a folder of `semppl.trainers.pretrain`, on its own or in a comparison, that has been evaluated. The name of its log is made
 of data, method, labels per class and seed.
@@ -19,7 +19,7 @@ from semppl.configs.hyperparameters import Hyperparameters
 from semppl.runs.folder import read_done
 
 _RUNS = flags.DEFINE_list("runs", [], "Comma-separated folders of runs.")
-_OUT = flags.DEFINE_string("out", "benchmarks/small_budget/logs", "Folder of the logs.")
+_OUT = flags.DEFINE_string("logs_folder", "benchmarks/small_budget/logs", "Folder of the logs.")
 
 POINTS = 24
 """Points of a curve, at most."""

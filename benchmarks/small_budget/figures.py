@@ -1,6 +1,6 @@
 r"""Draws the figures of docs/results.md from the logs of runs, and prints its tables.
 
-    python -m semppl.benchmarks.small_budget.figures --out=docs/images
+    python -m semppl.benchmarks.small_budget.figures --figures_folder=docs/images
 
 Figures, of CIFAR-10 and Fashion-MNIST where there are logs: accuracy against minutes on two cores, accuracy against the number of
 labels, and accuracy and coverage of the pseudo-labels against minutes. Lines are means over seeds, bands go from the lowest to the
@@ -21,8 +21,8 @@ from matplotlib.figure import Figure
 from semppl.benchmarks.small_budget import CORES, MINUTES
 
 _HERE = pathlib.Path(__file__).parent
-_LOGS = flags.DEFINE_string("logs", str(_HERE / "logs"), "Folder of the logs that `collect` writes.")
-_OUT = flags.DEFINE_string("out", "docs/images", "Folder of the figures.")
+_LOGS = flags.DEFINE_string("read_logs_of", str(_HERE / "logs"), "Folder of the logs that `collect` writes.")
+_OUT = flags.DEFINE_string("figures_folder", "docs/images", "Folder of the figures.")
 
 DATA = {"cifar10": "CIFAR-10", "fashion_mnist": "Fashion-MNIST"}
 TIMED = {"cifar10": 50, "fashion_mnist": 10}

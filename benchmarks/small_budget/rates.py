@@ -1,10 +1,10 @@
 r"""Measures the core-seconds that a step of each method takes, and how many steps fit into 20 minutes on two cores.
 
     taskset -c 0 python -m semppl.benchmarks.small_budget.rates --flagfile=configs/cifar10_1_percent_cpu.flags --data_dir=tfds \
-      --workdir=unused --out=benchmarks/small_budget/rates.json
+      --workdir=unused --rates_file=benchmarks/small_budget/rates.json
 
 On an idle machine. Each method takes its steps as a run does, input included, in turns with the others; medians. `taskset` keeps
-everything on one core, as `semppl-compare` trains two runs side by side on two cores. `--out` gets the medians under the name of
+everything on one core, as `semppl-compare` trains two runs side by side on two cores. `--rates_file` gets the medians under the name of
 the data.
 """
 
@@ -25,9 +25,9 @@ from semppl.trainers.methods import find_method, settle
 
 METHODS = ("supervised", "simclr", "byol", "relicv2", "fixmatch", "simmatch", "semppl")
 
-_NAMES = flags.DEFINE_list("method_names", list(METHODS), "Comma-separated methods to measure.")
+_NAMES = flags.DEFINE_list("measured_methods", list(METHODS), "Comma-separated methods to measure.")
 _CALLS = flags.DEFINE_integer("steps_a_turn", 5, "Steps in a turn.", lower_bound=1)
-_OUT = flags.DEFINE_string("out", "", "JSON file to add the seconds to; empty: none.")
+_OUT = flags.DEFINE_string("rates_file", "", "JSON file to add the seconds to; empty: none.")
 
 
 def settings_of(method: str, shared: Hyperparameters) -> Hyperparameters:

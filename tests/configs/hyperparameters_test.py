@@ -63,6 +63,14 @@ class RecordTest(parameterized.TestCase):
 
 
 class ValidationTest(parameterized.TestCase):
+    def test_a_weight_of_semantic_positives_needs_some(self):
+        for method in ("byol", "simclr"):
+            weight = {"method": method, f"{method}_semantic_weight": 0.5}
+            message = f"^--semantic_positives must be 1 .*{method}_semantic.*Received: 0$"
+            with self.assertRaisesRegex(ValueError, message):
+                _make(**weight, semantic_positives=0)
+            _make(**weight, semantic_positives=1)
+
     @parameterized.parameters(
         ("labels_per_class", -1, "0 or more"),
         ("large_views", 0, "1 or more"),
