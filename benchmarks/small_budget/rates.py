@@ -4,8 +4,8 @@ r"""Measures the core-seconds that a step of each method takes, and how many ste
       --workdir=unused --rates_file=benchmarks/small_budget/rates.json
 
 On an idle machine. Each method takes its steps as a run does, input included, in turns with the others; medians. `taskset` keeps
-everything on one core, as `semppl-compare` trains two runs side by side on two cores. `--rates_file` gets the medians under the name of
-the data.
+everything on one core, as `semppl-compare` trains two runs side by side on two cores. The medians are written under the name of the
+data.
 """
 
 import dataclasses
