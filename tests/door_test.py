@@ -164,6 +164,7 @@ class RunTest(tf.test.TestCase):
             self.assertEqual(semppl.pretrain(self.folder / "run", **self.settings), self.done)
         self.assertIn("all 20 steps are done", printed.getvalue())
 
+    @testing.slow
     def test_a_second_run_in_this_process_ends_with_the_same_weights(self):
         with contextlib.redirect_stdout(io.StringIO()):
             again = semppl.pretrain(self.folder / "again", **self.settings, strategy="default")

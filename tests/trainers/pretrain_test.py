@@ -215,6 +215,7 @@ class RunTest(tf.test.TestCase, parameterized.TestCase):
             self.assertEqual(Hyperparameters.load(pictures / "run").cache_dir, folder)
         self.assertIn("finished already", printed)
 
+    @testing.slow
     def test_the_baseline_trains_too(self):
         workdir = self.create_tempdir().full_path
         _train(workdir, changes={"method": "supervised", "labelled_batch_size": 0, "steps": 6}, log_every=2)

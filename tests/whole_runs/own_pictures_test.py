@@ -82,6 +82,7 @@ class OwnPicturesTest(tf.test.TestCase):
             )
             return hyperparameters_from_flags()
 
+    @testing.slow
     def test_a_folder_is_trained_on_stopped_resumed_evaluated_and_exported(self):
         settings = self.settings()
         pretrain(settings, self.folder / "whole", RunOptions(strategy="default"))
@@ -118,6 +119,7 @@ class OwnPicturesTest(tf.test.TestCase):
             pretrain(settings, self.folder / "run", RunOptions(strategy="default"))
         self.assertFalse((self.folder / "run").exists())
 
+    @testing.slow
     def test_heads_are_trained_on_features_that_two_runs_share(self):
         heads = ("--train=heads", "--cached_views=3", f"--cache_dir={self.folder}/cache")
         pretrain(self.settings(*heads), self.folder / "run", RunOptions(strategy="default"))

@@ -1,0 +1,1 @@
+"""Tests of semppl.benchmarks.small_budget."""

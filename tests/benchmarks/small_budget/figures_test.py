@@ -1,0 +1,61 @@
+"""Tests of semppl.benchmarks.small_budget.figures."""
+
+import pathlib
+
+from absl.testing import absltest, flagsaver
+
+from semppl.benchmarks.small_budget import figures
+from semppl.tests import testing  # noqa: F401  (marks the flags as parsed)
+
+
+def _log(method, seed, accuracy, labels=50, **curve):
+    accuracies = (
+        {"classifier": {"own": accuracy}}
+        if method == "supervised"
+        else {"projections": {"logistic_regression": accuracy}}
+    )
+    return {
+        "data": "tfds:cifar10",
+        "method": method,
+        "labels_per_class": labels,
+        "seed": seed,
+        "accuracy": accuracies,
+        "curve": [{"step": step, "held_out_accuracy": value} for step, value in curve.get("held_out", [])],
+    }
+
+
+class FiguresTest(absltest.TestCase):
+    def test_the_table_has_mean_and_range_over_seeds_in_the_order_of_methods(self):
+        logs = [
+            _log("supervised", 0, 0.5),
+            _log("semppl", 0, 0.7),
+            _log("semppl", 1, 0.8),
+            _log("semppl", 0, 0.6, labels=4),
+        ]
+        lines = figures.table(figures.by_method(logs, "cifar10")).splitlines()
+        self.assertEqual(lines[0], "| | 4 per class | 50 per class |")
+        self.assertEqual(lines[2:], ["| SemPPL | 0.600 | 0.750 (0.700–0.800) |", "| the labels alone |  | 0.500 |"])
+
+    def test_minutes_are_steps_times_core_seconds_over_two_cores(self):
+        logs = [_log("semppl", seed, 0.7, held_out=[(120, 0.4 + seed / 10), (240, 0.5)]) for seed in (0, 1)]
+        curve = figures.over_time(logs, "held_out_accuracy", {"semppl": 0.5})
+        self.assertEqual(curve.places, [0.5, 1.0])
+        self.assertEqual(curve.values, [[0.4, 0.5], [0.5, 0.5]])
+
+    def test_frozen_encoders_are_compared_by_features_and_others_by_projections(self):
+        both = {"features": {"logistic_regression": 0.2}, "projections": {"logistic_regression": 0.3}}
+        self.assertEqual(figures.accuracy_of({"method": "semppl", "accuracy": both}), 0.3)
+        self.assertEqual(figures.accuracy_of({"method": "semppl nothing", "accuracy": both}), 0.2)
+
+    def test_the_committed_logs_make_the_committed_figures(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        with flagsaver.flagsaver(figures_folder=str(folder)):
+            figures.main([])
+        images = pathlib.Path(figures.__file__).resolve().parents[2] / "docs" / "images"
+        for path in folder.glob("*.svg"):
+            self.assertEqual(path.read_text(), (images / path.name).read_text(), path.name)
+        self.assertNotEmpty(list(folder.glob("*.svg")))
+
+
+if __name__ == "__main__":
+    absltest.main()
