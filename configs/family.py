@@ -92,6 +92,11 @@ class FamilySettings(Settings):
     simmatch_delay_steps: int = setting(
         "family", 1024, "Number of steps at the start in which SimMatch fills its memory bank without using it."
     )
+    supervised_label_smoothing: float = setting(
+        "family",
+        0.0,
+        "Label smoothing of supervised training: share of each label that is spread evenly over the classes, in [0, 1).",
+    )
     paws_sharpening: float = setting(
         "family", 0.25, "T of PAWS, temperature that sharpens targets: the lower, the nearer to one-hot."
     )
@@ -119,7 +124,10 @@ class FamilySettings(Settings):
             lambda value: value >= 0,
             "0 or more",
         )
-        below_1 = ("byol_predictor_decay", "simclr_class_prior", "fixmatch_threshold_decay", "paws_label_smoothing")
+        below_1 = (
+            *("byol_predictor_decay", "simclr_class_prior", "fixmatch_threshold_decay"),
+            *("paws_label_smoothing", "supervised_label_smoothing"),
+        )
         self.require_each(below_1, lambda value: 0 <= value < 1, "in [0, 1)")
         shares = ("fixmatch_threshold", "simmatch_threshold", "simmatch_smoothing")
         self.require_each(shares, lambda share: 0 <= share <= 1, "in 0..1")

@@ -10,6 +10,7 @@ from semppl.layers import collectives
 from semppl.layers.blocks.precision import computing_in
 from semppl.layers.blocks.recomputation import recomputing
 from semppl.layers.networks import OnlineNetwork
+from semppl.losses.cross_entropy import smoothed_cross_entropy
 from semppl.trainers import micro_batches
 from semppl.trainers.classifying import linear_classifier
 from semppl.trainers.method import Method
@@ -51,7 +52,9 @@ class Supervised(Method):
         with tf.GradientTape() as tape:
             tape.watch(logits)
             labels = tf.broadcast_to(batch["labels"], tf.shape(logits)[:2])
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)  # [V,B]
+            losses = smoothed_cross_entropy(
+                logits, labels, smoothing=self.hyperparameters.supervised_label_smoothing
+            )  # [V,B]
             loss = tf.reduce_mean(losses) / collectives.num_replicas()
         gradients = [collectives.all_reduce_sum(g) for g in backpropagate(tape.gradient(loss, logits))]
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True), skip_gradients_aggregation=True)

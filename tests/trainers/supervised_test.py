@@ -34,16 +34,18 @@ def _values(variables):
 
 
 class SupervisedTest(tf.test.TestCase, parameterized.TestCase):
-    @parameterized.parameters((2, 1), (1, 0))
-    def test_loss_and_accuracy_match_plain_loops(self, large_views, small_views):
-        settings = _settings(large_views=large_views, small_views=small_views)
+    @parameterized.parameters((2, 1, 0.0), (1, 0, 0.3))
+    def test_loss_and_accuracy_match_plain_loops(self, large_views, small_views, smoothing):
+        settings = _settings(large_views=large_views, small_views=small_views, supervised_label_smoothing=smoothing)
         model, batch = _model(settings), _batch(0, settings)
         kernel, bias = model.classifier.kernel.numpy(), model.classifier.bias.numpy()
         losses, right = [], []
         for view in [*batch["large"], *batch["small"]]:
             for features, label in zip(model.online.features(view, training=True), batch["labels"], strict=True):
                 logits = features.numpy() @ kernel + bias
-                losses.append(math.log(sum(math.exp(logit) for logit in logits)) - logits[label])
+                log_sum = math.log(sum(math.exp(logit) for logit in logits))
+                spread = log_sum - sum(logits) / len(logits)
+                losses.append((1 - smoothing) * (log_sum - logits[label]) + smoothing * spread)
                 right.append(logits[label] == max(logits))
         report = model.train_step(batch)
         self.assertCountEqual(report, ["loss", "train_accuracy", "gradient_norm"])
