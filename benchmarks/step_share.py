@@ -26,8 +26,12 @@ def parts(model: semppl.SemPPL, batch: dict[str, tf.Tensor]) -> dict[str, Callab
     labels, groups = batch["labels"], batch["groups"]
     step = model.optimizer.iterations
     fill_queue(model, targets, labels, groups)
-    classes = model.vote(anchors, groups, labels).classes
-    negatives, positives = model.draw_negatives(groups, step), model.draw_semantic_positives(classes, step)
+    classes = tf.where(labels != NO_LABEL, labels, model.vote(anchors, groups, labels).classes)
+
+    def draw() -> tf.Tensor:
+        return model.draw_negatives(model.exclude_classes(groups, labels, classes), step)
+
+    negatives, positives = draw(), model.draw_semantic_positives(classes, step)
 
     def losses() -> tf.Tensor:
         with tf.GradientTape() as tape:
@@ -40,7 +44,7 @@ def parts(model: semppl.SemPPL, batch: dict[str, tf.Tensor]) -> dict[str, Callab
         "queue, vote, draws and losses": tf.function(lambda: machinery(model, anchors, targets, batch)),
         "· enqueue": tf.function(lambda: model.enqueue(targets, labels, groups)),
         "· vote": tf.function(lambda: model.vote(anchors, groups, labels)),
-        "· draw of negatives": tf.function(lambda: model.draw_negatives(groups, step)),
+        "· draw of negatives": tf.function(draw),
         "· draw of semantic positives": tf.function(lambda: model.draw_semantic_positives(classes, step)),
         "· losses and their gradient": tf.function(losses),
         "moving average": tf.function(lambda: model.move_target(step)),
@@ -55,7 +59,8 @@ def machinery(model: semppl.SemPPL, anchors: tf.Tensor, targets: tf.Tensor, batc
     classes = tf.where(
         batch["labels"] != NO_LABEL, batch["labels"], model.vote(anchors, batch["groups"], batch["labels"]).classes
     )
-    drawn = model.draw_negatives(groups, step), model.draw_semantic_positives(classes, step)
+    keys = model.exclude_classes(groups, labels, classes)
+    drawn = model.draw_negatives(keys, step), model.draw_semantic_positives(classes, step)
     with tf.GradientTape() as tape:
         tape.watch(anchors)
         loss = model.weigh(model.compare(anchors, targets, *drawn))

@@ -43,7 +43,8 @@ def parts(
     def search() -> tuple[tf.Tensor, SemanticPositives]:
         model.enqueue(targets, labels, groups)
         classes = tf.where(labels != NO_LABEL, labels, model.vote(anchors, groups, labels).classes)
-        return model.draw_negatives(groups, step), model.draw_semantic_positives(classes, step)
+        keys = model.exclude_classes(groups, labels, classes)
+        return model.draw_negatives(keys, step), model.draw_semantic_positives(classes, step)
 
     drawn = search()
 

@@ -95,7 +95,7 @@ class FamilySettings(Settings):
     supervised_label_smoothing: float = setting(
         "family",
         0.0,
-        "Label smoothing of supervised training: share of each label that is spread evenly over the classes, in [0, 1).",
+        "Label smoothing of supervised training: share of each label that is spread evenly over the classes, in [0, 1); 0: none.",
     )
     paws_sharpening: float = setting(
         "family", 0.25, "T of PAWS, temperature that sharpens targets: the lower, the nearer to one-hot."

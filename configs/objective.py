@@ -25,7 +25,8 @@ class ObjectiveSettings(Settings):
     same_class_negatives: bool = setting(
         "objective",
         True,
-        "Whether images of an image's class or pseudo-class may be its negatives, as in the paper; else they are left out.",
+        "Whether the negatives of an image may include images with the same label or pseudo-label; if not, these are never drawn "
+        "while others remain.",
     )
     semantic_positives: int = setting(
         "objective",

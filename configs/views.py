@@ -21,8 +21,8 @@ class ViewSettings(Settings):
     inference_size: int = setting(
         "views",
         0,
-        "Height and width of a picture in evaluation and in an exported model, in pixels; 0: --large_size. Larger than the views "
-        "that trained the encoder, it often gives more accuracy.",
+        "Height and width of a picture in evaluation and in an exported model, in pixels; 0: --large_size, which --train=heads "
+        "requires. Fixed when the run starts.",
     )
     cached_views: int = setting(
         "views",

@@ -90,10 +90,11 @@ def _for_sizes(pictures: Pictures, settings: Hyperparameters) -> list[tuple[str,
         fitting = max((one for one in _SIZES if one <= side), default=_SIZES[0])
         advice.append(("large_size", fitting, f"half of the pictures have a shorter side below {side + 1} pixels"))
         size = fitting
-    if settings.shrink and settings.shrink < size:
-        advice.append(
-            ("shrink", round(1.25 * size), f"views of {size} pixels are enlarged from pictures of {settings.shrink}")
-        )
+    largest = max(size, settings.inference_size)
+    if settings.shrink and settings.shrink < largest:
+        what = "views" if largest == size else "pictures in evaluation"
+        why = f"{what} of {largest} pixels are enlarged from pictures of {settings.shrink}"
+        advice.append(("shrink", round(1.25 * largest), why))
     if pictures.channels == 1 and settings.recipe in ("imagenet", "cifar", "gentle"):
         advice.append(("recipe", "grey", "pictures of one channel have no colours to change"))
     return advice

@@ -12,10 +12,15 @@ from semppl.data.views.recipes import find_recipe
 from semppl.layers.inputs.preparation import inference_preparation
 
 
-def preparation_of(hyperparameters: Hyperparameters) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Returns the function that crops and resizes images for the evaluation of a run's encoder."""
+def preparation_of(hyperparameters: Hyperparameters, *, size: int = 0) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Returns the function that crops and resizes images for the evaluation of a run's encoder.
+
+    Args:
+        hyperparameters: Settings of the run.
+        size: Side of the result, in pixels; 0, the default, for that of evaluation.
+    """
     centre_crop = find_recipe(hyperparameters.recipe).centre_crop
-    return inference_preparation(hyperparameters.embedded_size, centre_crop=centre_crop)
+    return inference_preparation(size or hyperparameters.embedded_size, centre_crop=centre_crop)
 
 
 def embed(

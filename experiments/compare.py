@@ -37,8 +37,8 @@ _METHODS = flags.DEFINE_list(
 _METHOD_STEPS = flags.DEFINE_list(
     "method_steps",
     [],
-    "Comma-separated METHOD:STEPS, such as simclr:9000,supervised:20000: length of the runs of single methods, in place of "
-    "--steps, to compare methods after equal time. By default, all methods take as many steps.",
+    "Comma-separated METHOD:STEPS, such as simclr:9000,semppl:4500: number of steps of single methods, to compare methods at equal "
+    "time. All other methods take --steps.",
 )
 
 _TRAINING = "semppl.trainers.pretrain"
@@ -122,8 +122,9 @@ def _steps_by_method(texts: Sequence[str]) -> dict[str, int]:
     found = {}
     for text in texts:
         method, _, number = text.partition(":")
-        if not number.isdecimal():
-            raise ValueError(f"--method_steps must have the form METHOD:STEPS, with commas between. Received: {text}")
+        if not number.isdecimal() or method in found:
+            allowed = "comma-separated METHOD:STEPS, each method once, such as simclr:9000,semppl:4500"
+            raise ValueError(f"--method_steps must be {allowed}. Received: {','.join(texts)}")
         found[method] = int(number)
     return found
 
@@ -162,7 +163,6 @@ from semppl.experiments.comparison.hparams import write_hparams
 from semppl.experiments.comparison.page import Comparison, page
 from semppl.runs.files import write_atomically
 from semppl.runs.folder import held
-from semppl.trainers.methods import find_method, settle
 from semppl.trainers.reports.progress import duration
 
 
@@ -309,11 +309,9 @@ def compare(
 def _settled(run: plan.Training) -> plan.Training:
     """Returns a run with the settings that its method uses and views that suit it, once they are checked."""
     with plan.naming_method(run.method):
-        recipe = find_method(run.settings.method).suitable_recipe(run.settings.recipe)
-        settings = dataclasses.replace(settle(run.settings, given=(), workdir=run.folder), recipe=recipe)
-        pretrain.check_names(settings)
-    changes = dict(run.changes) | ({"recipe": recipe} if recipe != run.settings.recipe else {})
-    return dataclasses.replace(run, settings=settings, changes=changes)
+        settled = preparation.settled(run)
+        pretrain.check_names(settled.settings)
+    return settled
 
 
 def _run(report: Report, runs: Sequence[plan.Training], request: Request, options: Sequence[str]) -> None:

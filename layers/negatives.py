@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from semppl.layers.labels import NO_LABEL
+
 
 def draw_negatives(groups: tf.Tensor, rows: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
     """Samples rows of other images, uniformly without replacement.
@@ -40,3 +42,28 @@ def draw_negatives(groups: tf.Tensor, rows: tf.Tensor, numbers: tf.Tensor) -> tf
         ranks += tf.cast(skips, tf.int32)
     positions = ranks + tf.where(ranks >= first, count, 0)  # in `order`, skipping the image's own group
     return tf.gather(order, tf.minimum(positions, tf.shape(groups)[0] - 1))
+
+
+def exclusion_keys(groups: tf.Tensor, labels: tf.Tensor, classes: tf.Tensor, *, num_classes: int) -> tf.Tensor:
+    """Returns a key for each image; images with equal keys are to be no negatives of one another.
+
+    These are images of one group, and groups of one class. The class of a group is its label, or else the largest of its
+    pseudo-labels: copies of an image may get different ones. In a batch of one class alone, the keys are the groups.
+
+    Args:
+        groups: `[N]` int64 groups of the global batch, 0 or more.
+        labels: `[N]` int32 labels, NO_LABEL where hidden.
+        classes: `[N]` int32 labels or pseudo-labels, NO_LABEL where neither is known.
+        num_classes: Number of classes.
+
+    Returns:
+        `[N]` int64 keys, to be passed to `draw_negatives` as groups.
+    """
+    order = tf.argsort(groups, stable=True)
+    begins = tf.cast(tf.gather(groups, order[1:]) != tf.gather(groups, order[:-1]), tf.int32)
+    places = tf.concat([[0], tf.cumsum(begins)], axis=0)  # [N], number of each sorted image's group
+    ranked = tf.where(labels != NO_LABEL, labels + num_classes, classes)  # a label is larger than every pseudo-label
+    of_groups = tf.math.unsorted_segment_max(tf.gather(ranked, order), places, groups.shape[0])
+    known = tf.gather(tf.gather(of_groups, places), tf.argsort(order))
+    keys = tf.where(known == NO_LABEL, groups, -1 - tf.cast(known % num_classes, groups.dtype))
+    return tf.where(tf.reduce_all(keys == keys[0]), groups, keys)

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 
 def smoothed_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, *, smoothing: float = 0.0) -> tf.Tensor:
-    """Returns the cross-entropy of logits with labels of which a share is spread evenly over all classes.
+    """Returns the cross-entropy with label smoothing, in nats.
 
     Args:
         logits: `[..., C]` logits.

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.layers.networks import OnlineNetwork
+from semppl.layers.networks import OnlineNetwork, TargetNetwork
 from semppl.runs.files import require_plain
 from semppl.runs.folder import NotWritten, read_trained_parts, writing_to
 
@@ -121,11 +121,30 @@ def load_online(workdir: str | pathlib.Path) -> tuple[Hyperparameters, OnlineNet
     hyperparameters = Hyperparameters.load(workdir)
     path = latest_checkpoint(workdir)
     network = OnlineNetwork(**hyperparameters.network, name="online")
+    _restore(network, hyperparameters, path)
+    return hyperparameters, network, int(path.rpartition("-")[2])
+
+
+def load_target(workdir: str | pathlib.Path) -> TargetNetwork | None:
+    """Reads the target network of a run's latest checkpoint; None if its method has none.
+
+    Raises:
+        ValueError: If there is no run, or no checkpoint that can be read.
+    """
+    hyperparameters, path = Hyperparameters.load(workdir), latest_checkpoint(workdir)
+    if not any(name.startswith("model/target/") for name, _ in tf.train.list_variables(path)):
+        return None
+    network = TargetNetwork(**hyperparameters.network, name="target")
+    _restore(network, hyperparameters, path)
+    return network
+
+
+def _restore(network: TargetNetwork, hyperparameters: Hyperparameters, path: str) -> None:
+    """Builds a network and reads its weights from a checkpoint, where it has the network's name."""
     network.build([None, hyperparameters.large_size, hyperparameters.large_size, hyperparameters.channels])
     with _reading(path):
-        restored = tf.train.Checkpoint(model=tf.train.Checkpoint(online=network)).restore(path)
+        restored = tf.train.Checkpoint(model=tf.train.Checkpoint(**{network.name: network})).restore(path)
         restored.expect_partial().assert_existing_objects_matched()
-    return hyperparameters, network, int(path.rpartition("-")[2])
 
 
 def load_classifier(workdir: str | pathlib.Path) -> tuple[np.ndarray, np.ndarray] | None:

@@ -8,6 +8,7 @@ from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.views.making import finish_views
 from semppl.layers import collectives
 from semppl.layers.labels import NO_LABEL
+from semppl.layers.negatives import exclusion_keys
 from semppl.layers.pseudo_labels import Votes
 from semppl.layers.semantic_positives import SemanticPositives
 from semppl.losses import objective
@@ -64,7 +65,7 @@ class SemPPL(SemanticSiamese):
         self.enqueue(targets, labels, groups)
         votes = self.vote(anchors, batch["groups"], batch["labels"])
         classes = tf.where(batch["labels"] != NO_LABEL, batch["labels"], votes.classes)  # [B]
-        negatives = self.draw_negatives(self.related(groups, classes), step)  # [B,L,M]
+        negatives = self.draw_negatives(self.exclude_classes(groups, labels, classes), step)  # [B,L,M]
         positives = self.draw_semantic_positives(classes, step)  # [B,L,R]
         with tf.GradientTape() as tape:
             tape.watch(anchors)
@@ -75,16 +76,17 @@ class SemPPL(SemanticSiamese):
         decay = self.move_target(step)
         return self.report(batch, anchors, terms, loss, votes, positives, gradient_norm, decay)
 
-    def related(self, groups: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
-        """Returns int64 numbers `[N]`, equal for images that are not negatives of one another.
+    def exclude_classes(self, groups: tf.Tensor, labels: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
+        """Returns int64 keys `[N]`, equal for images that are not negatives of one another; see `exclusion_keys`.
 
-        These are the groups `[N]`; without `same_class_negatives`, of images with a class or pseudo-class, `[B]` of this replica,
-        the classes.
+        Args:
+            groups: `[N]` int64 groups of the global batch, which are the keys with `same_class_negatives`.
+            labels: `[N]` int32 labels of the global batch, NO_LABEL where hidden.
+            classes: `[B]` int32 labels or pseudo-labels of this replica, NO_LABEL where neither is known.
         """
         if self.hyperparameters.same_class_negatives:
             return groups
-        classes = self.gather_labels(classes)
-        return tf.where(classes == NO_LABEL, groups, -1 - tf.cast(classes, groups.dtype))  # groups are 0 or more
+        return exclusion_keys(groups, labels, self.gather_labels(classes), num_classes=self.num_classes)
 
     def compare(
         self, anchors: tf.Tensor, targets: tf.Tensor, negatives: tf.Tensor, positives: SemanticPositives

@@ -7,18 +7,19 @@ A run is a folder of `semppl.trainers.pretrain`, on its own or in a comparison, 
 of data, method, labels per class and seed.
 """
 
-import datetime
+import contextlib
 import json
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from absl import app, flags
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.runs.folder import read_done
+from semppl.runs.training_time import read_processes
 
-_RUNS = flags.DEFINE_list("runs", [], "Comma-separated folders of runs.")
+_RUNS = flags.DEFINE_list("runs", [], "Comma-separated folders of finished, evaluated runs.")
 _OUT = flags.DEFINE_string("logs_folder", "benchmarks/small_budget/logs", "Folder of the logs.")
 
 POINTS = 24
@@ -33,44 +34,88 @@ Log = dict[str, Any]
 def log_of(run: pathlib.Path, *, points: int = POINTS) -> Log:
     """Reads the log of a run.
 
+    Args:
+        run: Folder of the run.
+        points: Maximum number of points of its curve.
+
     Returns:
-        "data", "method", "labels_per_class", "seed"; "settings", those that differ from the defaults; "steps"; "seconds" of all
-        its processes; "versions"; "accuracy", representation → classifier → value; "curve", rows of "step" and the means, over the
-        steps since the row before, of accuracies and coverage. The accuracy of pseudo-labels is that over all judged ones.
+        "data", "method", "labels_per_class", "seed"; "settings", those that differ from the defaults; "steps";
+        "weights_sha256"; "seconds" of all its processes, None if one was killed; "versions"; "accuracy", representation →
+        classifier → value; "curve", rows of "step" and the means, over the steps since the row before, of accuracies and
+        coverage. Pseudo-label accuracy is weighted by the number of judged pseudo-labels.
 
     Raises:
         ValueError: If the run is not finished, or not evaluated.
     """
     if not (run / "done.json").is_file():
-        raise ValueError(f"--runs must be finished. Received: {run}, which has no done.json")
+        raise ValueError(f"--runs must name finished runs. Received: {run}, without done.json")
     reports = [run / name for name in _EVALUATED if (run / name).is_file()]
     if not reports:
-        raise ValueError(
-            f"--runs must be evaluated, by semppl-evaluate or semppl-compare. Received: {run}, which is not"
-        )
+        allowed = "runs that semppl-evaluate or semppl-compare has evaluated"
+        raise ValueError(f"--runs must name {allowed}. Received: {run}, without {' or '.join(_EVALUATED)}")
     report = json.loads(reports[0].read_text(encoding="utf-8"))
     settings = Hyperparameters.load(run)
-    processes = list(_lines(run / "processes.jsonl"))
-    metrics = list(_lines(run / "metrics.jsonl")) if (run / "metrics.jsonl").is_file() else []
+    processes = read_processes(run)
+    seconds = [process["seconds"] for process in processes]
     return {
         "data": settings.data,
-        "method": settings.method if settings.train == "all" else f"{settings.method} {settings.train}",
+        "method": _method(settings),
         "labels_per_class": settings.labels_per_class,
         "seed": settings.seed,
         "settings": {name: value for name, value in sorted(settings.identity().items()) if value != _default(name)},
         "steps": settings.steps,
         "weights_sha256": read_done(run)["weights_sha256"],
-        "seconds": round(sum(_durations(processes))),
-        "versions": next((line["versions"] for line in processes if "versions" in line), {}),
+        "seconds": None if None in seconds else round(sum(seconds)),
+        "versions": processes[0]["versions"] if processes else {},
         "accuracy": report.get("measures", report)["accuracy"],
-        "curve": thinned(metrics, points),
+        "curve": thinned(_metrics(run / "metrics.jsonl"), points),
     }
 
 
 def name_of(log: Log) -> str:
     """Returns the name of a log's file, such as `cifar10-semppl-50-0.json`."""
-    data = log["data"].rpartition(":")[2].partition("?")[0]
-    return "-".join([data, log["method"].replace(" ", "_"), str(log["labels_per_class"]), str(log["seed"])]) + ".json"
+    parts = (name_of_data(log["data"]), log["method"], str(log["labels_per_class"]), str(log["seed"]))
+    return "-".join(part.replace(" ", "_") for part in parts) + ".json"
+
+
+def name_of_data(data: str) -> str:
+    """Returns the name of a source: `cifar10` of `tfds:cifar10?…`, and `pictures` of `folder:a/pictures?…`."""
+    return data.partition("?")[0].rpartition(":")[2].rpartition("/")[2]
+
+
+def write(log: Log, folder: pathlib.Path) -> pathlib.Path:
+    """Writes a log; returns its path.
+
+    Raises:
+        ValueError: If a log of other settings has the same name.
+    """
+    path = folder / name_of(log)
+    log = json.loads(json.dumps(log))  # tuples as the lists that they become in the file
+    here = log["settings"]
+    there = json.loads(path.read_text(encoding="utf-8"))["settings"] if path.is_file() else here
+    differing = sorted(name for name in {**here, **there} if here.get(name) != there.get(name))
+    if differing:
+        allowed = "a folder without a log of another run of the same name"
+        raise ValueError(f"--logs_folder must be {allowed}. Received: {path}, which differs in {', '.join(differing)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(log) + "\n", encoding="utf-8")
+    return path
+
+
+def _method(settings: Hyperparameters) -> str:
+    """Returns the name of a run's method, with the part of the networks that is trained if that is not all."""
+    if settings.method == "semppl" and settings.semantic_positives == 0:
+        return "no semantic positives"
+    return settings.method if settings.train == "all" else f"{settings.method} {settings.train}"
+
+
+def _metrics(path: pathlib.Path) -> list[dict[str, float]]:
+    """Reads `metrics.jsonl`, up to a line that a killed process left unfinished."""
+    rows = []
+    with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            rows.append(json.loads(line))
+    return rows
 
 
 def thinned(metrics: Sequence[dict[str, float]], points: int) -> list[dict[str, float]]:
@@ -92,7 +137,7 @@ def _means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def _weight(row: dict[str, float], name: str) -> float:
-    """Returns what a value counts in a mean: an accuracy of pseudo-labels the number that it was computed from."""
+    """Returns the weight of a row in a mean: the number of judged pseudo-labels for their accuracy, else 1."""
     return row.get("pseudo_labels_judged", 1.0) if name == "pseudo_label_accuracy" else 1.0
 
 
@@ -100,32 +145,11 @@ def _default(name: str) -> Any:
     return getattr(Hyperparameters, name, None)
 
 
-def _lines(path: pathlib.Path) -> Iterable[dict[str, Any]]:
-    return map(json.loads, path.read_text(encoding="utf-8").splitlines())
-
-
-def _durations(processes: Sequence[dict[str, Any]]) -> list[float]:
-    """Returns the seconds of each process that said when it ended."""
-    found, begin = [], None
-    for line in processes:
-        if "begins" in line:
-            begin = datetime.datetime.fromisoformat(line["begins"])
-        elif "ends" in line and begin is not None:
-            found.append((datetime.datetime.fromisoformat(line["ends"]) - begin).total_seconds())
-            begin = None
-    return found
-
-
 def main(argv: list[str]) -> None:
     """Writes a file per run."""
     del argv
-    out = pathlib.Path(_OUT.value)
-    out.mkdir(parents=True, exist_ok=True)
     for folder in _RUNS.value:
-        log = log_of(pathlib.Path(folder))
-        path = out / name_of(log)
-        path.write_text(json.dumps(log) + "\n", encoding="utf-8")
-        print(path)
+        print(write(log_of(pathlib.Path(folder)), pathlib.Path(_OUT.value)))
 
 
 if __name__ == "__main__":

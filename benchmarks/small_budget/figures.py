@@ -2,11 +2,12 @@ r"""Draws the figures of docs/results.md from the logs of runs, and prints its t
 
     python -m semppl.benchmarks.small_budget.figures --figures_folder=docs/images
 
-Figures, of CIFAR-10 and Fashion-MNIST where there are logs: accuracy against minutes on two cores, accuracy against the number of
-labels, and accuracy and coverage of the pseudo-labels against minutes. Lines are means over seeds, bands go from the lowest to the
-highest seed.
+Figures, of CIFAR-10 and Fashion-MNIST where there are logs: accuracy, and accuracy and coverage of the pseudo-labels, against
+minutes on two cores; accuracy against the number of labels, where there are several. Lines are means over seeds, bands go from the
+lowest to the highest seed.
 """
 
+import itertools
 import json
 import pathlib
 import statistics
@@ -19,6 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from semppl.benchmarks.small_budget import CORES, MINUTES
+from semppl.benchmarks.small_budget.collect import name_of_data
 
 _HERE = pathlib.Path(__file__).parent
 _LOGS = flags.DEFINE_string("read_logs_of", str(_HERE / "logs"), "Folder of the logs that `collect` writes.")
@@ -35,6 +37,8 @@ METHODS = {
     "relicv2": ("ReLICv2", "#b8860b"),
     "fixmatch": ("FixMatch", "#8b5fbf"),
     "simmatch": ("SimMatch", "#00889a"),
+    "paws": ("PAWS", "#7f6000"),
+    "no semantic positives": ("the same loop without semantic positives", "#e8a0a8"),
     "supervised": ("the labels alone", "#555555"),
     "semppl heads": ("SemPPL heads on MobileNetV2", "#c76b1e"),
     "semppl nothing": ("frozen MobileNetV2", "#999999"),
@@ -63,13 +67,8 @@ def read_logs(folder: pathlib.Path) -> list[Log]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
 
 
-def data_of(log: Log) -> str:
-    """Returns the key in DATA of a log's images."""
-    return str(log["data"].rpartition(":")[2].partition("?")[0])
-
-
 def accuracy_of(log: Log, classifier: str = "logistic_regression") -> float:
-    """Returns the accuracy of a run's own classifier, else that of a classifier on projections or frozen features."""
+    """Returns the accuracy of a run's own classifier, else that of a classifier on projections, or features of frozen encoders."""
     accuracy = log["accuracy"]
     if "classifier" in accuracy:
         return float(accuracy["classifier"]["own"])
@@ -77,16 +76,21 @@ def accuracy_of(log: Log, classifier: str = "logistic_regression") -> float:
     return float(accuracy["features" if untrained or "projections" not in accuracy else "projections"][classifier])
 
 
-def over_time(logs: Sequence[Log], name: str, rates: Mapping[str, float]) -> Curve:
-    """Returns a column of the curves of runs of one method against minutes on CORES cores."""
+def over_time(logs: Sequence[Log], name: str, seconds: float) -> Curve:
+    """Returns a column of the curves of runs of one method, at all seeds, against minutes on CORES cores.
+
+    Args:
+        logs: Logs of one method.
+        name: Name of the column.
+        seconds: Core-seconds a step.
+    """
     places: dict[int, list[float]] = {}
     for log in logs:
         for row in log["curve"]:
             if name in row:
                 places.setdefault(row["step"], []).append(row[name])
     steps = sorted(step for step, values in places.items() if len(values) == len(logs))
-    minutes = rates[logs[0]["method"]] / 60 / CORES if steps else 0.0
-    return Curve([step * minutes for step in steps], [places[step] for step in steps])
+    return Curve([step * seconds / 60 / CORES for step in steps], [places[step] for step in steps])
 
 
 def over_labels(logs: Iterable[Log], classifier: str = "logistic_regression") -> Curve:
@@ -108,7 +112,12 @@ def draw(axes: Axes, curve: Curve, method: str, **style: Any) -> None:
 
 def by_method(logs: Sequence[Log], data: str, labels_per_class: int | None = None) -> dict[str, list[Log]]:
     """Groups the logs of a data set by method, in the order of METHODS."""
-    fitting = [log for log in logs if data_of(log) == data and labels_per_class in (None, log["labels_per_class"])]
+    fitting = [
+        log for log in logs if name_of_data(log["data"]) == data and labels_per_class in (None, log["labels_per_class"])
+    ]
+    unknown = sorted({log["method"] for log in fitting} - set(METHODS))
+    if unknown:
+        raise ValueError(f"--read_logs_of must hold logs of {', '.join(METHODS)}. Received: {', '.join(unknown)}")
     groups = {method: [log for log in fitting if log["method"] == method] for method in METHODS}
     return {method: group for method, group in groups.items() if group}
 
@@ -116,17 +125,17 @@ def by_method(logs: Sequence[Log], data: str, labels_per_class: int | None = Non
 def figure_of_time(groups: Mapping[str, Sequence[Log]], rates: Mapping[str, float], title: str) -> Figure:
     """Draws held-out accuracy, and accuracy and coverage of the pseudo-labels, against minutes."""
     columns = {
-        "held_out_accuracy": "accuracy, nearest labelled image",
+        "held_out_accuracy": "held-out accuracy",
         "pseudo_label_accuracy": "accuracy of pseudo-labels",
-        "pseudo_label_coverage": "share of images with a pseudo-label",
+        "pseudo_label_coverage": "coverage of pseudo-labels",
     }
-    figure = Figure(figsize=(10, 3.2), layout="constrained")
+    figure = Figure(figsize=(10, 3.4), layout="constrained")
     for axes, (name, label) in zip(figure.subplots(1, len(columns)), columns.items(), strict=True):
         for method, logs in groups.items():
-            curve = over_time(logs, name, rates)
+            curve = over_time(logs, name, rates[method]) if method in rates else Curve([], [])
             if curve.places:
                 draw(axes, curve, method)
-        _finish(axes, "minutes on two cores", label)
+        _finish(axes, f"minutes on {CORES} cores", label)
     figure.suptitle(title)
     figure.legend(*_legend(figure), loc="outside lower center", ncols=len(groups), frameon=False)
     return figure
@@ -184,6 +193,7 @@ def main(argv: list[str]) -> None:
     """Writes `small_budget_….svg` and prints the tables."""
     del argv
     logs, out = read_logs(pathlib.Path(_LOGS.value)), pathlib.Path(_OUT.value)
+    out.mkdir(parents=True, exist_ok=True)
     rates = json.loads((_HERE / "rates.json").read_text(encoding="utf-8"))
     for data, title in DATA.items():
         groups = by_method(logs, data)
@@ -194,9 +204,10 @@ def main(argv: list[str]) -> None:
         timed = by_method(logs, data, budget)
         with mpl.rc_context(_STYLE):
             figures = {
-                "labels": figure_of_labels(groups, f"{title}, {MINUTES} minutes on two cores"),
                 "minutes": figure_of_time(timed, rates.get(data, {}), f"{title}, {budget} labels per class"),
             }
+            if len({log["labels_per_class"] for log in itertools.chain(*groups.values())}) > 1:
+                figures["labels"] = figure_of_labels(groups, f"{title}, {MINUTES} minutes on {CORES} cores")
             for name, figure in figures.items():
                 figure.savefig(out / f"small_budget_{data}_{name}.svg", metadata={"Date": None, "Creator": None})
 

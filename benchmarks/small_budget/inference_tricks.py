@@ -1,13 +1,12 @@
-r"""Measures what tricks at inference gain, on a trained run: other picture sizes, mirrored pictures, the target network.
+r"""Measures the accuracy of a trained run under variants of inference: picture sizes, horizontal flips, the target network.
 
     python -m semppl.benchmarks.small_budget.inference_tricks --workdir=outputs/cifar10 --sizes=24,32,40
 
-Logistic regression and label spreading are fitted on the run's labelled images, as `semppl.evaluation.evaluate` fits them, on
-embeddings that are made in each way; the test images are embedded in the same way. Labels of the test images choose nothing.
+The nearest labelled image and logistic regression classify, as in `semppl.evaluation.evaluate`, by the run's labelled images, on
+embeddings that are made in each way; the test images are embedded in the same way. Test labels are used for scoring only.
 """
 
 import functools
-import pathlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -26,23 +25,13 @@ from semppl.programs import run_flags
 from semppl.runs import checkpoints
 
 flags.adopt_module_key_flags(run_flags)
-_SIZES = flags.DEFINE_list("sizes", [], "Comma-separated sides, in pixels, at which pictures are embedded as well.")
+_SIZES = flags.DEFINE_list(
+    "sizes", [], "Comma-separated sizes of pictures, in pixels, to evaluate besides the run's; empty: none."
+)
 
-_COLUMNS = ("logistic_regression", "label_spreading")
+_COLUMNS = ("nearest_neighbours", "logistic_regression")
 
 Embed = Callable[[tf.Tensor], tf.Tensor]
-
-
-def load_target(workdir: str | pathlib.Path, hyperparameters: Hyperparameters) -> TargetNetwork | None:
-    """Reads the target network of a run's latest checkpoint; None if its method has none."""
-    path = checkpoints.latest_checkpoint(workdir)
-    if not any(name.startswith("model/target/") for name, _ in tf.train.list_variables(path)):
-        return None
-    network = TargetNetwork(**hyperparameters.network, name="target")
-    network.build([None, hyperparameters.large_size, hyperparameters.large_size, hyperparameters.channels])
-    restored = tf.train.Checkpoint(model=tf.train.Checkpoint(target=network)).restore(path)
-    restored.expect_partial().assert_existing_objects_matched()
-    return network
 
 
 def of_both_sides(function: Embed, images: tf.Tensor) -> tf.Tensor:
@@ -54,19 +43,15 @@ def ways(
     hyperparameters: Hyperparameters, online: OnlineNetwork, target: TargetNetwork | None, sizes: list[int]
 ) -> Iterator[tuple[str, int, Embed, Embed]]:
     """Yields name, side in pixels, and functions to features and to projections, of each way to embed pictures."""
-    side = hyperparameters.large_size
-    networks: dict[str, TargetNetwork] = {"online network": online} | ({"target network": target} if target else {})
-    for name, network in networks.items():
-        yield name, side, network.features, network.project
-    yield (
-        "mean with the mirror image",
-        side,
-        functools.partial(of_both_sides, online.features),
-        functools.partial(of_both_sides, online.project),
-    )
+    side = hyperparameters.embedded_size
+    yield f"online network, {side} pixels", side, online.features, online.project
+    if target:
+        yield f"target network, {side} pixels", side, target.features, target.project
+    features, project = (functools.partial(of_both_sides, function) for function in (online.features, online.project))
+    yield f"mean with the horizontal flip, {side} pixels", side, features, project
     for other in sizes:
         if other != side:
-            yield f"pictures of {other} pixels", other, online.features, online.project
+            yield f"online network, {other} pixels", other, online.features, online.project
 
 
 def main(argv: list[str]) -> None:
@@ -84,7 +69,7 @@ def main(argv: list[str]) -> None:
     )
     print("| | " + " | ".join(f"{row}, {column}" for row in ("features", "projections") for column in _COLUMNS) + " |")
     print("|---" * (1 + 2 * len(_COLUMNS)) + "|")
-    target = load_target(workdir, hyperparameters)
+    target = checkpoints.load_target(workdir)
     for name, side, *functions in ways(hyperparameters, online, target, [int(size) for size in _SIZES.value]):
         cells = []
         for function in functions:

@@ -145,6 +145,8 @@ def _data_card(judged: Judged) -> str:
             known = int(np.sum(images.labels != NO_LABEL))
             rows.append((f"{split} pictures", f"{len(images):,}, {known:,} with a label"))
     rows.append(("views", f"{settings.large_views} of {settings.large_size} pixels, {settings.small_views} small"))
+    if settings.embedded_size != settings.large_size:
+        rows.append(("pictures in evaluation", f"{settings.embedded_size} pixels"))
     rows.append(
         ("encoder", f"{settings.encoder}, {settings.initial_weights or settings.initial_run or 'random weights'}")
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 from semppl.configs.wording import counted
 from semppl.experiments.comparison import figure
-from semppl.experiments.comparison.plan import labels_in_words
+from semppl.experiments.comparison.plan import METHODS, labels_in_words
 from semppl.experiments.comparison.results import (
     CLASSIFIERS,
     OWN,
@@ -40,8 +40,8 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; background: var(--soft); p
 """
 
 _SHARED = (
-    *("data", "test", "validation", "split_seed", "encoder", "width", "initial_weights", "initial_run"),
-    *("large_size", "recipe", "large_views", "batch_size", "steps", "optimiser", "learning_rate"),
+    *("data", "test", "validation", "split_seed", "encoder", "width", "widths", "initial_weights", "initial_run"),
+    *("large_size", "inference_size", "recipe", "large_views", "batch_size", "steps", "optimiser", "learning_rate"),
 )
 
 
@@ -85,13 +85,20 @@ def _summary(shown: Comparison) -> str:
     text = (
         f"<p>Accuracy on {as_text(shown.images)}, over {counted(len(shown.seeds), 'seed')} ({_listed(shown.seeds)}). "
         "Runs of one seed see the same labels; encoder and views are the same in every row, optimiser and number of steps in "
-        "every row that trains.</p>"
+        f"every row that trains{_exceptions(shown)}.</p>"
     )
     if shown.done < shown.planned:
         missing = f"{shown.done} of {counted(shown.planned, 'run')} ended"
         failed = f"; failed: {', '.join(shown.failed)}" if shown.failed else ""
         text += f'<p class="missing">{as_text(missing + failed)}.</p>'
     return text
+
+
+def _exceptions(shown: Comparison) -> str:
+    """Returns the methods that take another number of steps than the others, as the end of a sentence."""
+    steps = {method: changes["steps"] for method, changes in shown.changes.items() if changes.get("steps")}
+    listed = ", ".join(f"{number:,} steps of {METHODS[method].title}" for method, number in steps.items())
+    return as_text(f", but for {listed}") if listed else ""
 
 
 def _curves(shown: Comparison) -> str:

@@ -34,7 +34,7 @@ class Method:
 _ALL = {"train": "all"}
 _HEADS = {"train": "heads", "small_views": 0, "frozen_stages": 0}
 _LABELS_ALONE = {"method": "supervised", "labelled_batch_size": 0}
-_NO_POSITIVES = {"semantic_weight": 0.0, "semantic_positives": 0}
+_NO_POSITIVES = {"semantic_weight": 0.0, "semantic_positives": 0, "same_class_negatives": True}  # labels change nothing
 
 
 def _trained(name: str) -> Method:

@@ -12,7 +12,7 @@ from semppl.data.splits import load_splits, require_shrinkable
 from semppl.evaluation.feature_store import digest_of_classified
 from semppl.experiments.comparison.plan import Training, naming_method
 from semppl.runs.data_record import describe_data
-from semppl.trainers.methods import resolve
+from semppl.trainers.methods import find_method, resolve, settle
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +31,14 @@ class Prepared:
     split: str
     images: str
     digest: str
+
+
+def settled(training: Training) -> Training:
+    """Returns a run with the settings that its method uses, and views that suit it."""
+    recipe = find_method(training.settings.method).suitable_recipe(training.settings.recipe)
+    settings = dataclasses.replace(settle(training.settings, given=(), workdir=training.folder), recipe=recipe)
+    changes = dict(training.changes) | ({"recipe": recipe} if recipe != training.settings.recipe else {})
+    return dataclasses.replace(training, settings=settings, changes=changes)
 
 
 def prepare(trainings: Sequence[Training]) -> Prepared:

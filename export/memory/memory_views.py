@@ -27,9 +27,7 @@ def random_view(images: tf.Tensor, hyperparameters: Hyperparameters, number: int
     if hyperparameters.shrink:
         images = shrunk(images, hyperparameters.shrink)
     prints = fingerprints(images)
-    settings = dataclasses.replace(
-        hyperparameters.views, large_views=1, small_views=0, large_size=hyperparameters.embedded_size
-    )
+    settings = dataclasses.replace(hyperparameters.views, large_views=1, small_views=0)
     seeds = tf.stack([prints, tf.fill(tf.shape(prints), tf.constant(number, tf.int64))], 1)
     if images.shape[1] is not None:
         return make_views(images, settings, seed=seeds)["large"][0]
@@ -59,10 +57,14 @@ def check_views(views: int, hyperparameters: Hyperparameters, *, centre_crop: fl
     """Refuses a number of views that a model cannot embed.
 
     Raises:
-        ValueError: If the number is not positive, or `framed` images are larger than those that the model shrinks.
+        ValueError: If the number is not positive, views have another size than pictures in evaluation, or `framed` images are
+            larger than those that the model shrinks.
     """
     if views < 1:
         raise ValueError(f"--memory_views must be 1 or more. Received: {views}")
+    if views > 1 and hyperparameters.embedded_size != hyperparameters.large_size:
+        sizes = f"--inference_size={hyperparameters.inference_size} is not that of views, {hyperparameters.large_size}"
+        raise ValueError(f"--memory_views must be 1 where {sizes}. Received: {views}")
     side, shrink = _framed_side(hyperparameters.embedded_size, centre_crop), hyperparameters.shrink
     if views > 1 and 0 < shrink < side:
         raise ValueError(f"--memory_views must be 1 where --shrink={shrink} is below {side}. Received: {views}")

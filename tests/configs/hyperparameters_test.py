@@ -299,6 +299,12 @@ class ResolvedTest(parameterized.TestCase):
                 )
                 self.assertEndsWith(str(refused.exception), f"did you mean folder:{folder}{labels}?")
 
+    def test_heads_see_pictures_of_one_size(self):
+        heads = {"train": "heads", "small_views": 0, "large_size": 64}
+        with self.assertRaisesRegex(ValueError, "^--inference_size must be 0 or large_size = 64 .*Received: 96$"):
+            _make(**heads, inference_size=96)
+        self.assertEqual(_make(**heads, inference_size=64).embedded_size, 64)
+
     @parameterized.parameters("heads", "nothing")
     def test_no_stage_is_frozen_where_none_is_trained(self, train):
         with self.assertRaisesRegex(ValueError, f"^--frozen_stages must be 0 with --train={train}, .*Received: 1$"):

@@ -103,6 +103,11 @@ class SuggestTest(parameterized.TestCase):
         self.assertIn("views of 224 pixels are enlarged from pictures of 160", suggestions["shrink"]["reason"])
         self.assertTrue(all(suggestion["reason"] for suggestion in suggestions.values()))
 
+    def test_pictures_in_evaluation_may_be_larger_than_views(self):
+        suggestions = _suggest(600, _SCRATCH | {"large_size": 48, "inference_size": 96, "shrink": 64}, channels=1)
+        self.assertEqual(suggestions["shrink"]["value"], "120")
+        self.assertIn("in evaluation of 96 pixels are enlarged from pictures of 64", suggestions["shrink"]["reason"])
+
 
 class VerdictTest(parameterized.TestCase):
     @parameterized.parameters(

@@ -95,7 +95,7 @@ class FeatureStoreTest(tf.test.TestCase):
         first = embed(train="nothing", head_width=8, seed=1)
         self.assertAllClose(embed(train="heads", small_views=0, head_width=16, seed=2), first)
         self.assertLen(calls, 1)
-        for number, changes in enumerate(({"large_size": 9}, {"pixel_mean": (0.4,)}, {"recipe": "digits"}), start=2):
+        for number, changes in enumerate(({"large_size": 9}, {"inference_size": 9}, {"recipe": "digits"}), start=2):
             embed(**changes)
             self.assertLen(calls, number)
         encoder.layers[1].bias.assign([1.0, 0.0])

@@ -256,7 +256,8 @@ class FlagsTest(parameterized.TestCase):
 
     @parameterized.parameters(
         (["--methods=semppl,frozn"], "--methods must be of frozen, .* Received: frozn; did you mean frozen"),
-        (["--method_steps=semppl"], "--method_steps must have the form METHOD:STEPS, .* Received: semppl"),
+        (["--method_steps=semppl"], "--method_steps must be comma-separated METHOD:STEPS, .* Received: semppl"),
+        (["--method_steps=semppl:3,semppl:4"], "--method_steps must be .*once.* Received: semppl:3,semppl:4"),
         (["--method_steps=byol:3"], "--method_steps must name methods that are trained, of .* Received: byol"),
         (["--seeds=1"], "--seeds must be 2 or more, .* Received: 1"),
         (["--seeds=0"], "--seeds must be a number from 1 on, .* Received: 0"),

@@ -129,5 +129,39 @@ class DrawNegativesTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllEqual(drawn, _draw(_REPEATED, numbers))
 
 
+class ExclusionKeysTest(tf.test.TestCase, parameterized.TestCase):
+    def _keys(self, groups, labels, classes, jit_compile=None):
+        function = negatives.exclusion_keys
+        if jit_compile is not None:
+            function = tf.function(function, jit_compile=jit_compile)
+        arrays = tf.constant(groups, tf.int64), tf.constant(labels, tf.int32), tf.constant(classes, tf.int32)
+        return function(*arrays, num_classes=4)
+
+    def test_images_of_one_class_have_one_key_and_images_without_a_class_that_of_their_group(self):
+        keys = self._keys([9, 5, 7, 6, 8], [2, -1, -1, -1, -1], [2, 0, 2, -1, -1])
+        self.assertAllEqual(keys, [-3, -1, -3, 6, 8])
+
+    def test_copies_of_an_image_have_the_key_of_its_label_or_else_of_its_largest_pseudo_label(self):
+        # Image 5 is labelled once and voted otherwise; image 6 is voted twice; image 7 abstains once.
+        keys = self._keys([5, 6, 7, 5, 6, 7], [1, -1, -1, -1, -1, -1], [1, 0, 2, 3, 2, -1])
+        self.assertAllEqual(keys, [-2, -3, -3, -2, -3, -3])
+
+    def test_in_a_batch_of_one_class_every_other_image_stays_a_negative(self):
+        self.assertAllEqual(self._keys([5, 6, 7], [3, -1, -1], [3, 3, 3]), [5, 6, 7])
+        self.assertAllEqual(self._keys([5, 6, 7], [3, -1, -1], [3, 3, -1]), [-4, -4, 7])
+
+    @parameterized.parameters(False, True)
+    def test_graph_and_xla_give_what_plain_loops_give(self, jit_compile):
+        rng = np.random.default_rng(0)
+        groups, classes = rng.integers(0, 12, 30), rng.integers(-1, 4, 30)
+        labels = np.where(rng.uniform(size=30) < 0.3, classes, -1)
+        expected = []
+        for group in groups:
+            copies = [row for row in range(30) if groups[row] == group]
+            known = [labels[row] for row in copies if labels[row] >= 0] or [classes[row] for row in copies]
+            expected.append(group if max(known) < 0 else -1 - max(known))
+        self.assertAllEqual(self._keys(groups, labels, classes, jit_compile), expected)
+
+
 if __name__ == "__main__":
     tf.test.main()

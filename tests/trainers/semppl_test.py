@@ -70,7 +70,7 @@ class Oracle:
         votes = [vote if vote[1] >= threshold else (NO_LABEL, 0.0) for vote in votes]
         classes = numpy_method.choose_classes(labels, [elected for elected, _ in votes])
         slots = self._draw_slots(classes)
-        negatives = self._draw_negatives(groups, classes)
+        negatives = self._draw_negatives(groups, labels, classes)
         queue = np.stack(
             [[np.zeros(predictions.shape[-1]) if e is None else e.embedding for e in q] for q in self.slots]
         )
@@ -125,18 +125,21 @@ class Oracle:
         shape = [settings.batch_size, settings.large_views, count]
         return random_integers(shape, seed=settings.seed, purpose=purpose, step=tf.constant(self.number)).numpy()
 
-    def _draw_negatives(self, groups, classes):
-        """Deals rows of other images from a hat in which they lie in the order of their classes, if these matter, and groups."""
-        groups = list(groups)
+    def _draw_negatives(self, groups, labels, classes):
+        """Deals rows of other images, by rising key, from a hat; a key is an image's group, or a negative number for its class."""
+        keys = list(groups)
         if not self.hyperparameters.same_class_negatives:
-            known = {row: int(found) for row, found in enumerate(classes) if found != NO_LABEL}
-            groups = [-1 - known[row] if row in known else group for row, group in enumerate(groups)]
+            for row, group in enumerate(groups):
+                copies = [other for other in range(len(groups)) if groups[other] == group]
+                known = [labels[copy] for copy in copies if labels[copy] != NO_LABEL]
+                voted = [classes[copy] for copy in copies if classes[copy] != NO_LABEL]
+                if known or voted:
+                    keys[row] = -1 - int(max(known or voted))
+            keys = keys if len(set(keys)) > 1 else list(groups)
         numbers = self._numbers("negatives", self.hyperparameters.negatives)
         negatives = np.empty(numbers.shape, int)
         for b, j in np.ndindex(*numbers.shape[:2]):
-            others = sorted(
-                (row for row in range(len(groups)) if groups[row] != groups[b]), key=lambda row: groups[row]
-            )
+            others = sorted((row for row in range(len(keys)) if keys[row] != keys[b]), key=lambda row: keys[row])
             hat = others.copy()
             negatives[b, j] = [
                 hat.pop(number % len(hat)) if hat else others[number % len(others)] for number in numbers[b, j]
@@ -171,6 +174,10 @@ class StepTest(tf.test.TestCase, parameterized.TestCase):
         (
             "negatives of other classes only",
             {"same_class_negatives": False, "negatives": 3, "neighbours": 2, "min_vote_share": 0.75},
+        ),
+        (
+            "negatives of other classes only, of every vote",
+            {"same_class_negatives": False, "negatives": 3},
         ),
         ("labelled images only", {"labelled_batch_size": 14, "queue_size": 20}),
         ("nested dimensions", {"nested_dims": (2, 5)}),

@@ -82,7 +82,8 @@ def fit_whitening(model: Method, images: Images, hyperparameters: Hyperparameter
     if layers:
         most = max(1, _WHITENED_PIXELS // hyperparameters.large_size**2)
         positions = np.unique(np.linspace(0, len(images) - 1, min(len(images), _WHITENED, most)).astype(int))
-        pictures = list(images.batches(preparation_of(hyperparameters), batch_size=256, positions=positions))
+        prepare = preparation_of(hyperparameters, size=hyperparameters.large_size)
+        pictures = list(images.batches(prepare, batch_size=256, positions=positions))
         for pixels, whitening in layers:
             whitening.fit(pixels(tf.concat(pictures, axis=0)).numpy())
 

@@ -21,7 +21,7 @@ class Views:
 
     Attributes:
         names: Names of n images, or their positions.
-        plain: `[n, large_size, large_size, C]` the images as evaluation prepares them at that size, in [0, 1].
+        plain: `[n, large_size, large_size, C]` the images, prepared as in evaluation, but at that size, in [0, 1].
         large: `[L, n, large_size, large_size, C]` large views.
         small: `[S, n, small_size, small_size, C]` small views.
     """
@@ -48,7 +48,7 @@ class ViewsOfAFew:
         self.positions = np.unique(np.linspace(0, len(images) - 1, min(len(images), count)).astype(int))
         self._images = images
         self._settings = hyperparameters.views
-        self._prepare = preparation_of(dataclasses.replace(hyperparameters, inference_size=0))
+        self._prepare = preparation_of(hyperparameters, size=hyperparameters.large_size)
 
     def __call__(self, step: int) -> Views:
         """Makes the views of a step."""

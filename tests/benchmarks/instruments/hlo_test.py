@@ -38,6 +38,11 @@ class ProblemsTest(tf.test.TestCase):
         module.computations[0].instructions[0].custom_call_target = "xla_python_cpu_callback"
         self.assertRegex(hlo.problems(module)[0], "xla_python_cpu_callback")
 
+    def test_an_eigendecomposition_stays_on_the_device(self):
+        module = _computation((1, "custom-call", []))
+        module.computations[0].instructions[0].custom_call_target = "Eigh"
+        self.assertEqual(hlo.problems(module), [])
+
     def test_a_program_with_problems_is_not_compiled(self):
         with self.assertRaisesRegex(hlo.CompilationError, "open shapes. Received: .*Where"):
             next(hlo.compile_ahead(hlo.lower(lambda x: tf.where(x > 0), tf.TensorSpec([5])), ["v5e:2x2"], ""))

@@ -20,7 +20,7 @@ class CollectTest(absltest.TestCase):
         (self.run / "metrics.json").write_text(json.dumps({"accuracy": {"projections": {"logistic_regression": 0.5}}}))
         times = [
             {"begins": "2026-01-01T10:00:00+00:00", "versions": {"python": "3"}},
-            {"ends": "2026-01-01T10:01:30+00:00"},
+            {"ends": "2026-01-01T10:01:30+00:00", "step": 20},
         ]
         self._write_lines("processes.jsonl", [*times, {"begins": "2026-01-01T11:00:00+00:00"}])
         rows = [
@@ -43,7 +43,7 @@ class CollectTest(absltest.TestCase):
         log = collect.log_of(self.run)
         self.assertEqual(collect.name_of(log), "cifar10-simclr-50-2.json")
         self.assertEqual(log["accuracy"], {"projections": {"logistic_regression": 0.5}})
-        self.assertEqual((log["steps"], log["seconds"], log["versions"]), (20, 90, {"python": "3"}))
+        self.assertEqual((log["steps"], log["seconds"], log["versions"]), (20, None, {"python": "3"}))
         self.assertEqual(log["settings"]["large_size"], 8)
         self.assertNotIn("momentum", log["settings"])  # has its default
         self.assertEqual([row["step"] for row in log["curve"]], [5, 10, 15])
@@ -61,11 +61,35 @@ class CollectTest(absltest.TestCase):
 
     def test_a_run_that_is_unfinished_or_not_evaluated_is_refused(self):
         (self.run / "metrics.json").unlink()
-        with self.assertRaisesRegex(ValueError, "^--runs must be evaluated"):
+        with self.assertRaisesRegex(ValueError, "^--runs must name runs that .* has evaluated"):
             collect.log_of(self.run)
         (self.run / "done.json").unlink()
-        with self.assertRaisesRegex(ValueError, "^--runs must be finished"):
+        with self.assertRaisesRegex(ValueError, "^--runs must name finished runs"):
             collect.log_of(self.run)
+
+    def test_seconds_are_those_of_all_processes_unless_one_was_killed(self):
+        lines = (self.run / "processes.jsonl").read_text().splitlines()[:2]
+        for line in lines:
+            self.assertIn("T10:0", line)
+        (self.run / "processes.jsonl").write_text("\n".join(lines * 2) + "\n")
+        self.assertEqual(collect.log_of(self.run)["seconds"], 180)
+
+    def test_a_log_of_another_run_is_not_overwritten(self):
+        folder = pathlib.Path(self.create_tempdir().full_path) / "logs"
+        log = collect.log_of(self.run)
+        self.assertEqual(collect.write(log, folder), folder / "cifar10-simclr-50-2.json")
+        collect.write(log | {"accuracy": {}}, folder)
+        self.assertEqual(json.loads((folder / "cifar10-simclr-50-2.json").read_text())["accuracy"], {})
+        with self.assertRaisesRegex(ValueError, "^--logs_folder must .*, which differs in large_size$"):
+            collect.write(log | {"settings": log["settings"] | {"large_size": 9}}, folder)
+
+    def test_names_of_data_have_no_paths_and_options(self):
+        for data, name in (
+            ("tfds:cifar10", "cifar10"),
+            ("folder:a/pictures?labels=folders", "pictures"),
+            ("digits", "digits"),
+        ):
+            self.assertEqual(collect.name_of_data(data), name)
 
     def test_a_run_of_a_comparison_is_read_too(self):
         (self.run / "metrics.json").rename(self.run / "other.json")

@@ -38,7 +38,7 @@ class FiguresTest(absltest.TestCase):
 
     def test_minutes_are_steps_times_core_seconds_over_two_cores(self):
         logs = [_log("semppl", seed, 0.7, held_out=[(120, 0.4 + seed / 10), (240, 0.5)]) for seed in (0, 1)]
-        curve = figures.over_time(logs, "held_out_accuracy", {"semppl": 0.5})
+        curve = figures.over_time(logs, "held_out_accuracy", 0.5)
         self.assertEqual(curve.places, [0.5, 1.0])
         self.assertEqual(curve.values, [[0.4, 0.5], [0.5, 0.5]])
 

@@ -21,7 +21,9 @@ class MethodsTest(parameterized.TestCase):
         semppl = plan.METHODS["semppl"].settings
         self.assertEqual(semppl, {"train": "all", "method": "semppl"})
         without = plan.METHODS["no_semantic_positives"].settings
-        self.assertEqual(without, semppl | {"semantic_weight": 0.0, "semantic_positives": 0})
+        self.assertEqual(
+            without, semppl | {"semantic_weight": 0.0, "semantic_positives": 0, "same_class_negatives": True}
+        )
         alone = plan.METHODS["supervised"].settings
         self.assertEqual(alone, semppl | {"method": "supervised", "labelled_batch_size": 0})
         heads = plan.METHODS["semppl_heads"].settings

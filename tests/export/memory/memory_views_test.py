@@ -36,9 +36,12 @@ class MemoryViewsTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllEqual(random_view(images[2:], settings, 1), views[2:])
         self.assertNotAllClose(random_view(images, settings, 2), views, atol=0.05)
 
-    def test_a_view_has_the_size_of_pictures_that_are_embedded(self):
-        settings, images = _settings(inference_size=20), _images(3, 20, 24, 3)
-        self.assertEqual(random_view(images, settings, 1).shape, (3, 20, 20, 3))
+    def test_views_of_another_size_than_pictures_in_evaluation_are_refused(self):
+        message = "^--memory_views must be 1 where --inference_size=20 is not that of views, 16. Received: 2$"
+        with self.assertRaisesRegex(ValueError, message):
+            check_views(2, _settings(inference_size=20), centre_crop=1.0)
+        check_views(1, _settings(inference_size=20), centre_crop=1.0)
+        check_views(2, _settings(inference_size=16), centre_crop=1.0)
 
     @parameterized.parameters(0, 18)
     def test_a_picture_of_any_size_has_the_same_views(self, shrink):

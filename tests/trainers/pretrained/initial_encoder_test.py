@@ -44,7 +44,8 @@ class WhiteningTest(tf.test.TestCase, parameterized.TestCase):
             self.assertAllClose(network.encoder.whitening.convolution.kernel, expected, rtol=1e-4, atol=1e-5)
 
     def test_of_large_pictures_fewer_are_looked_at(self):
-        settings = Hyperparameters(**tiny.settings(encoder="resnet9", width=0.125, large_size=64, small_views=0))
+        sizes = {"large_size": 64, "inference_size": 80, "small_views": 0}  # the layer sees views
+        settings = Hyperparameters(**tiny.settings(encoder="resnet9", width=0.125, **sizes))
         model, images = _build(settings), ImageSet(np.zeros((600, 64, 64, 1), np.float32), np.zeros(600, np.int32))
         with mock.patch.object(whitening.PatchWhitening, "fit") as fit:
             initial_encoder.fit_whitening(model, images, settings)
