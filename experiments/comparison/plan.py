@@ -244,7 +244,11 @@ def require_same_runs(trainings: Sequence[Training]) -> None:
             continue
         differences = Hyperparameters.load(training.folder).differences(training.settings)
         if differences:
-            listed = "; ".join(f"--{name}={now} (there: {then})" for name, (then, now) in sorted(differences.items()))
+            own_steps = f"method_steps={training.method}:" if "steps" in training.changes else "steps="
+            listed = "; ".join(
+                f"--{own_steps if name == 'steps' else f'{name}='}{now} (there: {then})"
+                for name, (then, now) in sorted(differences.items())
+            )
             raise ValueError(
                 f"--workdir must hold runs with the same settings, or none. Received: {training.folder}, which differs in {listed}"
             )

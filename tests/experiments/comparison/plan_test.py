@@ -167,6 +167,9 @@ class SameSettingsTest(absltest.TestCase):
             plan.require_same_runs(runs)
         (runs[1].folder / "hyperparameters.json").write_text(runs[1].settings.to_json())
         plan.require_same_runs(runs)
+        longer = plan.plan(_shared(), self.workdir, methods=["supervised"], seeds=[0], steps={"supervised": 30})
+        with self.assertRaisesRegex(ValueError, r"differs in --method_steps=supervised:30 \(there: 20\)$"):
+            plan.require_same_runs(longer)
 
 
 class RemainingTimeTest(absltest.TestCase):
