@@ -232,6 +232,7 @@ class Report:
             "runs": len(self._prepared.runs),
             "failed": [run.folder.name for run in self.failed],
             "settings": self._request.shared.identity(),
+            "method_steps": dict(self._request.steps),
         }
         results.write_results(self._workdir, self._judged(), summary)
 

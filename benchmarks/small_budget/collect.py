@@ -148,6 +148,8 @@ def _default(name: str) -> Any:
 def main(argv: list[str]) -> None:
     """Writes a file per run."""
     del argv
+    if not _RUNS.value:
+        raise ValueError("--runs must name finished, evaluated runs. Received: none")
     for folder in _RUNS.value:
         print(write(log_of(pathlib.Path(folder)), pathlib.Path(_OUT.value)))
 

@@ -175,7 +175,7 @@ def table(groups: Mapping[str, Sequence[Log]]) -> str:
     """Returns a Markdown table: accuracy of each method at each number of labels per class, mean (lowest–highest seed)."""
     budgets = sorted({log["labels_per_class"] for logs in groups.values() for log in logs})
     head = [f"{budget} per class" for budget in budgets]
-    lines = [f"| | {' | '.join(head)} |", "|---" * (1 + len(budgets)) + "|"]
+    lines = [f"| logistic regression, or its own classifier | {' | '.join(head)} |", "|---" * (1 + len(budgets)) + "|"]
     for method, logs in groups.items():
         curve = over_labels(logs)
         cells = dict(zip(curve.places, map(cell, curve.values), strict=True))
@@ -194,6 +194,8 @@ def main(argv: list[str]) -> None:
     del argv
     logs, out = read_logs(pathlib.Path(_LOGS.value)), pathlib.Path(_OUT.value)
     out.mkdir(parents=True, exist_ok=True)
+    if not any(by_method(logs, data) for data in DATA):
+        raise ValueError(f"--read_logs_of must hold logs of {' or '.join(DATA)}. Received: {_LOGS.value}, without any")
     rates = json.loads((_HERE / "rates.json").read_text(encoding="utf-8"))
     for data, title in DATA.items():
         groups = by_method(logs, data)

@@ -97,8 +97,8 @@ def _summary(shown: Comparison) -> str:
 def _exceptions(shown: Comparison) -> str:
     """Returns the methods that take another number of steps than the others, as the end of a sentence."""
     steps = {method: changes["steps"] for method, changes in shown.changes.items() if changes.get("steps")}
-    listed = ", ".join(f"{number:,} steps of {METHODS[method].title}" for method, number in steps.items())
-    return as_text(f", but for {listed}") if listed else ""
+    listed = "; ".join(f"{METHODS[method].title}: {number:,} steps" for method, number in steps.items())
+    return as_text(f" (except {listed})") if listed else ""
 
 
 def _curves(shown: Comparison) -> str:

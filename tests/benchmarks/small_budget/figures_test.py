@@ -33,7 +33,7 @@ class FiguresTest(absltest.TestCase):
             _log("semppl", 0, 0.6, labels=4),
         ]
         lines = figures.table(figures.by_method(logs, "cifar10")).splitlines()
-        self.assertEqual(lines[0], "| | 4 per class | 50 per class |")
+        self.assertEqual(lines[0], "| logistic regression, or its own classifier | 4 per class | 50 per class |")
         self.assertEqual(lines[2:], ["| SemPPL | 0.600 | 0.750 (0.700–0.800) |", "| the labels alone |  | 0.500 |"])
 
     def test_minutes_are_steps_times_core_seconds_over_two_cores(self):
@@ -46,6 +46,15 @@ class FiguresTest(absltest.TestCase):
         both = {"features": {"logistic_regression": 0.2}, "projections": {"logistic_regression": 0.3}}
         self.assertEqual(figures.accuracy_of({"method": "semppl", "accuracy": both}), 0.3)
         self.assertEqual(figures.accuracy_of({"method": "semppl nothing", "accuracy": both}), 0.2)
+
+    def test_a_folder_without_logs_is_refused(self):
+        with (
+            flagsaver.flagsaver(read_logs_of=self.create_tempdir().full_path),
+            self.assertRaisesRegex(
+                ValueError, "^--read_logs_of must hold logs of cifar10 or fashion_mnist. Received: "
+            ),
+        ):
+            figures.main([])
 
     def test_the_committed_logs_make_the_committed_figures(self):
         folder = pathlib.Path(self.create_tempdir().full_path)

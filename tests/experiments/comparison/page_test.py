@@ -53,6 +53,12 @@ class PageTest(absltest.TestCase):
         self.assertNotIn("--validation", text)
         self.assertNotIn('class="missing"', text)
 
+    def test_it_names_methods_with_a_number_of_steps_of_their_own(self):
+        self.assertIn("number of steps in every row that trains.</p>", page(_shown()))
+        changes = {"simclr": {"method": "simclr", "steps": 9000}, "byol": {"method": "byol", "steps": 70}}
+        text = page(_shown(changes=changes))
+        self.assertIn("in every row that trains (except SimCLR: 9,000 steps; BYOL: 70 steps).</p>", text)
+
     def test_it_says_what_is_missing(self):
         text = page(_shown(done=16, failed=["SemPPL, seed 1"]))
         self.assertIn("16 of 18 runs ended; failed: SemPPL, seed 1.", text)
