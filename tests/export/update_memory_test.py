@@ -27,7 +27,7 @@ from semppl.export.model.assets import read_card
 from semppl.export.model.variables import exchange_variables
 from semppl.export.serving.model_versions import ModelVersions
 from semppl.layers.inputs.preparation import inference_preparation
-from semppl.tests import testing  # noqa: F401  (before TensorFlow runs anything)
+from semppl.tests import testing
 from semppl.tests.export.random_runs import write_run
 
 
@@ -112,6 +112,7 @@ class UpdateMemoryTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(written["new_classes"], {"stripes": 1})
         self.assertEqual(written["weights_sha256"], self.card["weights_sha256"])
 
+    @testing.slow
     def test_an_updated_model_can_be_updated(self):
         second, _, _ = self._update("7", "stripes")
         third = self.model.with_name("3")
@@ -197,6 +198,7 @@ class UpdateMemoryTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(card["memory"]["labelled"], 24)
 
     @parameterized.parameters(("class_means", 1), ("logistic_regression", 3))
+    @testing.slow
     def test_other_answers_are_fitted_again_as_in_a_rebuilt_export(self, answers, views):
         run = self.folder / "run"
         settings, network = write_run(run, recipe="digits", labels_per_class=4)
