@@ -59,11 +59,8 @@ def exclusion_keys(groups: tf.Tensor, labels: tf.Tensor, classes: tf.Tensor, *, 
     Returns:
         `[N]` int64 keys, to be passed to `draw_negatives` as groups.
     """
-    order = tf.argsort(groups, stable=True)
-    begins = tf.cast(tf.gather(groups, order[1:]) != tf.gather(groups, order[:-1]), tf.int32)
-    places = tf.concat([[0], tf.cumsum(begins)], axis=0)  # [N], number of each sorted image's group
+    places = tf.searchsorted(tf.sort(groups), groups)  # [N] in 0..N−1, equal within a group
     ranked = tf.where(labels != NO_LABEL, labels + num_classes, classes)  # a label is larger than every pseudo-label
-    of_groups = tf.math.unsorted_segment_max(tf.gather(ranked, order), places, groups.shape[0])
-    known = tf.gather(tf.gather(of_groups, places), tf.argsort(order))
+    known = tf.gather(tf.math.unsorted_segment_max(ranked, places, groups.shape[0]), places)
     keys = tf.where(known == NO_LABEL, groups, -1 - tf.cast(known % num_classes, groups.dtype))
     return tf.where(tf.reduce_all(keys == keys[0]), groups, keys)

@@ -7,13 +7,14 @@ import contextlib
 import dataclasses
 import errno
 import fcntl
+import json
 import os
 import pathlib
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _UNWRITABLE = (*_FULL, errno.EROFS)
@@ -231,3 +232,14 @@ def error_text(error: Exception) -> str:
     if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
         return str(error.args[0][0][-1])
     return str(error)
+
+
+def read_json_lines(path: pathlib.Path) -> Iterator[dict[str, Any]]:
+    """Yields the objects of a file with one in each line, without a line that a kill cut short; nothing if there is no file."""
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict):
+            yield entry

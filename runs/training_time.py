@@ -8,6 +8,7 @@ import platform
 from typing import Any
 
 import semppl
+from semppl.runs.files import read_json_lines
 from semppl.runs.folder import writing_to
 
 _FILE = "processes.jsonl"
@@ -56,13 +57,8 @@ def read_processes(workdir: str | pathlib.Path) -> list[Process]:
         For each: "begins" and "ends", times in ISO 8601, of which a killed process has no "ends"; "step" and "last_step" (of a
         killed process None); "devices"; "versions"; and "seconds", or None.
     """
-    path = pathlib.Path(workdir) / _FILE
     processes: list[Process] = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        try:
-            entry = json.loads(line)
-        except ValueError:  # the line that a kill cut short
-            continue
+    for entry in read_json_lines(pathlib.Path(workdir) / _FILE):
         if "begins" in entry:
             processes.append(entry | {"ends": None, "last_step": None, "seconds": None})
         elif processes:

@@ -7,7 +7,6 @@ A run is a folder of `semppl.trainers.pretrain`, on its own or in a comparison, 
 of data, method, labels per class and seed.
 """
 
-import contextlib
 import json
 import pathlib
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from typing import Any
 from absl import app, flags
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.runs.files import read_json_lines
 from semppl.runs.folder import read_done
 from semppl.runs.training_time import read_processes
 
@@ -68,7 +68,7 @@ def log_of(run: pathlib.Path, *, points: int = POINTS) -> Log:
         "seconds": None if None in seconds else round(sum(seconds)),
         "versions": processes[0]["versions"] if processes else {},
         "accuracy": report.get("measures", report)["accuracy"],
-        "curve": thinned(_metrics(run / "metrics.jsonl"), points),
+        "curve": thinned(list(read_json_lines(run / "metrics.jsonl")), points),
     }
 
 
@@ -107,15 +107,6 @@ def _method(settings: Hyperparameters) -> str:
     if settings.method == "semppl" and settings.semantic_positives == 0:
         return "no semantic positives"
     return settings.method if settings.train == "all" else f"{settings.method} {settings.train}"
-
-
-def _metrics(path: pathlib.Path) -> list[dict[str, float]]:
-    """Reads `metrics.jsonl`, up to a line that a killed process left unfinished."""
-    rows = []
-    with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            rows.append(json.loads(line))
-    return rows
 
 
 def thinned(metrics: Sequence[dict[str, float]], points: int) -> list[dict[str, float]]:

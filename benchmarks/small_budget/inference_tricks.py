@@ -16,10 +16,8 @@ from absl import app, flags
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.images import NO_LABEL
 from semppl.data.run_data import load_evaluated_data
-from semppl.data.views.recipes import find_recipe
 from semppl.evaluation.evaluators import EVALUATORS, Task, training_sample
-from semppl.evaluation.features import embed
-from semppl.layers.inputs.preparation import inference_preparation
+from semppl.evaluation.features import embed, preparation_of
 from semppl.layers.networks import OnlineNetwork, TargetNetwork, unit_norm
 from semppl.programs import run_flags
 from semppl.runs import checkpoints
@@ -63,7 +61,6 @@ def main(argv: list[str]) -> None:
     train, test = data.source.train, data.source.held_out("test")
     visible = np.flatnonzero(data.labels != NO_LABEL)
     used = training_sample(visible, train)
-    centre_crop = find_recipe(hyperparameters.recipe).centre_crop
     print(
         f"{workdir}, step {step:,} of {hyperparameters.steps:,}, {len(visible):,} labels, {len(test):,} test images\n"
     )
@@ -73,9 +70,8 @@ def main(argv: list[str]) -> None:
     for name, side, *functions in ways(hyperparameters, online, target, [int(size) for size in _SIZES.value]):
         cells = []
         for function in functions:
-            convert = functools.partial(
-                embed, function, prepare=inference_preparation(side, centre_crop=centre_crop), batch_size=500
-            )
+            prepare = preparation_of(hyperparameters, size=side)
+            convert = functools.partial(embed, function, prepare=prepare, batch_size=500)
             places = np.searchsorted(used, visible), np.arange(len(used))
             task = Task(convert(train, positions=used), train.labels[used], *places, convert(test), 1)
             cells += [float(np.mean(EVALUATORS[column].classes(task) == test.labels)) for column in _COLUMNS]

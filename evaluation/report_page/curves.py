@@ -1,12 +1,12 @@
 """Curves of a run's training, from `metrics.jsonl`."""
 
-import json
 import pathlib
 from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from semppl.evaluation.report_page import charts
+from semppl.runs.files import read_json_lines
 
 _MAX_POINTS = 250  # of a curve
 _SHARES = ("accuracy", "coverage", "confidence", "with_semantic_positive", "agreement")
@@ -17,13 +17,11 @@ Curves = dict[str, tuple[np.ndarray, np.ndarray]]
 
 def read_curves(workdir: str | pathlib.Path) -> Curves:
     """Reads the steps `[n]` and values `[n]` of each number that a run has reported; empty without reports."""
-    path = pathlib.Path(workdir) / "metrics.jsonl"
     found: dict[str, list[tuple[int, float]]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+    for entry in read_json_lines(pathlib.Path(workdir) / "metrics.jsonl"):
         try:
-            entry = json.loads(line)
             step = int(entry.pop("step"))
-        except (ValueError, KeyError, AttributeError):  # the line that a kill cut short
+        except (ValueError, KeyError):
             continue
         for name, value in entry.items():
             found.setdefault(name, []).append((step, float(value)))
