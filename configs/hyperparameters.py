@@ -95,6 +95,8 @@ class Hyperparameters(
         semantic = getattr(self, f"{self.method}_semantic_weight", 0)
         some = f"1 or more with --{self.method}_semantic_weight={semantic:g}"
         require(semantic == 0 or self.semantic_positives > 0, "semantic_positives", some, self.semantic_positives)
+        most = f"at most large_views = {self.large_views}"
+        require(self.voting_views <= self.large_views, "voting_views", most, self.voting_views)
         if self.method == ObjectiveSettings.method:
             self.check_batch(OBJECTIVE)
 

@@ -55,6 +55,11 @@ class ObjectiveSettings(Settings):
         False,
         "Whether every class has Q / classes slots of its own in a queue, so that frequent classes do not displace rare ones.",
     )
+    voting_views: int = setting(
+        "objective",
+        0,
+        "Number of large views whose predictions vote, each against the queues of as many views; 0: all of --large_views.",
+    )
     prior_corrected_votes: bool = setting(
         "objective", False, "Whether each vote is weighted by the inverse of its class's share of the filled queue."
     )
@@ -63,6 +68,12 @@ class ObjectiveSettings(Settings):
         "objective", 0.2, "α, weight of the semantic positives within the contrastive terms."
     )
     invariance_weight: float = setting("objective", 5.0, "λ, weight of the invariance terms.")
+    invariance_stop_gradient: bool = setting(
+        "objective",
+        True,
+        "Whether the first distribution of each divergence of the invariance terms is without gradient, so that only the second "
+        "one is drawn to it.",
+    )
     nested_dims: tuple[int, ...] = setting(
         "objective",
         (),
@@ -85,6 +96,7 @@ class ObjectiveSettings(Settings):
         require(self.negatives >= 1, "negatives", "1 or more", self.negatives)
         require(self.semantic_positives >= 0, "semantic_positives", "0 or more", self.semantic_positives)
         require(self.queue_size >= 0, "queue_size", "0 or more", self.queue_size)
+        require(self.voting_views >= 0, "voting_views", "0 or more", self.voting_views)
         require(0 <= self.min_vote_share <= 1, "min_vote_share", "in 0..1", self.min_vote_share)
         coverage = self.min_pseudo_label_coverage
         require(0 <= coverage <= 1, "min_pseudo_label_coverage", "in 0..1", coverage)

@@ -5,7 +5,7 @@ import tensorflow as tf
 from semppl.losses.two_level_softmax import TwoLevelSoftmax
 
 
-def invariance(teacher: TwoLevelSoftmax, student: TwoLevelSoftmax) -> tf.Tensor:
+def invariance(teacher: TwoLevelSoftmax, student: TwoLevelSoftmax, *, stop_teacher: bool = True) -> tf.Tensor:
     """Computes KL(stop_gradient(teacher) ‖ student) over a positive and its negatives, in nats.
 
     By the chain rule, with p and q the teacher's and the student's probability of the positive and
@@ -13,8 +13,9 @@ def invariance(teacher: TwoLevelSoftmax, student: TwoLevelSoftmax) -> tf.Tensor:
     p·log(p/q) + (1 − p)·(log((1 − p)/(1 − q)) + KL(P ‖ Q)).
 
     Args:
-        teacher: P softmaxes of one view over its candidates; no gradient flows into them.
+        teacher: P softmaxes of one view over its candidates.
         student: P softmaxes of another view over the same candidates.
+        stop_teacher: Whether no gradient flows into the teacher. Default True.
 
     Returns:
         `[..., P]` divergence for each positive, unreduced; 0 or more up to rounding, 0 where both
@@ -23,7 +24,8 @@ def invariance(teacher: TwoLevelSoftmax, student: TwoLevelSoftmax) -> tf.Tensor:
     Reference: ReLIC, arXiv 2010.07922, eq. 4, in the stop-gradient form of
     docs/reference/method.md.
     """
-    teacher = tf.nest.map_structure(tf.stop_gradient, teacher)
+    if stop_teacher:
+        teacher = tf.nest.map_structure(tf.stop_gradient, teacher)
     p_log_odds, q_log_odds = teacher.positive_log_odds, student.positive_log_odds
     log_ratio_positive = tf.math.log_sigmoid(p_log_odds) - tf.math.log_sigmoid(q_log_odds)
     log_ratio_negative = tf.math.log_sigmoid(-p_log_odds) - tf.math.log_sigmoid(-q_log_odds)

@@ -49,6 +49,7 @@ def terms(
     slots: tf.Tensor,
     present: tf.Tensor,
     temperature: float,
+    stop_teacher: bool = True,
 ) -> Terms:
     """Computes the four terms of each image, averaged over the image's pairs of views.
 
@@ -63,6 +64,7 @@ def terms(
         slots: `[B, L, R]` int32 queue slots of each image's semantic positives.
         present: `[B]` bool, False where an image has no semantic positive.
         temperature: Divisor of every similarity; positive.
+        stop_teacher: Whether no gradient flows into the first distribution of the invariance terms. Default True.
 
     Returns:
         `[B]` values per term, unreduced; semantic terms are 0 where `present` is False, the
@@ -88,6 +90,7 @@ def terms(
             _swapped_similarities(large, queue_embeddings, slots),
             temperature,
         ),
+        stop_teacher=stop_teacher,
     )
     return Terms(
         mean_over_pairs(contrast[..., 0]),
@@ -140,19 +143,22 @@ def augmentation_terms(
     return AugmentationTerms(mean_over_pairs(contrast[..., 0]), mean_over_distinct_pairs(divergence[..., 0]))
 
 
-def _compare(softmax: TwoLevelSoftmax, student: TwoLevelSoftmax) -> tuple[tf.Tensor, tf.Tensor]:
+def _compare(
+    softmax: TwoLevelSoftmax, student: TwoLevelSoftmax, *, stop_teacher: bool = True
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Computes the losses of each pair of views and each of P positives.
 
     Args:
         softmax: `[B, V, L, ...]`: p_i against t_j of the candidates for j.
         student: `[B, j, i, ...]`: p_j against t_i of the candidates for j.
+        stop_teacher: See `terms`.
 
     Returns:
         Contrast `[B, V, L, P]` and divergence `[B, j, i, P]`.
     """
     num_large = student.positive_log_odds.shape[1]
     teacher = TwoLevelSoftmax(*(tf.transpose(level[:, :num_large], [0, 2, 1, 3]) for level in softmax))  # [B,j,i,…]
-    return cross_entropy_of_positives(softmax), invariance(teacher, student)
+    return cross_entropy_of_positives(softmax), invariance(teacher, student, stop_teacher=stop_teacher)
 
 
 def _candidates(rows: tf.Tensor, negatives: tf.Tensor) -> tf.Tensor:

@@ -20,6 +20,7 @@ SEMANTIC = (
     "min_pseudo_label_coverage",
     "queue_size",
     "queue_quotas",
+    "voting_views",
     "prior_corrected_votes",
 )
 """Names of the settings of the queue, the vote and the draw."""
@@ -94,10 +95,11 @@ class SemanticSiamese(Siamese):
 
     def vote(self, anchors: tf.Tensor, groups: tf.Tensor, labels: tf.Tensor) -> Votes:
         """Elects a class for each image, labelled or not, by its nearest queue entries: `[B]`."""
+        views = self.hyperparameters.voting_views or self.hyperparameters.large_views
         votes = nearest_neighbour_vote(
-            tf.stop_gradient(anchors[: self.hyperparameters.large_views]),
+            tf.stop_gradient(anchors[:views]),
             groups,
-            self.queue.embeddings,
+            self.queue.embeddings[:views],
             self.queue.labels,
             self.queue.groups,
             k=self.hyperparameters.neighbours,

@@ -36,6 +36,7 @@ class SemPPL(SemanticSiamese):
         "contrastive_weight",
         "semantic_weight",
         "invariance_weight",
+        "invariance_stop_gradient",
         "nested_dims",
         "target_decay",
     )
@@ -99,6 +100,7 @@ class SemPPL(SemanticSiamese):
             slots=positives.slots,
             present=positives.present,
             temperature=self.hyperparameters.temperature,
+            stop_teacher=self.hyperparameters.invariance_stop_gradient,
         )
         per_image = self.over_prefixes(loss, anchors, targets, tf.convert_to_tensor(self.queue.embeddings))
         return mean_terms(per_image, positives.present)

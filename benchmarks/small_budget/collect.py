@@ -15,6 +15,7 @@ from typing import Any
 from absl import app, flags
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.programs import quiet
 from semppl.runs.files import read_json_lines
 from semppl.runs.folder import read_done
 from semppl.runs.training_time import read_processes
@@ -136,13 +137,15 @@ def _default(name: str) -> Any:
     return getattr(Hyperparameters, name, None)
 
 
-def main(argv: list[str]) -> None:
+@quiet.program
+def main(argv: list[str]) -> int:
     """Writes a file per run."""
     del argv
     if not _RUNS.value:
         raise ValueError("--runs must name finished, evaluated runs. Received: none")
     for folder in _RUNS.value:
         print(write(log_of(pathlib.Path(folder)), pathlib.Path(_OUT.value)))
+    return 0
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 
 from semppl.benchmarks.small_budget import CORES, MINUTES
 from semppl.benchmarks.small_budget.collect import name_of_data
+from semppl.programs import quiet
 
 _HERE = pathlib.Path(__file__).parent
 _LOGS = flags.DEFINE_string("read_logs_of", str(_HERE / "logs"), "Folder of the logs that `collect` writes.")
@@ -189,7 +190,8 @@ def cell(values: Sequence[float]) -> str:
     return f"{statistics.fmean(values):.3f}{spread}"
 
 
-def main(argv: list[str]) -> None:
+@quiet.program
+def main(argv: list[str]) -> int:
     """Writes `small_budget_….svg` and prints the tables."""
     del argv
     logs, out = read_logs(pathlib.Path(_LOGS.value)), pathlib.Path(_OUT.value)
@@ -212,6 +214,7 @@ def main(argv: list[str]) -> None:
                 figures["labels"] = figure_of_labels(groups, f"{title}, {MINUTES} minutes on {CORES} cores")
             for name, figure in figures.items():
                 figure.savefig(out / f"small_budget_{data}_{name}.svg", metadata={"Date": None, "Creator": None})
+    return 0
 
 
 if __name__ == "__main__":

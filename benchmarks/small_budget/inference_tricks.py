@@ -19,7 +19,7 @@ from semppl.data.run_data import load_evaluated_data
 from semppl.evaluation.evaluators import EVALUATORS, Task, training_sample
 from semppl.evaluation.features import embed, preparation_of
 from semppl.layers.networks import OnlineNetwork, TargetNetwork, unit_norm
-from semppl.programs import run_flags
+from semppl.programs import quiet, run_flags
 from semppl.runs import checkpoints
 
 flags.adopt_module_key_flags(run_flags)
@@ -52,7 +52,8 @@ def ways(
             yield f"online network, {other} pixels", other, online.features, online.project
 
 
-def main(argv: list[str]) -> None:
+@quiet.program
+def main(argv: list[str]) -> int:
     """Prints a Markdown table."""
     del argv
     workdir = run_flags.WORKDIR.value
@@ -76,6 +77,7 @@ def main(argv: list[str]) -> None:
             task = Task(convert(train, positions=used), train.labels[used], *places, convert(test), 1)
             cells += [float(np.mean(EVALUATORS[column].classes(task) == test.labels)) for column in _COLUMNS]
         print(f"| {name} | " + " | ".join(f"{cell:.4f}" for cell in cells) + " |", flush=True)
+    return 0
 
 
 if __name__ == "__main__":

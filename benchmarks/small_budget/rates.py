@@ -23,6 +23,7 @@ from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.pipeline import Pipeline
 from semppl.experiments.comparison import plan
 from semppl.experiments.comparison.preparation import settled
+from semppl.programs import quiet
 from semppl.trainers import pretrain
 
 UNTIMED = 5
@@ -63,7 +64,8 @@ def medians_over_turns(steps: Mapping[str, Callable[[], object]], turns: int, co
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def main(argv: list[str]) -> None:
+@quiet.program
+def main(argv: list[str]) -> int:
     """Prints a Markdown table."""
     del argv
     shared = pretrain.hyperparameters_from_flags()
@@ -77,6 +79,7 @@ def main(argv: list[str]) -> None:
         rates = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         rates[name_of_data(shared.data)] = {name: round(value, 4) for name, value in seconds.items()}
         path.write_text(json.dumps(rates, indent=2) + "\n", encoding="utf-8")
+    return 0
 
 
 if __name__ == "__main__":

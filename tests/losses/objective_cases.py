@@ -41,7 +41,7 @@ def make_case(large=2, small=1, batch=5, width=4, negatives=3, capacity=7, posit
     )
 
 
-def image_terms(case, rows=None, temperature=0.3, dtype=tf.float64):
+def image_terms(case, rows=None, temperature=0.3, dtype=tf.float64, **options):
     """Returns the terms of every image, `[N]` each; with `rows`, of the images that stand there in the global batch."""
     return objective.terms(
         tf.cast(case.anchors, dtype),
@@ -52,6 +52,7 @@ def image_terms(case, rows=None, temperature=0.3, dtype=tf.float64):
         slots=tf.convert_to_tensor(case.slots),
         present=tf.convert_to_tensor(case.present),
         temperature=temperature,
+        **options,
     )
 
 

@@ -13,10 +13,10 @@ from semppl.tests import numpy_method
 from semppl.tests.losses.objective_cases import expected_terms, image_terms, make_case
 
 
-def _terms(case, temperature=0.3, dtype=tf.float64):
+def _terms(case, temperature=0.3, dtype=tf.float64, **options):
     """Returns the means of the terms over the images that have them."""
     counts = np.array([len(case.present), np.sum(case.present)] * 2)
-    sums = [tf.reduce_sum(values) for values in image_terms(case, temperature=temperature, dtype=dtype)]
+    sums = [tf.reduce_sum(values) for values in image_terms(case, temperature=temperature, dtype=dtype, **options)]
     means = (tf.math.divide_no_nan(total, tf.cast(n, dtype)) for total, n in zip(sums, counts, strict=True))
     return objective.Terms(*means)
 
@@ -99,20 +99,21 @@ class TermsTest(tf.test.TestCase, parameterized.TestCase):
         case = make_case()
         self.assertAllClose(_terms(case, dtype=tf.float32), expected_terms(case), rtol=1e-5, atol=1e-6)
 
-    @parameterized.parameters(0, 1, 2, 3)
-    def test_gradient_matches_finite_differences_with_the_teacher_held_still(self, term):
+    @parameterized.product(term=[0, 1, 2, 3], stop_teacher=[True, False])
+    def test_gradient_matches_finite_differences_with_the_teacher_held_still_if_asked(self, term, stop_teacher):
         case = make_case(batch=4, width=3)
         anchors = tf.constant(case.anchors)
         with tf.GradientTape() as tape:
             tape.watch(anchors)
-            value = _terms(case._replace(anchors=anchors))[term]
+            value = _terms(case._replace(anchors=anchors), stop_teacher=stop_teacher)[term]
         gradient = tape.gradient(value, anchors).numpy()
+        teachers = case.anchors if stop_teacher else None
         for place in np.ndindex(*case.anchors.shape):
             moved = []
             for delta in (1e-5, -1e-5):
                 anchors = case.anchors.copy()
                 anchors[place] += delta
-                moved.append(expected_terms(case._replace(anchors=anchors), teachers=case.anchors)[term])
+                moved.append(expected_terms(case._replace(anchors=anchors), teachers=teachers)[term])
             self.assertAllClose(gradient[place], (moved[0] - moved[1]) / 2e-5, rtol=1e-6, atol=1e-8)
         self.assertEqual(np.any(gradient[2] != 0), term < 2)  # the small view has no part in the invariance
 

@@ -63,7 +63,11 @@ class Oracle:
         for j, queue in enumerate(self.queues):
             self.queues[j] = numpy_method.enqueue(queue, targets[j], labels, groups, capacity=settings.capacity)
         self.entered += int(np.sum(labels != NO_LABEL))
-        votes = [numpy_method.vote(predictions[:large, b], groups[b], self.queues, settings.neighbours) for b in images]
+        voters = settings.voting_views or large
+        votes = [
+            numpy_method.vote(predictions[:voters, b], groups[b], self.queues[:voters], settings.neighbours)
+            for b in images
+        ]
         needed = math.ceil(settings.min_pseudo_label_coverage * int(np.sum(labels == NO_LABEL)))
         clearest = sorted((votes[b][1] for b in images if labels[b] == NO_LABEL), reverse=True)
         threshold = min(settings.min_vote_share, clearest[needed - 1] if needed else 1.0)
@@ -165,6 +169,7 @@ class StepTest(tf.test.TestCase, parameterized.TestCase):
             "another temperature and other weights",
             {"temperature": 0.7, "contrastive_weight": 1.5, "semantic_weight": 2.0},
         ),
+        ("votes of one view", {"voting_views": 1, "neighbours": 3}),
         ("votes that must agree", {"neighbours": 2, "min_vote_share": 0.75}),
         (
             "the clearest votes where too few agree",
@@ -319,12 +324,15 @@ class StepTest(tf.test.TestCase, parameterized.TestCase):
         self.assertCountEqual([variable.ref() for variable in model.trained_variables()], expected)
         self.assertCountEqual([variable.ref() for variable in model.online.trainable_variables], expected)
 
-    @parameterized.parameters("encoder", "projector", "predictor")
-    def test_the_update_is_the_slope_of_the_loss(self, part):
-        # Along the gradient of one part the loss rises by the square of that gradient's norm. Without the invariance terms,
+    @parameterized.product(
+        part=["encoder", "projector", "predictor"],
+        changes=[{"invariance_weight": 0.0}, {"invariance_weight": 0.7, "invariance_stop_gradient": False}],
+    )
+    def test_the_update_is_the_slope_of_the_loss(self, part, changes):
+        # Along the gradient of one part the loss rises by the square of that gradient's norm. Without the invariance terms
         # whose teachers move along.
         testing.use_float64(self)
-        settings = tiny.settings(invariance_weight=0.0)
+        settings = tiny.settings(**changes)
         model, batch, rate = _model(settings), _batch(0, settings), 0.05
         model.train_step(_batch(1, settings))
         start, before = _values(_all_variables(model)), _values(model.online.trainable_variables)

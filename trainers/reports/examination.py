@@ -109,10 +109,11 @@ class Examination:
         if queue is None:
             return {}
         settings = self._model.hyperparameters
+        count = settings.voting_views or settings.large_views
         votes = nearest_neighbour_vote(
-            tf.stack([self._map(self._predict, view) for view in self._views]),
+            tf.stack([self._map(self._predict, view) for view in self._views[:count]]),
             tf.constant(self._groups),
-            queue.embeddings,
+            queue.embeddings[:count],
             queue.labels,
             queue.groups,
             k=settings.neighbours,

@@ -1,6 +1,8 @@
 """Tests of the programs of semppl.benchmarks.small_budget that train or embed: ablations, inference_tricks, rates."""
 
+import json
 import pathlib
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
@@ -8,8 +10,10 @@ from absl.testing import parameterized
 
 from semppl.benchmarks.small_budget import ablations, inference_tricks, rates
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.experiments.comparison import trainings
+from semppl.programs import presets
 from semppl.runs import checkpoints
-from semppl.tests import testing, tiny  # noqa: F401  (before TensorFlow runs anything)
+from semppl.tests import testing, tiny
 from semppl.tests.export.random_runs import write_run
 from semppl.trainers.methods import find_method, settle
 
@@ -24,11 +28,48 @@ class AblationsTest(parameterized.TestCase):
         settle(settings, given=changes, workdir=pathlib.Path("nowhere"))
         find_method("semppl").check_settings(settings)
 
-    def test_a_row_has_accuracies_and_the_last_pseudo_labels(self):
-        accuracy = {"nearest_neighbours": 0.1, "logistic_regression": 0.2, "label_spreading": 0.3}
-        curve = [{"pseudo_label_accuracy": 0.9}, {"pseudo_label_accuracy": 0.8, "pseudo_label_coverage": 0.7}]
-        row = ablations.row("τ = 0.1", {"accuracy": {"projections": accuracy}, "curve": curve})
-        self.assertEqual(row, "| τ = 0.1 | 0.100 | 0.200 | 0.300 | 0.800 | 0.700 |")
+    def test_variants_that_change_nothing_are_left_out_but_for_the_preset(self):
+        shared = Hyperparameters(**tiny.settings(invariance_weight=1.0))
+        found = ablations.trainings_of(["preset", "lambda_0", "lambda_1"], [3, 5], shared, pathlib.Path("all"))
+        self.assertEqual([run.folder.name for run in found], ["preset-3", "lambda_0-3", "preset-5", "lambda_0-5"])
+        self.assertEqual([run.settings.invariance_weight for run in found], [1, 0, 1, 0])
+        self.assertEqual([(run.settings.seed, run.settings.label_seed) for run in found], [(3, 3)] * 2 + [(5, 5)] * 2)
+
+    def test_a_row_has_means_over_seeds_and_the_paired_difference_from_the_preset(self):
+        # Differences 0.1, 0.2, 0.3 by logistic regression: mean 0.2, t(0.975, 2 degrees) = 4.302653, 0.1/√3 = 0.057735.
+        preset = [_result("preset", seed, 0.5 - 0.1 * seed) for seed in range(3)]
+        changed = [_result("lambda_1", seed, 0.6) for seed in range(3)]
+        row = ablations.table([*preset, *changed]).splitlines()[-1]
+        difference = "+0.200 (-0.048 to +0.448)"
+        self.assertEqual(
+            row,
+            f"| λ = 1 | 0.100 (0.100–0.100) | 0.600 (0.600–0.600) | 0.300 (0.300–0.300) | {difference} | 0.800 | 0.700 |",
+        )
+
+    def test_a_difference_that_is_larger_than_chance_is_bold_and_one_seed_has_no_interval(self):
+        preset = [_result("preset", seed, 0.5) for seed in range(3)]
+        changed = [_result("lambda_1", seed, 0.4 + 0.01 * seed) for seed in range(3)]
+        self.assertIn("| **-0.090** (-0.115 to -0.065) |", ablations.table([*preset, *changed]))
+        self.assertIn("| -0.100 |", ablations.table([preset[0], changed[0]]))
+
+    @testing.slow
+    def test_variants_are_trained_evaluated_and_continued(self):
+        root = pathlib.Path(self.create_tempdir().full_path)
+        shared = Hyperparameters(**presets.read_preset("digits", Hyperparameters) | {"steps": 3, "warmup_steps": 1})
+        runs = ablations.trainings_of(["preset", "lambda_0"], [0], shared, root / "runs")
+        found, failed = ablations.run(runs, root / "results.json")
+        self.assertEmpty(failed)
+        self.assertEqual([result["variant"] for result in found], ["preset", "lambda_0"])
+        self.assertEqual(json.loads((root / "results.json").read_text()), json.loads(json.dumps(found)))
+        with mock.patch.object(trainings, "_train", side_effect=AssertionError):
+            self.assertEqual(ablations.run(runs, None), (found, []))
+
+
+def _result(variant, seed, accuracy):
+    """A result as the program writes it."""
+    values = {"nearest_neighbours": 0.1, "logistic_regression": accuracy, "label_spreading": 0.3}
+    curve = [{"pseudo_label_accuracy": 0.9}, {"pseudo_label_accuracy": 0.8, "pseudo_label_coverage": 0.7}]
+    return {"variant": variant, "seed": seed, "accuracy": {"projections": values}, "curve": curve}
 
 
 class RatesTest(parameterized.TestCase):
