@@ -113,20 +113,11 @@ def request_from_flags() -> Request:
     methods = plan.check_methods(_METHODS.value or _DEFAULTS.get(values["train"], ()))
     own = {name: values.pop(name) for name in _FAMILY if values[name] != _FAMILY[name]}
     shared = Hyperparameters(**values, labels_per_class=budgets[0])
-    steps = _steps_by_method(_METHOD_STEPS.value)
+    steps = plan.steps_by_name(
+        _METHOD_STEPS.value, flag="method_steps", kind="METHOD", example="simclr:9000,semppl:4500"
+    )
     plan.plan(shared, pathlib.Path(), methods=methods, seeds=seeds[:1], budgets=budgets, own=own, steps=steps)
     return Request(shared, methods, budgets, seeds, own, steps)
-
-
-def _steps_by_method(texts: Sequence[str]) -> dict[str, int]:
-    found = {}
-    for text in texts:
-        method, _, number = text.partition(":")
-        if not number.isdecimal() or method in found:
-            allowed = "comma-separated METHOD:STEPS, each method once, such as simclr:9000,semppl:4500"
-            raise ValueError(f"--method_steps must be {allowed}. Received: {','.join(texts)}")
-        found[method] = int(number)
-    return found
 
 
 def _budgets(texts: Sequence[str]) -> list[int]:

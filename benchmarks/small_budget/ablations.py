@@ -16,11 +16,13 @@ import math
 import pathlib
 import statistics
 import sys
+import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import app, flags
 
+from semppl.benchmarks.small_budget import resnet9_variants
 from semppl.benchmarks.small_budget.collect import log_of
 from semppl.benchmarks.small_budget.figures import cell
 from semppl.configs.hyperparameters import Hyperparameters
@@ -34,6 +36,12 @@ from semppl.trainers import pretrain
 
 flags.adopt_module_key_flags(seeds_flag)
 _FILE = flags.DEFINE_string("ablations_file", None, "JSON file of the results; without it, none is written.")
+_STEPS = flags.DEFINE_list(
+    "variant_steps",
+    [],
+    "Comma-separated VARIANT:STEPS, such as float32:900: number of steps of single variants, to compare encoders at equal time. "
+    "All other variants take --steps.",
+)
 _TABLE_ONLY = flags.DEFINE_bool(
     "table_only", False, "Whether to print the table of --ablations_file and train nothing."
 )
@@ -65,6 +73,12 @@ VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "labelled_64": ("64 labelled images in a batch", {"labelled_batch_size": 64}),
     "temperature_0.1": ("τ = 0.1", {"temperature": 0.1}),
     "temperature_0.5": ("τ = 0.5", {"temperature": 0.5}),
+    "float32": ("float32", {"precision": "float32"}),
+    "narrow_resnet9": ("resnet9, widths 32, 64, 64", {"encoder": "resnet9", "widths": (32, 64, 64)}),
+    "convnet_stride2": ("convnet_stride2", {"encoder": "convnet_stride2", "widths": ()}),
+    "narrow_resnet18": ("resnet18_cifar, width 0.25", {"encoder": "resnet18_cifar", "widths": (), "width": 0.25}),
+    "fixed_gain": ("batch norms without gain", {"encoder": "resnet9_fixed_gain", "widths": ()}),
+    "norm_before_pool": ("normalisation before pooling", {"encoder": "resnet9_norm_before_pool", "widths": ()}),
 }
 """Title of each variant, and its settings that differ from the preset's, by name."""
 
@@ -73,12 +87,18 @@ _VARIANTS = flags.DEFINE_multi_enum(
     "variants", list(VARIANTS), list(VARIANTS), "Variant to train; repeat the flag for several. By default all."
 )
 
+_PROGRAM = (sys.executable, "-m", "semppl.benchmarks.small_budget.resnet9_variants")
+
 PRESET = "preset"
 """Variant that changes nothing, with which the others are compared."""
 
 
 def trainings_of(
-    names: Sequence[str], seeds: Sequence[int], shared: Hyperparameters, root: pathlib.Path
+    names: Sequence[str],
+    seeds: Sequence[int],
+    shared: Hyperparameters,
+    root: pathlib.Path,
+    steps: Mapping[str, int] = types.MappingProxyType({}),
 ) -> list[Training]:
     """Lists the runs, seed by seed; a variant that changes no setting is left out, but for the preset itself.
 
@@ -87,14 +107,18 @@ def trainings_of(
         seeds: Seeds of the label draws and of the trainings.
         shared: Settings of the preset.
         root: Folder of all runs.
+        steps: Length of the runs of single variants, in steps, in place of the preset's.
 
     Raises:
-        ValueError: If a variant does not suit the preset.
+        ValueError: If a variant does not suit the preset, or `steps` has another name.
     """
+    others = [name for name in steps if name not in names]
+    if others:
+        raise ValueError(f"--variant_steps must name variants that are trained. Received: {', '.join(others)}")
     found = []
     for seed in seeds:
         for name in names:
-            changes = dict(VARIANTS[name][1])
+            changes = dict(VARIANTS[name][1]) | ({"steps": steps[name]} if name in steps else {})
             if name == PRESET or any(getattr(shared, key) != value for key, value in changes.items()):
                 settings = dataclasses.replace(shared, **changes, seed=seed, label_seed=seed)
                 found.append(Training("semppl", 0, seed, root / f"{name}-{seed}", settings, changes))
@@ -131,7 +155,7 @@ def run(trainings: Sequence[Training], written: pathlib.Path | None) -> tuple[li
         training.folder.parent.mkdir(parents=True, exist_ok=True)
         if training.finished:
             ended(training, 0.0, 0)
-    train_side_by_side([training for training in prepared.runs if not training.finished], ended)
+    train_side_by_side([training for training in prepared.runs if not training.finished], ended, program=_PROGRAM)
     return _ordered(found, trainings), failed
 
 
@@ -146,12 +170,13 @@ def table(found: Sequence[Mapping[str, Any]]) -> str:
     with its confidence interval if there are enough seeds, and accuracy and coverage of the last pseudo-labels.
     """
     words = ("nearest labelled image", "logistic regression", "label spreading")
-    head = ["", *words, "difference from the preset", "pseudo-label accuracy", "coverage"]
+    head = ["", "steps", *words, "difference from the preset", "pseudo-label accuracy", "coverage"]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     variants = dict.fromkeys(result["variant"] for result in found)
     of_variant = {name: [result for result in found if result["variant"] == name] for name in variants}
     for name, rows in of_variant.items():
-        cells = [cell([_accuracy(row, classifier) for row in rows]) for classifier in results.CLASSIFIERS]
+        cells = [", ".join(f"{number:,}" for number in sorted({row["steps"] for row in rows}))]
+        cells += [cell([_accuracy(row, classifier) for row in rows]) for classifier in results.CLASSIFIERS]
         cells.append("" if name == PRESET else _difference(rows, of_variant.get(PRESET, [])))
         last = [row["curve"][-1] for row in rows]
         for column in ("pseudo_label_accuracy", "pseudo_label_coverage"):
@@ -187,9 +212,12 @@ def main(argv: list[str]) -> int:
             raise ValueError("--ablations_file must name a file of results with --table_only. Received: none")
         print(table(json.loads(written.read_text(encoding="utf-8"))))
         return 0
+    resnet9_variants.register()
     shared = pretrain.hyperparameters_from_flags()
+    steps = plan.steps_by_name(_STEPS.value, flag="variant_steps", kind="VARIANT", example="float32:900")
     seeds = seeds_flag.seeds_from_flag(default=1)
-    found, failed = run(trainings_of(_VARIANTS.value, seeds, shared, pathlib.Path(flags.FLAGS.workdir)), written)
+    trainings = trainings_of(_VARIANTS.value, seeds, shared, pathlib.Path(flags.FLAGS.workdir), steps)
+    found, failed = run(trainings, written)
     print(table(found))
     return 1 if failed else 0
 

@@ -123,6 +123,22 @@ def check_methods(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys([FROZEN, *names]))
 
 
+def steps_by_name(texts: Sequence[str], *, flag: str, kind: str, example: str) -> dict[str, int]:
+    """Reads NAME:STEPS; `flag`, `kind` and `example` are for the message.
+
+    Raises:
+        ValueError: If a text has another form, or a name comes twice.
+    """
+    found: dict[str, int] = {}
+    for text in texts:
+        name, _, number = text.partition(":")
+        if not number.isdecimal() or name in found:
+            allowed = f"comma-separated {kind}:STEPS, each {kind.lower()} once, such as {example}"
+            raise ValueError(f"--{flag} must be {allowed}. Received: {','.join(texts)}")
+        found[name] = int(number)
+    return found
+
+
 @contextlib.contextmanager
 def naming_method(method: str) -> Iterator[None]:
     """Adds the method to the message of a ValueError about its settings."""

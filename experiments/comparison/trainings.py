@@ -27,6 +27,7 @@ def train_side_by_side(
     *,
     shown: Training | None = None,
     options: Sequence[str] = (),
+    program: Sequence[str] | None = None,
 ) -> None:
     """Trains runs, SIDE_BY_SIDE at a time, in order; an error or a signal stops all, and each saves its state.
 
@@ -36,9 +37,13 @@ def train_side_by_side(
             it ends.
         shown: Run whose output goes to the terminal; that of the others goes to their logs.
         options: Arguments of the training program beside the settings.
+        program: Command of the training program, to which the arguments are appended. Default PROGRAM.
     """
     with concurrent.futures.ThreadPoolExecutor(SIDE_BY_SIDE) as pool, Children(grace=_GRACE) as children:
-        futures = {pool.submit(_train, run, children, options, shown=run is shown): run for run in trainings}
+        futures = {
+            pool.submit(_train, run, children, program or PROGRAM, options, shown=run is shown): run
+            for run in trainings
+        }
         try:
             for future in concurrent.futures.as_completed(futures):
                 ended(futures[future], *future.result())
@@ -52,14 +57,16 @@ def print_log(training: Training, *, shown: bool = False) -> None:
         print(training.log.read_text(encoding="utf-8", errors="replace"), file=sys.stderr, flush=True)
 
 
-def _train(training: Training, children: Children, options: Sequence[str], *, shown: bool) -> tuple[float, int]:
+def _train(
+    training: Training, children: Children, program: Sequence[str], options: Sequence[str], *, shown: bool
+) -> tuple[float, int]:
     """Trains in a process with its share of the cores; returns its seconds and its exit code.
 
     A training that is left from a comparison that was killed first gets time to save its state.
     """
     wait_until_free(training.folder, _GRACE)
     start = time.monotonic()
-    command = [*PROGRAM, *as_arguments(training.settings), *options, f"--workdir={training.folder}"]
+    command = [*program, *as_arguments(training.settings), *options, f"--workdir={training.folder}"]
     threads = str(max(1, (os.cpu_count() or 1) // SIDE_BY_SIDE))
     share = {"TF_NUM_INTRAOP_THREADS": threads, "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
     with contextlib.ExitStack() as log:

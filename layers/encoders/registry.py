@@ -14,7 +14,8 @@ from semppl.layers.encoders.resnet9 import ResNet9
 
 KERAS_DEPTHS = (50, 101, 152)
 _CONVNET_WIDTHS = (32, 64, 128)
-_RESNET9_WIDTHS = (64, 128, 128)
+RESNET9_WIDTHS = (64, 128, 128)
+"""Number of channels of each stage of `resnet9`."""
 
 
 def _convnet(width: float, widths: Sequence[int] = (), **options: Any) -> ConvNet:
@@ -22,7 +23,7 @@ def _convnet(width: float, widths: Sequence[int] = (), **options: Any) -> ConvNe
 
 
 def _resnet9(width: float, widths: Sequence[int] = (), **options: Any) -> ResNet9:
-    return ResNet9(widths=tuple(scaled_channels(channels, width) for channels in widths or _RESNET9_WIDTHS), **options)
+    return ResNet9(widths=tuple(scaled_channels(channels, width) for channels in widths or RESNET9_WIDTHS), **options)
 
 
 def _resnets() -> dict[str, Callable[..., tf.keras.layers.Layer]]:

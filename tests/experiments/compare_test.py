@@ -322,7 +322,8 @@ class WholeComparisonTest(absltest.TestCase):
         self.assertEqual(whole.returncode, 0, whole.stderr)
         stopped = folder / "stopped"
         killed = subprocess.Popen([*command, f"--workdir={stopped}"], cwd=ROOT, stdout=subprocess.DEVNULL)
-        while not (stopped / "semppl-1-0" / "metrics.jsonl").exists():
+        metrics = stopped / "semppl-1-0" / "metrics.jsonl"
+        while not (metrics.is_file() and metrics.read_text()):
             self.assertIsNone(killed.poll())
             time.sleep(0.1)
         killed.kill()

@@ -35,6 +35,13 @@ class AblationsTest(parameterized.TestCase):
         self.assertEqual([run.settings.invariance_weight for run in found], [1, 0, 1, 0])
         self.assertEqual([(run.settings.seed, run.settings.label_seed) for run in found], [(3, 3)] * 2 + [(5, 5)] * 2)
 
+    def test_single_variants_have_steps_of_their_own(self):
+        shared, names = Hyperparameters(**tiny.settings(steps=9)), ["preset", "float32", "lambda_0"]
+        found = ablations.trainings_of(names, [0], shared, pathlib.Path("all"), {"lambda_0": 5})
+        self.assertEqual({run.folder.name: run.settings.steps for run in found}, {"preset-0": 9, "lambda_0-0": 5})
+        with self.assertRaisesRegex(ValueError, "^--variant_steps must name variants .* Received: lambda_1$"):
+            ablations.trainings_of(names, [0], shared, pathlib.Path("all"), {"lambda_1": 5})
+
     def test_a_row_has_means_over_seeds_and_the_paired_difference_from_the_preset(self):
         # Differences 0.1, 0.2, 0.3 by logistic regression: mean 0.2, t(0.975, 2 degrees) = 4.302653, 0.1/√3 = 0.057735.
         preset = [_result("preset", seed, 0.5 - 0.1 * seed) for seed in range(3)]
@@ -43,7 +50,7 @@ class AblationsTest(parameterized.TestCase):
         difference = "+0.200 (-0.048 to +0.448)"
         self.assertEqual(
             row,
-            f"| λ = 1 | 0.100 (0.100–0.100) | 0.600 (0.600–0.600) | 0.300 (0.300–0.300) | {difference} | 0.800 | 0.700 |",
+            f"| λ = 1 | 1,000 | 0.100 (0.100–0.100) | 0.600 (0.600–0.600) | 0.300 (0.300–0.300) | {difference} | 0.800 | 0.700 |",
         )
 
     def test_a_difference_that_is_larger_than_chance_is_bold_and_one_seed_has_no_interval(self):
@@ -69,7 +76,7 @@ def _result(variant, seed, accuracy):
     """A result as the program writes it."""
     values = {"nearest_neighbours": 0.1, "logistic_regression": accuracy, "label_spreading": 0.3}
     curve = [{"pseudo_label_accuracy": 0.9}, {"pseudo_label_accuracy": 0.8, "pseudo_label_coverage": 0.7}]
-    return {"variant": variant, "seed": seed, "accuracy": {"projections": values}, "curve": curve}
+    return {"variant": variant, "seed": seed, "steps": 1000, "accuracy": {"projections": values}, "curve": curve}
 
 
 class RatesTest(parameterized.TestCase):
