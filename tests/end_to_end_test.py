@@ -140,6 +140,7 @@ class EndToEndTest(tf.test.TestCase):
         served = tf.saved_model.load(str(self.folder / "served" / "1")).signatures["embed_images"]
         self.assertAllClose(served(images=tf.constant(images))["embedding"], network.project(images), atol=1e-5)
 
+    @testing.slow
     def test_the_supervised_baseline_is_evaluated_by_its_own_classifier(self):
         metrics = evaluate(self.run_folder(method="supervised", labelled_batch_size=0))["accuracy"]
         self.assertEqual(set(metrics), {"raw_pixels", "features", "classifier"})

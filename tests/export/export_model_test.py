@@ -416,6 +416,7 @@ class ExportTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(evidence.answers, evidence.best_answers())
         self.assertEqual(self.card["memory"]["answers"], evidence.answers)
 
+    @testing.slow
     def test_a_remembered_picture_may_stand_for_the_mean_of_its_views(self):
         run = {"recipe": "digits"}
         plain = Evidence.load(self._export(run=run) / "assets.extra" / "evidence.npz")

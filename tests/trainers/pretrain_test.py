@@ -249,6 +249,7 @@ class DevicesTest(tf.test.TestCase):
                         line[key], value, rtol=1e-4, atol=1e-5, msg=f"{name}, step {line['step']}, {key}"
                     )
 
+    @testing.slow
     def test_steps_that_are_taken_several_at_once_are_the_same_steps(self):
         folder = pathlib.Path(self.create_tempdir().full_path)
         short = {"steps": 5, "warmup_steps": 0, "small_views": 0}
