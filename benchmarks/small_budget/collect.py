@@ -137,14 +137,28 @@ def _default(name: str) -> Any:
     return getattr(Hyperparameters, name, None)
 
 
+def runs_from_flag() -> list[pathlib.Path]:
+    """Returns the folders of `--runs`.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if not _RUNS.value:
+        raise ValueError("--runs must name finished, evaluated runs. Received: none")
+    return [pathlib.Path(folder) for folder in _RUNS.value]
+
+
+def folder_from_flag() -> pathlib.Path:
+    """Returns the folder of `--logs_folder`."""
+    return pathlib.Path(_OUT.value)
+
+
 @quiet.program
 def main(argv: list[str]) -> int:
     """Writes a file per run."""
     del argv
-    if not _RUNS.value:
-        raise ValueError("--runs must name finished, evaluated runs. Received: none")
-    for folder in _RUNS.value:
-        print(write(log_of(pathlib.Path(folder)), pathlib.Path(_OUT.value)))
+    for run in runs_from_flag():
+        print(write(log_of(run), folder_from_flag()))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Tests of the programs of semppl.benchmarks.small_budget that train or embed: ablations, inference_tricks, rates."""
+"""Tests of the programs of semppl.benchmarks.small_budget that train or embed."""
 
 import json
 import pathlib
@@ -8,9 +8,11 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from semppl.benchmarks.small_budget import ablations, inference_tricks, rates
+from semppl.benchmarks.small_budget import ablations, inference_tricks, more_labels, rates
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.evaluation.evaluate import evaluate
 from semppl.experiments.comparison import trainings
+from semppl.experiments.comparison.results import CLASSIFIERS
 from semppl.programs import presets
 from semppl.runs import checkpoints
 from semppl.tests import testing, tiny
@@ -109,6 +111,26 @@ class InferenceTricksTest(tf.test.TestCase):
         self.assertEqual(
             names, ["online network, 8 pixels", "mean with the horizontal flip, 8 pixels", "online network, 12 pixels"]
         )
+
+
+class MoreLabelsTest(parameterized.TestCase):
+    def test_the_runs_own_number_of_labels_gives_the_accuracies_of_evaluate_and_others_have_their_own_labels(self):
+        run = pathlib.Path(self.create_tempdir().full_path) / "run"
+        write_run(run, method="simclr", recipe="digits", labels_per_class=1, label_seed=3)
+        (run / "done.json").write_text(json.dumps({"step": 7, "weights_sha256": "ab"}))
+        (run / "metrics.jsonl").write_text(json.dumps({"step": 7, "held_out_accuracy": 0.4}) + "\n")
+        expected = evaluate(run, evaluators=CLASSIFIERS)["accuracy"]
+        own, others = more_labels.logs_of(run, [1, 5])
+        for name in ("features", "projections"):
+            self.assertEqual(own["accuracy"][name], expected[name])
+            self.assertNotEqual(others["accuracy"][name], expected[name])
+        self.assertEqual((own["curve"], others["labels_per_class"], others["settings"]["labels_per_class"]), ([], 5, 5))
+
+    def test_a_run_that_was_trained_with_labels_is_refused(self):
+        run = pathlib.Path(self.create_tempdir().full_path) / "run"
+        write_run(run)
+        with self.assertRaisesRegex(ValueError, "^--runs must name runs of methods that use no labels. .*, of semppl$"):
+            more_labels.logs_of(run, [1])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,78 @@
+r"""Evaluates runs whose method uses no labels with other numbers of labels, and writes a log for each number.
+
+    python -m semppl.benchmarks.small_budget.more_labels --runs=outputs/small_budget/simclr-50-0,outputs/small_budget/byol-50-0 \
+      --budgets=4,25,400 --logs_folder=benchmarks/small_budget/logs
+
+The labelled images are those that a run of the same seed with so many labels per class would have. Classifiers are fitted to their
+projections and features, as in `semppl.evaluation.evaluate`; nothing is trained again.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+from absl import app, flags
+
+from semppl.benchmarks.small_budget import collect
+from semppl.data.images import NO_LABEL
+from semppl.data.label_split import labels_of_run
+from semppl.data.run_data import load_evaluated_data
+from semppl.evaluation.evaluators import EVALUATORS, Task, training_sample
+from semppl.evaluation.features import embed, preparation_of
+from semppl.experiments.comparison.results import CLASSIFIERS
+from semppl.programs import quiet
+from semppl.runs import checkpoints
+
+_BUDGETS = flags.DEFINE_list("budgets", ["4", "25", "400"], "Comma-separated numbers of labels per class.")
+
+
+def logs_of(run: pathlib.Path, budgets: Sequence[int]) -> list[collect.Log]:
+    """Returns the log of a run for each number of labels per class: without a curve, which has the run's own labels.
+
+    Raises:
+        ValueError: If the run's method uses labels.
+    """
+    settings, network, _ = checkpoints.load_online(run)
+    if settings.needs_labels:
+        raise ValueError(f"--runs must name runs of methods that use no labels. Received: {run}, of {settings.method}")
+    source = load_evaluated_data(run, settings, {}).source
+    labels = {
+        budget: labels_of_run(source, dataclasses.replace(settings, labels_per_class=budget)) for budget in budgets
+    }
+    visible = {budget: np.flatnonzero(labels[budget] != NO_LABEL) for budget in budgets}
+    samples = {budget: training_sample(visible[budget], source.train) for budget in budgets}
+    used = np.unique(np.concatenate(list(samples.values())))
+    test, prepare = source.held_out("test"), preparation_of(settings)
+    embedded = {}
+    for name, function in (("features", network.features), ("projections", network.project)):
+        both = embed(function, source.train, prepare=prepare, positions=used), embed(function, test, prepare=prepare)
+        embedded[name] = both
+    log, found = collect.log_of(run), []
+    for budget in budgets:
+        shown, sample = (np.searchsorted(used, positions) for positions in (visible[budget], samples[budget]))
+        accuracy = {
+            name: _accuracies(Task(train, source.train.labels[used], shown, sample, held_out, 1), test.labels)
+            for name, (train, held_out) in embedded.items()
+        }
+        own = {"labels_per_class": budget, "accuracy": accuracy, "curve": []}
+        found.append(log | own | {"settings": log["settings"] | {"labels_per_class": budget}})
+    return found
+
+
+def _accuracies(task: Task, truth: np.ndarray) -> dict[str, float]:
+    return {name: float(np.mean(EVALUATORS[name].classes(task) == truth)) for name in CLASSIFIERS}
+
+
+@quiet.program
+def main(argv: list[str]) -> int:
+    """Writes a file per run and number of labels."""
+    del argv
+    for run in collect.runs_from_flag():
+        for log in logs_of(run, [int(budget) for budget in _BUDGETS.value]):
+            print(collect.write(log, collect.folder_from_flag()))
+    return 0
+
+
+if __name__ == "__main__":
+    app.run(main)
