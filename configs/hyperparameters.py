@@ -95,8 +95,6 @@ class Hyperparameters(
         semantic = getattr(self, f"{self.method}_semantic_weight", 0)
         some = f"1 or more with --{self.method}_semantic_weight={semantic:g}"
         require(semantic == 0 or self.semantic_positives > 0, "semantic_positives", some, self.semantic_positives)
-        most = f"at most large_views = {self.large_views}"
-        require(self.voting_views <= self.large_views, "voting_views", most, self.voting_views)
         if self.method == ObjectiveSettings.method:
             self.check_batch(OBJECTIVE)
 
@@ -110,10 +108,14 @@ class Hyperparameters(
             used: Names of the settings.
 
         Raises:
-            ValueError: If a batch is too small for the negatives, or a queue for the labelled images of a batch.
+            ValueError: If a batch is too small for the negatives, or a queue for the labelled images of a batch, or more views
+                vote than there are.
         """
         if "neighbours" in used:
             require(1 <= self.neighbours <= self.capacity, "neighbours", f"in 1..{self.capacity}", self.neighbours)
+        if "voting_views" in used:
+            most = f"at most large_views = {self.large_views}"
+            require(self.voting_views <= self.large_views, "voting_views", most, self.voting_views)
         if "queue_size" in used and self.needs_labels:
             holds = f"at least the labelled images of a batch, {self.labelled_batch_size}"
             require(self.capacity >= self.labelled_batch_size, "queue_size", holds, self.capacity)

@@ -6,7 +6,7 @@ from semppl.losses.two_level_softmax import TwoLevelSoftmax
 
 
 def invariance(teacher: TwoLevelSoftmax, student: TwoLevelSoftmax, *, stop_teacher: bool = True) -> tf.Tensor:
-    """Computes KL(stop_gradient(teacher) ‖ student) over a positive and its negatives, in nats.
+    """Computes KL(teacher ‖ student) over a positive and its negatives, in nats; by default, the teacher is held constant.
 
     By the chain rule, with p and q the teacher's and the student's probability of the positive and
     P and Q their distributions over the negatives:

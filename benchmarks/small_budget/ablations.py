@@ -1,15 +1,17 @@
 r"""Trains variants of a preset that differ in one setting, for the same number of steps, and prints a table.
 
-    python -m semppl.benchmarks.small_budget.ablations --flagfile=configs/cifar10_1_percent_cpu.flags --data_dir=tfds --steps=3000 \
+    python -m semppl.benchmarks.small_budget.ablations --preset=cifar10_1_percent_cpu --data_dir=tfds --steps=3000 \
       --workdir=outputs/ablations --ablations_file=benchmarks/small_budget/ablations/cifar10.json
 
 Two variants are trained at a time, each with half of the cores. When the same command is run again after an interruption, it
-continues. `--variants` names single variants; by default there are all that change a setting of the preset. Accuracy is that on the
-test images, by classifiers fitted to the projections of the labelled images. The table of a file that was written before:
+continues; a command with other variants or seeds adds its results to the file. `--variants` names single variants; by default there
+are all that change a setting of the preset. Accuracy is that on the test images, by classifiers fitted to the projections of the
+labelled images. The table of a file that was written before:
 
     python -m semppl.benchmarks.small_budget.ablations --table_only --ablations_file=benchmarks/small_budget/ablations/cifar10.json
 """
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -17,10 +19,10 @@ import pathlib
 import statistics
 import sys
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 
 from semppl.benchmarks.small_budget import resnet9_variants
 from semppl.benchmarks.small_budget.collect import log_of
@@ -28,13 +30,18 @@ from semppl.benchmarks.small_budget.figures import cell
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.experiments.comparison import plan, preparation, results
 from semppl.experiments.comparison.plan import Training
-from semppl.experiments.comparison.significance import paired_difference
+from semppl.experiments.comparison.significance import CONFIDENCE, paired_difference
 from semppl.experiments.comparison.trainings import train_side_by_side
-from semppl.programs import quiet
+from semppl.programs import hyperparameter_flags, quiet, run_flags
 from semppl.programs.experiments import seeds_flag
+from semppl.runs.files import write_atomically
+from semppl.runs.folder import held, make_writable_folder
 from semppl.trainers import pretrain
 
+flags.adopt_module_key_flags(run_flags)
+flags.adopt_module_key_flags(hyperparameter_flags)
 flags.adopt_module_key_flags(seeds_flag)
+run_flags.accept_instead("table_only")
 _FILE = flags.DEFINE_string("ablations_file", None, "JSON file of the results; without it, none is written.")
 _STEPS = flags.DEFINE_list(
     "variant_steps",
@@ -52,18 +59,20 @@ VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "lambda_1": ("λ = 1", {"invariance_weight": 1.0}),
     "lambda_5": ("λ = 5", {"invariance_weight": 5.0}),
     "invariance_of_both": ("gradient into both distributions of the invariance", {"invariance_stop_gradient": False}),
+    "lambda_1_of_both": ("λ = 1, and the same", {"invariance_weight": 1.0, "invariance_stop_gradient": False}),
     "alpha_0.2": ("α = 0.2", {"semantic_weight": 0.2}),
     "alpha_3": ("α = 3", {"semantic_weight": 3.0}),
-    "no_semantic_positives": ("α = 0, R = 0", plan.METHODS["no_semantic_positives"].settings),
+    "no_semantic_positives": ("α = 0, R = 0", {"semantic_weight": 0.0, "semantic_positives": 0}),
     "negatives_10": ("M = 10", {"negatives": 10}),
-    "negatives_all": ("M = 100", {"negatives": 100}),
+    "negatives_100": ("M = 100", {"negatives": 100}),
     "any_negatives": ("negatives of any class", {"same_class_negatives": True}),
     "other_negatives": ("negatives of other classes", {"same_class_negatives": False}),
     "positives_1": ("R = 1", {"semantic_positives": 1}),
     "positives_10": ("R = 10", {"semantic_positives": 10}),
     "neighbours_3": ("K = 3", {"neighbours": 3}),
     "neighbours_10": ("K = 10", {"neighbours": 10}),
-    "one_voting_view": ("votes of one view", {"voting_views": 1}),
+    "neighbours_4": ("K = 4: 16 votes", {"neighbours": 4}),
+    "one_voting_view": ("K = 4, of one view: 4 votes", {"voting_views": 1, "neighbours": 4}),
     "vote_share_0": ("any vote share", {"min_vote_share": 0.0}),
     "vote_share_0.75": ("vote share of 0.75", {"min_vote_share": 0.75}),
     "vote_share_1": ("unanimous votes", {"min_vote_share": 1.0}),
@@ -77,8 +86,8 @@ VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "narrow_resnet9": ("resnet9, widths 32, 64, 64", {"encoder": "resnet9", "widths": (32, 64, 64)}),
     "convnet_stride2": ("convnet_stride2", {"encoder": "convnet_stride2", "widths": ()}),
     "narrow_resnet18": ("resnet18_cifar, width 0.25", {"encoder": "resnet18_cifar", "widths": (), "width": 0.25}),
-    "fixed_gain": ("batch norms without gain", {"encoder": "resnet9_fixed_gain", "widths": ()}),
-    "norm_before_pool": ("normalisation before pooling", {"encoder": "resnet9_norm_before_pool", "widths": ()}),
+    "fixed_gain": ("batch norms without gain", {"encoder": "resnet9_fixed_gain"}),
+    "norm_before_pool": ("normalisation before pooling", {"encoder": "resnet9_norm_before_pool"}),
 }
 """Title of each variant, and its settings that differ from the preset's, by name."""
 
@@ -86,6 +95,8 @@ VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 _VARIANTS = flags.DEFINE_multi_enum(
     "variants", list(VARIANTS), list(VARIANTS), "Variant to train; repeat the flag for several. By default all."
 )
+
+Result = dict[str, Any]
 
 _PROGRAM = (sys.executable, "-m", "semppl.benchmarks.small_budget.resnet9_variants")
 
@@ -116,24 +127,53 @@ def trainings_of(
     if others:
         raise ValueError(f"--variant_steps must name variants that are trained. Received: {', '.join(others)}")
     found = []
-    for seed in seeds:
-        for name in names:
-            changes = dict(VARIANTS[name][1]) | ({"steps": steps[name]} if name in steps else {})
-            if name == PRESET or any(getattr(shared, key) != value for key, value in changes.items()):
-                settings = dataclasses.replace(shared, **changes, seed=seed, label_seed=seed)
-                found.append(Training("semppl", 0, seed, root / f"{name}-{seed}", settings, changes))
-    return found
+    for name in names:
+        changes = dict(VARIANTS[name][1])
+        if name == PRESET or any(getattr(shared, key) != value for key, value in changes.items()):
+            own_steps: dict[str, Any] = {"steps": steps[name]} if name in steps else {}
+            with _naming_variant(name):
+                settings = dataclasses.replace(shared, **changes, **own_steps)
+                pretrain.check_names(settings)
+            found.append((name, settings, changes))
+    if not found:
+        raise ValueError(f"--variants must name a variant that changes the preset. Received: {', '.join(names)}")
+    return [
+        Training(
+            "semppl",
+            0,
+            seed,
+            root / f"{name}-{seed}",
+            dataclasses.replace(settings, seed=seed, label_seed=seed),
+            changes,
+        )
+        for seed in seeds
+        for name, settings, changes in found
+    ]
 
 
-def run(trainings: Sequence[Training], written: pathlib.Path | None) -> tuple[list[dict[str, Any]], list[Training]]:
-    """Trains and evaluates runs, those that are finished first; `written` has the results so far after each.
+@contextlib.contextmanager
+def _naming_variant(name: str) -> Iterator[None]:
+    """Adds the variant to the message of a ValueError about its settings."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{error} (in the variant {name})") from error
+
+
+def run(
+    trainings: Sequence[Training], root: pathlib.Path, written: pathlib.Path | None
+) -> tuple[list[Result], list[Training]]:
+    """Trains and evaluates runs in a folder, those that are finished first; `written` has the results so far after each.
 
     Returns:
-        The results, and the runs that failed. A result has "variant", "seed", "steps", and "accuracy" and "curve" of the run's
-        log.
+        The results, and the runs that failed. A result is the log of a run, see `collect.log_of`, with its "variant".
+
+    Raises:
+        ValueError: If `root` holds runs of other settings, or another process uses it.
     """
+    make_writable_folder(root, "workdir")
     prepared = preparation.prepare([preparation.settled(training) for training in trainings])
-    found: dict[pathlib.Path, dict[str, Any]] = {}
+    found: dict[pathlib.Path, Result] = {}
     failed = []
 
     def ended(training: Training, seconds: float, code: int) -> None:
@@ -142,28 +182,49 @@ def run(trainings: Sequence[Training], written: pathlib.Path | None) -> tuple[li
             failed.append(training)
             print(f"• failed: {training.folder.name}; its output: {training.log}", file=sys.stderr, flush=True)
             return
-        results.judge(training, split=prepared.split, digest=prepared.digest)
-        log = log_of(training.folder)
+        judged = results.judge(training, split=prepared.split, digest=prepared.digest)
         name = training.folder.name.rpartition("-")[0]
-        found[training.folder] = {"variant": name, **{key: log[key] for key in ("seed", "steps", "accuracy", "curve")}}
+        found[training.folder] = {"variant": name} | log_of(training.folder) | {"accuracy": judged.measures["accuracy"]}
         print(f"• {len(found)}/{len(trainings)}: {training.folder.name}", file=sys.stderr, flush=True)
         if written:
-            written.parent.mkdir(parents=True, exist_ok=True)
-            written.write_text(json.dumps(_ordered(found, trainings)) + "\n", encoding="utf-8")
+            add(written, _ordered(found, trainings))
 
-    for training in prepared.runs:
-        training.folder.parent.mkdir(parents=True, exist_ok=True)
-        if training.finished:
-            ended(training, 0.0, 0)
-    train_side_by_side([training for training in prepared.runs if not training.finished], ended, program=_PROGRAM)
+    with held(root):
+        plan.require_same_runs(prepared.runs)
+        for training in prepared.runs:
+            if training.finished:
+                ended(training, 0.0, 0)
+        train_side_by_side([training for training in prepared.runs if not training.finished], ended, program=_PROGRAM)
     return _ordered(found, trainings), failed
 
 
-def _ordered(found: Mapping[pathlib.Path, dict[str, Any]], trainings: Sequence[Training]) -> list[dict[str, Any]]:
+def read(path: pathlib.Path) -> list[Result]:
+    """Reads a file of results.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(found, list) or any(result.get("variant") not in VARIANTS for result in found):
+        raise ValueError(f"--ablations_file must be a file that this program has written. Received: {path}")
+    return found
+
+
+def add(path: pathlib.Path, found: Sequence[Result]) -> None:
+    """Writes results, and keeps those of other variants and seeds that the file has."""
+    new = {(result["variant"], result["seed"]): result for result in found}
+    merged = {(result["variant"], result["seed"]): result for result in (read(path) if path.is_file() else [])} | new
+    order = list(VARIANTS)
+    kept = [merged[key] for key in sorted(merged, key=lambda key: (key[1], order.index(key[0])))]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(kept) + "\n")
+
+
+def _ordered(found: Mapping[pathlib.Path, Result], trainings: Sequence[Training]) -> list[Result]:
     return [found[training.folder] for training in trainings if training.folder in found]
 
 
-def table(found: Sequence[Mapping[str, Any]]) -> str:
+def table(found: Sequence[Result]) -> str:
     """Returns a Markdown table with a row per variant.
 
     A row has the mean over the seeds (lowest–highest) by each classifier, the difference from the preset by logistic regression,
@@ -178,19 +239,25 @@ def table(found: Sequence[Mapping[str, Any]]) -> str:
         cells = [", ".join(f"{number:,}" for number in sorted({row["steps"] for row in rows}))]
         cells += [cell([_accuracy(row, classifier) for row in rows]) for classifier in results.CLASSIFIERS]
         cells.append("" if name == PRESET else _difference(rows, of_variant.get(PRESET, [])))
-        last = [row["curve"][-1] for row in rows]
+        last = [row["curve"][-1] for row in rows if row["curve"]]
         for column in ("pseudo_label_accuracy", "pseudo_label_coverage"):
             known = [entry[column] for entry in last if column in entry]
             cells.append(f"{statistics.fmean(known):.3f}" if known else "–")
         lines.append(f"| {VARIANTS[name][0]} | {' | '.join(cells)} |")
+    compared = [row for row in lines[2:] if "to +" in row or "to -" in row]
+    bold = sum("**" in row for row in compared)
+    if compared:
+        by_chance = round((1 - CONFIDENCE) * len(compared), 1)
+        verdict = f"{bold} of {len(compared)} differences are larger than chance at 95 %"
+        lines += ["", f"In bold: {verdict}; {by_chance:g} would be by chance."]
     return "\n".join(lines)
 
 
-def _accuracy(result: Mapping[str, Any], classifier: str) -> float:
+def _accuracy(result: Result, classifier: str) -> float:
     return float(result["accuracy"]["projections"][classifier])
 
 
-def _difference(rows: Sequence[Mapping[str, Any]], of_preset: Sequence[Mapping[str, Any]]) -> str:
+def _difference(rows: Sequence[Result], of_preset: Sequence[Result]) -> str:
     """Writes the mean difference by logistic regression, paired over seeds, in bold if it is larger than chance."""
     ours, theirs = (
         {row["seed"]: _accuracy(row, "logistic_regression") for row in group} for group in (rows, of_preset)
@@ -210,17 +277,20 @@ def main(argv: list[str]) -> int:
     if _TABLE_ONLY.value:
         if written is None:
             raise ValueError("--ablations_file must name a file of results with --table_only. Received: none")
-        print(table(json.loads(written.read_text(encoding="utf-8"))))
+        print(table(read(written)))
         return 0
+    for name in ("seed", "label_seed"):
+        if flags.FLAGS[name].present:
+            raise ValueError(f"--{name} must be left out, since --seeds decides. Received: {flags.FLAGS[name].value}")
     resnet9_variants.register()
     shared = pretrain.hyperparameters_from_flags()
     steps = plan.steps_by_name(_STEPS.value, flag="variant_steps", kind="VARIANT", example="float32:900")
     seeds = seeds_flag.seeds_from_flag(default=1)
-    trainings = trainings_of(_VARIANTS.value, seeds, shared, pathlib.Path(flags.FLAGS.workdir), steps)
-    found, failed = run(trainings, written)
+    root = pathlib.Path(run_flags.WORKDIR.value)
+    found, failed = run(trainings_of(_VARIANTS.value, seeds, shared, root, steps), root, written)
     print(table(found))
     return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    app.run(main)
+    quiet.run(main)

@@ -12,18 +12,21 @@ import pathlib
 from collections.abc import Sequence
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from semppl.benchmarks.small_budget import collect
+from semppl.configs.setting import require
 from semppl.data.images import NO_LABEL
 from semppl.data.label_split import labels_of_run
 from semppl.data.run_data import load_evaluated_data
 from semppl.evaluation.evaluators import EVALUATORS, Task, training_sample
-from semppl.evaluation.features import embed, preparation_of
+from semppl.evaluation.features import embed, map_rows, preparation_of
 from semppl.experiments.comparison.results import CLASSIFIERS
-from semppl.programs import quiet
+from semppl.programs import quiet, run_flags
 from semppl.runs import checkpoints
 
+flags.adopt_module_key_flags(collect)
+run_flags.accept_instead("runs")
 _BUDGETS = flags.DEFINE_list("budgets", ["4", "25", "400"], "Comma-separated numbers of labels per class.")
 
 
@@ -31,11 +34,14 @@ def logs_of(run: pathlib.Path, budgets: Sequence[int]) -> list[collect.Log]:
     """Returns the log of a run for each number of labels per class: without a curve, which has the run's own labels.
 
     Raises:
-        ValueError: If the run's method uses labels.
+        ValueError: If the run's method uses labels, or a number is that of the run or less than 1.
     """
     settings, network, _ = checkpoints.load_online(run)
     if settings.needs_labels:
         raise ValueError(f"--runs must name runs of methods that use no labels. Received: {run}, of {settings.method}")
+    for budget in budgets:
+        allowed = f"1 or more, and not that of {run}, which has a log of its own"
+        require(budget >= 1 and budget != settings.labels_per_class, "budgets", allowed, budget)
     source = load_evaluated_data(run, settings, {}).source
     labels = {
         budget: labels_of_run(source, dataclasses.replace(settings, labels_per_class=budget)) for budget in budgets
@@ -43,11 +49,11 @@ def logs_of(run: pathlib.Path, budgets: Sequence[int]) -> list[collect.Log]:
     visible = {budget: np.flatnonzero(labels[budget] != NO_LABEL) for budget in budgets}
     samples = {budget: training_sample(visible[budget], source.train) for budget in budgets}
     used = np.unique(np.concatenate(list(samples.values())))
-    test, prepare = source.held_out("test"), preparation_of(settings)
-    embedded = {}
-    for name, function in (("features", network.features), ("projections", network.project)):
-        both = embed(function, source.train, prepare=prepare, positions=used), embed(function, test, prepare=prepare)
-        embedded[name] = both
+    test = source.held_out("test")
+    test, prepare = test.select(np.flatnonzero(test.labels != NO_LABEL)), preparation_of(settings)
+    parts = ((source.train, used), (test, None))
+    features = [embed(network.features, images, prepare=prepare, positions=positions) for images, positions in parts]
+    embedded = {"features": features, "projections": [map_rows(network.project_features, part) for part in features]}
     log, found = collect.log_of(run), []
     for budget in budgets:
         shown, sample = (np.searchsorted(used, positions) for positions in (visible[budget], samples[budget]))
@@ -56,6 +62,7 @@ def logs_of(run: pathlib.Path, budgets: Sequence[int]) -> list[collect.Log]:
             for name, (train, held_out) in embedded.items()
         }
         own = {"labels_per_class": budget, "accuracy": accuracy, "curve": []}
+        own |= {"labels_per_class_of_run": settings.labels_per_class}
         found.append(log | own | {"settings": log["settings"] | {"labels_per_class": budget}})
     return found
 
@@ -69,10 +76,10 @@ def main(argv: list[str]) -> int:
     """Writes a file per run and number of labels."""
     del argv
     for run in collect.runs_from_flag():
-        for log in logs_of(run, [int(budget) for budget in _BUDGETS.value]):
+        for log in logs_of(run, [int(budget) if budget.isdecimal() else 0 for budget in _BUDGETS.value]):
             print(collect.write(log, collect.folder_from_flag()))
     return 0
 
 
 if __name__ == "__main__":
-    app.run(main)
+    quiet.run(main)

@@ -1,7 +1,7 @@
 r"""Trains a run as `semppl.trainers.pretrain` does, where two more encoders have names: variants of `resnet9`.
 
-    python -m semppl.benchmarks.small_budget.resnet9_variants --flagfile=configs/cifar10_1_percent_cpu.flags --data_dir=tfds \
-      --encoder=resnet9_fixed_gain --widths= --workdir=outputs/fixed_gain
+    python -m semppl.benchmarks.small_budget.resnet9_variants --preset=cifar10_1_percent_cpu --data_dir=tfds \
+      --encoder=resnet9_fixed_gain --workdir=outputs/fixed_gain
 
 `resnet9_fixed_gain` has batch norms without a learnt gain; `resnet9_norm_before_pool` pools after normalisation and ReLU. Both are
 tricks of records of training speed that `semppl.benchmarks.small_budget.ablations` measures.
@@ -16,8 +16,8 @@ from typing import Any
 import tensorflow as tf
 
 from semppl.layers.blocks.normalisation import BatchNorm
+from semppl.layers.encoders import registry
 from semppl.layers.encoders.pooling import spatial_mean
-from semppl.layers.encoders.registry import ENCODERS, RESNET9_WIDTHS
 from semppl.layers.encoders.resnet import scaled_channels
 from semppl.layers.encoders.resnet9 import ResNet9
 from semppl.trainers import pretrain
@@ -26,7 +26,9 @@ from semppl.trainers import pretrain
 class FixedGain(ResNet9):
     """`ResNet9` whose batch norms add a learnt offset, and multiply by no learnt gain."""
 
-    def __init__(self, widths: Sequence[int] = RESNET9_WIDTHS, **kwargs: Any):
+    def __init__(self, widths: Sequence[int], norm: str = "batch", **kwargs: Any):
+        if norm != "batch":
+            raise ValueError(f"`norm` must be batch. Received: norm={norm!r}")
         super().__init__(widths, **kwargs)
         self.pooled_norms, self.residual_norms = (
             [BatchNorm(scale=False, name=f"{part}_norm_{group}") for group in range(len(self.widths))]
@@ -51,13 +53,14 @@ VARIANTS = {"resnet9_fixed_gain": FixedGain, "resnet9_norm_before_pool": NormBef
 
 
 def register() -> None:
-    """Adds the variants, with the widths of `resnet9`, to the encoders of this process."""
+    """Adds the variants to the encoders of this process."""
     for name, kind in VARIANTS.items():
-        ENCODERS[name] = functools.partial(_make, kind)
+        registry.ENCODERS[name] = functools.partial(_make, kind)
+    registry.WITH_WIDTHS = (*registry.WITH_WIDTHS, *(name for name in VARIANTS if name not in registry.WITH_WIDTHS))
 
 
-def _make(kind: type[ResNet9], width: float, **options: Any) -> ResNet9:
-    return kind([scaled_channels(channels, width) for channels in RESNET9_WIDTHS], **options)
+def _make(kind: type[ResNet9], width: float, widths: Sequence[int] = (), **options: Any) -> ResNet9:
+    return kind([scaled_channels(channels, width) for channels in widths or registry.RESNET9_WIDTHS], **options)
 
 
 if __name__ == "__main__":

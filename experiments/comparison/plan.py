@@ -132,7 +132,7 @@ def steps_by_name(texts: Sequence[str], *, flag: str, kind: str, example: str) -
     found: dict[str, int] = {}
     for text in texts:
         name, _, number = text.partition(":")
-        if not number.isdecimal() or name in found:
+        if not number.isdecimal() or int(number) < 1 or name in found:
             allowed = f"comma-separated {kind}:STEPS, each {kind.lower()} once, such as {example}"
             raise ValueError(f"--{flag} must be {allowed}. Received: {','.join(texts)}")
         found[name] = int(number)

@@ -51,7 +51,7 @@ ENCODERS: dict[str, Callable[..., tf.keras.layers.Layer]] = {
 }
 
 
-WITH_WIDTHS = ("convnet", "convnet_stride2", "resnet9")
+WITH_WIDTHS: tuple[str, ...] = ("convnet", "convnet_stride2", "resnet9")
 """Names of the encoders that take `widths`."""
 
 APPLICATION = "keras:"
@@ -145,7 +145,7 @@ def check_pictures(
 
 def _smallest_size(name: str, widths: Sequence[int]) -> int:
     """Returns the smallest side of a picture, in pixels, that an encoder takes."""
-    if name == "resnet9":
+    if name.startswith("resnet9"):
         return _resnet9(1, widths).smallest_size
     if (network := application_of(name)) is not None:
         return applications.smallest_size(network)

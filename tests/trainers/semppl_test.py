@@ -329,8 +329,8 @@ class StepTest(tf.test.TestCase, parameterized.TestCase):
         changes=[{"invariance_weight": 0.0}, {"invariance_weight": 0.7, "invariance_stop_gradient": False}],
     )
     def test_the_update_is_the_slope_of_the_loss(self, part, changes):
-        # Along the gradient of one part the loss rises by the square of that gradient's norm. Without the invariance terms
-        # whose teachers move along.
+        # Along the gradient of one part the loss rises by the square of that gradient's norm. Not with a stopped
+        # teacher, which moves along.
         testing.use_float64(self)
         settings = tiny.settings(**changes)
         model, batch, rate = _model(settings), _batch(0, settings), 0.05

@@ -109,11 +109,11 @@ class Examination:
         if queue is None:
             return {}
         settings = self._model.hyperparameters
-        count = settings.voting_views or settings.large_views
+        voting = settings.voting_views or settings.large_views
         votes = nearest_neighbour_vote(
-            tf.stack([self._map(self._predict, view) for view in self._views[:count]]),
+            tf.stack([self._map(self._predict, view) for view in self._views[:voting]]),
             tf.constant(self._groups),
-            queue.embeddings[:count],
+            queue.embeddings[:voting],
             queue.labels,
             queue.groups,
             k=settings.neighbours,

@@ -1,18 +1,21 @@
 """Tests of the programs of semppl.benchmarks.small_budget that train or embed."""
 
+import dataclasses
 import json
 import pathlib
 from unittest import mock
 
 import numpy as np
 import tensorflow as tf
-from absl.testing import parameterized
+from absl import flags
+from absl.testing import flagsaver, parameterized
 
-from semppl.benchmarks.small_budget import ablations, inference_tricks, more_labels, rates
+from semppl.benchmarks.small_budget import ablations, inference_tricks, more_labels, rates, resnet9_variants
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.evaluation.evaluate import evaluate
-from semppl.experiments.comparison import trainings
+from semppl.experiments.comparison import results, trainings
 from semppl.experiments.comparison.results import CLASSIFIERS
+from semppl.layers.encoders import registry
 from semppl.programs import presets
 from semppl.runs import checkpoints
 from semppl.tests import testing, tiny
@@ -38,7 +41,7 @@ class AblationsTest(parameterized.TestCase):
         self.assertEqual([(run.settings.seed, run.settings.label_seed) for run in found], [(3, 3)] * 2 + [(5, 5)] * 2)
 
     def test_single_variants_have_steps_of_their_own(self):
-        shared, names = Hyperparameters(**tiny.settings(steps=9)), ["preset", "float32", "lambda_0"]
+        shared, names = Hyperparameters(**tiny.settings(steps=9)), ["preset", "lambda_0"]
         found = ablations.trainings_of(names, [0], shared, pathlib.Path("all"), {"lambda_0": 5})
         self.assertEqual({run.folder.name: run.settings.steps for run in found}, {"preset-0": 9, "lambda_0-0": 5})
         with self.assertRaisesRegex(ValueError, "^--variant_steps must name variants .* Received: lambda_1$"):
@@ -48,12 +51,13 @@ class AblationsTest(parameterized.TestCase):
         # Differences 0.1, 0.2, 0.3 by logistic regression: mean 0.2, t(0.975, 2 degrees) = 4.302653, 0.1/√3 = 0.057735.
         preset = [_result("preset", seed, 0.5 - 0.1 * seed) for seed in range(3)]
         changed = [_result("lambda_1", seed, 0.6) for seed in range(3)]
-        row = ablations.table([*preset, *changed]).splitlines()[-1]
+        *_, row, _, verdict = ablations.table([*preset, *changed]).splitlines()
         difference = "+0.200 (-0.048 to +0.448)"
         self.assertEqual(
             row,
             f"| λ = 1 | 1,000 | 0.100 (0.100–0.100) | 0.600 (0.600–0.600) | 0.300 (0.300–0.300) | {difference} | 0.800 | 0.700 |",
         )
+        self.assertEqual(verdict, "In bold: 0 of 1 differences are larger than chance at 95 %; 0.1 would be by chance.")
 
     def test_a_difference_that_is_larger_than_chance_is_bold_and_one_seed_has_no_interval(self):
         preset = [_result("preset", seed, 0.5) for seed in range(3)]
@@ -61,17 +65,120 @@ class AblationsTest(parameterized.TestCase):
         self.assertIn("| **-0.090** (-0.115 to -0.065) |", ablations.table([*preset, *changed]))
         self.assertIn("| -0.100 |", ablations.table([preset[0], changed[0]]))
 
+    def test_a_variant_that_does_not_suit_the_preset_is_named(self):
+        shared = Hyperparameters(**tiny.settings())
+        with self.assertRaisesRegex(
+            ValueError, r"^--batch_size must .* Received: 16 \(in the variant negatives_100\)$"
+        ):
+            ablations.trainings_of(["preset", "negatives_100"], [0], shared, pathlib.Path("all"))
+        with self.assertRaisesRegex(
+            ValueError, "^--variants must name a variant that changes the preset. Received: float32$"
+        ):
+            ablations.trainings_of(["float32"], [0], shared, pathlib.Path("all"))
+
+    def test_a_variant_that_fails_stops_no_other_and_results_of_other_commands_stay(self):
+        root = pathlib.Path(self.create_tempdir().full_path)
+        shared = Hyperparameters(**presets.read_preset("digits", Hyperparameters) | {"steps": 3, "warmup_steps": 1})
+        runs = ablations.trainings_of(["lambda_0", "lambda_1", "lambda_5"], [0], shared, root)
+        kept = _result("alpha_3", 0, 0.5)
+        ablations.add(root / "results.json", [kept, _result("lambda_1", 0, 0.1)])
+
+        def train(waiting, ended, *, program):
+            self.assertEqual(program[1:], ("-m", "semppl.benchmarks.small_budget.resnet9_variants"))
+            for run, code in zip(waiting, (0, 1, 0), strict=True):
+                ended(run, 1.0, code)
+
+        judged = results.Result("semppl", 0, 0, {"accuracy": {"projections": {"logistic_regression": 0.7}}})
+        with (
+            mock.patch.object(ablations, "train_side_by_side", train),
+            mock.patch.object(ablations.results, "judge", return_value=judged),
+            mock.patch.object(ablations, "log_of", return_value={"seed": 0, "accuracy": {}, "curve": []}),
+        ):
+            found, failed = ablations.run(runs, root, root / "results.json")
+        self.assertEqual([run.folder.name for run in failed], ["lambda_1-0"])
+        self.assertEqual([result["variant"] for result in found], ["lambda_0", "lambda_5"])
+        self.assertEqual([result["accuracy"] for result in found], [judged.measures["accuracy"]] * 2)
+        written = ablations.read(root / "results.json")
+        self.assertEqual([row["variant"] for row in written], ["lambda_0", "lambda_1", "lambda_5", "alpha_3"])
+        self.assertIn(kept, written)
+
+    def test_a_file_of_something_else_is_refused(self):
+        file = self.create_tempfile(content='{"data": "digits"}').full_path
+        with self.assertRaisesRegex(ValueError, "^--ablations_file must be a file that this program has written."):
+            ablations.read(pathlib.Path(file))
+
     @testing.slow
-    def test_variants_are_trained_evaluated_and_continued(self):
+    def test_variants_are_trained_evaluated_and_continued_and_other_settings_are_refused(self):
         root = pathlib.Path(self.create_tempdir().full_path)
         shared = Hyperparameters(**presets.read_preset("digits", Hyperparameters) | {"steps": 3, "warmup_steps": 1})
         runs = ablations.trainings_of(["preset", "lambda_0"], [0], shared, root / "runs")
-        found, failed = ablations.run(runs, root / "results.json")
+        found, failed = ablations.run(runs, root / "runs", root / "results.json")
         self.assertEmpty(failed)
         self.assertEqual([result["variant"] for result in found], ["preset", "lambda_0"])
-        self.assertEqual(json.loads((root / "results.json").read_text()), json.loads(json.dumps(found)))
+        self.assertEqual(ablations.read(root / "results.json"), json.loads(json.dumps(found)))
         with mock.patch.object(trainings, "_train", side_effect=AssertionError):
-            self.assertEqual(ablations.run(runs, None), (found, []))
+            self.assertEqual(ablations.run(runs, root / "runs", None), (found, []))
+            others = ablations.trainings_of(["preset"], [0], dataclasses.replace(shared, steps=4), root / "runs")
+            with self.assertRaisesRegex(
+                ValueError, r"^--workdir must hold runs with the same settings, .* --steps=4 \(there: 3\)$"
+            ):
+                ablations.run(others, root / "runs", None)
+
+    def test_the_committed_results_make_tables(self):
+        folder = pathlib.Path(ablations.__file__).parent / "ablations"
+        names = [path.name for path in folder.glob("*.json") if path.name != "cifar10_same_class_negatives.json"]
+        self.assertContainsSubset(["digits_negatives.json"], names)
+        for name in names:
+            self.assertIn("| the preset | ", ablations.table(ablations.read(folder / name)), name)
+
+    @parameterized.parameters(
+        (ablations, ["--table_only", "--ablations_file=some.json"]), (more_labels, ["--runs=some", "--budgets=4"])
+    )
+    def test_commands_of_the_docstrings_without_a_workdir_are_parsed(self, program, arguments):
+        values = flags.FLAGS
+        with flagsaver.flagsaver():
+            self.assertEqual(values([program.__name__, *arguments]), [program.__name__])
+
+
+class Resnet9VariantsTest(tf.test.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.enter_context(mock.patch.dict(registry.ENCODERS))
+        self.enter_context(mock.patch.object(registry, "WITH_WIDTHS", registry.WITH_WIDTHS))
+        resnet9_variants.register()
+
+    def _both(self, name):
+        images = tf.random.stateless_normal([4, 12, 12, 3], seed=[0, 1])
+        encoders = [registry.build_encoder(kind, widths=(8, 16)) for kind in ("resnet9", name)]
+        outputs = [encoder(images) for encoder in encoders]
+        for ours, theirs in zip(encoders[1].trainable_variables, _without_gains(encoders, name), strict=True):
+            self.assertEqual(ours.shape, theirs.shape)
+            ours.assign(theirs)
+        return images, encoders, outputs[0], encoders[1](images)
+
+    def test_a_batch_norm_without_gain_starts_as_one_with_gain_and_has_an_offset_alone(self):
+        _, encoders, expected, found = self._both("resnet9_fixed_gain")
+        self.assertAllClose(found, expected, rtol=1e-6, atol=1e-6)
+        names = {variable.name.rpartition("/")[2] for variable in encoders[1].trainable_variables}
+        self.assertEqual(names, {"kernel:0", "beta:0"})
+
+    def test_pooling_after_a_normalisation_that_changes_signs_takes_other_maxima(self):
+        # At inference the norm is affine and rising in each channel: the order makes no difference, until a gain is negative.
+        images, encoders, expected, found = self._both("resnet9_norm_before_pool")
+        self.assertAllClose(found, expected, rtol=1e-5, atol=1e-6)
+        for encoder in encoders:
+            encoder.pooled_norms[0].gamma.assign(-encoder.pooled_norms[0].gamma)
+        self.assertNotAllClose(encoders[1](images), encoders[0](images), rtol=1e-3)
+
+    def test_other_norms_are_refused(self):
+        with self.assertRaisesRegex(ValueError, "^`norm` must be batch. Received: norm='group'$"):
+            registry.build_encoder("resnet9_fixed_gain", norm="group")
+
+
+def _without_gains(encoders, name):
+    """The trained variables of the first encoder, without the gains if the variant has none."""
+    first = encoders[0].trainable_variables
+    return [variable for variable in first if name != "resnet9_fixed_gain" or "gamma" not in variable.name]
 
 
 def _result(variant, seed, accuracy):
@@ -114,17 +221,22 @@ class InferenceTricksTest(tf.test.TestCase):
 
 
 class MoreLabelsTest(parameterized.TestCase):
-    def test_the_runs_own_number_of_labels_gives_the_accuracies_of_evaluate_and_others_have_their_own_labels(self):
-        run = pathlib.Path(self.create_tempdir().full_path) / "run"
+    def test_accuracies_are_those_that_evaluate_measures_of_the_same_weights_with_so_many_labels(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        run, other = folder / "run", folder / "other"
         write_run(run, method="simclr", recipe="digits", labels_per_class=1, label_seed=3)
+        write_run(other, method="simclr", recipe="digits", labels_per_class=5, label_seed=3)
         (run / "done.json").write_text(json.dumps({"step": 7, "weights_sha256": "ab"}))
         (run / "metrics.jsonl").write_text(json.dumps({"step": 7, "held_out_accuracy": 0.4}) + "\n")
-        expected = evaluate(run, evaluators=CLASSIFIERS)["accuracy"]
-        own, others = more_labels.logs_of(run, [1, 5])
-        for name in ("features", "projections"):
-            self.assertEqual(own["accuracy"][name], expected[name])
-            self.assertNotEqual(others["accuracy"][name], expected[name])
-        self.assertEqual((own["curve"], others["labels_per_class"], others["settings"]["labels_per_class"]), ([], 5, 5))
+        expected = evaluate(other, evaluators=CLASSIFIERS)["accuracy"]
+        (run / "metrics.json").write_text(json.dumps({"accuracy": {}}))
+        (log,) = more_labels.logs_of(run, [5])
+        self.assertEqual(log["accuracy"], {name: expected[name] for name in ("features", "projections")})
+        self.assertEqual((log["curve"], log["labels_per_class"], log["settings"]["labels_per_class"]), ([], 5, 5))
+        self.assertEqual(log["labels_per_class_of_run"], 1)
+        for budget in (0, 1):
+            with self.assertRaisesRegex(ValueError, f"^--budgets must be 1 or more, .* Received: {budget}$"):
+                more_labels.logs_of(run, [budget])
 
     def test_a_run_that_was_trained_with_labels_is_refused(self):
         run = pathlib.Path(self.create_tempdir().full_path) / "run"

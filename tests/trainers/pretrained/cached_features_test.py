@@ -201,7 +201,6 @@ class HeadsRunTest(tf.test.TestCase, parameterized.TestCase):
             moved = network.projector.hidden.kernel - initial.projector.hidden.kernel
             self.assertGreater(np.abs(moved).max(), 1e-4)
 
-    @testing.slow
     def test_a_stopped_run_goes_on_as_if_it_had_not_been(self):
         whole, parts = (pathlib.Path(self.create_tempdir().full_path) for _ in range(2))
         self._train(whole, steps=8)

@@ -98,6 +98,17 @@ class ExaminationTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose([measured[f"elected/{name}"] for name in _CLASSES], shares)
         self.assertAlmostEqual(measured["vote_entropy"], health.class_entropy(np.array(elected), 3), places=6)
 
+    @parameterized.parameters((1, 1), (2, 2))
+    def test_as_many_views_and_queues_vote_as_in_training(self, voting, elected):
+        # Two entries, whose classes the second queue places the other way round, with more weight.
+        source, model = _source(), _model(large_views=2, small_views=0, voting_views=voting)
+        near, aside = tf.split(tf.eye(2, model.hyperparameters.embedding_width), 2)
+        queues = tf.stack([tf.concat([0.6 * near + 0.8 * aside, -near], 0), tf.concat([-near, near], 0)])
+        model.queue.enqueue(queues, tf.constant([1, 2]), tf.constant([900, 901], tf.int64))
+        with mock.patch.object(Examination, "_map", lambda self, function, view: tf.repeat(near, len(view), 0).numpy()):
+            measured = Examination(model, source, _visible(source))._elections()
+        self.assertEqual(measured[f"elected/{_CLASSES[elected]}"], 1.0)
+
     def test_the_weights_are_those_of_the_moment(self):
         source, model = _source(), _model()
         examine = Examination(model, source, _visible(source))
