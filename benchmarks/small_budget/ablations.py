@@ -248,8 +248,8 @@ def table(found: Sequence[Result]) -> str:
     bold = sum("**" in row for row in compared)
     if compared:
         by_chance = round((1 - CONFIDENCE) * len(compared), 1)
-        verdict = f"{bold} of {len(compared)} differences are larger than chance at 95 %"
-        lines += ["", f"In bold: {verdict}; {by_chance:g} would be by chance."]
+        verdict = f"{bold} of {len(compared)} differences are significant at 95 %"
+        lines += ["", f"In bold: {verdict}; {by_chance:g} false positives are expected."]
     return "\n".join(lines)
 
 
@@ -258,14 +258,14 @@ def _accuracy(result: Result, classifier: str) -> float:
 
 
 def _difference(rows: Sequence[Result], of_preset: Sequence[Result]) -> str:
-    """Writes the mean difference by logistic regression, paired over seeds, in bold if it is larger than chance."""
+    """Writes the mean difference by logistic regression, paired over seeds, in bold if it is significant."""
     ours, theirs = (
         {row["seed"]: _accuracy(row, "logistic_regression") for row in group} for group in (rows, of_preset)
     )
     difference = paired_difference(ours, theirs)
     if difference is None:
         return ""
-    mean = f"**{difference.mean:+.3f}**" if difference.larger_than_chance else f"{difference.mean:+.3f}"
+    mean = f"**{difference.mean:+.3f}**" if difference.significant else f"{difference.mean:+.3f}"
     return mean if math.isnan(difference.low) else f"{mean} ({difference.low:+.3f} to {difference.high:+.3f})"
 
 

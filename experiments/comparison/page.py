@@ -150,14 +150,14 @@ def _differences(shown: Comparison, compared: Sequence[Compared]) -> str:
             f"{method_in_words(one.first, shown.start)} − {method_in_words(one.second, shown.start)}",
             classifier_in_words(one.classifier),
             interval(one.difference),
-            "yes" if one.difference.larger_than_chance else "",
+            "yes" if one.difference.significant else "",
         ]
         for one in compared
     ]
-    header = ["labels", "difference", "classifier", "mean (95 % interval)", "larger than chance"]
+    header = ["labels", "difference", "classifier", "mean (95 % interval)", "significant"]
     every = f"<details><summary>All differences</summary>{table(header, rows)}</details>" if rows else ""
     return (
-        f'<h2 id="differences">Differences larger than chance</h2><ul>{said}</ul>{every}'
+        f'<h2 id="differences">Significant differences</h2><ul>{said}</ul>{every}'
         "<p>Differences are paired: both methods of a seed see the same labels. Intervals are those of the paired t test; they "
         "cover the choice of labels and the randomness of training, not the choice of test images.</p>"
     )

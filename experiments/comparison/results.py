@@ -200,21 +200,21 @@ def table_lines(rows: Sequence[tuple[str, Sequence[str]]], header: Sequence[str]
 
 
 def difference_lines(compared: Sequence[Compared], start: str = "") -> list[str]:
-    """Says which differences are larger than chance, by number of labels and pair of methods."""
+    """Says which differences are significant, by number of labels and pair of methods."""
     judged = [one for one in compared if not math.isnan(one.difference.low)]
     if not judged:
-        return ["Fewer than 3 seeds: nothing can be said about which differences are larger than chance."]
+        return ["Fewer than 3 seeds: too few to test which differences are significant."]
     lines = []
-    clear = [one for one in judged if one.difference.larger_than_chance]
+    clear = [one for one in judged if one.difference.significant]
     by_pair = lambda one: (one.labels_per_class, one.first, one.second)  # noqa: E731
     for (budget, first, second), group in itertools.groupby(sorted(clear, key=by_pair), key=by_pair):
         names = [method_in_words(name, start) for name in (first, second)]
         amounts = "; ".join(f"{classifier_in_words(one.classifier)} {interval(one.difference)}" for one in group)
         lines.append(f"{labels_in_words(budget)}: {names[0]} − {names[1]}: {amounts}")
-    by_chance = f"{len(judged) * 0.05:.1f} would be by chance if no method differed"
+    by_chance = f"{len(judged) * 0.05:.1f} false positives are expected"
     return [
         *lines,
-        f"{len(clear)} of {len(judged)} differences are larger than chance at 95 % (paired t over seeds); {by_chance}.",
+        f"{len(clear)} of {len(judged)} differences are significant at 95 % (paired t over seeds); {by_chance}.",
     ]
 
 
@@ -231,7 +231,7 @@ def write_results(workdir: pathlib.Path, results: Sequence[Result], summary: Map
     rows = rows_of(results)
     differences = [
         dataclasses.asdict(one)
-        | {"difference": _without_nan(one.difference), "larger_than_chance": one.difference.larger_than_chance}
+        | {"difference": _without_nan(one.difference), "significant": one.difference.significant}
         for one in compare_methods(rows)
     ]
     report = {**summary, "rows": list(_rows_as_json(rows)), "differences": differences}

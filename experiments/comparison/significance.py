@@ -1,4 +1,4 @@
-"""Differences between methods, paired over seeds, and whether they are larger than chance."""
+"""Differences between methods, paired over seeds, and whether they are significant."""
 
 import dataclasses
 import math
@@ -29,7 +29,7 @@ class Difference:
     seeds: int
 
     @property
-    def larger_than_chance(self) -> bool:
+    def significant(self) -> bool:
         """Whether the confidence interval is on one side of 0; false where there is none."""
         return self.low > 0 or self.high < 0
 

@@ -136,7 +136,7 @@ class CompareTest(absltest.TestCase):
         self.assertLen(again, 8 + 1 + 4)
         self.assertEqual(self.evaluate.call_count - evaluated, 4)  # the weights of the run that went on are the same
         self.assertIn("• 12 runs (2 methods × 2 × 3 seeds), 7 finished", output)
-        self.assertRegex(output, r"\d of \d+ differences are larger than chance")
+        self.assertRegex(output, r"\d of \d+ differences are significant")
 
     def test_a_failing_run_shows_its_log_and_the_others_are_kept(self):
         self.workdir.mkdir()

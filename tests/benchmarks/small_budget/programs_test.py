@@ -57,9 +57,11 @@ class AblationsTest(parameterized.TestCase):
             row,
             f"| λ = 1 | 1,000 | 0.100 (0.100–0.100) | 0.600 (0.600–0.600) | 0.300 (0.300–0.300) | {difference} | 0.800 | 0.700 |",
         )
-        self.assertEqual(verdict, "In bold: 0 of 1 differences are larger than chance at 95 %; 0.1 would be by chance.")
+        self.assertEqual(
+            verdict, "In bold: 0 of 1 differences are significant at 95 %; 0.1 false positives are expected."
+        )
 
-    def test_a_difference_that_is_larger_than_chance_is_bold_and_one_seed_has_no_interval(self):
+    def test_a_difference_that_is_significant_is_bold_and_one_seed_has_no_interval(self):
         preset = [_result("preset", seed, 0.5) for seed in range(3)]
         changed = [_result("lambda_1", seed, 0.4 + 0.01 * seed) for seed in range(3)]
         self.assertIn("| **-0.090** (-0.115 to -0.065) |", ablations.table([*preset, *changed]))

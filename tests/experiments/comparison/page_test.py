@@ -45,7 +45,7 @@ class PageTest(absltest.TestCase):
         for part in (
             "frozen encoder, pretrained (imagenet)",
             "0.668  (0.602–0.751)",  # SemPPL, 1 label per class, by the nearest image
-            "12 of 18 differences are larger than chance at 95 %",
+            "12 of 18 differences are significant at 95 %",
             "--method=supervised --labelled_batch_size=0",
             "<td>--steps</td><td>20</td>",
         ):

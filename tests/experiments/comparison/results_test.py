@@ -37,10 +37,10 @@ class RowsTest(absltest.TestCase):
         found = {(one.first, one.second, one.classifier, one.labels_per_class): one.difference for one in compared}
         difference = found["semppl", "frozen", "logistic_regression", 4]
         self.assertAlmostEqual(difference.mean, 0.2 + 0.001)
-        self.assertTrue(difference.larger_than_chance)
-        self.assertFalse(found["supervised", "frozen", "nearest_neighbours", 1].larger_than_chance)
+        self.assertTrue(difference.significant)
+        self.assertFalse(found["supervised", "frozen", "nearest_neighbours", 1].significant)
 
-    def test_what_is_larger_than_chance_is_said_by_pair_with_the_rest_counted(self):
+    def test_what_is_significant_is_said_by_pair_with_the_rest_counted(self):
         lines = results.difference_lines(results.compare_methods(results.rows_of(some_results())))
         self.assertLen(lines, 5)
         self.assertRegex(
@@ -48,15 +48,13 @@ class RowsTest(absltest.TestCase):
             r"^1 label per class: SemPPL − untrained encoder, random weights: nearest labelled image \+0\.201 "
             r"\(\+0\.\d+ to \+0\.\d+\); logistic regression ",
         )
-        self.assertStartsWith(lines[-1], "12 of 18 differences are larger than chance at 95 %")
-        self.assertIn("0.9 would be by chance", lines[-1])
+        self.assertStartsWith(lines[-1], "12 of 18 differences are significant at 95 %")
+        self.assertIn("0.9 false positives are expected", lines[-1])
 
     def test_with_two_seeds_nothing_can_be_said(self):
         two = [run for run in some_results() if run.seed < 2]
         lines = results.difference_lines(results.compare_methods(results.rows_of(two)))
-        self.assertEqual(
-            lines, ["Fewer than 3 seeds: nothing can be said about which differences are larger than chance."]
-        )
+        self.assertEqual(lines, ["Fewer than 3 seeds: too few to test which differences are significant."])
 
     def test_the_frozen_encoder_is_called_what_it_is(self):
         self.assertEqual(results.method_in_words("frozen"), "untrained encoder, random weights")
@@ -107,7 +105,7 @@ class FilesTest(absltest.TestCase):
         self.assertAlmostEqual(row["mean"], statistics.mean(values))
         self.assertAlmostEqual(row["standard_deviation"], statistics.stdev(values))
         self.assertEqual((row["seeds"], report["runs"]), (3, 18))
-        self.assertEqual(sum(one["larger_than_chance"] for one in report["differences"]), 12)
+        self.assertEqual(sum(one["significant"] for one in report["differences"]), 12)
 
     def test_files_of_two_seeds_have_no_nan(self):
         folder = pathlib.Path(self.create_tempdir().full_path)

@@ -28,7 +28,7 @@ class PairedDifferenceTest(parameterized.TestCase):
         self.assertEqual(found.seeds, seeds)
 
     @parameterized.parameters(0.8, 0.95, 0.99)
-    def test_it_is_larger_than_chance_where_the_paired_t_test_rejects(self, confidence):
+    def test_it_is_significant_where_the_paired_t_test_rejects(self, confidence):
         rng = np.random.default_rng(0)
         decisions = []
         for _ in range(200):
@@ -37,15 +37,15 @@ class PairedDifferenceTest(parameterized.TestCase):
             second = rng.normal(0, 0.05, count)
             found = paired_difference(dict(enumerate(first)), dict(enumerate(second)), confidence=confidence)
             p_value = stats.ttest_rel(first, second).pvalue
-            self.assertEqual(found.larger_than_chance, bool(p_value < 1 - confidence))
-            decisions.append(found.larger_than_chance)
+            self.assertEqual(found.significant, bool(p_value < 1 - confidence))
+            decisions.append(found.significant)
         self.assertBetween(np.mean(decisions), 0.02, 0.9)  # both answers occur
 
     def test_what_moves_both_methods_of_a_seed_does_not_count(self):
         luck = np.array([0.0, 0.3, -0.2, 0.1])  # of the labels that a seed draws
         gain = np.array([0.05, 0.06, 0.05, 0.04])
         found = paired_difference(dict(enumerate(0.5 + luck + gain)), dict(enumerate(0.5 + luck)))
-        self.assertTrue(found.larger_than_chance)
+        self.assertTrue(found.significant)
         self.assertFalse(stats.ttest_ind(0.5 + luck + gain, 0.5 + luck).pvalue < 0.05)
 
     def test_seeds_are_matched_by_number_and_others_left_out(self):
@@ -59,14 +59,14 @@ class PairedDifferenceTest(parameterized.TestCase):
         found = paired_difference({0: 0.9, 1: 0.9}, {0: 0.1, 1: 0.1})
         self.assertAlmostEqual(found.mean, 0.8)
         self.assertTrue(math.isnan(found.low) and math.isnan(found.high))
-        self.assertFalse(found.larger_than_chance)
+        self.assertFalse(found.significant)
 
-    def test_a_difference_below_zero_can_be_larger_than_chance_and_none_at_all_cannot(self):
+    def test_a_difference_below_zero_can_be_significant_and_none_at_all_cannot(self):
         below = paired_difference({0: 0.1, 1: 0.2, 2: 0.12}, {0: 0.5, 1: 0.61, 2: 0.5})
-        self.assertTrue(below.larger_than_chance)
+        self.assertTrue(below.significant)
         self.assertLess(below.high, 0)
         same = {0: 0.5, 1: 0.6, 2: 0.7}
-        self.assertFalse(paired_difference(same, same).larger_than_chance)
+        self.assertFalse(paired_difference(same, same).significant)
 
 
 if __name__ == "__main__":
