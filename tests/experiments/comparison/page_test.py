@@ -63,7 +63,7 @@ class PageTest(absltest.TestCase):
         text = page(_shown(done=16, failed=["SemPPL, seed 1"]))
         self.assertIn("16 of 18 runs ended; failed: SemPPL, seed 1.", text)
         two = page(_shown(rows=results.rows_of([run for run in some_results() if run.seed < 2])))
-        self.assertIn("nothing can be said", two)
+        self.assertIn("too few to test", two)
 
     def test_a_comparison_of_one_budget_has_a_page(self):
         one = results.rows_of([run for run in some_results() if run.labels_per_class == 4])
