@@ -3,7 +3,7 @@ r"""Draws the figures of docs/results.md from the logs of runs, and prints its t
     python -m semppl.benchmarks.small_budget.figures --figures_folder=docs/images
 
 Figures, of CIFAR-10 and Fashion-MNIST where there are logs: accuracy, and accuracy and coverage of the pseudo-labels, against
-minutes on two cores; accuracy against the number of labels, where there are several. Lines are means over seeds, bands go from the
+minutes on one core; accuracy against the number of labels, where there are several. Lines are means over seeds, bands go from the
 lowest to the highest seed.
 """
 
@@ -19,7 +19,7 @@ from absl import app, flags
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from semppl.benchmarks.small_budget import CORES, MINUTES
+from semppl.benchmarks.small_budget import MINUTES
 from semppl.benchmarks.small_budget.collect import name_of_data
 from semppl.programs import quiet
 
@@ -78,7 +78,7 @@ def accuracy_of(log: Log, classifier: str = "logistic_regression") -> float:
 
 
 def over_time(logs: Sequence[Log], name: str, seconds: float) -> Curve:
-    """Returns a column of the curves of runs of one method, at all seeds, against minutes on CORES cores.
+    """Returns a column of the curves of runs of one method, at all seeds, against minutes on one core.
 
     Args:
         logs: Logs of one method.
@@ -91,7 +91,7 @@ def over_time(logs: Sequence[Log], name: str, seconds: float) -> Curve:
             if name in row:
                 places.setdefault(row["step"], []).append(row[name])
     steps = sorted(step for step, values in places.items() if len(values) == len(logs))
-    return Curve([step * seconds / 60 / CORES for step in steps], [places[step] for step in steps])
+    return Curve([step * seconds / 60 for step in steps], [places[step] for step in steps])
 
 
 def over_labels(logs: Iterable[Log], classifier: str = "logistic_regression") -> Curve:
@@ -136,7 +136,7 @@ def figure_of_time(groups: Mapping[str, Sequence[Log]], rates: Mapping[str, floa
             curve = over_time(logs, name, rates[method]) if method in rates else Curve([], [])
             if curve.places:
                 draw(axes, curve, method)
-        _finish(axes, f"minutes on {CORES} cores", label)
+        _finish(axes, "minutes on one core", label)
     figure.suptitle(title)
     figure.legend(*_legend(figure), loc="outside lower center", ncols=len(groups), frameon=False)
     return figure
@@ -211,7 +211,7 @@ def main(argv: list[str]) -> int:
                 "minutes": figure_of_time(timed, rates.get(data, {}), f"{title}, {budget} labels per class"),
             }
             if len({log["labels_per_class"] for log in itertools.chain(*groups.values())}) > 1:
-                figures["labels"] = figure_of_labels(groups, f"{title}, {MINUTES} minutes on {CORES} cores")
+                figures["labels"] = figure_of_labels(groups, f"{title}, {MINUTES} minutes on one core")
             for name, figure in figures.items():
                 figure.savefig(out / f"small_budget_{data}_{name}.svg", metadata={"Date": None, "Creator": None})
     return 0

@@ -1,11 +1,11 @@
-r"""Measures the core-seconds that a step of each method takes, and how many steps fit into 20 minutes on two cores.
+r"""Measures the core-seconds that a step of each method takes, and how many steps fit into 26 minutes on one core.
 
     taskset -c 0 python -m semppl.benchmarks.small_budget.rates --flagfile=configs/cifar10_1_percent_cpu.flags --data_dir=tfds \
       --workdir=unused --rates_file=benchmarks/small_budget/rates.json
 
 On an idle machine. Each method takes its steps as a run does, input included. Methods are measured in turn; the table has the
 medians, which are written under the name of the data. `taskset` keeps everything on one core, as `semppl-compare` trains two runs
-side by side on two cores.
+side by side on two cores; where both cores are busy, a step may take longer.
 """
 
 import json
@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 
 from absl import app, flags
 
-from semppl.benchmarks.small_budget import CORES, MINUTES
+from semppl.benchmarks.small_budget import MINUTES
 from semppl.benchmarks.small_budget.collect import name_of_data
 from semppl.benchmarks.step_share import ROUNDS
 from semppl.configs.hyperparameters import Hyperparameters
@@ -71,9 +71,9 @@ def main(argv: list[str]) -> int:
     shared = pretrain.hyperparameters_from_flags()
     steps = {name: make_step(settings_of(name, shared)) for name in _NAMES.value}
     seconds = medians_over_turns(steps, ROUNDS.value, _STEPS.value)
-    print(f"| method | core-seconds a step | steps in {MINUTES} minutes on {CORES} cores |\n|---|---|---|")
+    print(f"| method | core-seconds a step | steps in {MINUTES} minutes on one core |\n|---|---|---|")
     for name, value in seconds.items():
-        print(f"| {name} | {value:.4f} | {int(60 * MINUTES * CORES / value):,} |")
+        print(f"| {name} | {value:.4f} | {int(60 * MINUTES / value):,} |")
     if _OUT.value:
         path = pathlib.Path(_OUT.value)
         rates = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
