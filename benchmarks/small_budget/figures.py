@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
+import numpy as np
 from absl import app, flags
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -80,18 +81,20 @@ def accuracy_of(log: Log, classifier: str = "logistic_regression") -> float:
 def over_time(logs: Sequence[Log], name: str, seconds: float) -> Curve:
     """Returns a column of the curves of runs of one method, at all seeds, against minutes on one core.
 
+    A seed without a value at a step that another seed has is interpolated; no seed is extrapolated.
+
     Args:
         logs: Logs of one method.
         name: Name of the column.
         seconds: Core-seconds a step.
     """
-    places: dict[int, list[float]] = {}
-    for log in logs:
-        for row in log["curve"]:
-            if name in row:
-                places.setdefault(row["step"], []).append(row[name])
-    steps = sorted(step for step, values in places.items() if len(values) == len(logs))
-    return Curve([step * seconds / 60 for step in steps], [places[step] for step in steps])
+    curves = [[(row["step"], row[name]) for row in log["curve"] if name in row] for log in logs]
+    if not all(curves):
+        return Curve([], [])
+    first, last = max(curve[0][0] for curve in curves), min(curve[-1][0] for curve in curves)
+    steps = sorted({step for curve in curves for step, _ in curve if first <= step <= last})
+    values = [[float(np.interp(step, *zip(*curve, strict=True))) for curve in curves] for step in steps]
+    return Curve([step * seconds / 60 for step in steps], values)
 
 
 def over_labels(logs: Iterable[Log], classifier: str = "logistic_regression") -> Curve:

@@ -44,6 +44,17 @@ class FiguresTest(absltest.TestCase):
         self.assertEqual(curve.places, [1.0, 2.0])
         self.assertEqual(curve.values, [[0.4, 0.5], [0.5, 0.5]])
 
+    def test_seeds_with_values_at_other_steps_are_interpolated_and_never_extrapolated(self):
+        logs = [
+            _log("semppl", 0, 0.7, held_out=[(100, 0.2), (200, 0.4), (400, 0.8)]),
+            _log("semppl", 1, 0.7, held_out=[(150, 0.1), (350, 0.3)]),
+        ]
+        curve = figures.over_time(logs, "held_out_accuracy", 60)
+        self.assertEqual(curve.places, [150, 200, 350])
+        expected = [[0.3, 0.1], [0.4, 0.15], [0.7, 0.3]]
+        for found, values in zip(curve.values, expected, strict=True):
+            self.assertSequenceAlmostEqual(found, values)
+
     def test_frozen_encoders_are_compared_by_features_and_others_by_projections(self):
         both = {"features": {"logistic_regression": 0.2}, "projections": {"logistic_regression": 0.3}}
         self.assertEqual(figures.accuracy_of({"method": "semppl", "accuracy": both}), 0.3)
