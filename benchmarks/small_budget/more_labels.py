@@ -1,7 +1,7 @@
 r"""Evaluates runs whose method uses no labels with other numbers of labels, and writes a log for each number.
 
     python -m semppl.benchmarks.small_budget.more_labels --runs=outputs/small_budget/simclr-50-0,outputs/small_budget/byol-50-0 \
-      --budgets=4,25,400 --logs_folder=benchmarks/small_budget/logs
+      --other_labels_per_class=4,25,400 --logs_folder=benchmarks/small_budget/logs
 
 The labelled images are those that a run of the same seed with so many labels per class would have. Classifiers are fitted to their
 projections and features, as in `semppl.evaluation.evaluate`; nothing is trained again.
@@ -27,7 +27,9 @@ from semppl.runs import checkpoints
 
 flags.adopt_module_key_flags(collect)
 run_flags.accept_instead("runs")
-_BUDGETS = flags.DEFINE_list("budgets", ["4", "25", "400"], "Comma-separated numbers of labels per class.")
+_BUDGETS = flags.DEFINE_list(
+    "other_labels_per_class", ["4", "25", "400"], "Comma-separated numbers of labels per class."
+)
 
 
 def logs_of(run: pathlib.Path, budgets: Sequence[int]) -> list[collect.Log]:
@@ -41,7 +43,7 @@ def logs_of(run: pathlib.Path, budgets: Sequence[int]) -> list[collect.Log]:
         raise ValueError(f"--runs must name runs of methods that use no labels. Received: {run}, of {settings.method}")
     for budget in budgets:
         allowed = f"1 or more, and not that of {run}, which has a log of its own"
-        require(budget >= 1 and budget != settings.labels_per_class, "budgets", allowed, budget)
+        require(budget >= 1 and budget != settings.labels_per_class, "other_labels_per_class", allowed, budget)
     source = load_evaluated_data(run, settings, {}).source
     labels = {
         budget: labels_of_run(source, dataclasses.replace(settings, labels_per_class=budget)) for budget in budgets

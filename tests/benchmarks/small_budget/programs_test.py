@@ -134,7 +134,8 @@ class AblationsTest(parameterized.TestCase):
             self.assertIn("| the preset | ", ablations.table(ablations.read(folder / name)), name)
 
     @parameterized.parameters(
-        (ablations, ["--table_only", "--ablations_file=some.json"]), (more_labels, ["--runs=some", "--budgets=4"])
+        (ablations, ["--table_only", "--ablations_file=some.json"]),
+        (more_labels, ["--runs=some", "--other_labels_per_class=4"]),
     )
     def test_commands_of_the_docstrings_without_a_workdir_are_parsed(self, program, arguments):
         values = flags.FLAGS
@@ -237,7 +238,9 @@ class MoreLabelsTest(parameterized.TestCase):
         self.assertEqual((log["curve"], log["labels_per_class"], log["settings"]["labels_per_class"]), ([], 5, 5))
         self.assertEqual(log["labels_per_class_of_run"], 1)
         for budget in (0, 1):
-            with self.assertRaisesRegex(ValueError, f"^--budgets must be 1 or more, .* Received: {budget}$"):
+            with self.assertRaisesRegex(
+                ValueError, f"^--other_labels_per_class must be 1 or more, .* Received: {budget}$"
+            ):
                 more_labels.logs_of(run, [budget])
 
     def test_a_run_that_was_trained_with_labels_is_refused(self):
