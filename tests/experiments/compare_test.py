@@ -90,7 +90,7 @@ class CompareTest(absltest.TestCase):
         self.assertRegex(
             output, r"SemPPL, nearest labelled image +0\.611  \(0\.610–0\.612\)   0\.621  \(0\.620–0\.622\)\n"
         )
-        self.assertIn("Fewer than 3 seeds: nothing can be said", output)
+        self.assertIn("Fewer than 3 seeds: too few to test", output)
         page = (self.workdir / "comparison.html").read_text(encoding="utf-8")
         self.assertIn("<pre>semppl-compare --x</pre>", page)
         report = json.loads((self.workdir / "results.json").read_text(encoding="utf-8"))
