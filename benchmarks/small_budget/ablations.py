@@ -59,7 +59,10 @@ VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "lambda_1": ("λ = 1", {"invariance_weight": 1.0}),
     "lambda_5": ("λ = 5", {"invariance_weight": 5.0}),
     "invariance_of_both": ("gradient into both distributions of the invariance", {"invariance_stop_gradient": False}),
-    "lambda_1_of_both": ("λ = 1, and the same", {"invariance_weight": 1.0, "invariance_stop_gradient": False}),
+    "lambda_1_of_both": (
+        "λ = 1, gradient into both distributions of the invariance",
+        {"invariance_weight": 1.0, "invariance_stop_gradient": False},
+    ),
     "alpha_0.2": ("α = 0.2", {"semantic_weight": 0.2}),
     "alpha_3": ("α = 3", {"semantic_weight": 3.0}),
     "no_semantic_positives": ("α = 0, R = 0", {"semantic_weight": 0.0, "semantic_positives": 0}),
