@@ -93,7 +93,8 @@ def over_time(logs: Sequence[Log], name: str, seconds: float) -> Curve:
         return Curve([], [])
     first, last = max(curve[0][0] for curve in curves), min(curve[-1][0] for curve in curves)
     steps = sorted({step for curve in curves for step, _ in curve if first <= step <= last})
-    values = [[float(np.interp(step, *zip(*curve, strict=True))) for curve in curves] for step in steps]
+    parts = [([step for step, _ in curve], [value for _, value in curve]) for curve in curves]
+    values = [[float(np.interp(step, *part)) for part in parts] for step in steps]
     return Curve([step * seconds / 60 for step in steps], values)
 
 

@@ -1,6 +1,7 @@
 """The quickstart, with a tiny preset in place of the real one."""
 
 import contextlib
+import dataclasses
 import io
 import json
 import pathlib
@@ -8,8 +9,10 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
+from semppl.configs.hyperparameters import Hyperparameters
 from semppl.experiments import quickstart
 from semppl.tests import testing
+from semppl.trainers.methods import settle
 
 TINY = """
 --data=digits
@@ -40,6 +43,15 @@ class QuickstartTest(tf.test.TestCase):
         contrastive = {"features": {"nearest_neighbours": 0.1}, "projections": {"nearest_neighbours": 0.8}}
         self.assertEqual(quickstart.headline(supervised), 0.7)
         self.assertEqual(quickstart.headline(contrastive), 0.8)
+
+    def test_the_training_program_accepts_the_settings_of_every_run(self):
+        # They arrive there as flags, all of them given; a setting of the preset that a method does not use would be refused.
+        runs = quickstart._plan(pathlib.Path(self.create_tempdir().full_path), [0])
+        self.assertEqual([run.method for run in runs], list(quickstart.METHODS))
+        given = [field.name for field in dataclasses.fields(Hyperparameters)]
+        for run in runs:
+            settled = settle(run.settings, given=given, workdir=run.folder)  # raises ValueError where it is not
+            self.assertEqual((settled.method, settled.steps), (run.settings.method, run.settings.steps))
 
     @testing.slow
     def test_the_whole_way_ends_in_a_table_a_summary_and_an_embedding(self):
