@@ -45,6 +45,11 @@ class Hyperparameters(
         return self.queue_size or 20 * self.batch_size
 
     @property
+    def num_voting_views(self) -> int:
+        """Number of large views that vote, by default all."""
+        return self.voting_views or self.large_views
+
+    @property
     def needs_labels(self) -> bool:
         """Whether at least one training image must have a label."""
         return self.method not in WITHOUT_LABELS or max(self.byol_semantic_weight, self.simclr_semantic_weight) > 0

@@ -171,7 +171,7 @@ def evaluate_run(
         raise ValueError(f"--evaluation_seeds must be a positive integer. Received: {seeds}")
     hyperparameters, network, step = checkpoints.load_online(workdir)
     data = load_evaluated_data(workdir, hyperparameters, moved)
-    images, names = _labelled_images(data.source, split), data.source.class_names
+    images, names = labelled_images(data.source, split), data.source.class_names
     visible = np.flatnonzero(data.labels != NO_LABEL)
     rows = [*ROWS, *map(prefix_row, hyperparameters.nested_dims)]
     predict = functools.partial(_predictions, workdir, hyperparameters, network, data, images, evaluators, k, rows=rows)
@@ -232,7 +232,7 @@ def measure_rows(
     """
     hyperparameters, network, _ = checkpoints.load_online(workdir)
     data = load_evaluated_data(workdir, hyperparameters, {})
-    images = _labelled_images(data.source, split)
+    images = labelled_images(data.source, split)
     classes, _, _ = _predictions(workdir, hyperparameters, network, data, images, evaluators, 1, rows=rows)
     measured = _measured(classes, images.labels)
     return {measure: measured[measure] for measure in MEASURES}
@@ -269,7 +269,7 @@ def evaluate_robustness(
     data = load_evaluated_data(workdir, hyperparameters, moved)
     settings = dataclasses.replace(hyperparameters, **{name: value for name, value in moved.items() if name != "test"})
     others = {spec: load_held_out(settings, spec, data.source.class_names) for spec in shifted}
-    test = _labelled_images(data.source, "test")
+    test = labelled_images(data.source, "test")
     pixels, truth = measurement.seen_pixels(test, hyperparameters)
     report: Report = {"step": step, "k": k, "images": len(truth)}
     report["images_sha256"] = measurement.digest_of_seen(test, data.source.class_names)
@@ -457,8 +457,12 @@ def _check_split(split: str, moved: Mapping[str, Any]) -> None:
         raise ValueError(f"--test must come with --split=test. Received: --split={split}")
 
 
-def _labelled_images(source: Source, split: str) -> Images:
-    """Returns the images of a split that have a label."""
+def labelled_images(source: Source, split: str) -> Images:
+    """Returns the images of a split, "test" or "validation", that have a label.
+
+    Raises:
+        ValueError: If none has.
+    """
     held_out = source.held_out(split)
     positions = np.flatnonzero(held_out.labels != NO_LABEL)
     if not len(positions):

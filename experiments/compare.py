@@ -21,7 +21,7 @@ from semppl.configs.wording import counted
 from semppl.experiments.comparison import plan
 from semppl.programs import hyperparameter_flags, quiet, run_flags
 from semppl.programs.experiments import seeds_flag
-from semppl.programs.setting_flags import value_of_flag
+from semppl.programs.setting_flags import require_left_out, value_of_flag
 
 flags.adopt_module_key_flags(run_flags)
 flags.adopt_module_key_flags(hyperparameter_flags)
@@ -103,9 +103,7 @@ def request_from_flags() -> Request:
     budgets = _budgets(flags.FLAGS["labels_per_class"].value or [])
     names = {field.name for field in dataclasses.fields(Hyperparameters)} - {"labels_per_class"}
     values: dict[str, Any] = {name: value_of_flag(name) for name in sorted(names)}
-    for name, instead in _NOT_SHARED.items():
-        if flags.FLAGS[name].present:
-            raise ValueError(f"--{name} must be left out, since --{instead} decides. Received: {values[name]}")
+    require_left_out(_NOT_SHARED)
     seeds = seeds_flag.seeds_from_flag(default=_SEEDS)
     if len(seeds) == 1:
         allowed = "2 or more, since methods differ by chance from seed to seed; 3 or more for a statement about that"
@@ -289,21 +287,16 @@ def compare(
         own=request.own,
         steps=request.steps,
     )
-    prepared = preparation.prepare([_settled(run) for run in planned])
+    for run in planned:
+        with plan.naming_method(run.method):
+            pretrain.check_names(preparation.settled(run).settings)
+    prepared = preparation.prepare(planned)
     plan.require_same_settings(workdir, request.shared)
     with held(workdir):
         plan.require_same_runs(prepared.runs)
         report = Report(workdir, request, prepared, command=command)
         _run(report, prepared.runs, request, options)
     return report.failed
-
-
-def _settled(run: plan.Training) -> plan.Training:
-    """Returns a run with the settings that its method uses and views that suit it, once they are checked."""
-    with plan.naming_method(run.method):
-        settled = preparation.settled(run)
-        pretrain.check_names(settled.settings)
-    return settled
 
 
 def _run(report: Report, runs: Sequence[plan.Training], request: Request, options: Sequence[str]) -> None:

@@ -109,7 +109,7 @@ def quickstart(workdir: pathlib.Path, seeds: Sequence[int]) -> dict[str, float]:
 def _plan(workdir: pathlib.Path, seeds: Sequence[int]) -> list[plan.Training]:
     (values,) = presets.settings_by_name(PRESET, {}, Hyperparameters)
     planned = plan.plan(Hyperparameters(**values), workdir, methods=METHODS, seeds=seeds)
-    return list(preparation.prepare([preparation.settled(run) for run in planned]).runs)
+    return list(preparation.prepare(planned).runs)
 
 
 def headline(metrics: dict[str, dict[str, float]]) -> float:

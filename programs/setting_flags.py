@@ -53,6 +53,20 @@ def values_of_flags(record: type, flag_values: flags.FlagValues = flags.FLAGS) -
     return {field.name: value_of_flag(field.name, flag_values) for field in dataclasses.fields(record)}
 
 
+def require_left_out(instead: Mapping[str, str]) -> None:
+    """Refuses flags on the command line in whose place a program has others.
+
+    Args:
+        instead: Names of flags, and the flag that decides in the place of each.
+
+    Raises:
+        ValueError: If one of them is set.
+    """
+    for name, other in instead.items():
+        if flags.FLAGS[name].present:
+            raise ValueError(f"--{name} must be left out, since --{other} decides. Received: {value_of_flag(name)}")
+
+
 def value_of_flag(name: str, flag_values: flags.FlagValues = flags.FLAGS) -> Any:
     """Returns the value of a flag; None if it has no default and is not set.
 

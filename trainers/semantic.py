@@ -95,7 +95,7 @@ class SemanticSiamese(Siamese):
 
     def vote(self, anchors: tf.Tensor, groups: tf.Tensor, labels: tf.Tensor) -> Votes:
         """Elects a class for each image, labelled or not, by its nearest queue entries: `[B]`."""
-        views = self.hyperparameters.voting_views or self.hyperparameters.large_views
+        views = self.hyperparameters.num_voting_views
         votes = nearest_neighbour_vote(
             tf.stop_gradient(anchors[:views]),
             groups,

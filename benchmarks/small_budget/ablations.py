@@ -30,10 +30,11 @@ from semppl.benchmarks.small_budget.figures import cell
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.experiments.comparison import plan, preparation, results
 from semppl.experiments.comparison.plan import Training
-from semppl.experiments.comparison.significance import CONFIDENCE, paired_difference
+from semppl.experiments.comparison.significance import Difference, false_positives, paired_difference
 from semppl.experiments.comparison.trainings import train_side_by_side
 from semppl.programs import hyperparameter_flags, quiet, run_flags
 from semppl.programs.experiments import seeds_flag
+from semppl.programs.setting_flags import require_left_out
 from semppl.runs.files import write_atomically
 from semppl.runs.folder import held, make_writable_folder
 from semppl.trainers import pretrain
@@ -175,7 +176,7 @@ def run(
         ValueError: If `root` holds runs of other settings, or another process uses it.
     """
     make_writable_folder(root, "workdir")
-    prepared = preparation.prepare([preparation.settled(training) for training in trainings])
+    prepared = preparation.prepare(trainings)
     found: dict[pathlib.Path, Result] = {}
     failed = []
 
@@ -238,21 +239,25 @@ def table(found: Sequence[Result]) -> str:
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     variants = dict.fromkeys(result["variant"] for result in found)
     of_variant = {name: [result for result in found if result["variant"] == name] for name in variants}
+    differences = {
+        name: _difference(rows, of_variant[PRESET])
+        for name, rows in of_variant.items()
+        if name != PRESET and PRESET in of_variant
+    }
     for name, rows in of_variant.items():
         cells = [", ".join(f"{number:,}" for number in sorted({row["steps"] for row in rows}))]
         cells += [cell([_accuracy(row, classifier) for row in rows]) for classifier in results.CLASSIFIERS]
-        cells.append("" if name == PRESET else _difference(rows, of_variant.get(PRESET, [])))
+        cells.append(_in_words(differences.get(name)))
         last = [row["curve"][-1] for row in rows if row["curve"]]
         for column in ("pseudo_label_accuracy", "pseudo_label_coverage"):
             known = [entry[column] for entry in last if column in entry]
             cells.append(f"{statistics.fmean(known):.3f}" if known else "–")
         lines.append(f"| {VARIANTS[name][0]} | {' | '.join(cells)} |")
-    compared = [row for row in lines[2:] if "to +" in row or "to -" in row]
-    bold = sum("**" in row for row in compared)
-    if compared:
-        by_chance = round((1 - CONFIDENCE) * len(compared), 1)
-        verdict = f"{bold} of {len(compared)} differences are significant at 95 %"
-        lines += ["", f"In bold: {verdict}; {by_chance:g} false positives are expected."]
+    tested = [one for one in differences.values() if one and not math.isnan(one.low)]
+    if tested:
+        verdict = f"{sum(one.significant for one in tested)} of {len(tested)} differences are significant at 95 %"
+        expected = round(false_positives(len(tested)), 1)
+        lines += ["", f"In bold: {verdict}; {expected:g} false positives are expected."]
     return "\n".join(lines)
 
 
@@ -260,16 +265,20 @@ def _accuracy(result: Result, classifier: str) -> float:
     return float(result["accuracy"]["projections"][classifier])
 
 
-def _difference(rows: Sequence[Result], of_preset: Sequence[Result]) -> str:
-    """Writes the mean difference by logistic regression, paired over seeds, in bold if it is significant."""
+def _difference(rows: Sequence[Result], of_preset: Sequence[Result]) -> Difference | None:
+    """Computes the difference by logistic regression, paired over seeds; None without a common seed."""
     ours, theirs = (
         {row["seed"]: _accuracy(row, "logistic_regression") for row in group} for group in (rows, of_preset)
     )
-    difference = paired_difference(ours, theirs)
+    return paired_difference(ours, theirs)
+
+
+def _in_words(difference: Difference | None) -> str:
+    """Writes a difference, its mean in bold if it is significant; nothing for None."""
     if difference is None:
         return ""
-    mean = f"**{difference.mean:+.3f}**" if difference.significant else f"{difference.mean:+.3f}"
-    return mean if math.isnan(difference.low) else f"{mean} ({difference.low:+.3f} to {difference.high:+.3f})"
+    mean, *interval = results.interval(difference).split(" ", 1)
+    return " ".join([f"**{mean}**" if difference.significant else mean, *interval])
 
 
 @quiet.program
@@ -282,9 +291,7 @@ def main(argv: list[str]) -> int:
             raise ValueError("--ablations_file must name a file of results with --table_only. Received: none")
         print(table(read(written)))
         return 0
-    for name in ("seed", "label_seed"):
-        if flags.FLAGS[name].present:
-            raise ValueError(f"--{name} must be left out, since --seeds decides. Received: {flags.FLAGS[name].value}")
+    require_left_out({"seed": "seeds", "label_seed": "seeds"})
     resnet9_variants.register()
     shared = pretrain.hyperparameters_from_flags()
     steps = plan.steps_by_name(_STEPS.value, flag="variant_steps", kind="VARIANT", example="float32:900")

@@ -19,6 +19,7 @@ from semppl.configs.setting import require
 from semppl.data.images import NO_LABEL
 from semppl.data.label_split import labels_of_run
 from semppl.data.run_data import load_evaluated_data
+from semppl.evaluation.evaluate import labelled_images
 from semppl.evaluation.evaluators import EVALUATORS, Task, training_sample
 from semppl.evaluation.features import embed, map_rows, preparation_of
 from semppl.experiments.comparison.results import CLASSIFIERS
@@ -51,8 +52,7 @@ def logs_of(run: pathlib.Path, budgets: Sequence[int]) -> list[collect.Log]:
     visible = {budget: np.flatnonzero(labels[budget] != NO_LABEL) for budget in budgets}
     samples = {budget: training_sample(visible[budget], source.train) for budget in budgets}
     used = np.unique(np.concatenate(list(samples.values())))
-    test = source.held_out("test")
-    test, prepare = test.select(np.flatnonzero(test.labels != NO_LABEL)), preparation_of(settings)
+    test, prepare = labelled_images(source, "test"), preparation_of(settings)
     parts = ((source.train, used), (test, None))
     features = [embed(network.features, images, prepare=prepare, positions=positions) for images, positions in parts]
     embedded = {"features": features, "projections": [map_rows(network.project_features, part) for part in features]}

@@ -18,7 +18,6 @@ import tensorflow as tf
 from semppl.layers.blocks.normalisation import BatchNorm
 from semppl.layers.encoders import registry
 from semppl.layers.encoders.pooling import spatial_mean
-from semppl.layers.encoders.resnet import scaled_channels
 from semppl.layers.encoders.resnet9 import ResNet9
 from semppl.trainers import pretrain
 
@@ -55,12 +54,8 @@ VARIANTS = {"resnet9_fixed_gain": FixedGain, "resnet9_norm_before_pool": NormBef
 def register() -> None:
     """Adds the variants to the encoders of this process."""
     for name, kind in VARIANTS.items():
-        registry.ENCODERS[name] = functools.partial(_make, kind)
+        registry.ENCODERS[name] = functools.partial(registry.resnet9, kind=kind)
     registry.WITH_WIDTHS = (*registry.WITH_WIDTHS, *(name for name in VARIANTS if name not in registry.WITH_WIDTHS))
-
-
-def _make(kind: type[ResNet9], width: float, widths: Sequence[int] = (), **options: Any) -> ResNet9:
-    return kind([scaled_channels(channels, width) for channels in widths or registry.RESNET9_WIDTHS], **options)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def settled(training: Training) -> Training:
 
 
 def prepare(trainings: Sequence[Training]) -> Prepared:
-    """Checks all runs against the data, which are loaded once.
+    """Settles all runs, see `settled`, and checks them against the data, which are loaded once.
 
     Args:
         trainings: Runs on the same images.
@@ -50,6 +50,7 @@ def prepare(trainings: Sequence[Training]) -> Prepared:
     Raises:
         ValueError: If a class has too few labels, there are no held-out images, or a batch cannot be filled.
     """
+    trainings = [settled(training) for training in trainings]
     require_shrinkable(trainings[0].settings)
     source = load_splits(trainings[0].settings)
     split = _held_out_split(source)

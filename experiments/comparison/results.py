@@ -15,7 +15,7 @@ from typing import Any
 from semppl.evaluation.evaluate import measure_rows
 from semppl.evaluation.results.table import Measured
 from semppl.experiments.comparison.plan import FROZEN, METHODS, RAW_PIXELS, Training, labels_in_words
-from semppl.experiments.comparison.significance import Difference, paired_difference
+from semppl.experiments.comparison.significance import Difference, false_positives, paired_difference
 from semppl.runs.files import write_atomically
 from semppl.runs.folder import read_done
 
@@ -211,7 +211,7 @@ def difference_lines(compared: Sequence[Compared], start: str = "") -> list[str]
         names = [method_in_words(name, start) for name in (first, second)]
         amounts = "; ".join(f"{classifier_in_words(one.classifier)} {interval(one.difference)}" for one in group)
         lines.append(f"{labels_in_words(budget)}: {names[0]} − {names[1]}: {amounts}")
-    by_chance = f"{len(judged) * 0.05:.1f} false positives are expected"
+    by_chance = f"{false_positives(len(judged)):.1f} false positives are expected"
     return [
         *lines,
         f"{len(clear)} of {len(judged)} differences are significant at 95 % (paired t over seeds); {by_chance}.",

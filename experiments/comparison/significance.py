@@ -34,6 +34,11 @@ class Difference:
         return self.low > 0 or self.high < 0
 
 
+def false_positives(tested: int) -> float:
+    """Returns how many of so many tested differences are expected to be significant if no method differs from another."""
+    return (1 - CONFIDENCE) * tested
+
+
 def paired_difference(
     first: Mapping[int, float], second: Mapping[int, float], *, confidence: float = CONFIDENCE
 ) -> Difference | None:

@@ -14,16 +14,16 @@ from semppl.layers.encoders.resnet9 import ResNet9
 
 KERAS_DEPTHS = (50, 101, 152)
 _CONVNET_WIDTHS = (32, 64, 128)
-RESNET9_WIDTHS = (64, 128, 128)
-"""Number of channels of each stage of `resnet9`."""
+_RESNET9_WIDTHS = (64, 128, 128)
 
 
 def _convnet(width: float, widths: Sequence[int] = (), **options: Any) -> ConvNet:
     return ConvNet(widths=tuple(scaled_channels(channels, width) for channels in widths or _CONVNET_WIDTHS), **options)
 
 
-def _resnet9(width: float, widths: Sequence[int] = (), **options: Any) -> ResNet9:
-    return ResNet9(widths=tuple(scaled_channels(channels, width) for channels in widths or RESNET9_WIDTHS), **options)
+def resnet9(width: float, widths: Sequence[int] = (), kind: type[ResNet9] = ResNet9, **options: Any) -> ResNet9:
+    """Makes a ResNet-9, or another `kind` of it, with widths times a factor; see `build_encoder`."""
+    return kind(widths=tuple(scaled_channels(channels, width) for channels in widths or _RESNET9_WIDTHS), **options)
 
 
 def _resnets() -> dict[str, Callable[..., tf.keras.layers.Layer]]:
@@ -46,7 +46,7 @@ def _resnets() -> dict[str, Callable[..., tf.keras.layers.Layer]]:
 ENCODERS: dict[str, Callable[..., tf.keras.layers.Layer]] = {
     "convnet": _convnet,
     "convnet_stride2": functools.partial(_convnet, stem_stride=2),
-    "resnet9": _resnet9,
+    "resnet9": resnet9,
     **_resnets(),
 }
 
@@ -146,7 +146,7 @@ def check_pictures(
 def _smallest_size(name: str, widths: Sequence[int]) -> int:
     """Returns the smallest side of a picture, in pixels, that an encoder takes."""
     if name.startswith("resnet9"):
-        return _resnet9(1, widths).smallest_size
+        return resnet9(1, widths).smallest_size
     if (network := application_of(name)) is not None:
         return applications.smallest_size(network)
     return attention_models.SMALLEST_SIZE if attention_model_of(name) is not None else 1

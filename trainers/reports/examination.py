@@ -109,7 +109,7 @@ class Examination:
         if queue is None:
             return {}
         settings = self._model.hyperparameters
-        voting = settings.voting_views or settings.large_views
+        voting = settings.num_voting_views
         votes = nearest_neighbour_vote(
             tf.stack([self._map(self._predict, view) for view in self._views[:voting]]),
             tf.constant(self._groups),
