@@ -25,7 +25,7 @@ from typing import Any
 from absl import flags
 
 from semppl.benchmarks.small_budget import resnet9_variants
-from semppl.benchmarks.small_budget.collect import log_of
+from semppl.benchmarks.small_budget.collect import log_of, recorded
 from semppl.benchmarks.small_budget.figures import cell
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.experiments.comparison import plan, preparation, results
@@ -87,6 +87,7 @@ VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "temperature_0.1": ("τ = 0.1", {"temperature": 0.1}),
     "temperature_0.5": ("τ = 0.5", {"temperature": 0.5}),
     "float32": ("float32", {"precision": "float32"}),
+    "wide_resnet9": ("resnet9, widths 64, 128, 128", {"encoder": "resnet9", "widths": (64, 128, 128)}),
     "narrow_resnet9": ("resnet9, widths 32, 64, 64", {"encoder": "resnet9", "widths": (32, 64, 64)}),
     "convnet_stride2": ("convnet_stride2", {"encoder": "convnet_stride2", "widths": ()}),
     "narrow_resnet18": ("resnet18_cifar, width 0.25", {"encoder": "resnet18_cifar", "widths": (), "width": 0.25}),
@@ -95,6 +96,11 @@ VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 """Title of each variant, and its settings that differ from the preset's, by name."""
 
+TITLES = {name: title for name, (title, _) in VARIANTS.items()} | {
+    "progressive_resizing": "smaller views in the first half of the time",
+    "growing_batch": "smaller batches in the first half of the time",
+}
+"""Title of each row, by name: the variants, and those that `semppl.benchmarks.small_budget.growing` trains."""
 
 _VARIANTS = flags.DEFINE_multi_enum(
     "variants", list(VARIANTS), list(VARIANTS), "Variant to train; repeat the flag for several. By default all."
@@ -173,7 +179,7 @@ def run(
         The results, and the runs that failed. A result is the log of a run, see `collect.log_of`, with its "variant".
 
     Raises:
-        ValueError: If `root` holds runs of other settings, or another process uses it.
+        ValueError: If `root` or `written` holds runs of other settings, or another process uses `root`.
     """
     make_writable_folder(root, "workdir")
     prepared = preparation.prepare(trainings)
@@ -187,12 +193,15 @@ def run(
             print(f"• failed: {training.folder.name}; its output: {training.log}", file=sys.stderr, flush=True)
             return
         judged = results.judge(training, split=prepared.split, digest=prepared.digest)
-        name = training.folder.name.rpartition("-")[0]
-        found[training.folder] = {"variant": name} | log_of(training.folder) | {"accuracy": judged.measures["accuracy"]}
+        found[training.folder] = (
+            {"variant": _variant_of(training)} | log_of(training.folder) | {"accuracy": judged.measures["accuracy"]}
+        )
         print(f"• {len(found)}/{len(trainings)}: {training.folder.name}", file=sys.stderr, flush=True)
         if written:
             add(written, _ordered(found, trainings))
 
+    if written:
+        require_same_results(written, {(_variant_of(run), run.seed): recorded(run.settings) for run in prepared.runs})
     with held(root):
         plan.require_same_runs(prepared.runs)
         for training in prepared.runs:
@@ -206,22 +215,60 @@ def read(path: pathlib.Path) -> list[Result]:
     """Reads a file of results.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If it is none, or does not exist.
     """
-    found = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(found, list) or any(result.get("variant") not in VARIANTS for result in found):
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(
+            f"--ablations_file must name a file that can be read. Received: {path}: {error.strerror}"
+        ) from error
+    except ValueError:
+        found = None
+    if not isinstance(found, list) or any(result.get("variant") not in TITLES for result in found):
         raise ValueError(f"--ablations_file must be a file that this program has written. Received: {path}")
     return found
+
+
+def require_same_results(path: pathlib.Path, runs: Mapping[tuple[str, int], Mapping[str, Any]]) -> None:
+    """Refuses a file that has a run of other settings under the same variant and seed, which would be lost.
+
+    Args:
+        path: File of results, which need not exist.
+        runs: Settings of the runs that will be added that differ from the defaults, by variant and seed.
+
+    Raises:
+        ValueError: If a setting differs, naming the run and the settings.
+    """
+    for result in read(path) if path.is_file() else []:
+        key = (result["variant"], result["seed"])
+        if key in runs:
+            here, there = json.loads(json.dumps(dict(runs[key]))), result.get("settings", {})
+            differing = sorted(name for name in {**here, **there} if here.get(name) != there.get(name))
+            if differing:
+                allowed = f"a file with the same settings of {key[0]}, seed {key[1]}, or without it"
+                raise ValueError(
+                    f"--ablations_file must be {allowed}. Received: {path}, which differs in {', '.join(differing)}"
+                )
+
+
+def file_from_flag() -> pathlib.Path | None:
+    """Returns the path of `--ablations_file`, None if there is none."""
+    return pathlib.Path(_FILE.value) if _FILE.value else None
 
 
 def add(path: pathlib.Path, found: Sequence[Result]) -> None:
     """Writes results, and keeps those of other variants and seeds that the file has."""
     new = {(result["variant"], result["seed"]): result for result in found}
     merged = {(result["variant"], result["seed"]): result for result in (read(path) if path.is_file() else [])} | new
-    order = list(VARIANTS)
+    order = list(TITLES)
     kept = [merged[key] for key in sorted(merged, key=lambda key: (key[1], order.index(key[0])))]
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(kept) + "\n")
+
+
+def _variant_of(training: Training) -> str:
+    return training.folder.name.rpartition("-")[0]
 
 
 def _ordered(found: Mapping[pathlib.Path, Result], trainings: Sequence[Training]) -> list[Result]:
@@ -252,7 +299,7 @@ def table(found: Sequence[Result]) -> str:
         for column in ("pseudo_label_accuracy", "pseudo_label_coverage"):
             known = [entry[column] for entry in last if column in entry]
             cells.append(f"{statistics.fmean(known):.3f}" if known else "–")
-        lines.append(f"| {VARIANTS[name][0]} | {' | '.join(cells)} |")
+        lines.append(f"| {TITLES[name]} | {' | '.join(cells)} |")
     tested = [one for one in differences.values() if one and not math.isnan(one.low)]
     if tested:
         verdict = f"{sum(one.significant for one in tested)} of {len(tested)} differences are significant at 95 %"
@@ -285,7 +332,7 @@ def _in_words(difference: Difference | None) -> str:
 def main(argv: list[str]) -> int:
     """Trains, unless only the table is asked for, and prints the table."""
     del argv
-    written = pathlib.Path(_FILE.value) if _FILE.value else None
+    written = file_from_flag()
     if _TABLE_ONLY.value:
         if written is None:
             raise ValueError("--ablations_file must name a file of results with --table_only. Received: none")

@@ -63,7 +63,7 @@ def log_of(run: pathlib.Path, *, points: int = POINTS) -> Log:
         "method": _method(settings),
         "labels_per_class": settings.labels_per_class,
         "seed": settings.seed,
-        "settings": {name: value for name, value in sorted(settings.identity().items()) if value != _default(name)},
+        "settings": recorded(settings),
         "steps": settings.steps,
         "weights_sha256": read_done(run)["weights_sha256"],
         "seconds": None if None in seconds else round(sum(seconds)),
@@ -71,6 +71,11 @@ def log_of(run: pathlib.Path, *, points: int = POINTS) -> Log:
         "accuracy": report.get("measures", report)["accuracy"],
         "curve": thinned(list(read_json_lines(run / "metrics.jsonl")), points),
     }
+
+
+def recorded(settings: Hyperparameters) -> dict[str, Any]:
+    """Returns the settings that differ from the defaults, by name."""
+    return {name: value for name, value in sorted(settings.identity().items()) if value != _default(name)}
 
 
 def name_of(log: Log) -> str:

@@ -20,7 +20,6 @@ from absl import app, flags
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from semppl.benchmarks.small_budget import MINUTES
 from semppl.benchmarks.small_budget.collect import name_of_data
 from semppl.programs import quiet
 
@@ -128,7 +127,13 @@ def by_method(logs: Sequence[Log], data: str, labels_per_class: int | None = Non
 
 
 def figure_of_time(groups: Mapping[str, Sequence[Log]], rates: Mapping[str, float], title: str) -> Figure:
-    """Draws held-out accuracy, and accuracy and coverage of the pseudo-labels, against minutes."""
+    """Draws held-out accuracy, and accuracy and coverage of the pseudo-labels, against minutes.
+
+    Args:
+        groups: Logs by method.
+        rates: Core-seconds a step, of each of these methods that has a curve.
+        title: Title of the figure.
+    """
     columns = {
         "held_out_accuracy": "held-out accuracy",
         "pseudo_label_accuracy": "accuracy of pseudo-labels",
@@ -137,13 +142,40 @@ def figure_of_time(groups: Mapping[str, Sequence[Log]], rates: Mapping[str, floa
     figure = Figure(figsize=(10, 3.4), layout="constrained")
     for axes, (name, label) in zip(figure.subplots(1, len(columns)), columns.items(), strict=True):
         for method, logs in groups.items():
-            curve = over_time(logs, name, rates[method]) if method in rates else Curve([], [])
+            curve = over_time(logs, name, rates.get(method, 0.0))
             if curve.places:
                 draw(axes, curve, method)
         _finish(axes, "minutes on one core", label)
     figure.suptitle(title)
     figure.legend(*_legend(figure), loc="outside lower center", ncols=len(groups), frameon=False)
     return figure
+
+
+def minutes_of(groups: Mapping[str, Sequence[Log]], rates: Mapping[str, float]) -> float:
+    """Returns the minutes on one core that SemPPL's runs take.
+
+    Raises:
+        ValueError: If they have different lengths, or there is none.
+    """
+    steps = sorted({log["steps"] for log in groups.get("semppl", [])})
+    if len(steps) != 1:
+        received = ", ".join(map(str, steps)) or "none"
+        raise ValueError(f"--read_logs_of must hold runs of SemPPL of one number of steps. Received: {received}")
+    return steps[0] * rates["semppl"] / 60
+
+
+def require_rates(groups: Mapping[str, Sequence[Log]], rates: Mapping[str, float], data: str) -> None:
+    """Requires a rate of every method that has a curve.
+
+    Raises:
+        ValueError: If one is missing.
+    """
+    missing = [method for method, logs in groups.items() if method not in rates and any(log["curve"] for log in logs)]
+    if missing:
+        allowed = (
+            f"methods that benchmarks/small_budget/rates.json has for {data}; run semppl.benchmarks.small_budget.rates"
+        )
+        raise ValueError(f"--read_logs_of must hold logs of {allowed}. Received: {', '.join(missing)}")
 
 
 def figure_of_labels(groups: Mapping[str, Sequence[Log]], title: str) -> Figure:
@@ -210,12 +242,15 @@ def main(argv: list[str]) -> int:
         print(f"{title}\n\n{table(groups)}\n")
         budget = TIMED[data]
         timed = by_method(logs, data, budget)
+        seconds = rates.get(data, {})
+        require_rates(groups, seconds, data)
         with mpl.rc_context(_STYLE):
             figures = {
-                "minutes": figure_of_time(timed, rates.get(data, {}), f"{title}, {budget} labels per class"),
+                "minutes": figure_of_time(timed, seconds, f"{title}, {budget} labels per class"),
             }
             if len({log["labels_per_class"] for log in itertools.chain(*groups.values())}) > 1:
-                figures["labels"] = figure_of_labels(groups, f"{title}, {MINUTES} minutes on one core")
+                minutes = f"{minutes_of(groups, seconds):.2g} minutes on one core"
+                figures["labels"] = figure_of_labels(groups, f"{title}, {minutes}")
             for name, figure in figures.items():
                 figure.savefig(out / f"small_budget_{data}_{name}.svg", metadata={"Date": None, "Creator": None})
     return 0

@@ -9,20 +9,22 @@ projections and features, as in `semppl.evaluation.evaluate`; nothing is trained
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import tensorflow as tf
 from absl import flags
 
 from semppl.benchmarks.small_budget import collect
 from semppl.configs.setting import require
-from semppl.data.images import NO_LABEL
+from semppl.data.images import NO_LABEL, Source
 from semppl.data.label_split import labels_of_run
 from semppl.data.run_data import load_evaluated_data
 from semppl.evaluation.evaluate import labelled_images
 from semppl.evaluation.evaluators import EVALUATORS, Task, training_sample
 from semppl.evaluation.features import embed, map_rows, preparation_of
 from semppl.experiments.comparison.results import CLASSIFIERS
+from semppl.layers.networks import OnlineNetwork
 from semppl.programs import quiet, run_flags
 from semppl.runs import checkpoints
 
@@ -49,23 +51,43 @@ def logs_of(run: pathlib.Path, budgets: Sequence[int]) -> list[collect.Log]:
     labels = {
         budget: labels_of_run(source, dataclasses.replace(settings, labels_per_class=budget)) for budget in budgets
     }
-    visible = {budget: np.flatnonzero(labels[budget] != NO_LABEL) for budget in budgets}
-    samples = {budget: training_sample(visible[budget], source.train) for budget in budgets}
+    accuracies = accuracies_of(network, preparation_of(settings), source, labels)
+    log, found = collect.log_of(run), []
+    for budget in budgets:
+        own = {"labels_per_class": budget, "accuracy": accuracies[budget], "curve": []}
+        own |= {"labels_per_class_of_run": settings.labels_per_class}
+        found.append(log | own | {"settings": log["settings"] | {"labels_per_class": budget}})
+    return found
+
+
+def accuracies_of(
+    network: OnlineNetwork,
+    prepare: Callable[[tf.Tensor], tf.Tensor],
+    source: Source,
+    labels: Mapping[int, np.ndarray],
+) -> dict[int, dict[str, dict[str, float]]]:
+    """Computes the accuracy on the test images, by classifiers fitted to labelled images: key → representation → classifier.
+
+    Args:
+        network: Trained network; its features and projections are compared.
+        prepare: Maps images `[B, H, W, C]` to its input.
+        source: Training and test images.
+        labels: `[n]` int32 visible label of each training image, NO_LABEL where hidden, by key.
+    """
+    visible = {key: np.flatnonzero(shown != NO_LABEL) for key, shown in labels.items()}
+    samples = {key: training_sample(shown, source.train) for key, shown in visible.items()}
     used = np.unique(np.concatenate(list(samples.values())))
-    test, prepare = labelled_images(source, "test"), preparation_of(settings)
+    test = labelled_images(source, "test")
     parts = ((source.train, used), (test, None))
     features = [embed(network.features, images, prepare=prepare, positions=positions) for images, positions in parts]
     embedded = {"features": features, "projections": [map_rows(network.project_features, part) for part in features]}
-    log, found = collect.log_of(run), []
-    for budget in budgets:
-        shown, sample = (np.searchsorted(used, positions) for positions in (visible[budget], samples[budget]))
-        accuracy = {
+    found = {}
+    for key in labels:
+        shown, sample = (np.searchsorted(used, positions) for positions in (visible[key], samples[key]))
+        found[key] = {
             name: _accuracies(Task(train, source.train.labels[used], shown, sample, held_out, 1), test.labels)
             for name, (train, held_out) in embedded.items()
         }
-        own = {"labels_per_class": budget, "accuracy": accuracy, "curve": []}
-        own |= {"labels_per_class_of_run": settings.labels_per_class}
-        found.append(log | own | {"settings": log["settings"] | {"labels_per_class": budget}})
     return found
 
 

@@ -1,14 +1,16 @@
-r"""Measures the core-seconds that a step of each method takes, and how many steps fit into 26 minutes on one core.
+r"""Measures the core-seconds that a step of each method takes, and how many steps fit into the time of SemPPL's `--steps`.
 
     taskset -c 0 python -m semppl.benchmarks.small_budget.rates --flagfile=configs/cifar10_1_percent_cpu.flags --data_dir=tfds \
       --workdir=unused --rates_file=benchmarks/small_budget/rates.json
 
 On an idle machine. Each method takes its steps as a run does, input included. Methods are measured in turn; the table has the
-medians, which are written under the name of the data. `taskset` keeps everything on one core, as `semppl-compare` trains two runs
-side by side on two cores; where both cores are busy, a step may take longer.
+medians, which are written under the name of the data, and the steps of equal time if `semppl` is measured. `taskset` keeps
+everything on one core, as `semppl-compare` trains two runs side by side on two cores; where both cores are busy, a step may take
+longer.
 """
 
 import json
+import math
 import pathlib
 import statistics
 import time
@@ -16,7 +18,6 @@ from collections.abc import Callable, Mapping
 
 from absl import app, flags
 
-from semppl.benchmarks.small_budget import MINUTES
 from semppl.benchmarks.small_budget.collect import name_of_data
 from semppl.benchmarks.step_share import ROUNDS
 from semppl.configs.hyperparameters import Hyperparameters
@@ -64,6 +65,18 @@ def medians_over_turns(steps: Mapping[str, Callable[[], object]], turns: int, co
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
+def table(seconds: Mapping[str, float], steps: int) -> str:
+    """Returns a Markdown table: seconds a step of each method, and its steps in the time of `steps` of SemPPL, if this is there."""
+    minutes = steps * seconds.get("semppl", math.nan) / 60
+    head = ["method", "core-seconds a step"]
+    head += [] if math.isnan(minutes) else [f"steps in {minutes:.1f} minutes on one core"]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for name, value in seconds.items():
+        fitting = [] if math.isnan(minutes) else [f"{round(60 * minutes / value):,}"]
+        lines.append(f"| {' | '.join([name, f'{value:.4f}', *fitting])} |")
+    return "\n".join(lines)
+
+
 @quiet.program
 def main(argv: list[str]) -> int:
     """Prints a Markdown table."""
@@ -71,9 +84,7 @@ def main(argv: list[str]) -> int:
     shared = pretrain.hyperparameters_from_flags()
     steps = {name: make_step(settings_of(name, shared)) for name in _NAMES.value}
     seconds = medians_over_turns(steps, ROUNDS.value, _STEPS.value)
-    print(f"| method | core-seconds a step | steps in {MINUTES} minutes on one core |\n|---|---|---|")
-    for name, value in seconds.items():
-        print(f"| {name} | {value:.4f} | {int(60 * MINUTES / value):,} |")
+    print(table(seconds, shared.steps))
     if _OUT.value:
         path = pathlib.Path(_OUT.value)
         rates = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -10,7 +10,7 @@ import tensorflow as tf
 from absl import flags
 from absl.testing import flagsaver, parameterized
 
-from semppl.benchmarks.small_budget import ablations, inference_tricks, more_labels, rates, resnet9_variants
+from semppl.benchmarks.small_budget import ablations, growing, inference_tricks, more_labels, rates, resnet9_variants
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.evaluation.evaluate import evaluate
 from semppl.experiments.comparison import results, trainings
@@ -20,6 +20,7 @@ from semppl.programs import presets
 from semppl.runs import checkpoints
 from semppl.tests import testing, tiny
 from semppl.tests.export.random_runs import write_run
+from semppl.trainers import pretrain
 from semppl.trainers.methods import find_method, settle
 
 
@@ -83,7 +84,8 @@ class AblationsTest(parameterized.TestCase):
         shared = Hyperparameters(**presets.read_preset("digits", Hyperparameters) | {"steps": 3, "warmup_steps": 1})
         runs = ablations.trainings_of(["lambda_0", "lambda_1", "lambda_5"], [0], shared, root)
         kept = _result("alpha_3", 0, 0.5)
-        ablations.add(root / "results.json", [kept, _result("lambda_1", 0, 0.1)])
+        ablations.add(root / "results.json", [kept, _result("lambda_1", 1, 0.1)])
+        ablations.add(root / "others.json", [_result("lambda_1", 0, 0.1)])
 
         def train(waiting, ended, *, program):
             self.assertEqual(program[1:], ("-m", "semppl.benchmarks.small_budget.resnet9_variants"))
@@ -101,13 +103,33 @@ class AblationsTest(parameterized.TestCase):
         self.assertEqual([result["variant"] for result in found], ["lambda_0", "lambda_5"])
         self.assertEqual([result["accuracy"] for result in found], [judged.measures["accuracy"]] * 2)
         written = ablations.read(root / "results.json")
-        self.assertEqual([row["variant"] for row in written], ["lambda_0", "lambda_1", "lambda_5", "alpha_3"])
+        self.assertEqual([row["variant"] for row in written], ["lambda_0", "lambda_5", "alpha_3", "lambda_1"])
         self.assertIn(kept, written)
+        with self.assertRaisesRegex(ValueError, "^--ablations_file must be a file with the same settings of lambda_1,"):
+            ablations.run(runs, root, root / "others.json")
 
-    def test_a_file_of_something_else_is_refused(self):
-        file = self.create_tempfile(content='{"data": "digits"}').full_path
+    @parameterized.parameters('{"data": "digits"}', "[{]", '[{"variant": "unknown"}]')
+    def test_a_file_of_something_else_is_refused(self, content):
+        file = self.create_tempfile(content=content).full_path
         with self.assertRaisesRegex(ValueError, "^--ablations_file must be a file that this program has written."):
             ablations.read(pathlib.Path(file))
+
+    def test_a_file_that_is_not_there_is_named(self):
+        with self.assertRaisesRegex(ValueError, "^--ablations_file must name a file that can be read. .* No such file"):
+            ablations.read(pathlib.Path("nowhere") / "some.json")
+
+    def test_results_of_other_settings_are_refused_before_they_would_be_overwritten(self):
+        path = pathlib.Path(self.create_tempdir().full_path) / "some.json"
+        row = _result("preset", 0, 0.5) | {"settings": {"steps": 600, "widths": [8, 16]}}
+        ablations.require_same_results(path, {("preset", 0): {"steps": 5}})  # no file yet
+        ablations.add(path, [row])
+        ablations.require_same_results(path, {("preset", 0): {"steps": 600, "widths": (8, 16)}})
+        ablations.require_same_results(path, {("preset", 1): {"steps": 9}, ("lambda_0", 0): {"steps": 9}})
+        for others in ({"steps": 601, "widths": (8, 16)}, {"widths": (8, 16)}):
+            with self.assertRaisesRegex(
+                ValueError, "same settings of preset, seed 0, or without it. Received: .*, which differs in steps$"
+            ):
+                ablations.require_same_results(path, {("preset", 0): others})
 
     @testing.slow
     def test_variants_are_trained_evaluated_and_continued_and_other_settings_are_refused(self):
@@ -135,6 +157,7 @@ class AblationsTest(parameterized.TestCase):
 
     @parameterized.parameters(
         (ablations, ["--table_only", "--ablations_file=some.json"]),
+        (growing, ["--first_steps=5", "--first_large_size=6"]),
         (more_labels, ["--runs=some", "--other_labels_per_class=4"]),
     )
     def test_commands_of_the_docstrings_without_a_workdir_are_parsed(self, program, arguments):
@@ -191,7 +214,83 @@ def _result(variant, seed, accuracy):
     return {"variant": variant, "seed": seed, "steps": 1000, "accuracy": {"projections": values}, "curve": curve}
 
 
+def _part(setting="large_size", value=8, steps=2):
+    return growing.FirstPart(steps, setting, value)
+
+
+class GrowingTest(parameterized.TestCase):
+    @parameterized.parameters(("large_size", 8), ("batch_size", 8))
+    def test_the_first_part_differs_in_one_setting(self, setting, value):
+        whole = Hyperparameters(**tiny.settings(steps=3, large_size=12))
+        found = _part(setting, value).settings(whole)
+        self.assertEqual(found, dataclasses.replace(whole, **{setting: value}))
+        differing = {
+            name for name, then in _part(setting, value).recorded(whole).items() if whole.identity().get(name) != then
+        }
+        self.assertEqual(differing, {"first_steps", f"first_{setting}"})
+
+    @parameterized.parameters(
+        ({"value": 12}, "--first_large_size must be more than 7 and less than --large_size=12. Received: 12"),
+        ({"value": 7}, "--first_large_size must be more than 7 and less than --large_size=12. Received: 7"),
+        (
+            {"setting": "batch_size", "value": 4},
+            "--first_batch_size must be more than 4 and less than --batch_size=16. Received: 4",
+        ),
+        ({"steps": 3}, "--first_steps must be from 1 to 2, less than --steps. Received: 3"),
+        ({"steps": 0}, "--first_steps must be from 1 to 2, less than --steps. Received: 0"),
+    )
+    def test_a_part_that_is_not_smaller_or_shorter_is_refused(self, part, message):
+        with self.assertRaises(ValueError) as raised:
+            _part(**part).settings(Hyperparameters(**tiny.settings(steps=3, large_size=12)))
+        self.assertEqual(str(raised.exception), message)
+
+    @parameterized.parameters((0, 0, "none"), (6, 8, "--first_large_size=6 --first_batch_size=8"))
+    def test_one_setting_grows(self, size, batch, received):
+        with (
+            flagsaver.flagsaver(first_large_size=size, first_batch_size=batch),
+            self.assertRaisesRegex(ValueError, f"and not both. Received: {received}$"),
+        ):
+            growing.part_from_flags()
+
+    @parameterized.parameters(("large_size", 8, (2, 16, 8, 8, 1)), ("batch_size", 8, (2, 8, 12, 12, 1)))
+    def test_the_first_steps_have_the_small_batches_and_the_rest_go_on_from_there(self, setting, value, small):
+        data = pretrain.prepare_data(Hyperparameters(**tiny.settings(steps=5, large_size=12)), 1)
+        taken = []
+
+        def take(model, settings, batches, count):
+            shapes = [tuple(batch["large"].shape) for batch in batches]
+            taken.append((settings, shapes[0], len(shapes), count))
+
+        with (
+            mock.patch.object(growing, "_take_steps", take),
+            mock.patch.object(growing.initial_encoder, "fit_whitening") as fitted,
+        ):
+            row = growing.train(data, _part(setting, value))
+        fitted.assert_called_once()
+        whole = data[2]
+        first = dataclasses.replace(whole, **{setting: value})
+        self.assertEqual(taken, [(first, small, 5, 2), (whole, (2, 16, 12, 12, 1), 3, 3)])
+        self.assertEqual((row["variant"], row["steps"]), (growing.NAMES[setting], 5))
+        self.assertEqual(row["settings"][f"first_{setting}"], value)
+
+    @testing.slow
+    def test_parts_of_equal_settings_are_one_run(self):
+        folder = pathlib.Path(self.create_tempdir().full_path) / "run"
+        settings = Hyperparameters(**presets.read_preset("digits", Hyperparameters) | {"steps": 3, "warmup_steps": 1})
+        pretrain.pretrain(settings, folder)
+        expected = evaluate(folder, evaluators=CLASSIFIERS)["accuracy"]
+        with mock.patch.object(growing.FirstPart, "settings", lambda self, whole: whole):
+            row = growing.train(pretrain.prepare_data(settings, 1), _part(value=4))
+        self.assertEqual(row["accuracy"], {name: expected[name] for name in ("features", "projections")})
+
+
 class RatesTest(parameterized.TestCase):
+    def test_the_table_has_steps_of_equal_time(self):
+        lines = rates.table({"simclr": 0.25, "semppl": 0.5}, 600).splitlines()
+        self.assertEqual(lines[0], "| method | core-seconds a step | steps in 5.0 minutes on one core |")
+        self.assertEqual(lines[2:], ["| simclr | 0.2500 | 1,200 |", "| semppl | 0.5000 | 600 |"])
+        self.assertEqual(rates.table({"simclr": 0.25}, 600).splitlines()[2:], ["| simclr | 0.2500 |"])
+
     @parameterized.parameters(
         ("supervised", "cifar", 0), ("fixmatch", "randaugment", 4), ("simclr", "cifar", 4), ("semppl", "cifar", 4)
     )
