@@ -173,11 +173,14 @@ def remember(
     new = np.ones(len(pictures), bool)
     for number, picture in enumerate(pictures):
         before = len(evidence.memory) + number
-        copies = everything.labels[:before][added.take(np.array([number])).copies(everything)[0, :before]]
+        copies = np.flatnonzero(added.take(np.array([number])).copies(everything)[0, :before])
         new[number] = not len(copies)
-        if len(copies) and labels[number] not in copies:
+        if len(copies) and labels[number] not in everything.labels[copies]:
+            first_copy = int(copies[0]) - len(evidence.memory)
+            known = "is remembered" if first_copy < 0 else f"is the picture of {pictures[first_copy].where}, there"
             contradiction = (
-                f"{picture.path} ({picture.where}), as {picture.label!r}, which is remembered as {names[copies[0]]!r}"
+                f"{picture.path} ({picture.where}), as {picture.label!r}, which {known} as "
+                f"{names[everything.labels[copies[0]]]!r}"
             )
             raise ValueError(f"--labels must not contradict what is remembered. Received: {contradiction}")
     added = added.take(new)
@@ -226,9 +229,8 @@ def _embedded_views(
 
 
 def _say(added: int, named: int) -> None:
-    print(
-        f"{counted(added, 'picture')} added" + (f"; {named - added} were remembered already" if named > added else "")
-    )
+    others = f"; {named - added} were remembered already, or occur twice" if named > added else ""
+    print(f"{counted(added, 'picture')} added{others}")
 
 
 @quiet.program

@@ -11,7 +11,8 @@ WORKDIR = cast(
 )
 
 
-_instead = ["model"]
+_MODEL = "model"
+_instead = [_MODEL]
 """Flags of which one may stand in place of --workdir, in programs that have them."""
 
 
@@ -21,9 +22,13 @@ def accept_instead(name: str) -> None:
 
 
 def _is_run_or_other(workdir: str | None) -> bool:
-    """Returns whether a run is named, or the program takes something in its place and gets that."""
+    """Returns whether a run is named, or the program takes something in its place and gets that; the others are named."""
     others = [flags.FLAGS[name] for name in _instead if name in flags.FLAGS]
-    return bool(workdir) or any(flag.value != flag.default and flag.value for flag in others)
+    given = bool(workdir) or any(flag.value != flag.default and flag.value for flag in others)
+    accepted = [f"--{flag.name}" for flag in others if flag.name != _MODEL]
+    if accepted and not given:
+        raise flags.ValidationError(f"must name a folder without {' or '.join(accepted)}")
+    return given
 
 
 flags.register_validator(WORKDIR, _is_run_or_other, "must name a folder")

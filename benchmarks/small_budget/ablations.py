@@ -5,8 +5,8 @@ r"""Trains variants of a preset that differ in one setting, for the same number 
 
 Two variants are trained at a time, each with half of the cores. When the same command is run again after an interruption, it
 continues; a command with other variants or seeds adds its results to the file. `--variants` names single variants; by default there
-are all that change a setting of the preset. Accuracy is that on the test images, by classifiers fitted to the projections of the
-labelled images. The table of a file that was written before:
+are all that change a setting of the preset and suit it. Accuracy is that on the test images, by classifiers fitted to the
+projections of the labelled images. The table of a file that was written before:
 
     python -m semppl.benchmarks.small_budget.ablations --table_only --ablations_file=benchmarks/small_budget/ablations/cifar10.json
 """
@@ -301,6 +301,8 @@ def table(found: Sequence[Result]) -> str:
             cells.append(f"{statistics.fmean(known):.3f}" if known else "–")
         lines.append(f"| {TITLES[name]} | {' | '.join(cells)} |")
     tested = [one for one in differences.values() if one and not math.isnan(one.low)]
+    if PRESET not in of_variant:
+        lines += ["", "Without the variant preset, there is nothing to compare with."]
     if tested:
         verdict = f"{sum(one.significant for one in tested)} of {len(tested)} differences are significant at 95 %"
         expected = round(false_positives(len(tested)), 1)
@@ -328,6 +330,19 @@ def _in_words(difference: Difference | None) -> str:
     return " ".join([f"**{mean}**" if difference.significant else mean, *interval])
 
 
+def suiting(names: Sequence[str], shared: Hyperparameters, root: pathlib.Path) -> list[str]:
+    """Returns the variants that suit the preset; those that do not are named, with the reason, on stderr."""
+    found = []
+    for name in names:
+        try:
+            trainings_of([PRESET, name], [0], shared, root)
+        except ValueError as error:
+            print(f"• left out: {error}", file=sys.stderr, flush=True)
+        else:
+            found.append(name)
+    return found
+
+
 @quiet.program
 def main(argv: list[str]) -> int:
     """Trains, unless only the table is asked for, and prints the table."""
@@ -344,7 +359,9 @@ def main(argv: list[str]) -> int:
     steps = plan.steps_by_name(_STEPS.value, flag="variant_steps", kind="VARIANT", example="float32:900")
     seeds = seeds_flag.seeds_from_flag(default=1)
     root = pathlib.Path(run_flags.WORKDIR.value)
-    found, failed = run(trainings_of(_VARIANTS.value, seeds, shared, root, steps), root, written)
+    given = flags.FLAGS["variants"].present
+    names = _VARIANTS.value if given else suiting(_VARIANTS.value, shared, root)
+    found, failed = run(trainings_of(names, seeds, shared, root, steps), root, written)
     print(table(found))
     return 1 if failed else 0
 

@@ -41,7 +41,10 @@ def logs_of(run: pathlib.Path, budgets: Sequence[int]) -> list[collect.Log]:
     Raises:
         ValueError: If the run's method uses labels, or a number is that of the run or less than 1.
     """
-    settings, network, _ = checkpoints.load_online(run)
+    try:
+        settings, network, _ = checkpoints.load_online(run)
+    except ValueError as error:
+        raise ValueError(str(error).replace("--workdir", "--runs", 1)) from error
     if settings.needs_labels:
         raise ValueError(f"--runs must name runs of methods that use no labels. Received: {run}, of {settings.method}")
     for budget in budgets:

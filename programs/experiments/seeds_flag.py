@@ -9,7 +9,7 @@ _SEEDS = flags.DEFINE_string(
     "seeds",
     None,
     "Number of seeds, from 0 on, or two or more seeds with commas between. A seed decides the draw of the labelled images and "
-    "the training. By default 3 for a comparison, 1 for the quickstart.",
+    "the training. By default 3 for a comparison, else 1.",
 )
 
 

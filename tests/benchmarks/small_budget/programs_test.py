@@ -1,6 +1,8 @@
 """Tests of the programs of semppl.benchmarks.small_budget that train or embed."""
 
+import contextlib
 import dataclasses
+import io
 import json
 import pathlib
 from unittest import mock
@@ -16,7 +18,7 @@ from semppl.evaluation.evaluate import evaluate
 from semppl.experiments.comparison import results, trainings
 from semppl.experiments.comparison.results import CLASSIFIERS
 from semppl.layers.encoders import registry
-from semppl.programs import presets
+from semppl.programs import presets, run_flags
 from semppl.runs import checkpoints
 from semppl.tests import testing, tiny
 from semppl.tests.export.random_runs import write_run
@@ -78,6 +80,16 @@ class AblationsTest(parameterized.TestCase):
             ValueError, "^--variants must name a variant that changes the preset. Received: float32$"
         ):
             ablations.trainings_of(["float32"], [0], shared, pathlib.Path("all"))
+
+    def test_by_default_variants_that_do_not_suit_the_preset_are_left_out_and_named(self):
+        shared, errors = Hyperparameters(**tiny.settings()), io.StringIO()
+        with contextlib.redirect_stderr(errors):
+            found = ablations.suiting(["preset", "negatives_100", "lambda_0"], shared, pathlib.Path("all"))
+        self.assertEqual(found, ["preset", "lambda_0"])
+        self.assertRegex(errors.getvalue(), r"^• left out: --batch_size must .* \(in the variant negatives_100\)\n$")
+
+    def test_a_table_without_the_preset_says_that_nothing_is_compared(self):
+        self.assertEndsWith(ablations.table([_result("lambda_1", 0, 0.5)]), "there is nothing to compare with.")
 
     def test_a_variant_that_fails_stops_no_other_and_results_of_other_commands_stay(self):
         root = pathlib.Path(self.create_tempdir().full_path)
@@ -341,6 +353,22 @@ class MoreLabelsTest(parameterized.TestCase):
                 ValueError, f"^--other_labels_per_class must be 1 or more, .* Received: {budget}$"
             ):
                 more_labels.logs_of(run, [budget])
+
+    @parameterized.parameters(
+        (more_labels, "--runs"),
+        (growing, "--table_only or --first_steps"),
+        (ablations, "--table_only or --first_steps"),
+    )
+    def test_without_flags_the_message_names_what_may_stand_in_place_of_a_workdir(self, program, accepted):
+        with (
+            mock.patch.object(run_flags, "_instead", ["model", *(flag[2:] for flag in accepted.split(" or "))]),
+            self.assertRaisesRegex(flags.IllegalFlagValueError, f"must name a folder without {accepted}$"),
+        ):
+            flags.FLAGS([program.__name__])
+
+    def test_a_folder_that_is_no_run_is_named_by_its_flag(self):
+        with self.assertRaisesRegex(ValueError, "^--runs must .* Received: nowhere"):
+            more_labels.logs_of(pathlib.Path("nowhere"), [4])
 
     def test_a_run_that_was_trained_with_labels_is_refused(self):
         run = pathlib.Path(self.create_tempdir().full_path) / "run"
