@@ -84,6 +84,8 @@ VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "queue_8192": ("queue of 8,192", {"queue_size": 8192}),
     "labelled_16": ("16 labelled images in a batch", {"labelled_batch_size": 16}),
     "labelled_64": ("64 labelled images in a batch", {"labelled_batch_size": 64}),
+    "recipe_cifar": ("views of the recipe cifar", {"recipe": "cifar"}),
+    "recipe_gentle": ("views of the recipe gentle", {"recipe": "gentle"}),
     "temperature_0.1": ("τ = 0.1", {"temperature": 0.1}),
     "temperature_0.5": ("τ = 0.5", {"temperature": 0.5}),
     "float32": ("float32", {"precision": "float32"}),
