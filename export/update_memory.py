@@ -176,13 +176,14 @@ def remember(
         copies = np.flatnonzero(added.take(np.array([number])).copies(everything)[0, :before])
         new[number] = not len(copies)
         if len(copies) and labels[number] not in everything.labels[copies]:
-            first_copy = int(copies[0]) - len(evidence.memory)
-            known = "is remembered" if first_copy < 0 else f"is the picture of {pictures[first_copy].where}, there"
-            contradiction = (
-                f"{picture.path} ({picture.where}), as {picture.label!r}, which {known} as "
-                f"{names[everything.labels[copies[0]]]!r}"
-            )
-            raise ValueError(f"--labels must not contradict what is remembered. Received: {contradiction}")
+            first_copy, named = int(copies[0]) - len(evidence.memory), names[everything.labels[copies[0]]]
+            contradiction = f"{picture.path} ({picture.where}), as {picture.label!r}"
+            if first_copy < 0:
+                raise ValueError(
+                    f"--labels must not contradict what is remembered. Received: {contradiction}, which is remembered as {named!r}"
+                )
+            twin = f"the same picture as {pictures[first_copy].where}, as {named!r}"
+            raise ValueError(f"--labels must give a picture one label. Received: {contradiction}, {twin}")
     added = added.take(new)
     ids = first + np.arange(len(added))
     added = dataclasses.replace(added, ids=ids, groups=ids)

@@ -22,12 +22,16 @@ def accept_instead(name: str) -> None:
 
 
 def _is_run_or_other(workdir: str | None) -> bool:
-    """Returns whether a run is named, or the program takes something in its place and gets that; the others are named."""
+    """Returns whether a run is named, or the program takes something in its place and gets that.
+
+    Raises:
+        flags.ValidationError: If neither is there and the program takes something else, with its name.
+    """
     others = [flags.FLAGS[name] for name in _instead if name in flags.FLAGS]
     given = bool(workdir) or any(flag.value != flag.default and flag.value for flag in others)
     accepted = [f"--{flag.name}" for flag in others if flag.name != _MODEL]
     if accepted and not given:
-        raise flags.ValidationError(f"must name a folder without {' or '.join(accepted)}")
+        raise flags.ValidationError(f"must name a folder, unless {' or '.join(accepted)} is given")
     return given
 
 

@@ -131,7 +131,7 @@ def figure_of_time(groups: Mapping[str, Sequence[Log]], rates: Mapping[str, floa
 
     Args:
         groups: Logs by method.
-        rates: Core-seconds a step, of each of these methods that has a curve.
+        rates: Core-seconds a step, by method.
         title: Title of the figure.
     """
     columns = {
@@ -142,7 +142,7 @@ def figure_of_time(groups: Mapping[str, Sequence[Log]], rates: Mapping[str, floa
     figure = Figure(figsize=(10, 3.4), layout="constrained")
     for axes, (name, label) in zip(figure.subplots(1, len(columns)), columns.items(), strict=True):
         for method, logs in groups.items():
-            curve = over_time(logs, name, rates.get(method, 0.0))
+            curve = over_time(logs, name, rates[method]) if method not in _UNTIMED else Curve([], [])
             if curve.places:
                 draw(axes, curve, method)
         _finish(axes, "minutes on one core", label)
@@ -151,31 +151,33 @@ def figure_of_time(groups: Mapping[str, Sequence[Log]], rates: Mapping[str, floa
     return figure
 
 
+_UNTIMED = ("semppl heads", "semppl nothing")
+"""Methods that train no encoder, whose time is not that of the others."""
+
+
 def minutes_of(groups: Mapping[str, Sequence[Log]], rates: Mapping[str, float]) -> float:
-    """Returns the minutes on one core that SemPPL's runs take.
+    """Returns the median of the minutes on one core that runs take.
+
+    Args:
+        groups: Logs by method.
+        rates: Core-seconds a step, by method.
 
     Raises:
-        ValueError: If they have different lengths, or there is none.
+        ValueError: If a method has no rate, or a run takes over 5 % more or less.
     """
-    steps = sorted({log["steps"] for log in groups.get("semppl", [])})
-    if len(steps) != 1:
-        received = ", ".join(map(str, steps)) or "none"
-        raise ValueError(f"--read_logs_of must hold runs of SemPPL of one number of steps. Received: {received}")
-    return steps[0] * rates["semppl"] / 60
-
-
-def require_rates(groups: Mapping[str, Sequence[Log]], rates: Mapping[str, float], data: str) -> None:
-    """Requires a rate of every method that has a curve.
-
-    Raises:
-        ValueError: If one is missing.
-    """
-    missing = [method for method, logs in groups.items() if method not in rates and any(log["curve"] for log in logs)]
+    timed = {method: logs for method, logs in groups.items() if method not in _UNTIMED}
+    missing = [method for method in timed if method not in rates]
     if missing:
-        allowed = (
-            f"methods that benchmarks/small_budget/rates.json has for {data}; run semppl.benchmarks.small_budget.rates"
-        )
+        allowed = "methods with a rate; run semppl.benchmarks.small_budget.rates for the others"
         raise ValueError(f"--read_logs_of must hold logs of {allowed}. Received: {', '.join(missing)}")
+    minutes = [(method, log["steps"] * rates[method] / 60) for method, logs in timed.items() for log in logs]
+    middle = statistics.median(value for _, value in minutes)
+    others = dict.fromkeys(f"{method}: {value:.2f}" for method, value in minutes if abs(value / middle - 1) > 0.05)
+    if others:
+        raise ValueError(
+            f"--read_logs_of must hold runs of {middle:.2f} minutes, within 5 %. Received: {', '.join(others)}"
+        )
+    return middle
 
 
 def figure_of_labels(groups: Mapping[str, Sequence[Log]], title: str) -> Figure:
@@ -242,15 +244,15 @@ def main(argv: list[str]) -> int:
         print(f"{title}\n\n{table(groups)}\n")
         budget = TIMED[data]
         timed = by_method(logs, data, budget)
-        seconds = rates.get(data, {})
-        require_rates(groups, seconds, data)
+        seconds = {name.replace("_", " "): value for name, value in rates.get(data, {}).items()}  # as in logs
+        minutes = minutes_of(groups, seconds)
         with mpl.rc_context(_STYLE):
             figures = {
                 "minutes": figure_of_time(timed, seconds, f"{title}, {budget} labels per class"),
             }
             if len({log["labels_per_class"] for log in itertools.chain(*groups.values())}) > 1:
-                minutes = f"{minutes_of(groups, seconds):.2g} minutes on one core"
-                figures["labels"] = figure_of_labels(groups, f"{title}, {minutes}")
+                words = f"{minutes:.0f}" if minutes >= 10 else f"{minutes:.1f}"
+                figures["labels"] = figure_of_labels(groups, f"{title}, {words} minutes on one core")
             for name, figure in figures.items():
                 figure.savefig(out / f"small_budget_{data}_{name}.svg", metadata={"Date": None, "Creator": None})
     return 0

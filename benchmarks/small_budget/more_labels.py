@@ -29,7 +29,6 @@ from semppl.programs import quiet, run_flags
 from semppl.runs import checkpoints
 
 flags.adopt_module_key_flags(collect)
-run_flags.accept_instead("runs")
 _BUDGETS = flags.DEFINE_list(
     "other_labels_per_class", ["4", "25", "400"], "Comma-separated numbers of labels per class."
 )
@@ -109,4 +108,5 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    run_flags.accept_instead("runs")
     quiet.run(main)

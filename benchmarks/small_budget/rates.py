@@ -10,7 +10,6 @@ longer.
 """
 
 import json
-import math
 import pathlib
 import statistics
 import time
@@ -34,7 +33,9 @@ METHODS = ("supervised", "simclr", "byol", "relicv2", "fixmatch", "simmatch", "s
 
 _NAMES = flags.DEFINE_list("measured_methods", list(METHODS), "Comma-separated methods to measure.")
 _STEPS = flags.DEFINE_integer("steps_a_turn", 20, "Timed steps of a method per turn.", lower_bound=1)
-_OUT = flags.DEFINE_string("rates_file", "", "JSON file to add the seconds to; empty: none.")
+_OUT = flags.DEFINE_string(
+    "rates_file", "", "JSON file of the rates of presets, in which the measured ones are replaced; empty: none."
+)
 
 
 def settings_of(method: str, shared: Hyperparameters) -> Hyperparameters:
@@ -66,13 +67,16 @@ def medians_over_turns(steps: Mapping[str, Callable[[], object]], turns: int, co
 
 
 def table(seconds: Mapping[str, float], steps: int) -> str:
-    """Returns a Markdown table: seconds a step of each method, and its steps in the time of `steps` of SemPPL, if this is there."""
-    minutes = steps * seconds.get("semppl", math.nan) / 60
+    """Returns a Markdown table: seconds a step of each method, and its steps in the time that SemPPL takes for `steps`.
+
+    Without SemPPL, or with `steps` = 0, where the length is that of `--epochs`, there are no steps.
+    """
+    minutes = steps * seconds.get("semppl", 0.0) / 60
     head = ["method", "core-seconds a step"]
-    head += [] if math.isnan(minutes) else [f"steps in {minutes:.1f} minutes on one core"]
+    head += [] if not minutes else [f"steps in {minutes:.1f} minutes on one core"]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for name, value in seconds.items():
-        fitting = [] if math.isnan(minutes) else [f"{round(60 * minutes / value):,}"]
+        fitting = [] if not minutes else [f"{round(60 * minutes / value):,}"]
         lines.append(f"| {' | '.join([name, f'{value:.4f}', *fitting])} |")
     return "\n".join(lines)
 
@@ -88,7 +92,9 @@ def main(argv: list[str]) -> int:
     if _OUT.value:
         path = pathlib.Path(_OUT.value)
         rates = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        rates[name_of_data(shared.data)] = {name: round(value, 4) for name, value in seconds.items()}
+        rates.setdefault(name_of_data(shared.data), {}).update(
+            {name: round(value, 4) for name, value in seconds.items()}
+        )
         path.write_text(json.dumps(rates, indent=2) + "\n", encoding="utf-8")
     return 0
 

@@ -3,7 +3,7 @@
 import json
 import pathlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -35,10 +35,7 @@ class StopOnNotFinite(tf.keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any]) -> None:
         """Checks every number of the report."""
-        broken = [name for name, value in logs.items() if not np.all(np.isfinite(value))]
-        if broken:
-            terms = ", ".join(f"{name} = {float(logs[name])}" for name in broken)
-            raise NotFinite(f"step {_step(self.model)}: {terms}. {WHAT_NOW}")
+        require_finite_report(logs, step=_step(self.model))
 
 
 class Summaries(tf.keras.callbacks.Callback):
@@ -294,6 +291,18 @@ class Checkpointing(tf.keras.callbacks.Callback):
         if asked and step != self._last_step:
             raise Terminated
         self._termination.underway = True
+
+
+def require_finite_report(report: Mapping[str, Any], *, step: int) -> None:
+    """Checks every number of the report of a step.
+
+    Raises:
+        NotFinite: naming the step and the numbers that are NaN or Inf.
+    """
+    broken = [name for name, value in report.items() if not np.all(np.isfinite(value))]
+    if broken:
+        terms = ", ".join(f"{name} = {float(report[name])}" for name in broken)
+        raise NotFinite(f"step {step}: {terms}. {WHAT_NOW}")
 
 
 def require_finite(variables: Iterable[tf.Variable]) -> None:

@@ -60,24 +60,15 @@ class FiguresTest(absltest.TestCase):
         self.assertEqual(figures.accuracy_of({"method": "semppl", "accuracy": both}), 0.3)
         self.assertEqual(figures.accuracy_of({"method": "semppl nothing", "accuracy": both}), 0.2)
 
-    def test_minutes_are_those_of_the_runs_of_semppl(self):
+    def test_minutes_are_those_that_all_runs_take(self):
         logs = [_log("semppl", seed, 0.7) | {"steps": 600} for seed in (0, 1)]
-        groups, seconds = figures.by_method(logs, "cifar10"), {"semppl": 0.5, "byol": 9.0}
-        self.assertEqual(figures.minutes_of(groups, seconds), 5.0)
-        for others, received in (([*logs, logs[0] | {"steps": 601}], "600, 601"), ([], "none")):
-            with self.assertRaisesRegex(ValueError, f"one number of steps. Received: {received}$"):
-                figures.minutes_of(figures.by_method(others, "cifar10"), seconds)
-
-    def test_a_method_with_a_curve_and_no_rate_is_named(self):
-        logs = [
-            _log("semppl", 0, 0.7, held_out=[(1, 0.1)]),
-            _log("paws", 0, 0.7, held_out=[(1, 0.1)]),
-            _log("byol", 0, 0.7),
-        ]
+        logs += [_log("byol", 0, 0.7) | {"steps": 314}, _log("semppl nothing", 0, 0.5) | {"steps": 0}]
         groups = figures.by_method(logs, "cifar10")
-        with self.assertRaisesRegex(ValueError, "has for cifar10; run .*rates. Received: paws$"):
-            figures.require_rates(groups, {"semppl": 1.0}, "cifar10")
-        figures.require_rates(groups, {"semppl": 1.0, "paws": 1.0}, "cifar10")
+        self.assertEqual(figures.minutes_of(groups, {"semppl": 0.5, "byol": 1.0}), 5.0)
+        with self.assertRaisesRegex(ValueError, "runs of 5.00 minutes, within 5 %. Received: byol: 5.76$"):
+            figures.minutes_of(groups, {"semppl": 0.5, "byol": 1.1})
+        with self.assertRaisesRegex(ValueError, "with a rate; run .*rates for the others. Received: byol$"):
+            figures.minutes_of(groups, {"semppl": 0.5})
 
     def test_a_folder_without_logs_is_refused(self):
         errors = io.StringIO()

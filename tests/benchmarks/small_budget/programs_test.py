@@ -5,31 +5,43 @@ import dataclasses
 import io
 import json
 import pathlib
+import subprocess
+import sys
 from unittest import mock
 
 import numpy as np
 import tensorflow as tf
-from absl import flags
 from absl.testing import flagsaver, parameterized
 
-from semppl.benchmarks.small_budget import ablations, growing, inference_tricks, more_labels, rates, resnet9_variants
+from semppl.benchmarks.small_budget import (
+    ablation_results,
+    ablation_variants,
+    ablations,
+    growing,
+    inference_tricks,
+    more_labels,
+    rates,
+    resnet9_variants,
+)
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.evaluation.evaluate import evaluate
 from semppl.experiments.comparison import results, trainings
 from semppl.experiments.comparison.results import CLASSIFIERS
 from semppl.layers.encoders import registry
-from semppl.programs import presets, run_flags
+from semppl.programs import presets
 from semppl.runs import checkpoints
 from semppl.tests import testing, tiny
 from semppl.tests.export.random_runs import write_run
 from semppl.trainers import pretrain
 from semppl.trainers.methods import find_method, settle
+from semppl.trainers.reports import callbacks
+from semppl.trainers.semppl import SemPPL
 
 
 class AblationsTest(parameterized.TestCase):
-    @parameterized.parameters(*ablations.VARIANTS)
+    @parameterized.parameters(*ablation_variants.VARIANTS)
     def test_a_variant_changes_settings_that_semppl_uses(self, name):
-        _, changes = ablations.VARIANTS[name]
+        _, changes = ablation_variants.VARIANTS[name]
         settings = Hyperparameters(
             **tiny.settings(batch_size=256, queue_size=2048, labelled_batch_size=64) | dict(changes)
         )
@@ -50,11 +62,85 @@ class AblationsTest(parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, "^--variant_steps must name variants .* Received: lambda_1$"):
             ablations.trainings_of(names, [0], shared, pathlib.Path("all"), {"lambda_1": 5})
 
+    def test_a_variant_that_does_not_suit_the_preset_is_named(self):
+        shared = Hyperparameters(**tiny.settings())
+        with self.assertRaisesRegex(
+            ValueError, r"^--batch_size must .* Received: 16 \(in the variant negatives_100\)$"
+        ):
+            ablations.trainings_of(["preset", "negatives_100"], [0], shared, pathlib.Path("all"))
+        with self.assertRaisesRegex(
+            ValueError, "^--variants must name a variant that changes the preset. Received: float32$"
+        ):
+            ablations.trainings_of(["float32"], [0], shared, pathlib.Path("all"))
+
+    def test_a_preset_that_cannot_be_trained_is_refused(self):
+        shared = Hyperparameters(**tiny.settings(encoder="unknown"))
+        with self.assertRaisesRegex(ValueError, "^--encoder must be .* Received: unknown"):
+            ablations.suiting(["preset", "lambda_0"], shared, pathlib.Path("all"))
+
+    def test_by_default_variants_that_do_not_suit_the_preset_are_left_out_and_named(self):
+        shared, errors = Hyperparameters(**tiny.settings()), io.StringIO()
+        with contextlib.redirect_stderr(errors):
+            found = ablations.suiting(["preset", "negatives_100", "lambda_0"], shared, pathlib.Path("all"))
+        self.assertEqual(found, ["preset", "lambda_0"])
+        self.assertRegex(errors.getvalue(), r"^• left out: --batch_size must .* \(in the variant negatives_100\)\n$")
+
+    def test_a_variant_that_fails_stops_no_other_and_results_of_other_commands_stay(self):
+        root = pathlib.Path(self.create_tempdir().full_path)
+        shared = Hyperparameters(**presets.read_preset("digits", Hyperparameters) | {"steps": 3, "warmup_steps": 1})
+        runs = ablations.trainings_of(["lambda_0", "lambda_1", "lambda_5"], [0], shared, root)
+        kept = _result("alpha_3", 0, 0.5)
+        ablation_results.add(root / "results.json", [kept, _result("lambda_1", 1, 0.1)])
+        ablation_results.add(root / "others.json", [_result("lambda_1", 0, 0.1)])
+
+        def train(waiting, ended, *, program):
+            self.assertEqual(program[1:], ("-m", "semppl.benchmarks.small_budget.resnet9_variants"))
+            for run, code in zip(waiting, (0, 1, 0), strict=True):
+                ended(run, 1.0, code)
+
+        judged = results.Result("semppl", 0, 0, {"accuracy": {"projections": {"logistic_regression": 0.7}}})
+        log = {"seed": 0, "steps": 3, "accuracy": {}, "curve": []}
+        with (
+            mock.patch.object(ablations, "train_side_by_side", train),
+            mock.patch.object(ablations.results, "judge", return_value=judged),
+            mock.patch.object(ablations, "log_of", return_value=log),
+        ):
+            found, failed = ablations.run(runs, root, root / "results.json")
+        self.assertEqual([run.folder.name for run in failed], ["lambda_1-0"])
+        self.assertEqual([result["variant"] for result in found], ["lambda_0", "lambda_5"])
+        self.assertEqual([result["accuracy"] for result in found], [judged.measures["accuracy"]] * 2)
+        written = ablation_results.read(root / "results.json")
+        self.assertEqual([row["variant"] for row in written], ["lambda_0", "lambda_5", "alpha_3", "lambda_1"])
+        self.assertIn(kept, written)
+        with self.assertRaisesRegex(
+            ValueError, "^--ablations_file must have results of the same settings, or be a new"
+        ):
+            ablations.run(runs, root, root / "others.json")
+
+    @testing.slow
+    def test_variants_are_trained_evaluated_and_continued_and_other_settings_are_refused(self):
+        root = pathlib.Path(self.create_tempdir().full_path)
+        shared = Hyperparameters(**presets.read_preset("digits", Hyperparameters) | {"steps": 3, "warmup_steps": 1})
+        runs = ablations.trainings_of(["preset", "lambda_0"], [0], shared, root / "runs")
+        found, failed = ablations.run(runs, root / "runs", root / "results.json")
+        self.assertEmpty(failed)
+        self.assertEqual([result["variant"] for result in found], ["preset", "lambda_0"])
+        self.assertEqual(ablation_results.read(root / "results.json"), json.loads(json.dumps(found)))
+        with mock.patch.object(trainings, "_train", side_effect=AssertionError):
+            self.assertEqual(ablations.run(runs, root / "runs", root / "results.json"), (found, []))
+            others = ablations.trainings_of(["preset"], [0], dataclasses.replace(shared, steps=4), root / "runs")
+            with self.assertRaisesRegex(
+                ValueError, r"^--workdir must hold runs with the same settings, .* --steps=4 \(there: 3\)$"
+            ):
+                ablations.run(others, root / "runs", None)
+
+
+class AblationResultsTest(parameterized.TestCase):
     def test_a_row_has_means_over_seeds_and_the_paired_difference_from_the_preset(self):
         # Differences 0.1, 0.2, 0.3 by logistic regression: mean 0.2, t(0.975, 2 degrees) = 4.302653, 0.1/√3 = 0.057735.
         preset = [_result("preset", seed, 0.5 - 0.1 * seed) for seed in range(3)]
         changed = [_result("lambda_1", seed, 0.6) for seed in range(3)]
-        *_, row, _, verdict = ablations.table([*preset, *changed]).splitlines()
+        *_, row, _, verdict = ablation_results.table([*preset, *changed]).splitlines()
         difference = "+0.200 (-0.048 to +0.448)"
         self.assertEqual(
             row,
@@ -67,115 +153,45 @@ class AblationsTest(parameterized.TestCase):
     def test_a_difference_that_is_significant_is_bold_and_one_seed_has_no_interval(self):
         preset = [_result("preset", seed, 0.5) for seed in range(3)]
         changed = [_result("lambda_1", seed, 0.4 + 0.01 * seed) for seed in range(3)]
-        self.assertIn("| **-0.090** (-0.115 to -0.065) |", ablations.table([*preset, *changed]))
-        self.assertIn("| -0.100 |", ablations.table([preset[0], changed[0]]))
-
-    def test_a_variant_that_does_not_suit_the_preset_is_named(self):
-        shared = Hyperparameters(**tiny.settings())
-        with self.assertRaisesRegex(
-            ValueError, r"^--batch_size must .* Received: 16 \(in the variant negatives_100\)$"
-        ):
-            ablations.trainings_of(["preset", "negatives_100"], [0], shared, pathlib.Path("all"))
-        with self.assertRaisesRegex(
-            ValueError, "^--variants must name a variant that changes the preset. Received: float32$"
-        ):
-            ablations.trainings_of(["float32"], [0], shared, pathlib.Path("all"))
-
-    def test_by_default_variants_that_do_not_suit_the_preset_are_left_out_and_named(self):
-        shared, errors = Hyperparameters(**tiny.settings()), io.StringIO()
-        with contextlib.redirect_stderr(errors):
-            found = ablations.suiting(["preset", "negatives_100", "lambda_0"], shared, pathlib.Path("all"))
-        self.assertEqual(found, ["preset", "lambda_0"])
-        self.assertRegex(errors.getvalue(), r"^• left out: --batch_size must .* \(in the variant negatives_100\)\n$")
+        self.assertIn("| **-0.090** (-0.115 to -0.065) |", ablation_results.table([*preset, *changed]))
+        self.assertIn("| -0.100 |", ablation_results.table([preset[0], changed[0]]))
 
     def test_a_table_without_the_preset_says_that_nothing_is_compared(self):
-        self.assertEndsWith(ablations.table([_result("lambda_1", 0, 0.5)]), "there is nothing to compare with.")
+        table = ablation_results.table([_result("lambda_1", 0, 0.5)])
+        self.assertEndsWith(table, "there is nothing to compare with.")
 
-    def test_a_variant_that_fails_stops_no_other_and_results_of_other_commands_stay(self):
-        root = pathlib.Path(self.create_tempdir().full_path)
-        shared = Hyperparameters(**presets.read_preset("digits", Hyperparameters) | {"steps": 3, "warmup_steps": 1})
-        runs = ablations.trainings_of(["lambda_0", "lambda_1", "lambda_5"], [0], shared, root)
-        kept = _result("alpha_3", 0, 0.5)
-        ablations.add(root / "results.json", [kept, _result("lambda_1", 1, 0.1)])
-        ablations.add(root / "others.json", [_result("lambda_1", 0, 0.1)])
-
-        def train(waiting, ended, *, program):
-            self.assertEqual(program[1:], ("-m", "semppl.benchmarks.small_budget.resnet9_variants"))
-            for run, code in zip(waiting, (0, 1, 0), strict=True):
-                ended(run, 1.0, code)
-
-        judged = results.Result("semppl", 0, 0, {"accuracy": {"projections": {"logistic_regression": 0.7}}})
-        with (
-            mock.patch.object(ablations, "train_side_by_side", train),
-            mock.patch.object(ablations.results, "judge", return_value=judged),
-            mock.patch.object(ablations, "log_of", return_value={"seed": 0, "accuracy": {}, "curve": []}),
-        ):
-            found, failed = ablations.run(runs, root, root / "results.json")
-        self.assertEqual([run.folder.name for run in failed], ["lambda_1-0"])
-        self.assertEqual([result["variant"] for result in found], ["lambda_0", "lambda_5"])
-        self.assertEqual([result["accuracy"] for result in found], [judged.measures["accuracy"]] * 2)
-        written = ablations.read(root / "results.json")
-        self.assertEqual([row["variant"] for row in written], ["lambda_0", "lambda_5", "alpha_3", "lambda_1"])
-        self.assertIn(kept, written)
-        with self.assertRaisesRegex(ValueError, "^--ablations_file must be a file with the same settings of lambda_1,"):
-            ablations.run(runs, root, root / "others.json")
-
-    @parameterized.parameters('{"data": "digits"}', "[{]", '[{"variant": "unknown"}]')
+    @parameterized.parameters('{"data": "digits"}', "[{]", "[1]", '[{"variant": "preset"}]')
     def test_a_file_of_something_else_is_refused(self, content):
         file = self.create_tempfile(content=content).full_path
         with self.assertRaisesRegex(ValueError, "^--ablations_file must be a file that this program has written."):
-            ablations.read(pathlib.Path(file))
+            ablation_results.read(pathlib.Path(file))
 
     def test_a_file_that_is_not_there_is_named(self):
         with self.assertRaisesRegex(ValueError, "^--ablations_file must name a file that can be read. .* No such file"):
-            ablations.read(pathlib.Path("nowhere") / "some.json")
+            ablation_results.read(pathlib.Path("nowhere") / "some.json")
 
     def test_results_of_other_settings_are_refused_before_they_would_be_overwritten(self):
         path = pathlib.Path(self.create_tempdir().full_path) / "some.json"
-        row = _result("preset", 0, 0.5) | {"settings": {"steps": 600, "widths": [8, 16]}}
-        ablations.require_same_results(path, {("preset", 0): {"steps": 5}})  # no file yet
-        ablations.add(path, [row])
-        ablations.require_same_results(path, {("preset", 0): {"steps": 600, "widths": (8, 16)}})
-        ablations.require_same_results(path, {("preset", 1): {"steps": 9}, ("lambda_0", 0): {"steps": 9}})
-        for others in ({"steps": 601, "widths": (8, 16)}, {"widths": (8, 16)}):
-            with self.assertRaisesRegex(
-                ValueError, "same settings of preset, seed 0, or without it. Received: .*, which differs in steps$"
-            ):
-                ablations.require_same_results(path, {("preset", 0): others})
-
-    @testing.slow
-    def test_variants_are_trained_evaluated_and_continued_and_other_settings_are_refused(self):
-        root = pathlib.Path(self.create_tempdir().full_path)
-        shared = Hyperparameters(**presets.read_preset("digits", Hyperparameters) | {"steps": 3, "warmup_steps": 1})
-        runs = ablations.trainings_of(["preset", "lambda_0"], [0], shared, root / "runs")
-        found, failed = ablations.run(runs, root / "runs", root / "results.json")
-        self.assertEmpty(failed)
-        self.assertEqual([result["variant"] for result in found], ["preset", "lambda_0"])
-        self.assertEqual(ablations.read(root / "results.json"), json.loads(json.dumps(found)))
-        with mock.patch.object(trainings, "_train", side_effect=AssertionError):
-            self.assertEqual(ablations.run(runs, root / "runs", None), (found, []))
-            others = ablations.trainings_of(["preset"], [0], dataclasses.replace(shared, steps=4), root / "runs")
-            with self.assertRaisesRegex(
-                ValueError, r"^--workdir must hold runs with the same settings, .* --steps=4 \(there: 3\)$"
-            ):
-                ablations.run(others, root / "runs", None)
+        settings = {"labels_per_class": 1, "steps": 600, "widths": (8, 16)}
+        ablation_results.require_compatible(path, "digits", {("preset", 0): {"steps": 5}})  # no file yet
+        ablation_results.add(path, [_result("preset", 0, 0.5) | {"settings": settings}])
+        ablation_results.require_compatible(path, "tfds:digits", {("preset", 0): settings})
+        ablation_results.require_compatible(path, "digits", {("preset", 1): settings | {"steps": 9}})
+        for data, key, changes, differing in (
+            ("digits", ("preset", 0), {"steps": 601}, "steps = 601 (there: 600)"),
+            ("digits", ("preset", 1), {"labels_per_class": 4}, "labels_per_class = 4 (there: 1)"),
+            ("tfds:cifar10", ("lambda_0", 0), {}, "data = cifar10 (there: digits)"),
+        ):
+            with self.assertRaises(ValueError) as raised:
+                ablation_results.require_compatible(path, data, {key: settings | changes})
+            self.assertEndsWith(str(raised.exception), f"some.json, whose preset of seed 0 differs in {differing}")
 
     def test_the_committed_results_make_tables(self):
         folder = pathlib.Path(ablations.__file__).parent / "ablations"
         names = [path.name for path in folder.glob("*.json") if path.name != "cifar10_same_class_negatives.json"]
         self.assertContainsSubset(["digits_negatives.json"], names)
         for name in names:
-            self.assertIn("| the preset | ", ablations.table(ablations.read(folder / name)), name)
-
-    @parameterized.parameters(
-        (ablations, ["--table_only", "--ablations_file=some.json"]),
-        (growing, ["--first_steps=5", "--first_large_size=6"]),
-        (more_labels, ["--runs=some", "--other_labels_per_class=4"]),
-    )
-    def test_commands_of_the_docstrings_without_a_workdir_are_parsed(self, program, arguments):
-        values = flags.FLAGS
-        with flagsaver.flagsaver():
-            self.assertEqual(values([program.__name__, *arguments]), [program.__name__])
+            self.assertIn("| the preset | ", ablation_results.table(ablation_results.read(folder / name)), name)
 
 
 class Resnet9VariantsTest(tf.test.TestCase):
@@ -223,11 +239,16 @@ def _result(variant, seed, accuracy):
     """A result as the program writes it."""
     values = {"nearest_neighbours": 0.1, "logistic_regression": accuracy, "label_spreading": 0.3}
     curve = [{"pseudo_label_accuracy": 0.9}, {"pseudo_label_accuracy": 0.8, "pseudo_label_coverage": 0.7}]
-    return {"variant": variant, "seed": seed, "steps": 1000, "accuracy": {"projections": values}, "curve": curve}
+    same = {"data": "digits", "settings": {"labels_per_class": 1}}
+    return same | {"variant": variant, "seed": seed, "steps": 1000, "accuracy": {"projections": values}, "curve": curve}
 
 
 def _part(setting="large_size", value=8, steps=2):
     return growing.FirstPart(steps, setting, value)
+
+
+def _data(**changes):
+    return growing.load(Hyperparameters(**tiny.settings(steps=5, large_size=12, **changes)))
 
 
 class GrowingTest(parameterized.TestCase):
@@ -236,17 +257,17 @@ class GrowingTest(parameterized.TestCase):
         whole = Hyperparameters(**tiny.settings(steps=3, large_size=12))
         found = _part(setting, value).settings(whole)
         self.assertEqual(found, dataclasses.replace(whole, **{setting: value}))
-        differing = {
-            name for name, then in _part(setting, value).recorded(whole).items() if whole.identity().get(name) != then
-        }
+        recorded = _part(setting, value).recorded(whole)
+        differing = {name for name, then in recorded.items() if whole.identity().get(name) != then}
         self.assertEqual(differing, {"first_steps", f"first_{setting}"})
 
     @parameterized.parameters(
-        ({"value": 12}, "--first_large_size must be more than 7 and less than --large_size=12. Received: 12"),
-        ({"value": 7}, "--first_large_size must be more than 7 and less than --large_size=12. Received: 7"),
+        ({"value": 12}, "--first_large_size must be less than --large_size=12. Received: 12"),
+        ({"value": 7}, "--first_large_size must be 8 or more pixels. Received: 7"),
+        ({"setting": "batch_size", "value": 16}, "--first_batch_size must be less than --batch_size=16. Received: 16"),
         (
             {"setting": "batch_size", "value": 4},
-            "--first_batch_size must be more than 4 and less than --batch_size=16. Received: 4",
+            "--first_batch_size must be more than --labelled_batch_size=4. Received: 4",
         ),
         ({"steps": 3}, "--first_steps must be from 1 to 2, less than --steps. Received: 3"),
         ({"steps": 0}, "--first_steps must be from 1 to 2, less than --steps. Received: 0"),
@@ -254,7 +275,7 @@ class GrowingTest(parameterized.TestCase):
     def test_a_part_that_is_not_smaller_or_shorter_is_refused(self, part, message):
         with self.assertRaises(ValueError) as raised:
             _part(**part).settings(Hyperparameters(**tiny.settings(steps=3, large_size=12)))
-        self.assertEqual(str(raised.exception), message)
+        self.assertStartsWith(str(raised.exception), message)
 
     @parameterized.parameters((0, 0, "none"), (6, 8, "--first_large_size=6 --first_batch_size=8"))
     def test_one_setting_grows(self, size, batch, received):
@@ -264,36 +285,88 @@ class GrowingTest(parameterized.TestCase):
         ):
             growing.part_from_flags()
 
+    @parameterized.parameters(
+        ({"method": "simclr"}, "--method must be semppl. Received: simclr"),
+        ({"initial_run": "some"}, "--initial_run must be empty, since runs begin with random weights. Received: some"),
+    )
+    def test_settings_that_it_would_ignore_are_refused(self, changes, message):
+        with self.assertRaises(ValueError) as raised:
+            _data(**changes)
+        self.assertEqual(str(raised.exception), message)
+
     @parameterized.parameters(("large_size", 8, (2, 16, 8, 8, 1)), ("batch_size", 8, (2, 8, 12, 12, 1)))
     def test_the_first_steps_have_the_small_batches_and_the_rest_go_on_from_there(self, setting, value, small):
-        data = pretrain.prepare_data(Hyperparameters(**tiny.settings(steps=5, large_size=12)), 1)
         taken = []
 
         def take(model, settings, batches, count):
             shapes = [tuple(batch["large"].shape) for batch in batches]
             taken.append((settings, shapes[0], len(shapes), count))
+            return [{"loss": 1.0}] * count
 
+        data = _data()
         with (
             mock.patch.object(growing, "_take_steps", take),
             mock.patch.object(growing.initial_encoder, "fit_whitening") as fitted,
         ):
-            row = growing.train(data, _part(setting, value))
+            model, reports = growing.train(data, _part(setting, value))
         fitted.assert_called_once()
-        whole = data[2]
-        first = dataclasses.replace(whole, **{setting: value})
-        self.assertEqual(taken, [(first, small, 5, 2), (whole, (2, 16, 12, 12, 1), 3, 3)])
+        first = dataclasses.replace(data.settings, **{setting: value})
+        self.assertEqual(taken, [(first, small, 5, 2), (data.settings, (2, 16, 12, 12, 1), 3, 3)])
+        self.assertEqual([report["step"] for report in reports], [1, 2, 3, 4, 5])
+        model.online(np.zeros((1, 12, 12, 1), np.float32))
+        row = growing.result_of(data, _part(setting, value), model, reports)
         self.assertEqual((row["variant"], row["steps"]), (growing.NAMES[setting], 5))
         self.assertEqual(row["settings"][f"first_{setting}"], value)
+        found = ablation_results.table([row])
+        self.assertIn(f"at first (2 steps at {value}) | 5 |", found)
 
+    @parameterized.parameters(("large_size", 8), ("batch_size", 8))
+    def test_steps_of_both_parts_change_the_weights_of_one_model(self, setting, value):
+        data, seen = _data(), []
+
+        def forward(self, batch):
+            seen.append((tuple(batch["large"].shape), self.hyperparameters.batch_size))
+            return train_step(self, batch)
+
+        train_step = SemPPL.train_step
+        with mock.patch.object(SemPPL, "train_step", forward):
+            model, reports = growing.train(data, _part(setting, value))
+        small = (2, 16, 8, 8, 1) if setting == "large_size" else (2, 8, 12, 12, 1)
+        self.assertEqual(seen, [(small, small[1]), ((2, 16, 12, 12, 1), 16)])  # traced once for each part
+        self.assertEqual((int(model.optimizer.iterations), len(reports)), (5, 5))
+        self.assertLen({report["loss"] for report in reports}, 5)
+
+    def test_a_step_that_is_not_finite_ends_the_run(self):
+        model = mock.Mock(make_train_function=lambda force: lambda rows: {"loss": next(rows)})
+        model.optimizer.iterations = 1
+        batches = tf.data.Dataset.from_tensor_slices([1.0, np.nan])
+        with self.assertRaisesRegex(callbacks.NotFinite, "^step 1: loss = nan"):
+            growing._take_steps(model, Hyperparameters(**tiny.settings()), batches, 3)
+
+    @parameterized.parameters("float32", "bfloat16")
     @testing.slow
-    def test_parts_of_equal_settings_are_one_run(self):
+    def test_parts_of_equal_settings_are_one_run(self, precision):
         folder = pathlib.Path(self.create_tempdir().full_path) / "run"
-        settings = Hyperparameters(**presets.read_preset("digits", Hyperparameters) | {"steps": 3, "warmup_steps": 1})
+        changes = {"steps": 3, "warmup_steps": 1, "precision": precision}
+        settings = Hyperparameters(**presets.read_preset("digits", Hyperparameters) | changes)
         pretrain.pretrain(settings, folder)
         expected = evaluate(folder, evaluators=CLASSIFIERS)["accuracy"]
+        data = growing.load(settings)
         with mock.patch.object(growing.FirstPart, "settings", lambda self, whole: whole):
-            row = growing.train(pretrain.prepare_data(settings, 1), _part(value=4))
+            model, reports = growing.train(data, _part(value=4))
+        online = checkpoints.load_online(folder)[1]
+        for ours, theirs in zip(model.online.get_weights(), online.get_weights(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        row = growing.result_of(data, _part(value=4), model, reports)
         self.assertEqual(row["accuracy"], {name: expected[name] for name in ("features", "projections")})
+
+
+class WithoutWorkdirTest(parameterized.TestCase):
+    @parameterized.parameters(("more_labels", "runs"), ("growing", "first_steps"), ("ablations", "table_only"))
+    def test_the_message_names_what_may_stand_in_place_of_a_workdir(self, name, accepted):
+        command = [sys.executable, "-m", f"semppl.benchmarks.small_budget.{name}"]
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
+        self.assertEndsWith(found.stderr.strip(), f"must name a folder, unless --{accepted} is given. Received: none")
 
 
 class RatesTest(parameterized.TestCase):
@@ -302,6 +375,7 @@ class RatesTest(parameterized.TestCase):
         self.assertEqual(lines[0], "| method | core-seconds a step | steps in 5.0 minutes on one core |")
         self.assertEqual(lines[2:], ["| simclr | 0.2500 | 1,200 |", "| semppl | 0.5000 | 600 |"])
         self.assertEqual(rates.table({"simclr": 0.25}, 600).splitlines()[2:], ["| simclr | 0.2500 |"])
+        self.assertEqual(rates.table({"semppl": 0.25}, 0).splitlines()[2:], ["| semppl | 0.2500 |"])
 
     @parameterized.parameters(
         ("supervised", "cifar", 0), ("fixmatch", "randaugment", 4), ("simclr", "cifar", 4), ("semppl", "cifar", 4)
@@ -353,18 +427,6 @@ class MoreLabelsTest(parameterized.TestCase):
                 ValueError, f"^--other_labels_per_class must be 1 or more, .* Received: {budget}$"
             ):
                 more_labels.logs_of(run, [budget])
-
-    @parameterized.parameters(
-        (more_labels, "--runs"),
-        (growing, "--table_only or --first_steps"),
-        (ablations, "--table_only or --first_steps"),
-    )
-    def test_without_flags_the_message_names_what_may_stand_in_place_of_a_workdir(self, program, accepted):
-        with (
-            mock.patch.object(run_flags, "_instead", ["model", *(flag[2:] for flag in accepted.split(" or "))]),
-            self.assertRaisesRegex(flags.IllegalFlagValueError, f"must name a folder without {accepted}$"),
-        ):
-            flags.FLAGS([program.__name__])
 
     def test_a_folder_that_is_no_run_is_named_by_its_flag(self):
         with self.assertRaisesRegex(ValueError, "^--runs must .* Received: nowhere"):
