@@ -7,8 +7,6 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from absl import flags
-
 from semppl.benchmarks.small_budget.ablation_variants import PRESET, TITLES
 from semppl.benchmarks.small_budget.collect import name_of_data
 from semppl.benchmarks.small_budget.figures import cell
@@ -16,18 +14,10 @@ from semppl.experiments.comparison import results
 from semppl.experiments.comparison.significance import Difference, false_positives, paired_difference
 from semppl.runs.files import write_atomically
 
-# Here, because two modules that define the same flag cannot be imported together.
-_FILE = flags.DEFINE_string("ablations_file", None, "JSON file of the results; without it, none is written.")
-
 Result = dict[str, Any]
 """The log of a run, see `collect.log_of`, with its "variant", a key of TITLES."""
 
 _KEYS = {"variant", "seed", "steps", "accuracy", "curve"}
-
-
-def file_from_flag() -> pathlib.Path | None:
-    """Returns the path of `--ablations_file`, None if there is none."""
-    return pathlib.Path(_FILE.value) if _FILE.value else None
 
 
 def read(path: pathlib.Path) -> list[Result]:

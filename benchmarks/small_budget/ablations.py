@@ -25,7 +25,6 @@ from semppl.benchmarks.small_budget import resnet9_variants
 from semppl.benchmarks.small_budget.ablation_results import (
     Result,
     add,
-    file_from_flag,
     read,
     require_compatible,
     table,
@@ -45,7 +44,7 @@ from semppl.trainers import pretrain
 flags.adopt_module_key_flags(run_flags)
 flags.adopt_module_key_flags(hyperparameter_flags)
 flags.adopt_module_key_flags(seeds_flag)
-flags.declare_key_flag("ablations_file")
+_FILE = flags.DEFINE_string("ablations_file", None, "JSON file of the results; without it, none is written.")
 _STEPS = flags.DEFINE_list(
     "variant_steps",
     [],
@@ -167,6 +166,11 @@ def _variant_of(training: Training) -> str:
 
 def _ordered(found: Mapping[pathlib.Path, Result], trainings: Sequence[Training]) -> list[Result]:
     return [found[training.folder] for training in trainings if training.folder in found]
+
+
+def file_from_flag() -> pathlib.Path | None:
+    """Returns the path of `--ablations_file`, None if there is none."""
+    return pathlib.Path(_FILE.value) if _FILE.value else None
 
 
 def suiting(names: Sequence[str], shared: Hyperparameters, root: pathlib.Path) -> list[str]:

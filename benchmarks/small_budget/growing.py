@@ -21,7 +21,7 @@ import tensorflow as tf
 import tqdm
 from absl import flags
 
-from semppl.benchmarks.small_budget import ablation_results, more_labels
+from semppl.benchmarks.small_budget import ablation_results, ablations, more_labels
 from semppl.benchmarks.small_budget.ablation_results import Result
 from semppl.benchmarks.small_budget.collect import POINTS, recorded, thinned
 from semppl.configs.hyperparameters import Hyperparameters
@@ -197,7 +197,7 @@ def main(argv: list[str]) -> int:
     shared = pretrain.hyperparameters_from_flags()
     runs = [load(dataclasses.replace(shared, seed=seed, label_seed=seed)) for seed in seeds]
     part.settings(runs[0].settings)
-    written, found = ablation_results.file_from_flag(), []
+    written, found = ablations.file_from_flag(), []
     if written:
         keys = {(NAMES[part.setting], data.settings.seed): part.recorded(data.settings) for data in runs}
         ablation_results.require_compatible(written, shared.data, keys)
