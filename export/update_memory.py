@@ -180,10 +180,13 @@ def remember(
             contradiction = f"{picture.path} ({picture.where}), as {picture.label!r}"
             if first_copy < 0:
                 raise ValueError(
-                    f"--labels must not contradict what is remembered. Received: {contradiction}, which is remembered as {named!r}"
+                    f"--labels must not contradict what is remembered: correct or remove the row. Received: {contradiction}, "
+                    f"which is remembered as {named!r}"
                 )
             twin = f"the same picture as {pictures[first_copy].where}, as {named!r}"
-            raise ValueError(f"--labels must give a picture one label. Received: {contradiction}, {twin}")
+            raise ValueError(
+                f"--labels must give a picture one label: correct or remove one of its rows. Received: {contradiction}, {twin}"
+            )
     added = added.take(new)
     ids = first + np.arange(len(added))
     added = dataclasses.replace(added, ids=ids, groups=ids)
@@ -230,7 +233,7 @@ def _embedded_views(
 
 
 def _say(added: int, named: int) -> None:
-    others = f"; {named - added} were remembered already, or occur twice" if named > added else ""
+    others = f"; {named - added} skipped: remembered already, or listed twice" if named > added else ""
     print(f"{counted(added, 'picture')} added{others}")
 
 

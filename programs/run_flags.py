@@ -22,10 +22,10 @@ def accept_instead(name: str) -> None:
 
 
 def _is_run_or_other(workdir: str | None) -> bool:
-    """Returns whether a run is named, or the program takes something in its place and gets that.
+    """Returns whether --workdir, or a flag that may replace it, is set.
 
     Raises:
-        flags.ValidationError: If neither is there and the program takes something else, with its name.
+        flags.ValidationError: If neither is set; the message names the flags that may replace --workdir.
     """
     others = [flags.FLAGS[name] for name in _instead if name in flags.FLAGS]
     given = bool(workdir) or any(flag.value != flag.default and flag.value for flag in others)

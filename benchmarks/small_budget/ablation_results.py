@@ -24,7 +24,7 @@ def read(path: pathlib.Path) -> list[Result]:
     """Reads a file of results.
 
     Raises:
-        ValueError: If it is none, or does not exist.
+        ValueError: If it cannot be read, or was not written by this program.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -112,7 +112,10 @@ def table(found: Sequence[Result]) -> str:
     if PRESET not in of_variant:
         lines += ["", "Without the variant preset, there is nothing to compare with."]
     if tested:
-        verdict = f"{sum(one.significant for one in tested)} of {len(tested)} differences are significant at 95 %"
+        significant = sum(one.significant for one in tested)
+        verdict = (
+            f"{significant} of {len(tested)} differences {'is' if significant == 1 else 'are'} significant at 95 %"
+        )
         expected = round(false_positives(len(tested)), 1)
         lines += ["", f"In bold: {verdict}; {expected:g} false positives are expected."]
     return "\n".join(lines)

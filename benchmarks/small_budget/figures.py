@@ -69,12 +69,11 @@ def read_logs(folder: pathlib.Path) -> list[Log]:
 
 
 def accuracy_of(log: Log, classifier: str = "logistic_regression") -> float:
-    """Returns the accuracy of a run's own classifier, else that of a classifier on projections, or features of frozen encoders."""
+    """Returns the accuracy of a classifier on projections, or features of frozen encoders; without these, of a run's own."""
     accuracy = log["accuracy"]
-    if "classifier" in accuracy:
-        return float(accuracy["classifier"]["own"])
-    untrained = log["method"].endswith("nothing")
-    return float(accuracy["features" if untrained or "projections" not in accuracy else "projections"][classifier])
+    if "projections" in accuracy and not log["method"].endswith("nothing"):
+        return float(accuracy["projections"][classifier])
+    return float(accuracy["classifier"]["own"] if "classifier" in accuracy else accuracy["features"][classifier])
 
 
 def over_time(logs: Sequence[Log], name: str, seconds: float) -> Curve:
@@ -214,7 +213,7 @@ def table(groups: Mapping[str, Sequence[Log]]) -> str:
     """Returns a Markdown table: accuracy of each method at each number of labels per class, mean (lowest–highest seed)."""
     budgets = sorted({log["labels_per_class"] for logs in groups.values() for log in logs})
     head = [f"{budget} per class" for budget in budgets]
-    lines = [f"| logistic regression, or its own classifier | {' | '.join(head)} |", "|---" * (1 + len(budgets)) + "|"]
+    lines = [f"| logistic regression, or own classifier | {' | '.join(head)} |", "|---" * (1 + len(budgets)) + "|"]
     for method, logs in groups.items():
         curve = over_labels(logs)
         cells = dict(zip(curve.places, map(cell, curve.values), strict=True))

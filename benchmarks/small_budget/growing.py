@@ -1,12 +1,12 @@
-r"""Trains SemPPL with smaller views or batches at first, and then as the preset says, and prints a row for docs/ablations.md.
+r"""Trains SemPPL with smaller views or batches at first, and then as the preset says, and prints a table.
 
     python -m semppl.benchmarks.small_budget.growing --preset=fashion_mnist_cpu --data_dir=tfds --seeds=3 \
       --steps=795 --first_steps=495 --first_large_size=14 --ablations_file=benchmarks/small_budget/ablations/fashion_mnist.json
 
 `--steps` is the length of the whole run, over which the learning rate is scheduled, and `--first_steps` that of its first part; for
 equal time, `semppl.benchmarks.small_budget.rates` measures the seconds a step of each part. The number of labelled images in a
-batch and the learning rate do not depend on the part. After smaller batches, the second part goes on in the unlabelled images where
-whole batches would have come to. Runs are not saved: one that is interrupted starts again.
+batch and the learning rate do not depend on the part. After smaller batches, the second part continues at the position in the
+unlabelled images that full batches would have reached. Runs are not saved: one that is interrupted starts again.
 """
 
 import dataclasses
@@ -45,7 +45,9 @@ flags.adopt_module_key_flags(run_flags)
 flags.adopt_module_key_flags(hyperparameter_flags)
 flags.adopt_module_key_flags(seeds_flag)
 flags.declare_key_flag("ablations_file")
-_FIRST_STEPS = flags.DEFINE_integer("first_steps", 0, "Steps of the first part of a run.", lower_bound=0)
+_FIRST_STEPS = flags.DEFINE_integer(
+    "first_steps", 0, "Number of steps of the first part, from 1 to --steps - 1.", lower_bound=0
+)
 _FIRST_SIZE = flags.DEFINE_integer(
     "first_large_size", 0, "Side of the views in the first part, in pixels; 0: --large_size.", lower_bound=0
 )
@@ -119,7 +121,8 @@ def part_from_flags() -> FirstPart:
     values = {"large_size": _FIRST_SIZE.value, "batch_size": _FIRST_BATCH.value}
     given = {name: value for name, value in values.items() if value}
     received = " ".join(f"--first_{name}={value}" for name, value in given.items()) or "none"
-    require(len(given) == 1, "first_large_size", "given, or --first_batch_size, and not both", received)
+    if len(given) != 1:
+        raise ValueError(f"Set exactly one of --first_large_size and --first_batch_size. Received: {received}")
     ((setting, value),) = given.items()
     return FirstPart(_FIRST_STEPS.value, setting, value)
 

@@ -1,4 +1,4 @@
-r"""Evaluates runs whose method uses no labels with other numbers of labels, and writes a log for each number.
+r"""Evaluates finished runs of self-supervised methods with other numbers of labels, and writes a log for each number.
 
     python -m semppl.benchmarks.small_budget.more_labels --runs=outputs/small_budget/simclr-50-0,outputs/small_budget/byol-50-0 \
       --other_labels_per_class=4,25,400 --logs_folder=benchmarks/small_budget/logs
@@ -47,7 +47,9 @@ def logs_of(run: pathlib.Path, budgets: Sequence[int]) -> list[collect.Log]:
     if settings.needs_labels:
         raise ValueError(f"--runs must name runs of methods that use no labels. Received: {run}, of {settings.method}")
     for budget in budgets:
-        allowed = f"1 or more, and not that of {run}, which has a log of its own"
+        allowed = (
+            f"whole numbers from 1 on, other than {settings.labels_per_class} of {run}, whose log `collect` writes"
+        )
         require(budget >= 1 and budget != settings.labels_per_class, "other_labels_per_class", allowed, budget)
     source = load_evaluated_data(run, settings, {}).source
     labels = {

@@ -34,7 +34,9 @@ METHODS = ("supervised", "simclr", "byol", "relicv2", "fixmatch", "simmatch", "s
 _NAMES = flags.DEFINE_list("measured_methods", list(METHODS), "Comma-separated methods to measure.")
 _STEPS = flags.DEFINE_integer("steps_a_turn", 20, "Timed steps of a method per turn.", lower_bound=1)
 _OUT = flags.DEFINE_string(
-    "rates_file", "", "JSON file of the rates of presets, in which the measured ones are replaced; empty: none."
+    "rates_file",
+    "",
+    "JSON file of rates, by data and method, in which the measured ones are replaced. Empty: none is written.",
 )
 
 

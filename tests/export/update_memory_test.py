@@ -126,7 +126,7 @@ class UpdateMemoryTest(tf.test.TestCase, parameterized.TestCase):
             update_memory.update_memory(third, file, self.model.with_name("4"))
         shutil.copy(self.folder / "0.png", self.folder / "1.png")
         with self.assertRaisesRegex(
-            ValueError, r"one label\. .*1\.png .*, as 'stripes', the same picture as .*new\.csv, line 2, as '7'$"
+            ValueError, r"one label: .*1\.png .*, as 'stripes', the same picture as .*new\.csv, line 2, as '7'$"
         ):
             update_memory.update_memory(self.model, file, self.model.with_name("4"))
         ids = Evidence.load(third / "assets.extra" / "evidence.npz").memory.ids

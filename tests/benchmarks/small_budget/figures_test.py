@@ -35,7 +35,7 @@ class FiguresTest(absltest.TestCase):
             _log("semppl", 0, 0.6, labels=4),
         ]
         lines = figures.table(figures.by_method(logs, "cifar10")).splitlines()
-        self.assertEqual(lines[0], "| logistic regression, or its own classifier | 4 per class | 50 per class |")
+        self.assertEqual(lines[0], "| logistic regression, or own classifier | 4 per class | 50 per class |")
         self.assertEqual(lines[2:], ["| SemPPL | 0.600 | 0.750 (0.700–0.800) |", "| the labels alone |  | 0.500 |"])
 
     def test_minutes_are_steps_times_seconds_a_step(self):
@@ -59,6 +59,9 @@ class FiguresTest(absltest.TestCase):
         both = {"features": {"logistic_regression": 0.2}, "projections": {"logistic_regression": 0.3}}
         self.assertEqual(figures.accuracy_of({"method": "semppl", "accuracy": both}), 0.3)
         self.assertEqual(figures.accuracy_of({"method": "semppl nothing", "accuracy": both}), 0.2)
+        own = {"features": {"logistic_regression": 0.2}, "classifier": {"own": "0.4"}}
+        self.assertEqual(figures.accuracy_of({"method": "fixmatch", "accuracy": own}), 0.4)
+        self.assertEqual(figures.accuracy_of({"method": "simmatch", "accuracy": both | own}), 0.3)
 
     def test_minutes_are_those_that_all_runs_take(self):
         logs = [_log("semppl", seed, 0.7) | {"steps": 600} for seed in (0, 1)]

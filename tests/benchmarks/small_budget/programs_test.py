@@ -281,7 +281,7 @@ class GrowingTest(parameterized.TestCase):
     def test_one_setting_grows(self, size, batch, received):
         with (
             flagsaver.flagsaver(first_large_size=size, first_batch_size=batch),
-            self.assertRaisesRegex(ValueError, f"and not both. Received: {received}$"),
+            self.assertRaisesRegex(ValueError, f"^Set exactly one of .* Received: {received}$"),
         ):
             growing.part_from_flags()
 
@@ -424,7 +424,7 @@ class MoreLabelsTest(parameterized.TestCase):
         self.assertEqual(log["labels_per_class_of_run"], 1)
         for budget in (0, 1):
             with self.assertRaisesRegex(
-                ValueError, f"^--other_labels_per_class must be 1 or more, .* Received: {budget}$"
+                ValueError, f"^--other_labels_per_class must be whole numbers from 1 on, .* Received: {budget}$"
             ):
                 more_labels.logs_of(run, [budget])
 
