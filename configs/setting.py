@@ -1,8 +1,9 @@
 """The parts that every group of settings shares: fields with a meaning, a check of types, and the form of errors."""
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 Setting = Any
@@ -25,6 +26,15 @@ def require(holds: bool, flag: str, allowed: str, received: Any) -> None:
     """Raises a ValueError of one line that names the flag, unless `holds`."""
     if not holds:
         raise ValueError(f"--{flag} must be {allowed}. Received: {received}")
+
+
+@contextlib.contextmanager
+def renaming_flag(name: str, shown: str) -> Iterator[None]:
+    """Names the flag `shown` in place of the flag `name` in the message of a ValueError."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(str(error).replace(f"--{name}", f"--{shown}", 1)) from error
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,7 @@ import pathlib
 from typing import Any
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.configs.setting import require
+from semppl.configs.setting import renaming_flag, require
 from semppl.layers.networks import OnlineNetwork
 from semppl.runs import checkpoints, folder
 
@@ -66,20 +66,12 @@ def load_old_network(run: str) -> tuple[Hyperparameters, OnlineNetwork]:
     Raises:
         ValueError: If there is no such run, or no checkpoint that can be read.
     """
-    try:
+    with renaming_flag("workdir", _FLAG):
         old, network, _ = checkpoints.load_online(run)
-    except ValueError as error:
-        raise _renamed(error) from error
     return old, network
 
 
 def _read(run: str) -> tuple[Hyperparameters, str]:
     """Returns the hyper-parameters of a run and the digest of its weights."""
-    try:
+    with renaming_flag("workdir", _FLAG):
         return Hyperparameters.load(run), checkpoints.weights_sha256(checkpoints.latest_checkpoint(run))
-    except ValueError as error:
-        raise _renamed(error) from error
-
-
-def _renamed(error: ValueError) -> ValueError:
-    return ValueError(str(error).replace("--workdir", f"--{_FLAG}", 1))

@@ -25,7 +25,7 @@ from semppl.benchmarks.small_budget import ablation_results, ablations, more_lab
 from semppl.benchmarks.small_budget.ablation_results import Result
 from semppl.benchmarks.small_budget.collect import POINTS, recorded, thinned
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.configs.setting import require
+from semppl.configs.setting import renaming_flag, require
 from semppl.data.images import Source
 from semppl.data.pipeline import Pipeline
 from semppl.evaluation.evaluate import labelled_images
@@ -86,11 +86,9 @@ class FirstPart:
         least = whole.labelled_batch_size if self.setting == "batch_size" else 0
         require(self.value > least, f"first_{self.setting}", f"more than --labelled_batch_size={least}", self.value)
         changes: dict[str, Any] = {self.setting: self.value}
-        try:
+        with renaming_flag(self.setting, f"first_{self.setting}"):
             found = dataclasses.replace(whole, **changes)
             pretrain.check_names(found)
-        except ValueError as error:
-            raise ValueError(str(error).replace(f"--{self.setting}", f"--first_{self.setting}", 1)) from error
         return found
 
     def recorded(self, whole: Hyperparameters) -> dict[str, Any]:

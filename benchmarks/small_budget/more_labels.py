@@ -16,7 +16,7 @@ import tensorflow as tf
 from absl import flags
 
 from semppl.benchmarks.small_budget import collect
-from semppl.configs.setting import require
+from semppl.configs.setting import renaming_flag, require
 from semppl.data.images import NO_LABEL, Source
 from semppl.data.label_split import labels_of_run
 from semppl.data.run_data import load_evaluated_data
@@ -40,10 +40,8 @@ def logs_of(run: pathlib.Path, budgets: Sequence[int]) -> list[collect.Log]:
     Raises:
         ValueError: If the run's method uses labels, or a number is that of the run or less than 1.
     """
-    try:
+    with renaming_flag("workdir", "runs"):
         settings, network, _ = checkpoints.load_online(run)
-    except ValueError as error:
-        raise ValueError(str(error).replace("--workdir", "--runs", 1)) from error
     if settings.needs_labels:
         raise ValueError(f"--runs must name runs of methods that use no labels. Received: {run}, of {settings.method}")
     for budget in budgets:

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.configs.setting import require
+from semppl.configs.setting import renaming_flag, require
 from semppl.data.images import Images
 from semppl.evaluation.features import preparation_of
 from semppl.layers.encoders.applications import LICENCES, family
@@ -37,11 +37,9 @@ def check_initial_run(hyperparameters: Hyperparameters) -> None:
     """
     if not hyperparameters.initial_run:
         return
-    try:
+    with renaming_flag("workdir", "initial_run"):
         initial = Hyperparameters.load(hyperparameters.initial_run)
         checkpoints.latest_checkpoint(hyperparameters.initial_run)
-    except ValueError as error:
-        raise ValueError(str(error).replace("--workdir", "--initial_run", 1)) from error
     for flag in _MUST_AGREE:
         expected, received = getattr(initial, flag), getattr(hyperparameters, flag)
         if expected != received:
