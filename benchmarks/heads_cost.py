@@ -1,6 +1,6 @@
 """Measures what heads on a frozen encoder cost: the features, against the bare network, and a step.
 
-    python -m semppl.benchmarks.heads_cost --flagfile=configs/own_pictures_cpu.flags --rounds=3 --workdir=unused
+    python -m semppl.benchmarks.heads_cost --flagfile=configs/own_pictures_cpu.flags --rounds=3
 
 In turns, the features of `--train_pictures` training pictures are computed as a run computes them, views included, and as many
 images of the same size pass through the network alone. Then a run's loop takes steps on the features; reported are the milliseconds
@@ -20,6 +20,7 @@ from absl import app, flags
 from semppl.benchmarks.step_share import ROUNDS
 from semppl.data.images import NO_LABEL
 from semppl.data.pipeline import Pipeline
+from semppl.programs import run_flags
 from semppl.trainers import pretrain
 from semppl.trainers.method import Method
 from semppl.trainers.pretrained.cached_features import FeatureCache, views_at_a_time
@@ -90,4 +91,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    run_flags.accept_none()
     app.run(main)

@@ -1,7 +1,7 @@
 """Measures the cost of the method beyond the networks as queue and batch grow; it should be linear in both.
 
-    python -m semppl.benchmarks.machinery_cost --workdir=unused --batch_sizes=64,256,1024
-    python -m semppl.benchmarks.machinery_cost --workdir=unused --jax_python=.venv-tpu/bin/python --topologies=v5e:2x2
+    python -m semppl.benchmarks.machinery_cost --batch_sizes=64,256,1024
+    python -m semppl.benchmarks.machinery_cost --jax_python=.venv-tpu/bin/python --topologies=v5e:2x2
 
 Gather, enqueue, vote, draws, losses and their gradient, on random embeddings and a full queue, in one graph. Timed on this
 machine, without XLA, medians; or, with --jax_python, counted by a TPU's compiler, for one of --replicas that share the batch.
@@ -24,6 +24,7 @@ from semppl.benchmarks.tpu_compile import JAX_PYTHON, REPLICAS, TOPOLOGIES
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.layers.labels import NO_LABEL
 from semppl.layers.networks import unit_norm
+from semppl.programs import run_flags
 from semppl.trainers import pretrain, semppl
 
 _QUEUE_SIZES = flags.DEFINE_list(
@@ -144,4 +145,5 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    run_flags.accept_none()
     app.run(main)

@@ -1,6 +1,6 @@
 """Measures SimCLR's training step with our layers, losses and optimiser, against the network's forward and backward alone.
 
-    python -m semppl.benchmarks.peer_step --torch_python=.venv-torch/bin/python --workdir=unused
+    python -m semppl.benchmarks.peer_step --torch_python=.venv-torch/bin/python
 
 ResNet-18 with the CIFAR stem, two views of 32×32, in-batch negatives, no target network, LARS; no XLA. The bare network does the
 forward and backward of the same views and nothing else. With --torch_python, lightly takes its own step of SimCLR in a process
@@ -25,6 +25,7 @@ from semppl.layers.blocks.precision import PRECISIONS, computing_in
 from semppl.layers.networks import TargetNetwork
 from semppl.losses.info_nce import cross_entropy_of_positives
 from semppl.losses.two_level_softmax import two_level_softmax
+from semppl.programs import run_flags
 from semppl.trainers.optimisers.registry import make_optimiser
 
 BATCH_SIZE = flags.DEFINE_integer("images", 64, "Batch size; each image has two views.", lower_bound=2)
@@ -178,4 +179,5 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    run_flags.accept_none()
     app.run(main)

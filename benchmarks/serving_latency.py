@@ -32,6 +32,7 @@ from semppl.data.views.recipes import find_recipe
 from semppl.export.model.embedder import Embedder
 from semppl.export.model.servable import Servable
 from semppl.layers.networks import OnlineNetwork
+from semppl.programs import run_flags
 
 _MODELS = flags.DEFINE_list(
     "encoders", ["resnet18_cifar:32", "resnet50:224"], "Networks as ENCODER:PIXELS, comma-separated."
@@ -195,4 +196,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    run_flags.accept_none()
     app.run(main)

@@ -1,6 +1,6 @@
 """Measures the share of the method itself in a training step: queue, vote, draws and losses.
 
-    python -m semppl.benchmarks.step_share --flagfile=configs/digits.flags --workdir=unused
+    python -m semppl.benchmarks.step_share --flagfile=configs/digits.flags
 
 Times the whole train step and each part alone, compiled the same way, interleaved; prints medians and shares.
 """
@@ -14,6 +14,7 @@ from absl import app, flags
 
 from semppl.data.pipeline import Pipeline
 from semppl.layers.labels import NO_LABEL
+from semppl.programs import run_flags
 from semppl.trainers import pretrain, semppl
 
 ROUNDS = flags.DEFINE_integer("rounds", 30, "Rounds per part.", lower_bound=1)
@@ -105,4 +106,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    run_flags.accept_none()
     app.run(main)

@@ -1,6 +1,6 @@
 """Measures the parts of a training step: input, forward, target, search, loss, backward and update.
 
-    python -m semppl.benchmarks.step_time --flagfile=configs/digits.flags --workdir=unused
+    python -m semppl.benchmarks.step_time --flagfile=configs/digits.flags
 
 Each part is a function of its own on what the parts before it made, compiled as the step is, and timed in turns with the whole
 step; medians. Backward cannot run alone: it is what forward, loss and gradient together take beyond forward and loss. The parts
@@ -16,6 +16,7 @@ from semppl.benchmarks.step_share import ROUNDS, fill_queue, medians
 from semppl.data.pipeline import Pipeline
 from semppl.layers.labels import NO_LABEL
 from semppl.layers.semantic_positives import SemanticPositives
+from semppl.programs import run_flags
 from semppl.trainers import pretrain, semppl
 from semppl.trainers.devices import strategy
 
@@ -98,4 +99,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    run_flags.accept_none()
     app.run(main)

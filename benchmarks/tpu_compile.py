@@ -1,6 +1,6 @@
 """Compiles the train step of a run with the TPU compiler and reports its cost, without a TPU.
 
-    python -m semppl.benchmarks.tpu_compile --flagfile=configs/digits.flags --workdir=unused --jax_python=.venv-tpu/bin/python
+    python -m semppl.benchmarks.tpu_compile --flagfile=configs/digits.flags --jax_python=.venv-tpu/bin/python
 
 Compiles the step of one replica, views finished on the device as on a TPU, for one core of each of --topologies. With
 --replicas=64 it is the step of one of 64, with the global batch, queue and sums over replicas of their real size, but what comes
@@ -17,7 +17,7 @@ from absl import app, flags
 
 from semppl.benchmarks.instruments import hlo
 from semppl.configs.hyperparameters import Hyperparameters
-from semppl.programs import command_line
+from semppl.programs import command_line, run_flags
 from semppl.programs.hyperparameter_flags import hyperparameters_from_flags
 from semppl.trainers import pretrain
 
@@ -85,4 +85,5 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    run_flags.accept_none()
     app.run(main, flags_parser=command_line.parse)

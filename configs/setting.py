@@ -37,6 +37,15 @@ def renaming_flag(name: str, shown: str) -> Iterator[None]:
         raise ValueError(str(error).replace(f"--{name}", f"--{shown}", 1)) from error
 
 
+@contextlib.contextmanager
+def adding_origin(words: str) -> Iterator[None]:
+    """Adds words, in brackets, to the message of a ValueError, such as where the settings come from."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{error} ({words})") from error
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """A frozen group of settings that validates itself on construction; groups combine by inheritance.

@@ -17,6 +17,7 @@ from absl import flags
 
 from semppl.configs.family import FamilySettings
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.setting import adding_origin
 from semppl.configs.wording import counted
 from semppl.experiments.comparison import plan
 from semppl.programs import hyperparameter_flags, quiet, run_flags
@@ -152,6 +153,7 @@ from semppl.experiments.comparison.hparams import write_hparams
 from semppl.experiments.comparison.page import Comparison, page
 from semppl.runs.files import write_atomically
 from semppl.runs.folder import held
+from semppl.trainers.methods import find_method
 from semppl.trainers.reports.progress import duration
 
 
@@ -288,7 +290,7 @@ def compare(
         steps=request.steps,
     )
     for run in planned:
-        with plan.naming_method(run.method):
+        with adding_origin(f"in the runs of --methods={run.method}"):
             pretrain.check_names(preparation.settled(run).settings)
     prepared = preparation.prepare(planned)
     plan.require_same_settings(workdir, request.shared)
@@ -305,6 +307,8 @@ def _run(report: Report, runs: Sequence[plan.Training], request: Request, option
     counts = (
         f"{counted(len(request.methods), 'method')} × {len(request.budgets)} × {counted(len(request.seeds), 'seed')}"
     )
+    for warning in sorted({find_method(run.settings.method).warning(run.settings) for run in runs} - {""}):
+        print(f"warning: {warning}", flush=True)
     print(
         f"• {counted(len(runs), 'run')} ({counts}), {len(runs) - len(waiting)} finished; logs in {runs[0].folder.parent}",
         flush=True,

@@ -12,6 +12,7 @@ WORKDIR = cast(
 
 
 _MODEL = "model"
+_NONE = ""
 _instead = [_MODEL]
 """Flags of which one may stand in place of --workdir, in programs that have them."""
 
@@ -21,12 +22,19 @@ def accept_instead(name: str) -> None:
     _instead.append(name)
 
 
+def accept_none() -> None:
+    """Lets this process go without --workdir, in programs that measure and write no run."""
+    _instead.append(_NONE)
+
+
 def _is_run_or_other(workdir: str | None) -> bool:
     """Returns whether --workdir, or a flag that may replace it, is set.
 
     Raises:
         flags.ValidationError: If neither is set; the message names the flags that may replace --workdir.
     """
+    if _NONE in _instead:
+        return True
     others = [flags.FLAGS[name] for name in _instead if name in flags.FLAGS]
     given = bool(workdir) or any(flag.value != flag.default and flag.value for flag in others)
     accepted = [f"--{flag.name}" for flag in others if flag.name != _MODEL]

@@ -51,6 +51,12 @@ class Method(tf.keras.Model):
         """
 
     @classmethod
+    def warning(cls, hyperparameters: Hyperparameters) -> str:
+        """Returns a line about settings that are allowed, but leave a part of the method unused; by default, none: ""."""
+        del hyperparameters
+        return ""
+
+    @classmethod
     def suitable_recipe(cls, recipe: str) -> str:
         """Returns the recipe for runs of this method in a comparison whose other runs have `recipe`."""
         return recipe

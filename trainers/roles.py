@@ -22,6 +22,7 @@ from semppl.runs.data_record import Description, require_same_data
 from semppl.trainers.devices.termination import Termination
 from semppl.trainers.devices.workers import Following
 from semppl.trainers.method import Method
+from semppl.trainers.methods import find_method
 from semppl.trainers.reports import callbacks, profiling
 from semppl.trainers.reports.examination import Examination, Examine
 from semppl.trainers.reports.progress import Progress
@@ -119,6 +120,8 @@ class Chief:
             print(
                 f"warning: classes with nearly the same name, each trained as a class of its own: {alike}", flush=True
             )
+        if warning := find_method(settings.method).warning(settings):
+            print(f"warning: {warning}", flush=True)
         if not stage.last_step:
             print("no steps: nothing is trained", flush=True)
         elif stage.first_step == stage.last_step:

@@ -1,6 +1,6 @@
 """Measures a training step of each method beside lightly's of the same name.
 
-    python -m semppl.benchmarks.comparisons.method_steps --torch_python=.venv-torch/bin/python --workdir=unused
+    python -m semppl.benchmarks.comparisons.method_steps --torch_python=.venv-torch/bin/python
 
 ResNet-18 with the CIFAR stem, two views of 32×32, LARS, no XLA; projectors and predictors of two layers, queues and prototypes of
 the same sizes. lightly's steps are taken in a process beside; both are timed in turns, one at a time; medians.
@@ -21,6 +21,7 @@ from semppl.benchmarks import lightly_step
 from semppl.benchmarks.peer_step import BATCH_SIZE, ENCODER, TORCH_PYTHON, Peer
 from semppl.benchmarks.step_share import ROUNDS, medians
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.programs import run_flags
 from semppl.trainers import pretrain
 
 _METHODS = flags.DEFINE_list("method_names", list(lightly_step.METHODS), "Comma-separated methods.")
@@ -81,4 +82,5 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    run_flags.accept_none()
     app.run(main)

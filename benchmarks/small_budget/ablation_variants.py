@@ -36,6 +36,7 @@ VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "queue_8192": ("queue of 8,192", {"queue_size": 8192}),
     "labelled_16": ("16 labelled images in a batch", {"labelled_batch_size": 16}),
     "labelled_64": ("64 labelled images in a batch", {"labelled_batch_size": 64}),
+    "batch_128": ("batches of 128", {"batch_size": 128}),
     "recipe_cifar": ("views of the recipe cifar", {"recipe": "cifar"}),
     "recipe_gentle": ("views of the recipe gentle", {"recipe": "gentle"}),
     "temperature_0.1": ("τ = 0.1", {"temperature": 0.1}),

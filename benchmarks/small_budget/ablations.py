@@ -11,12 +11,11 @@ projections of the labelled images. The table of a file that was written before:
     python -m semppl.benchmarks.small_budget.ablations --table_only --ablations_file=benchmarks/small_budget/ablations/cifar10.json
 """
 
-import contextlib
 import dataclasses
 import pathlib
 import sys
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import flags
@@ -32,6 +31,7 @@ from semppl.benchmarks.small_budget.ablation_results import (
 from semppl.benchmarks.small_budget.ablation_variants import PRESET, VARIANTS
 from semppl.benchmarks.small_budget.collect import log_of, recorded
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.setting import adding_origin
 from semppl.experiments.comparison import plan, preparation, results
 from semppl.experiments.comparison.plan import Training
 from semppl.experiments.comparison.trainings import train_side_by_side
@@ -89,7 +89,7 @@ def trainings_of(
         changes = dict(VARIANTS[name][1])
         if name == PRESET or any(getattr(shared, key) != value for key, value in changes.items()):
             own_steps: dict[str, Any] = {"steps": steps[name]} if name in steps else {}
-            with _naming_variant(name):
+            with adding_origin(f"in the variant {name}"):
                 settings = dataclasses.replace(shared, **changes, **own_steps)
                 pretrain.check_names(settings)
             found.append((name, settings, changes))
@@ -107,15 +107,6 @@ def trainings_of(
         for seed in seeds
         for name, settings, changes in found
     ]
-
-
-@contextlib.contextmanager
-def _naming_variant(name: str) -> Iterator[None]:
-    """Adds the variant to the message of a ValueError about its settings."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"{error} (in the variant {name})") from error
 
 
 def run(

@@ -12,6 +12,7 @@ unlabelled images that full batches would have reached. Runs are not saved: one 
 import dataclasses
 import json
 import pathlib
+import sys
 import types
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -165,9 +166,8 @@ def _take_steps(
     """Takes steps with the settings of a part of a run, for which the step is traced anew; returns their reports."""
     model.hyperparameters = settings
     step, rows, reports = model.make_train_function(force=True), iter(batches.repeat()), []
-    for _ in tqdm.trange(
-        count, desc=f"views of {settings.large_size} px, batches of {settings.batch_size}", unit=" steps"
-    ):
+    desc = f"views of {settings.large_size} px, batches of {settings.batch_size}"
+    for _ in tqdm.trange(count, desc=desc, unit=" steps", mininterval=1):
         report = {name: float(value) for name, value in step(rows).items()}
         callbacks.require_finite_report(report, step=int(model.optimizer.iterations))
         reports.append(report)
@@ -190,7 +190,11 @@ def result_of(data: Data, part: FirstPart, model: Method, reports: Sequence[dict
 
 @quiet.program
 def main(argv: list[str]) -> int:
-    """Trains a run per seed, and prints the table."""
+    """Trains a run per seed, and prints the table.
+
+    Returns:
+        The exit code: 0; 2 for wrong flags; 3 if a loss or a weight is NaN or Inf.
+    """
     del argv
     require_left_out({"seed": "seeds", "label_seed": "seeds"})
     tf.config.experimental.enable_op_determinism()
@@ -203,7 +207,11 @@ def main(argv: list[str]) -> int:
         keys = {(NAMES[part.setting], data.settings.seed): part.recorded(data.settings) for data in runs}
         ablation_results.require_compatible(written, shared.data, keys)
     for data in runs:
-        found.append(result_of(data, part, *train(data, part)))
+        try:
+            found.append(result_of(data, part, *train(data, part)))
+        except callbacks.NotFinite as error:
+            print(f"error: seed {data.settings.seed}: {error}", file=sys.stderr, flush=True)
+            return 3
         if written:
             ablation_results.add(written, found)
     print(ablation_results.table(ablation_results.read(written) if written else found))

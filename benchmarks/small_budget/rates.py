@@ -1,7 +1,7 @@
 r"""Measures the core-seconds that a step of each method takes, and how many steps fit into the time of SemPPL's `--steps`.
 
     taskset -c 0 python -m semppl.benchmarks.small_budget.rates --flagfile=configs/cifar10_1_percent_cpu.flags --data_dir=tfds \
-      --workdir=unused --rates_file=benchmarks/small_budget/rates.json
+      --rates_file=benchmarks/small_budget/rates.json
 
 On an idle machine. Each method takes its steps as a run does, input included. Methods are measured in turn; the table has the
 medians, which are written under the name of the data, and the steps of equal time if `semppl` is measured. `taskset` keeps
@@ -23,7 +23,7 @@ from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.pipeline import Pipeline
 from semppl.experiments.comparison import plan
 from semppl.experiments.comparison.preparation import settled
-from semppl.programs import quiet
+from semppl.programs import quiet, run_flags
 from semppl.trainers import pretrain
 
 UNTIMED = 5
@@ -102,4 +102,5 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    run_flags.accept_none()
     app.run(main)

@@ -1,16 +1,16 @@
 """The plan of a comparison: a run per method, number of labels and seed, and the checks before the first of them."""
 
-import contextlib
 import dataclasses
 import difflib
 import json
 import pathlib
 import re
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.setting import adding_origin
 from semppl.configs.wording import counted
 from semppl.experiments.untrained import UNTRAINED
 from semppl.runs.data_record import changes, read_data
@@ -139,15 +139,6 @@ def steps_by_name(texts: Sequence[str], *, flag: str, kind: str, example: str) -
     return found
 
 
-@contextlib.contextmanager
-def naming_method(method: str) -> Iterator[None]:
-    """Adds the method to the message of a ValueError about its settings."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"{error} (in the runs of --methods={method})") from error
-
-
 def plan(
     shared: Hyperparameters,
     workdir: pathlib.Path,
@@ -182,7 +173,7 @@ def plan(
                 changes |= {name: own[name] for name in _own_names(method) if name in own}
                 changes |= {"steps": steps[method]} if method in steps else {}
                 labels = budget or shared.labels_per_class
-                with naming_method(method):
+                with adding_origin(f"in the runs of --methods={method}"):
                     settings = dataclasses.replace(
                         shared, **changes, seed=seed, label_seed=seed, labels_per_class=labels
                     )

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from semppl.configs.setting import adding_origin
 from semppl.configs.wording import counted
 from semppl.data.images import NO_LABEL, Source
 from semppl.data.label_split import labels_of_run
 from semppl.data.splits import load_splits, require_shrinkable
 from semppl.evaluation.feature_store import digest_of_classified
-from semppl.experiments.comparison.plan import Training, naming_method
+from semppl.experiments.comparison.plan import Training
 from semppl.runs.data_record import describe_data
 from semppl.trainers.methods import find_method, resolve, settle
 
@@ -57,7 +58,7 @@ def prepare(trainings: Sequence[Training]) -> Prepared:
     resolved = []
     for training in map(_without_idle_settings, trainings):
         labels = labels_of_run(source, training.settings)
-        with naming_method(training.method):
+        with adding_origin(f"in the run {training.folder.name}"):
             num_labelled = int((labels != NO_LABEL).sum())
             settings = resolve(training.settings, num_images=len(labels), num_labelled=num_labelled, replicas=1)
         data = describe_data(source.train.names, labels, source.class_names)

@@ -125,6 +125,15 @@ class CompareTest(absltest.TestCase):
         page = (self.workdir / "comparison.html").read_text(encoding="utf-8")
         self.assertIn("--method=fixmatch --recipe=randaugment_digits<", page)
 
+    def test_methods_of_which_a_part_is_not_used_are_warned_of_once(self):
+        shared = Hyperparameters(
+            **tiny.settings(data="digits", recipe="digits", small_views=0, labels_per_class=1, steps=2)
+        )
+        _, output, _ = self._compare(_request(shared=shared, methods=["frozen", "simmatch"], budgets=[1], seeds=[0, 1]))
+        self.assertEqual(
+            output.count("warning: SimMatch does not use its memory bank: --simmatch_delay_steps=1024 "), 1
+        )
+
     def test_finished_runs_are_not_trained_again_and_others_go_on(self):
         self._compare(_request(seeds=[0, 1]))
         (self.workdir / "semppl-1-0" / "done.json").unlink()  # as if it had been killed

@@ -312,6 +312,15 @@ class PrepareDataTest(parameterized.TestCase):
             if lines:
                 self.assertEndsWith(warnings[0], ", each trained as a class of its own: 'Dress' and 'dress'")
 
+    def test_a_method_of_which_a_part_is_not_used_is_warned_of_in_a_line(self):
+        for delay, lines in ((5, 1), (4, 0)):
+            settings = Hyperparameters(**_SETTINGS | {"method": "simmatch", "steps": 5, "simmatch_delay_steps": delay})
+            stage = mock.Mock(hyperparameters=settings, data={"images": 1, "labelled": 1}, first_step=0)
+            stage.source.class_names = ("dress", "hat")
+            with contextlib.redirect_stdout(io.StringIO()) as printed:
+                roles.Chief(pathlib.Path("run"), RunOptions(), mock.Mock()).announce(stage)
+            self.assertEqual(printed.getvalue().count("warning: SimMatch does not use its memory bank: "), lines)
+
 
 class WrongFlagsTest(parameterized.TestCase):
     def _main(self, *arguments):

@@ -49,6 +49,14 @@ class SimMatch(Classifying):
         length = hyperparameters.simmatch_alignment_batches
         self.alignment = DistributionAlignment(num_classes, length, name="alignment")
 
+    @classmethod
+    def warning(cls, hyperparameters: Hyperparameters) -> str:
+        """Warns of a run that ends before the memory bank is used."""
+        delay, steps = hyperparameters.simmatch_delay_steps, hyperparameters.steps
+        if not 0 < steps <= delay:
+            return ""
+        return f"SimMatch does not use its memory bank: --simmatch_delay_steps={delay} is no less than --steps={steps}"
+
     def train_step(self, batch: Batch) -> dict[str, tf.Tensor]:
         """Takes one step on this replica's share of a batch; returns scalars, equal on all replicas."""
         batch = finish_views(batch, recipe=self.hyperparameters.recipe)

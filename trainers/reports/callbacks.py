@@ -316,7 +316,8 @@ def require_finite(variables: Iterable[tf.Variable]) -> None:
             raise NotFinite(f"{variable.name} holds a NaN or infinity. {WHAT_NOW}")
 
 
-WHAT_NOW = "The last checkpoint is from before; try a lower --learning_rate, in another --workdir."
+WHAT_NOW = "Try a lower --learning_rate, in a new run; checkpoints of this one, if any, are from before."
+"""What to do, at the end of the messages of NotFinite."""
 
 
 def _step(model: tf.keras.Model) -> int:

@@ -11,6 +11,7 @@ from unittest import mock
 
 import numpy as np
 import tensorflow as tf
+from absl import flags
 from absl.testing import flagsaver, parameterized
 
 from semppl.benchmarks.small_budget import (
@@ -28,7 +29,7 @@ from semppl.evaluation.evaluate import evaluate
 from semppl.experiments.comparison import results, trainings
 from semppl.experiments.comparison.results import CLASSIFIERS
 from semppl.layers.encoders import registry
-from semppl.programs import presets
+from semppl.programs import presets, run_flags
 from semppl.runs import checkpoints
 from semppl.tests import testing, tiny
 from semppl.tests.export.random_runs import write_run
@@ -343,6 +344,22 @@ class GrowingTest(parameterized.TestCase):
         with self.assertRaisesRegex(callbacks.NotFinite, "^step 1: loss = nan"):
             growing._take_steps(model, Hyperparameters(**tiny.settings()), batches, 3)
 
+    def test_a_run_that_is_not_finite_ends_the_program_in_a_line(self):
+        broken = callbacks.NotFinite("step 1: loss = nan")
+        with (
+            mock.patch.object(
+                growing, "load", return_value=mock.Mock(settings=Hyperparameters(**tiny.settings(seed=7)))
+            ),
+            mock.patch.object(
+                growing.pretrain, "hyperparameters_from_flags", return_value=Hyperparameters(**tiny.settings())
+            ),
+            mock.patch.object(growing, "part_from_flags"),
+            mock.patch.object(growing, "train", side_effect=broken),
+            contextlib.redirect_stderr(io.StringIO()) as errors,
+        ):
+            self.assertEqual(growing.main([]), 3)
+        self.assertEqual(errors.getvalue(), "error: seed 7: step 1: loss = nan\n")
+
     @parameterized.parameters("float32", "bfloat16")
     @testing.slow
     def test_parts_of_equal_settings_are_one_run(self, precision):
@@ -367,6 +384,13 @@ class WithoutWorkdirTest(parameterized.TestCase):
         command = [sys.executable, "-m", f"semppl.benchmarks.small_budget.{name}"]
         found = subprocess.run(command, capture_output=True, text=True, check=False)
         self.assertEndsWith(found.stderr.strip(), f"must name a folder, unless --{accepted} is given. Received: none")
+
+    def test_a_program_that_writes_no_run_needs_none(self):
+        with mock.patch.object(run_flags, "_instead", []), flagsaver.flagsaver():
+            with self.assertRaisesRegex(flags.IllegalFlagValueError, "must name a folder"):
+                flags.FLAGS.workdir = None
+            run_flags.accept_none()
+            flags.FLAGS.workdir = None
 
 
 class RatesTest(parameterized.TestCase):

@@ -9,6 +9,7 @@ from semppl.layers.labels import NO_LABEL
 from semppl.tests import tiny
 from semppl.tests.trainers.baselines import models
 from semppl.trainers import pretrain
+from semppl.trainers.baselines.simmatch import SimMatch
 
 
 def _make(**changes):
@@ -76,6 +77,15 @@ class SimMatchTest(tf.test.TestCase, parameterized.TestCase):
         for step, used in ((1, False), (2, True)):
             targets = model.make_targets(outputs, unlabelled, tf.constant(step))
             self.assertAllClose(tf.reduce_sum(targets.neighbours, axis=1), [float(used)] * 16)
+
+    @parameterized.parameters(
+        (9, 10, ""), (10, 10, "--simmatch_delay_steps=10 is no less than --steps=10"), (10, 0, "")
+    )
+    def test_a_run_that_ends_before_the_memory_is_used_is_warned_of(self, delay, steps, message):
+        changes = self.changes | {"simmatch_delay_steps": delay, "steps": steps}
+        found = SimMatch.warning(Hyperparameters(**models.settings("simmatch", **changes)))
+        self.assertEqual(bool(found), bool(message))
+        self.assertEndsWith(found, message)
 
     def test_the_memory_holds_weak_views_of_labelled_images(self):
         model, batch = _make(**self.changes)

@@ -82,7 +82,7 @@ class StopOnNotFiniteTest(_Case):
             stop.on_train_batch_end(0, {"loss": 1.0, "contrastive_semantic": value, "gradient_norm": np.float32(value)})
         message = str(caught.exception)
         self.assertStartsWith(message, f"step 1: contrastive_semantic = {value}, gradient_norm = {value}. ")
-        self.assertIn("try a lower --learning_rate", message)
+        self.assertIn("Try a lower --learning_rate", message)
         self.assertNotIn("\n", message)
 
 

@@ -139,7 +139,7 @@ class ExaminationTest(tf.test.TestCase, parameterized.TestCase):
         examine = Examination(model, source, _visible(source))
         kernel = model.online.projector.trainable_variables[0]
         kernel.assign(tf.fill(kernel.shape, float("nan")))
-        with self.assertRaisesRegex(NotFinite, "^embeddings of .* contain NaN or Inf. The last checkpoint "):
+        with self.assertRaisesRegex(NotFinite, "^embeddings of .* contain NaN or Inf. Try a lower --learning_rate"):
             examine()
 
     def test_the_features_of_a_frozen_encoder_are_computed_once(self):
