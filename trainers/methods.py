@@ -56,7 +56,8 @@ def settle(hyperparameters: Hyperparameters, *, given: Collection[str], workdir:
     """Returns the settings of a run, with the default of each setting that the method does not use.
 
     A preset is made for one method. With another method, each setting of the preset that this method does not use gets the
-    value of the run in `workdir`, if a run of this method is there, or else the default.
+    value of the run in `workdir`, if a run of this method is there, or else the default. So does `inference_size` with a recipe
+    whose views show whole pictures: a network that has seen objects at the size of the views is evaluated at this size.
 
     Args:
         hyperparameters: Settings, including those of a preset.
@@ -73,6 +74,8 @@ def settle(hyperparameters: Hyperparameters, *, given: Collection[str], workdir:
         name: getattr(former if resumed else Hyperparameters, name) for name in OF_METHODS if name not in used
     }
     settled = dataclasses.replace(hyperparameters, **unused)
+    if "inference_size" not in given and _shows_whole_pictures(hyperparameters.recipe):
+        settled = dataclasses.replace(settled, inference_size=former.inference_size if resumed else 0)
     for name, value in unused.items():
         received = getattr(hyperparameters, name)
         shown = "empty" if value in ("", ()) else value
@@ -80,6 +83,11 @@ def settle(hyperparameters: Hyperparameters, *, given: Collection[str], workdir:
         is_same = hyperparameters.capacity == settled.capacity if name == "queue_size" else received == value
         require(name not in given or is_same, name, allowed, received)
     return settled
+
+
+def _shows_whole_pictures(recipe: str) -> bool:
+    recipes = importlib.import_module("semppl.data.views.recipes").RECIPES
+    return recipe in recipes and recipes[recipe].weak_and_strong
 
 
 def resolve(hyperparameters: Hyperparameters, *, num_images: int, num_labelled: int, replicas: int) -> Hyperparameters:

@@ -36,10 +36,12 @@ class Prepared:
 
 def settled(training: Training) -> Training:
     """Returns a run with the settings that its method uses, and views that suit it."""
-    recipe = find_method(training.settings.method).suitable_recipe(training.settings.recipe)
-    settings = dataclasses.replace(settle(training.settings, given=(), workdir=training.folder), recipe=recipe)
-    changes = dict(training.changes) | ({"recipe": recipe} if recipe != training.settings.recipe else {})
-    return dataclasses.replace(training, settings=settings, changes=changes)
+    planned = training.settings
+    recipe = find_method(planned.method).suitable_recipe(planned.recipe)
+    settings = settle(dataclasses.replace(planned, recipe=recipe), given=(), workdir=training.folder)
+    views = {name: getattr(settings, name) for name in ("recipe", "inference_size")}
+    changes = {name: value for name, value in views.items() if value != getattr(planned, name)}
+    return dataclasses.replace(training, settings=settings, changes=dict(training.changes) | changes)
 
 
 def prepare(trainings: Sequence[Training]) -> Prepared:

@@ -118,12 +118,14 @@ class CompareTest(absltest.TestCase):
         self.assertIn("--train=all --method=simclr --simclr_class_prior=0.1 --labelled_batch_size=0<", page)
 
     def test_a_method_that_needs_a_weak_and_a_strong_view_has_a_recipe_of_its_own(self):
-        shared = Hyperparameters(**tiny.settings(data="digits", recipe="digits", small_views=0, labels_per_class=1))
+        changes = {"data": "digits", "recipe": "digits", "inference_size": 10}
+        shared = Hyperparameters(**tiny.settings(**changes, small_views=0, labels_per_class=1))
         self._compare(_request(shared=shared, methods=["frozen", "fixmatch", "semppl"], budgets=[1]), command="x")
-        found = [Hyperparameters.load(self.workdir / f"{method}-1-0").recipe for method in ("fixmatch", "semppl")]
-        self.assertEqual(found, ["randaugment_digits", "digits"])
+        found = [Hyperparameters.load(self.workdir / f"{method}-1-0") for method in ("fixmatch", "semppl")]
+        self.assertEqual([run.recipe for run in found], ["randaugment_digits", "digits"])
+        self.assertEqual([run.inference_size for run in found], [0, 10])
         page = (self.workdir / "comparison.html").read_text(encoding="utf-8")
-        self.assertIn("--method=fixmatch --recipe=randaugment_digits<", page)
+        self.assertIn("--method=fixmatch --recipe=randaugment_digits --inference_size=0<", page)
 
     def test_methods_of_which_a_part_is_not_used_are_warned_of_once(self):
         shared = Hyperparameters(

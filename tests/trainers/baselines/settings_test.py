@@ -112,6 +112,18 @@ class MethodSettingsTest(tf.test.TestCase, parameterized.TestCase):
             settings = Hyperparameters(labels_per_class=1, method=method, semantic_weight=0.7)
             self.assertEqual(settle(settings, given=(), workdir=workdir).semantic_weight, weight)
 
+    @parameterized.parameters(("randaugment", 0), ("randaugment_digits", 0), ("gentle", 32), ("unknown", 32))
+    def test_after_views_of_whole_pictures_evaluation_has_their_size_unless_another_is_given(self, recipe, size):
+        settings = Hyperparameters(
+            labels_per_class=1, method="fixmatch", recipe=recipe, large_size=24, inference_size=32
+        )
+        self.assertEqual(settle(settings, given={"recipe"}, workdir=_NOWHERE).inference_size, size)
+        self.assertEqual(settle(settings, given={"inference_size"}, workdir=_NOWHERE).inference_size, 32)
+        workdir = pathlib.Path(self.create_tempdir())
+        former = dataclasses.replace(settings, inference_size=40)
+        (workdir / "hyperparameters.json").write_text(former.to_json(), encoding="utf-8")
+        self.assertEqual(settle(settings, given=(), workdir=workdir).inference_size, 32 if size else 40)
+
     def test_the_decay_of_moco_is_constant_and_that_of_byol_rises(self):
         for name, decays in (("moco", [0.9, 0.9, 0.9]), ("byol", [0.9, 0.95, 1.0])):
             values = tiny.settings(method=name, target_decay=0.9, steps=20, queue_size=40)
