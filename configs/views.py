@@ -22,8 +22,8 @@ class ViewSettings(Settings):
         "views",
         0,
         "Height and width of a picture in evaluation and in an exported model, in pixels; 0: --large_size, which --train=heads "
-        "requires. A preset's value is for views of random crops: 0 with views of whole pictures, as of --recipe=randaugment. Fixed "
-        "when the run starts.",
+        "requires. A preset's value is for random crops, and counts as 0 with views of whole pictures, as of --recipe=randaugment. "
+        "Fixed when the run starts.",
     )
     cached_views: int = setting(
         "views",

@@ -77,7 +77,7 @@ class Compared:
     Attributes:
         first: Key of METHODS, minuend.
         second: Key of METHODS, subtrahend.
-        classifier: One of CLASSIFIERS; a method with its own classifier has that in its place.
+        classifier: One of CLASSIFIERS, where a method with its own classifier has that in its place; OWN where both have their own.
         labels_per_class: Number of labelled images per class.
         difference: Difference of the accuracies, paired over seeds.
     """
@@ -144,9 +144,11 @@ def compare_methods(rows: Sequence[Row]) -> list[Compared]:
     """Computes the difference of every two methods by each classifier at each number of labels; the later minus the earlier."""
     found = []
     budgets = sorted({budget for row in rows for budget in row.values})
-    for budget, classifier in itertools.product(budgets, CLASSIFIERS):
+    for budget, classifier in itertools.product(budgets, (*CLASSIFIERS, OWN)):
         shown = [row for row in rows_for(rows, classifier) if row.method != RAW_PIXELS]
         for second, first in itertools.combinations(shown, 2):
+            if classifier != OWN and first.classifier == second.classifier == OWN:
+                continue  # one difference, not one by each classifier
             difference = paired_difference(first.values.get(budget, {}), second.values.get(budget, {}))
             if difference is not None:
                 found.append(Compared(first.method, second.method, classifier, budget, difference))

@@ -40,6 +40,16 @@ class RowsTest(absltest.TestCase):
         self.assertTrue(difference.significant)
         self.assertFalse(found["supervised", "frozen", "nearest_neighbours", 1].significant)
 
+    def test_two_classifiers_of_their_own_are_compared_once(self):
+        runs = [run for run in some_results() if run.method != "frozen"]
+        runs += [results.Result("fixmatch", *run[1:]) for run in known_runs.runs() if run[0] == "supervised"]
+        compared = results.compare_methods(results.rows_of(runs))
+        found = [(one.first, one.second, one.classifier) for one in compared if one.labels_per_class == 4]
+        own = [(first, second) for first, second, classifier in found if classifier == results.OWN]
+        self.assertEqual(list(map(set, own)), [{"fixmatch", "supervised"}])
+        self.assertLen(found, 1 + 2 * 3)
+        self.assertIn("of 14 differences", results.difference_lines(compared)[-1])
+
     def test_what_is_significant_is_said_by_pair_with_the_rest_counted(self):
         lines = results.difference_lines(results.compare_methods(results.rows_of(some_results())))
         self.assertLen(lines, 5)
