@@ -32,9 +32,9 @@ class DataSettings(Settings):
         is_path=True,
     )
     split_seed: int = setting("data", 0, "Seed that decides which images --validation and --test hold out.")
-    labels_per_class: int = setting("data", 0, "Number of labelled images per class; 0: see --label_fraction.")
+    labels_per_class: int = setting("data", 0, "Number of labelled images per class; 0: not used.")
     label_fraction: float = setting(
-        "data", 0.0, "Share of the training images whose labels are used, stratified by class, in (0, 1]."
+        "data", 0.0, "Share of the training images whose labels are used, stratified by class, in (0, 1]; 0: not used."
     )
     label_list: str = setting(
         "data",
@@ -71,7 +71,8 @@ class DataSettings(Settings):
         chosen = [f"--{name}={getattr(self, name)}" for name in _LABEL_CHOICES if getattr(self, name)]
         if len(chosen) > 1 or not (chosen or self.brings_labels):
             choices = ", ".join(f"--{name}" for name in _LABEL_CHOICES)
-            raise ValueError(f"Exactly one of {choices} must be given. Received: {' '.join(chosen) or 'none'}")
+            remedy = "; to override a preset's, set it to 0, or --label_list to nothing" if chosen else ""
+            raise ValueError(f"Exactly one of {choices} must be given. Received: {' '.join(chosen) or 'none'}{remedy}")
         require(self.labels_per_class >= 0, "labels_per_class", "0 or more", self.labels_per_class)
         require(0 <= self.label_fraction <= 1, "label_fraction", "in 0..1", self.label_fraction)
         self.require_each(("label_seed", "split_seed"), is_seed, SEED)

@@ -26,7 +26,7 @@ class OptimisationSettings(Settings):
     )
     steps: int = setting("optimisation", 0, "Length of the run in steps; 0: see --epochs.")
     epochs: float = setting("optimisation", 300.0, "Length of the run in passes over the training images.")
-    optimiser: str = setting("optimisation", "lars", "Name of the optimiser; the error for an unknown name lists all.")
+    optimiser: str = setting("optimisation", "lars", "Name of the optimiser: lars, lamb, adamw or sgd.")
     learning_rate: float = setting(
         "optimisation", 0.3, "Peak learning rate at a batch size of 256; multiplied by batch_size / 256."
     )
@@ -57,8 +57,8 @@ class OptimisationSettings(Settings):
     precision: str = setting(
         "optimisation",
         "float32",
-        "Precision of the networks; the error for an unknown name lists all. float32 products run as TF32 on GPUs and as passes of "
-        "bfloat16 on TPUs, TensorFlow's defaults; bfloat16 keeps variables in float32.",
+        "Precision of the networks: float32 or bfloat16. float32 products run as TF32 on GPUs and as passes of bfloat16 on TPUs, "
+        "TensorFlow's defaults; bfloat16 keeps variables in float32.",
     )
     accumulate_steps: int = setting(
         "optimisation",

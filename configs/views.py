@@ -10,7 +10,9 @@ class ViewSettings(Settings):
     """The views that are made of every image."""
 
     recipe: str = setting(
-        "views", "imagenet", "Name of the augmentation recipe; the error for an unknown name lists all."
+        "views",
+        "imagenet",
+        "Name of the augmentation recipe: imagenet, cifar, gentle, grey, digits, randaugment, randaugment_digits or identity.",
     )
     large_views: int = setting(
         "views", 4, "L, large views per image, which pass through the online and the target network."

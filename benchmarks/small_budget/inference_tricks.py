@@ -14,6 +14,7 @@ import tensorflow as tf
 from absl import app, flags
 
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.setting import require
 from semppl.data.images import NO_LABEL
 from semppl.data.run_data import load_evaluated_data
 from semppl.evaluation.evaluators import EVALUATORS, Task, training_sample
@@ -56,6 +57,8 @@ def ways(
 def main(argv: list[str]) -> int:
     """Prints a Markdown table."""
     del argv
+    for size in _SIZES.value:
+        require(size.isdecimal() and int(size) >= 8, "sizes", "comma-separated whole numbers, 8 or more", size)
     workdir = run_flags.WORKDIR.value
     hyperparameters, online, step = checkpoints.load_online(workdir)
     data = load_evaluated_data(workdir, hyperparameters, {})

@@ -101,8 +101,10 @@ def _accuracies(task: Task, truth: np.ndarray) -> dict[str, float]:
 def main(argv: list[str]) -> int:
     """Writes a file per run and number of labels."""
     del argv
+    for budget in _BUDGETS.value:
+        require(budget.isdecimal(), "other_labels_per_class", "comma-separated whole numbers", budget)
     for run in collect.runs_from_flag():
-        for log in logs_of(run, [int(budget) if budget.isdecimal() else 0 for budget in _BUDGETS.value]):
+        for log in logs_of(run, list(map(int, _BUDGETS.value))):
             print(collect.write(log, collect.folder_from_flag()))
     return 0
 

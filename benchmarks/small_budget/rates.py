@@ -20,6 +20,7 @@ from absl import app, flags
 from semppl.benchmarks.small_budget.collect import name_of_data
 from semppl.benchmarks.step_share import ROUNDS
 from semppl.configs.hyperparameters import Hyperparameters
+from semppl.configs.setting import renaming_flag
 from semppl.data.pipeline import Pipeline
 from semppl.experiments.comparison import plan
 from semppl.experiments.comparison.preparation import settled
@@ -87,6 +88,8 @@ def table(seconds: Mapping[str, float], steps: int) -> str:
 def main(argv: list[str]) -> int:
     """Prints a Markdown table."""
     del argv
+    with renaming_flag("methods", "measured_methods"):
+        plan.check_methods(_NAMES.value)
     shared = pretrain.hyperparameters_from_flags()
     steps = {name: make_step(settings_of(name, shared)) for name in _NAMES.value}
     seconds = medians_over_turns(steps, ROUNDS.value, _STEPS.value)

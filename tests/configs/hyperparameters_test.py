@@ -198,7 +198,8 @@ class ValidationTest(parameterized.TestCase):
             Hyperparameters(**chosen)
         self.assertEqual(
             str(caught.exception),
-            f"Exactly one of --labels_per_class, --label_fraction, --label_list must be given. Received: {received}",
+            f"Exactly one of --labels_per_class, --label_fraction, --label_list must be given. Received: {received}"
+            + ("; to override a preset's, set it to 0, or --label_list to nothing" if received != "none" else ""),
         )
 
     @parameterized.parameters("folder:a?labels=b.csv", "digits,folder:a", "folder:a,tfds:b", "tfrecord:a*")

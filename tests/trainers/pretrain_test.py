@@ -319,7 +319,7 @@ class PrepareDataTest(parameterized.TestCase):
             stage.source.class_names = ("dress", "hat")
             with contextlib.redirect_stdout(io.StringIO()) as printed:
                 roles.Chief(pathlib.Path("run"), RunOptions(), mock.Mock()).announce(stage)
-            self.assertEqual(printed.getvalue().count("warning: SimMatch does not use its memory bank: "), lines)
+            self.assertEqual(printed.getvalue().count("warning: SimMatch never uses its memory bank: "), lines)
 
 
 class WrongFlagsTest(parameterized.TestCase):

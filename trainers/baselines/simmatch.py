@@ -55,7 +55,7 @@ class SimMatch(Classifying):
         delay, steps = hyperparameters.simmatch_delay_steps, hyperparameters.steps
         if not 0 < steps <= delay:
             return ""
-        return f"SimMatch does not use its memory bank: --simmatch_delay_steps={delay} is no less than --steps={steps}"
+        return f"SimMatch never uses its memory bank: --simmatch_delay_steps={delay} must be below --steps={steps} for that"
 
     def train_step(self, batch: Batch) -> dict[str, tf.Tensor]:
         """Takes one step on this replica's share of a batch; returns scalars, equal on all replicas."""

@@ -122,7 +122,9 @@ class Summaries(tf.keras.callbacks.Callback):
         if numbers.get("embedding_spread", 1) < COLLAPSED_SPREAD and not self._warned:
             self._warned = True
             spread = f"(spread {numbers['embedding_spread']:.4f})"
-            self._warn(f"warning: step {step}: the embeddings have all but collapsed {spread}")
+            self._warn(
+                f"warning: step {step}: the embeddings have all but collapsed {spread}; try a lower --learning_rate"
+            )
 
     def _queue_fill(self) -> dict[str, float]:
         queue = getattr(self.model, "queue", None)
@@ -316,7 +318,7 @@ def require_finite(variables: Iterable[tf.Variable]) -> None:
             raise NotFinite(f"{variable.name} holds a NaN or infinity. {WHAT_NOW}")
 
 
-WHAT_NOW = "Try a lower --learning_rate, in a new run; checkpoints of this one, if any, are from before."
+WHAT_NOW = "Try a lower --learning_rate, in a new run; checkpoints of this run, if any, were saved before."
 """What to do, at the end of the messages of NotFinite."""
 
 

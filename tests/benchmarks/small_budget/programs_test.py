@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import pathlib
+import re
 import subprocess
 import sys
 from unittest import mock
@@ -48,6 +49,18 @@ class AblationsTest(parameterized.TestCase):
         )
         settle(settings, given=changes, workdir=pathlib.Path("nowhere"))
         find_method("semppl").check_settings(settings)
+
+    @parameterized.parameters(*ablation_variants.VARIANTS)
+    def test_the_title_of_a_variant_has_its_numbers(self, name):
+        title, changes = ablation_variants.VARIANTS[name]
+        told = {
+            float(number)
+            for number in re.findall(r"\d+(?:\.\d+)?", title.replace(",", "") if "of " in title else title)
+        }
+        values = [part for value in changes.values() for part in (value if isinstance(value, tuple) else [value])]
+        numbers = {float(value) for value in values if not isinstance(value, bool | str)}
+        unsaid = {"vote_share_0": {0.0}, "vote_share_1": {1.0}, "one_voting_view": {1.0}}.get(name, set())
+        self.assertEqual(numbers - told, unsaid)
 
     def test_variants_that_change_nothing_are_left_out_but_for_the_preset(self):
         shared = Hyperparameters(**tiny.settings(invariance_weight=1.0))
@@ -411,6 +424,53 @@ class RatesTest(parameterized.TestCase):
         settings = rates.settings_of(method, shared)
         self.assertEqual((settings.method, settings.recipe, settings.labelled_batch_size), (method, recipe, labelled))
 
+    def test_seconds_are_medians_over_turns_without_the_first_steps(self):
+        clock, taken = [0.0], []
+
+        def step_of(name, durations):
+            durations = iter(durations)
+
+            def step():
+                taken.append(name)
+                clock[0] += next(durations)
+
+            return step
+
+        first = [100.0] * rates.UNTIMED
+        steps = {
+            "slow": step_of("slow", [*first, 1.0, 3.0, *first, 7.0, 9.0, *first, 4.0, 4.0]),
+            "fast": step_of("fast", [*first, 0.1, 0.1, *first, 0.2, 0.4, *first, 0.5, 0.5]),
+        }
+        with mock.patch.object(rates.time, "perf_counter", side_effect=lambda: clock[0]):
+            found = rates.medians_over_turns(steps, 3, 2)
+        self.assertAlmostEqual(found["slow"], 4.0)  # of 2, 8 and 4
+        self.assertAlmostEqual(found["fast"], 0.3)  # of 0.1, 0.3 and 0.5
+        self.assertEqual(taken[: 2 * (rates.UNTIMED + 2)], [*["slow"] * 7, *["fast"] * 7])
+
+    def _main(self, names, path, seconds):
+        settings = Hyperparameters(**tiny.settings(data="tfds:mnist"))
+        with (
+            flagsaver.flagsaver(measured_methods=names, rates_file=str(path)),
+            mock.patch.object(rates.pretrain, "hyperparameters_from_flags", return_value=settings),
+            mock.patch.object(rates, "make_step"),
+            mock.patch.object(rates, "medians_over_turns", return_value=seconds),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()) as errors,
+        ):
+            return rates.main([]), errors.getvalue()
+
+    def test_rates_of_single_methods_are_replaced_and_others_kept(self):
+        path = pathlib.Path(self.create_tempdir().full_path) / "rates.json"
+        path.write_text(json.dumps({"cifar10": {"byol": 1.0}, "mnist": {"byol": 2.0, "semppl": 3.0}}))
+        self.assertEqual(self._main(["semppl"], path, {"semppl": 0.12345}), (0, ""))
+        expected = {"cifar10": {"byol": 1.0}, "mnist": {"byol": 2.0, "semppl": 0.1235}}
+        self.assertEqual(json.loads(path.read_text()), expected)
+
+    def test_an_unknown_method_is_named_by_its_flag(self):
+        code, errors = self._main(["sempl"], "", {})
+        self.assertEqual(code, 2)
+        self.assertRegex(errors, "^error: --measured_methods must be of .* Received: sempl; did you mean semppl?")
+
 
 class InferenceTricksTest(tf.test.TestCase):
     def test_both_sides_are_averaged_in_plain_loops(self):
@@ -451,6 +511,14 @@ class MoreLabelsTest(parameterized.TestCase):
                 ValueError, f"^--other_labels_per_class must be whole numbers from 1 on, .* Received: {budget}$"
             ):
                 more_labels.logs_of(run, [budget])
+
+    def test_what_is_no_number_is_refused_as_typed(self):
+        with (
+            flagsaver.flagsaver(other_labels_per_class=["4", "many"]),
+            contextlib.redirect_stderr(io.StringIO()) as errors,
+        ):
+            self.assertEqual(more_labels.main([]), 2)
+        self.assertEndsWith(errors.getvalue(), "must be comma-separated whole numbers. Received: many\n")
 
     def test_a_folder_that_is_no_run_is_named_by_its_flag(self):
         with self.assertRaisesRegex(ValueError, "^--runs must .* Received: nowhere"):

@@ -79,7 +79,7 @@ class SimMatchTest(tf.test.TestCase, parameterized.TestCase):
             self.assertAllClose(tf.reduce_sum(targets.neighbours, axis=1), [float(used)] * 16)
 
     @parameterized.parameters(
-        (9, 10, ""), (10, 10, "--simmatch_delay_steps=10 is no less than --steps=10"), (10, 0, "")
+        (9, 10, ""), (10, 10, "--simmatch_delay_steps=10 must be below --steps=10 for that"), (10, 0, "")
     )
     def test_a_run_that_ends_before_the_memory_is_used_is_warned_of(self, delay, steps, message):
         changes = self.changes | {"simmatch_delay_steps": delay, "steps": steps}

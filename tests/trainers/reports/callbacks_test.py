@@ -242,7 +242,8 @@ class SummariesTest(_Case):
         self.run_to(self.summaries(every=1), 3, {"embedding_spread": 0.009})
         self.assertLen(self.warnings, 1)
         self.assertRegex(
-            self.warnings[0], r"^warning: step 1: the embeddings have all but collapsed \(spread 0\.0090\)$"
+            self.warnings[0],
+            r"^warning: step 1: the embeddings have all but collapsed \(spread 0\.0090\); try a lower --learning_rate$",
         )
 
     def test_a_full_disk_says_so(self):
