@@ -75,7 +75,8 @@ def settle(hyperparameters: Hyperparameters, *, given: Collection[str], workdir:
     }
     settled = dataclasses.replace(hyperparameters, **unused)
     if "inference_size" not in given and _shows_whole_pictures(hyperparameters.recipe):
-        settled = dataclasses.replace(settled, inference_size=former.inference_size if resumed else 0)
+        size = former.inference_size if former is not None and resumed else 0
+        settled = dataclasses.replace(settled, inference_size=size)
     for name, value in unused.items():
         received = getattr(hyperparameters, name)
         shown = "empty" if value in ("", ()) else value
