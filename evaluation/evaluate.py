@@ -38,7 +38,7 @@ _EVALUATORS = flags.DEFINE_list(
 _SEEDS = flags.DEFINE_integer(
     "evaluation_seeds",
     1,
-    "Number of seeds of the draws that evaluators make, samples and folds; several add the mean and the spread of each measure.",
+    "Number of seeds of the draws that evaluators make, samples and folds; several add the standard deviation of each measure.",
     lower_bound=1,
 )
 _ROBUSTNESS = flags.DEFINE_boolean(

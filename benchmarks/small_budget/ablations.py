@@ -18,6 +18,10 @@ import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from semppl.programs import quiet  # before TensorFlow
+
+# isort: split
+
 from absl import flags
 
 from semppl.benchmarks.small_budget import resnet9_variants
@@ -35,7 +39,7 @@ from semppl.configs.setting import adding_origin
 from semppl.experiments.comparison import plan, preparation, results
 from semppl.experiments.comparison.plan import Training
 from semppl.experiments.comparison.trainings import train_side_by_side
-from semppl.programs import hyperparameter_flags, quiet, run_flags
+from semppl.programs import hyperparameter_flags, run_flags
 from semppl.programs.experiments import seeds_flag
 from semppl.programs.setting_flags import require_left_out
 from semppl.runs.folder import held, make_writable_folder

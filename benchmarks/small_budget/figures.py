@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 
 from semppl.benchmarks.small_budget.collect import name_of_data
 from semppl.programs import quiet
+from semppl.runs.folder import make_writable_folder
 
 _HERE = pathlib.Path(__file__).parent
 _LOGS = flags.DEFINE_string("read_logs_of", str(_HERE / "logs"), "Folder of the logs that `collect` writes.")
@@ -30,6 +31,8 @@ _OUT = flags.DEFINE_string("figures_folder", "docs/images", "Folder of the figur
 DATA = {"cifar10": "CIFAR-10", "fashion_mnist": "Fashion-MNIST"}
 TIMED = {"cifar10": 50, "fashion_mnist": 10}
 """Labels per class of the runs whose curves are drawn against minutes."""
+
+_KEYS = {"data", "method", "labels_per_class", "seed", "steps", "accuracy", "curve"}
 
 METHODS = {
     "semppl": ("SemPPL", "#d1495b"),
@@ -64,8 +67,23 @@ class Curve(NamedTuple):
 
 
 def read_logs(folder: pathlib.Path) -> list[Log]:
-    """Reads all logs, by file name."""
-    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+    """Reads all logs, by file name.
+
+    Raises:
+        ValueError: If a file is no log; the message names it.
+    """
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            log = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            log = None
+        if not isinstance(log, dict) or not log.keys() >= _KEYS:
+            raise ValueError(
+                f"--read_logs_of must hold logs that `collect` has written, and no other JSON file. Received: {path}"
+            )
+        found.append(log)
+    return found
 
 
 def accuracy_of(log: Log, classifier: str = "logistic_regression") -> float:
@@ -232,7 +250,7 @@ def main(argv: list[str]) -> int:
     """Writes `small_budget_….svg` and prints the tables."""
     del argv
     logs, out = read_logs(pathlib.Path(_LOGS.value)), pathlib.Path(_OUT.value)
-    out.mkdir(parents=True, exist_ok=True)
+    make_writable_folder(out, "figures_folder")
     if not any(by_method(logs, data) for data in DATA):
         raise ValueError(f"--read_logs_of must hold logs of {' or '.join(DATA)}. Received: {_LOGS.value}, without any")
     rates = json.loads((_HERE / "rates.json").read_text(encoding="utf-8"))

@@ -17,6 +17,10 @@ import types
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from semppl.programs import quiet  # before TensorFlow
+
+# isort: split
+
 import numpy as np
 import tensorflow as tf
 import tqdm
@@ -32,7 +36,7 @@ from semppl.data.pipeline import Pipeline
 from semppl.evaluation.evaluate import labelled_images
 from semppl.evaluation.features import preparation_of
 from semppl.layers.networks import OnlineNetwork
-from semppl.programs import hyperparameter_flags, quiet, run_flags
+from semppl.programs import hyperparameter_flags, run_flags
 from semppl.programs.experiments import seeds_flag
 from semppl.programs.setting_flags import require_left_out
 from semppl.runs.training_time import versions
@@ -219,5 +223,5 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run_flags.accept_instead("first_steps")
+    run_flags.accept_none()
     quiet.run(main)

@@ -9,9 +9,13 @@ embeddings that are made in each way; the test images are embedded in the same w
 import functools
 from collections.abc import Callable, Iterator
 
+from semppl.programs import quiet  # before TensorFlow
+
+# isort: split
+
 import numpy as np
 import tensorflow as tf
-from absl import app, flags
+from absl import flags
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.configs.setting import require
@@ -20,7 +24,7 @@ from semppl.data.run_data import load_evaluated_data
 from semppl.evaluation.evaluators import EVALUATORS, Task, training_sample
 from semppl.evaluation.features import embed, preparation_of
 from semppl.layers.networks import OnlineNetwork, TargetNetwork, unit_norm
-from semppl.programs import quiet, run_flags
+from semppl.programs import run_flags
 from semppl.runs import checkpoints
 
 flags.adopt_module_key_flags(run_flags)
@@ -84,4 +88,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    quiet.run(main)

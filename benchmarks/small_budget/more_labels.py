@@ -11,6 +11,10 @@ import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
+from semppl.programs import quiet  # before TensorFlow
+
+# isort: split
+
 import numpy as np
 import tensorflow as tf
 from absl import flags
@@ -25,7 +29,7 @@ from semppl.evaluation.evaluators import EVALUATORS, Task, training_sample
 from semppl.evaluation.features import embed, map_rows, preparation_of
 from semppl.experiments.comparison.results import CLASSIFIERS
 from semppl.layers.networks import OnlineNetwork
-from semppl.programs import quiet, run_flags
+from semppl.programs import run_flags
 from semppl.runs import checkpoints
 
 flags.adopt_module_key_flags(collect)

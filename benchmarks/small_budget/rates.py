@@ -15,7 +15,11 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 
-from absl import app, flags
+from semppl.programs import quiet  # before TensorFlow
+
+# isort: split
+
+from absl import flags
 
 from semppl.benchmarks.small_budget.collect import name_of_data
 from semppl.benchmarks.step_share import ROUNDS
@@ -24,7 +28,7 @@ from semppl.configs.setting import renaming_flag
 from semppl.data.pipeline import Pipeline
 from semppl.experiments.comparison import plan
 from semppl.experiments.comparison.preparation import settled
-from semppl.programs import quiet, run_flags
+from semppl.programs import run_flags
 from semppl.trainers import pretrain
 
 UNTIMED = 5
@@ -106,4 +110,4 @@ def main(argv: list[str]) -> int:
 
 if __name__ == "__main__":
     run_flags.accept_none()
-    app.run(main)
+    quiet.run(main)

@@ -75,7 +75,7 @@ def list_folder(argument: str, *, flag: str = "data") -> Folder:
     given = argument.removeprefix(_MARKER) == argument != ""
     if not given or not root.is_dir():
         raise ValueError(
-            f"--{flag} must name a folder after folder:. Received: {root if given else 'nothing'}{_meant(str(root))}"
+            f"--{flag} must name an existing folder after folder:. Received: {root if given else 'nothing'}{_meant(str(root))}"
         )
     walked = _walk(root)
     paths, unreadable, others = walked.paths, walked.unreadable, sum(walked.endings.values())

@@ -237,7 +237,9 @@ class LoadDataTest(tf.test.TestCase, parameterized.TestCase):
         self.assertRefused(
             f"^--{flag} must be one of digits, .* Received: nope; did you mean folder:nope\\?$", **{flag: "nope"}
         )
-        self.assertRefused(f"^--{flag} must name a folder after folder:. Received: nope$", **{flag: "folder:nope"})
+        self.assertRefused(
+            f"^--{flag} must name an existing folder after folder:. Received: nope$", **{flag: "folder:nope"}
+        )
 
     def test_commas_in_paths_are_no_commas_between_sources(self):
         self.assertEqual(split_specs("folder:a,b?labels=c,d.csv"), ["folder:a,b?labels=c,d.csv"])

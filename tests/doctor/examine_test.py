@@ -212,7 +212,9 @@ class DoctorTest(tf.test.TestCase, parameterized.TestCase):
     def test_data_that_cannot_be_loaded_stop_a_run_and_still_have_a_report(self):
         code, _, report, page = self.call(f"--data=folder:{self.folder}/none")
         self.assertEqual(code, 1)
-        self.assertEqual(self.texts(report), [f"--data must name a folder after folder:. Received: {self.folder}/none"])
+        self.assertEqual(
+            self.texts(report), [f"--data must name an existing folder after folder:. Received: {self.folder}/none"]
+        )
         self.assertIn("must name a folder", page)
 
     def test_no_label_stops_a_run(self):

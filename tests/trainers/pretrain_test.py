@@ -331,7 +331,7 @@ class WrongFlagsTest(parameterized.TestCase):
             return pretrain.main(["pretrain"]), errors.getvalue()
 
     @parameterized.parameters(
-        ("imagenet", "--data must name a folder after folder:"),
+        ("imagenet", "--data must name an existing folder after folder:"),
         ("/nowhere.h5", "--initial_weights must be an existing file, or imagenet. Received: /nowhere.h5"),
     )
     def test_a_wrong_file_is_named_before_data_are_read_and_wrong_data_before_a_download(self, weights, message):

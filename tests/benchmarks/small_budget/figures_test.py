@@ -73,6 +73,13 @@ class FiguresTest(absltest.TestCase):
         with self.assertRaisesRegex(ValueError, "with a rate; run .*rates for the others. Received: byol$"):
             figures.minutes_of(groups, {"semppl": 0.5})
 
+    def test_a_file_that_is_no_log_is_named(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        for text in ("[]", "{}", "no JSON"):
+            (folder / "other.json").write_text(text)
+            with self.assertRaisesRegex(ValueError, r"^--read_logs_of must hold logs .* Received: .*/other\.json$"):
+                figures.read_logs(folder)
+
     def test_a_folder_without_logs_is_refused(self):
         errors = io.StringIO()
         with flagsaver.flagsaver(read_logs_of=self.create_tempdir().full_path), contextlib.redirect_stderr(errors):

@@ -392,7 +392,7 @@ class GrowingTest(parameterized.TestCase):
 
 
 class WithoutWorkdirTest(parameterized.TestCase):
-    @parameterized.parameters(("more_labels", "runs"), ("growing", "first_steps"), ("ablations", "table_only"))
+    @parameterized.parameters(("more_labels", "runs"), ("ablations", "table_only"))
     def test_the_message_names_what_may_stand_in_place_of_a_workdir(self, name, accepted):
         command = [sys.executable, "-m", f"semppl.benchmarks.small_budget.{name}"]
         found = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -105,11 +105,13 @@ class ListFolderTest(_FolderTest):
         self.assertEqual(found.unreadable, (f"{self.root}/closed: Permission denied",))
 
     def test_a_folder_of_no_use_is_one_line(self):
-        self.assertRefused(f"{self.root}/none", r"^--data must name a folder after folder:\. Received: .*/none$")
-        self.assertRefused("", "^--data must name a folder after folder:")
+        self.assertRefused(
+            f"{self.root}/none", r"^--data must name an existing folder after folder:\. Received: .*/none$"
+        )
+        self.assertRefused("", "^--data must name an existing folder after folder:")
         self.assertRefused(str(self.root), r"^--data must be a folder with a picture in it \(\.bmp .*with none$")
         self.touch("a.png")
-        self.assertRefused(f"{self.root}/a.png", "^--data must name a folder after folder:")
+        self.assertRefused(f"{self.root}/a.png", "^--data must name an existing folder after folder:")
         self.assertRefused(f"{self.root}?labels=none.csv", "^--data must name a CSV file .* Received: none.csv, but ")
 
     def test_a_label_file_that_is_not_there_names_both_places_that_were_tried(self):
