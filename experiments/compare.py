@@ -10,7 +10,7 @@ import pathlib
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from absl import flags
@@ -22,6 +22,7 @@ from semppl.configs.wording import counted
 from semppl.experiments.comparison import plan
 from semppl.programs import hyperparameter_flags, quiet, run_flags
 from semppl.programs.experiments import seeds_flag
+from semppl.programs.presets import names_given
 from semppl.programs.setting_flags import require_left_out, value_of_flag
 
 flags.adopt_module_key_flags(run_flags)
@@ -85,6 +86,7 @@ class Request:
         seeds: Seeds.
         own: Settings of single methods, by name.
         steps: Length of the runs of single methods, in steps, in place of the shared length.
+        given: ("inference_size",) if it was set outside the preset: then it stays whatever the views of a method.
     """
 
     shared: Hyperparameters
@@ -93,6 +95,7 @@ class Request:
     seeds: Sequence[int]
     own: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     steps: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    given: Collection[str] = ()
 
 
 def request_from_flags() -> Request:
@@ -116,7 +119,8 @@ def request_from_flags() -> Request:
         _METHOD_STEPS.value, flag="method_steps", kind="METHOD", example="simclr:9000,semppl:4500"
     )
     plan.plan(shared, pathlib.Path(), methods=methods, seeds=seeds[:1], budgets=budgets, own=own, steps=steps)
-    return Request(shared, methods, budgets, seeds, own, steps)
+    given = sorted({"inference_size"} & names_given(sys.argv))
+    return Request(shared, methods, budgets, seeds, own, steps, given)
 
 
 def _budgets(texts: Sequence[str]) -> list[int]:
@@ -291,8 +295,8 @@ def compare(
     )
     for run in planned:
         with adding_origin(f"in the runs of --methods={run.method}"):
-            pretrain.check_names(preparation.settled(run).settings)
-    prepared = preparation.prepare(planned)
+            pretrain.check_names(preparation.settled(run, request.given).settings)
+    prepared = preparation.prepare(planned, request.given)
     plan.require_same_settings(workdir, request.shared)
     with held(workdir):
         plan.require_same_runs(prepared.runs)
@@ -307,7 +311,7 @@ def _run(report: Report, runs: Sequence[plan.Training], request: Request, option
     counts = (
         f"{counted(len(request.methods), 'method')} × {len(request.budgets)} × {counted(len(request.seeds), 'seed')}"
     )
-    for warning in sorted({find_method(run.settings.method).warning(run.settings) for run in runs} - {""}):
+    for warning in sorted({find_method(run.settings.method).warning(run.settings) for run in waiting} - {""}):
         print(f"warning: {warning}", flush=True)
     print(
         f"• {counted(len(runs), 'run')} ({counts}), {len(runs) - len(waiting)} finished; logs in {runs[0].folder.parent}",

@@ -1,7 +1,7 @@
 """What a comparison needs of the data before its first run: enough labels, held-out images, resolved settings."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -34,26 +34,34 @@ class Prepared:
     digest: str
 
 
-def settled(training: Training) -> Training:
-    """Returns a run with the settings that its method uses, and views that suit it."""
+def settled(training: Training, given: Collection[str] = ()) -> Training:
+    """Returns a run with the settings that its method uses, views that suit it, and their size in evaluation.
+
+    Args:
+        training: Run.
+        given: ("inference_size",) if the user has set it outside the preset, so that it stays; see `settle`.
+    """
     planned = training.settings
     recipe = find_method(planned.method).suitable_recipe(planned.recipe)
-    settings = settle(dataclasses.replace(planned, recipe=recipe), given=(), workdir=training.folder)
+    settings = settle(dataclasses.replace(planned, recipe=recipe), given=given, workdir=training.folder)
     views = {name: getattr(settings, name) for name in ("recipe", "inference_size")}
     changes = {name: value for name, value in views.items() if value != getattr(planned, name)}
     return dataclasses.replace(training, settings=settings, changes=dict(training.changes) | changes)
 
 
-def prepare(trainings: Sequence[Training]) -> Prepared:
+def prepare(trainings: Sequence[Training], given: Collection[str] = ()) -> Prepared:
     """Settles all runs, see `settled`, and checks them against the data, which are loaded once.
 
     Args:
         trainings: Runs on the same images.
+        given: As for `settled`.
 
     Raises:
-        ValueError: If a class has too few labels, there are no held-out images, or a batch cannot be filled.
+        ValueError: If a class has too few labels, there are no held-out images, a batch cannot be filled, or runs of one method, of
+            which some were trained before, differ in the size of pictures in evaluation.
     """
-    trainings = [settled(training) for training in trainings]
+    trainings = [settled(training, given) for training in trainings]
+    _require_one_size(trainings)
     require_shrinkable(trainings[0].settings)
     source = load_splits(trainings[0].settings)
     split = _held_out_split(source)
@@ -69,6 +77,14 @@ def prepare(trainings: Sequence[Training]) -> Prepared:
     words = f"{counted(len(judged), f'{split} image')}, {counted(len(source.class_names), 'class')}"
     digest = digest_of_classified(source.held_out(split), judged, source.class_names)
     return Prepared(resolved, split, words, digest)
+
+
+def _require_one_size(trainings: Sequence[Training]) -> None:
+    for method in dict.fromkeys(training.method for training in trainings):
+        sizes = sorted({training.settings.inference_size for training in trainings if training.method == method})
+        if len(sizes) > 1:
+            allowed = f"a folder whose runs of {method} have one --inference_size, or a new one"
+            raise ValueError(f"--workdir must be {allowed}. Received: {trainings[0].folder.parent}, with {sizes}")
 
 
 def _without_idle_settings(training: Training) -> Training:

@@ -215,7 +215,7 @@ class DoctorTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(
             self.texts(report), [f"--data must name an existing folder after folder:. Received: {self.folder}/none"]
         )
-        self.assertIn("must name a folder", page)
+        self.assertIn("must name an existing folder", page)
 
     def test_no_label_stops_a_run(self):
         code, _, report, _ = self.call(f"--data=folder:{self.folder}/train", "--test=")

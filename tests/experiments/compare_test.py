@@ -127,12 +127,31 @@ class CompareTest(absltest.TestCase):
         page = (self.workdir / "comparison.html").read_text(encoding="utf-8")
         self.assertIn("--method=fixmatch --recipe=randaugment_digits --inference_size=0<", page)
 
+    def test_an_inference_size_that_is_given_stays(self):
+        changes = {"data": "digits", "recipe": "digits", "inference_size": 10}
+        shared = Hyperparameters(**tiny.settings(**changes, small_views=0, labels_per_class=1))
+        self._compare(_request(shared=shared, methods=["frozen", "fixmatch"], budgets=[1], given=["inference_size"]))
+        self.assertEqual(Hyperparameters.load(self.workdir / "fixmatch-1-0").inference_size, 10)
+
+    def test_runs_of_a_method_with_two_inference_sizes_are_refused(self):
+        changes = {"data": "digits", "recipe": "digits", "inference_size": 10}
+        shared = Hyperparameters(**tiny.settings(**changes, small_views=0, labels_per_class=1))
+        request = {"shared": shared, "methods": ["frozen", "fixmatch"], "budgets": [1]}
+        self._compare(_request(**request, given=["inference_size"]))  # as before sizes depended on views
+        self._compare(_request(**request))
+        with self.assertRaisesRegex(
+            ValueError, r"^--workdir must be .* fixmatch have one --inference_size.*, with \[0, 10\]$"
+        ):
+            self._compare(_request(**request, seeds=[0, 1, 2]))
+
     def test_methods_of_which_a_part_is_not_used_are_warned_of_once(self):
         shared = Hyperparameters(
             **tiny.settings(data="digits", recipe="digits", small_views=0, labels_per_class=1, steps=2)
         )
         _, output, _ = self._compare(_request(shared=shared, methods=["frozen", "simmatch"], budgets=[1], seeds=[0, 1]))
         self.assertEqual(output.count("warning: SimMatch never uses its memory bank: --simmatch_delay_steps=1024 "), 1)
+        _, output, _ = self._compare(_request(shared=shared, methods=["frozen", "simmatch"], budgets=[1], seeds=[0, 1]))
+        self.assertNotIn("warning", output)  # all runs are finished
 
     def test_finished_runs_are_not_trained_again_and_others_go_on(self):
         self._compare(_request(seeds=[0, 1]))

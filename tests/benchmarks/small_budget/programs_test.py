@@ -53,14 +53,11 @@ class AblationsTest(parameterized.TestCase):
     @parameterized.parameters(*ablation_variants.VARIANTS)
     def test_the_title_of_a_variant_has_its_numbers(self, name):
         title, changes = ablation_variants.VARIANTS[name]
-        told = {
-            float(number)
-            for number in re.findall(r"\d+(?:\.\d+)?", title.replace(",", "") if "of " in title else title)
-        }
+        shown = {float(number) for number in re.findall(r"\d+(?:\.\d+)?", re.sub(r"(?<=\d),(?=\d{3})", "", title))}
         values = [part for value in changes.values() for part in (value if isinstance(value, tuple) else [value])]
         numbers = {float(value) for value in values if not isinstance(value, bool | str)}
         unsaid = {"vote_share_0": {0.0}, "vote_share_1": {1.0}, "one_voting_view": {1.0}}.get(name, set())
-        self.assertEqual(numbers - told, unsaid)
+        self.assertEqual(numbers - shown, unsaid)
 
     def test_variants_that_change_nothing_are_left_out_but_for_the_preset(self):
         shared = Hyperparameters(**tiny.settings(invariance_weight=1.0))
@@ -397,6 +394,15 @@ class WithoutWorkdirTest(parameterized.TestCase):
         command = [sys.executable, "-m", f"semppl.benchmarks.small_budget.{name}"]
         found = subprocess.run(command, capture_output=True, text=True, check=False)
         self.assertEndsWith(found.stderr.strip(), f"must name a folder, unless --{accepted} is given. Received: none")
+
+    @parameterized.parameters(
+        *("heads_cost", "machinery_cost", "peer_step", "serving_latency", "step_share", "step_time", "tpu_compile"),
+        *("comparisons/method_steps", "small_budget/rates", "small_budget/growing"),
+    )
+    def test_a_program_that_writes_no_run_says_so_before_it_parses_flags(self, name):
+        text = (pathlib.Path(rates.__file__).parents[1] / f"{name}.py").read_text(encoding="utf-8")
+        main = text.partition('if __name__ == "__main__":\n')[2]
+        self.assertStartsWith(main.strip(), "run_flags.accept_none()")
 
     def test_a_program_that_writes_no_run_needs_none(self):
         with mock.patch.object(run_flags, "_instead", []), flagsaver.flagsaver():
