@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from semppl.benchmarks.small_budget.ablation_variants import PRESET, TITLES
+from semppl.benchmarks.small_budget.ablation_variants import PRESET, TITLES, VARIANTS
 from semppl.benchmarks.small_budget.collect import name_of_data
 from semppl.benchmarks.small_budget.figures import cell
 from semppl.experiments.comparison import results
@@ -16,6 +16,9 @@ from semppl.runs.files import write_atomically
 
 Result = dict[str, Any]
 """The log of a run, see `collect.log_of`, with its "variant", a key of TITLES."""
+
+_CHANGING = {"seed", "label_seed", "steps", "first_steps", "first_large_size", "first_batch_size"}
+"""Settings in which runs of one table may differ, whatever their variants."""
 
 _KEYS = {"variant", "seed", "steps", "accuracy", "curve"}
 
@@ -40,7 +43,10 @@ def read(path: pathlib.Path) -> list[Result]:
 
 
 def require_compatible(path: pathlib.Path, data: str, runs: Mapping[tuple[str, int], Mapping[str, Any]]) -> None:
-    """Refuses a file of other data or numbers of labels, or with a run of other settings under the same variant and seed.
+    """Refuses a file whose runs have other data, or other settings than those that their variants change.
+
+    Runs of the same variant and seed must have the same settings. All others may differ in seeds, steps, what either variant
+    changes, and the first part of a run.
 
     Args:
         path: File of results, which need not exist.
@@ -55,7 +61,8 @@ def require_compatible(path: pathlib.Path, data: str, runs: Mapping[tuple[str, i
             here = json.loads(json.dumps(dict(settings))) | {"data": name_of_data(data)}
             there = result.get("settings", {}) | {"data": name_of_data(result.get("data", ""))}
             same_run = key == (result["variant"], result["seed"])
-            compared = {**here, **there} if same_run else ("data", "labels_per_class")
+            allowed = set() if same_run else _CHANGING.union(*map(_changes_of, (key[0], result["variant"])))
+            compared = {**here, **there}.keys() - allowed
             differing = [
                 f"{name} = {here.get(name)} (there: {there.get(name)})"
                 for name in sorted(compared)
@@ -67,6 +74,11 @@ def require_compatible(path: pathlib.Path, data: str, runs: Mapping[tuple[str, i
                     "--ablations_file must have results of the same settings, or be a new file. "
                     f"Received: {path}, whose {variant} of seed {seed} differs in {', '.join(differing)}"
                 )
+
+
+def _changes_of(variant: str) -> set[str]:
+    """Returns the names of the settings that a variant changes; none for the rows of `growing`."""
+    return set(VARIANTS[variant][1]) if variant in VARIANTS else set()
 
 
 def add(path: pathlib.Path, found: Sequence[Result]) -> None:

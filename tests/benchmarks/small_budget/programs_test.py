@@ -25,9 +25,11 @@ from semppl.benchmarks.small_budget import (
     rates,
     resnet9_variants,
 )
+from semppl.benchmarks.small_budget.collect import recorded
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.evaluation.evaluate import evaluate
 from semppl.experiments.comparison import results, trainings
+from semppl.experiments.comparison.preparation import prepare
 from semppl.experiments.comparison.results import CLASSIFIERS
 from semppl.layers.encoders import registry
 from semppl.programs import presets, run_flags
@@ -100,8 +102,9 @@ class AblationsTest(parameterized.TestCase):
         root = pathlib.Path(self.create_tempdir().full_path)
         shared = Hyperparameters(**presets.read_preset("digits", Hyperparameters) | {"steps": 3, "warmup_steps": 1})
         runs = ablations.trainings_of(["lambda_0", "lambda_1", "lambda_5"], [0], shared, root)
-        kept = _result("alpha_3", 0, 0.5)
-        ablation_results.add(root / "results.json", [kept, _result("lambda_1", 1, 0.1)])
+        same = {"settings": json.loads(json.dumps(recorded(prepare(runs).runs[0].settings)))}
+        kept = _result("alpha_3", 0, 0.5) | same
+        ablation_results.add(root / "results.json", [kept, _result("lambda_1", 1, 0.1) | same])
         ablation_results.add(root / "others.json", [_result("lambda_1", 0, 0.1)])
 
         def train(waiting, ended, *, program):
@@ -187,11 +190,18 @@ class AblationResultsTest(parameterized.TestCase):
         ablation_results.require_compatible(path, "digits", {("preset", 0): {"steps": 5}})  # no file yet
         ablation_results.add(path, [_result("preset", 0, 0.5) | {"settings": settings}])
         ablation_results.require_compatible(path, "tfds:digits", {("preset", 0): settings})
-        ablation_results.require_compatible(path, "digits", {("preset", 1): settings | {"steps": 9}})
+        own = {"steps": 9, "seed": 1, "label_seed": 1}
+        ablation_results.require_compatible(path, "digits", {("preset", 1): settings | own})
+        ablation_results.require_compatible(path, "digits", {("queue_512", 0): settings | {"queue_size": 512}})
+        grown = settings | {"first_steps": 5, "first_batch_size": 64}
+        ablation_results.require_compatible(path, "digits", {("growing_batch", 1): grown | own})
         for data, key, changes, differing in (
             ("digits", ("preset", 0), {"steps": 601}, "steps = 601 (there: 600)"),
             ("digits", ("preset", 1), {"labels_per_class": 4}, "labels_per_class = 4 (there: 1)"),
             ("tfds:cifar10", ("lambda_0", 0), {}, "data = cifar10 (there: digits)"),
+            ("digits", ("lambda_0", 0), {"queue_size": 64}, "queue_size = 64 (there: None)"),
+            ("digits", ("queue_512", 3), {"queue_size": 512, "widths": (8, 8)}, "widths = [8, 8] (there: [8, 16])"),
+            ("digits", ("growing_batch", 0), {"batch_size": 64}, "batch_size = 64 (there: None)"),
         ):
             with self.assertRaises(ValueError) as raised:
                 ablation_results.require_compatible(path, data, {key: settings | changes})
