@@ -350,8 +350,7 @@ class WholeComparisonTest(absltest.TestCase):
         self.assertEqual(whole.returncode, 0, whole.stderr)
         stopped = folder / "stopped"
         killed = subprocess.Popen([*command, f"--workdir={stopped}"], cwd=ROOT, stdout=subprocess.DEVNULL)
-        metrics = stopped / "semppl-1-0" / "metrics.jsonl"
-        while not (metrics.is_file() and metrics.read_text()):
+        while not (stopped / "semppl-1-0" / "checkpoints" / "checkpoint").is_file():
             self.assertIsNone(killed.poll())
             time.sleep(0.1)
         killed.kill()
