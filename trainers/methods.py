@@ -70,13 +70,10 @@ def settle(hyperparameters: Hyperparameters, *, given: Collection[str], workdir:
     used = find_method(hyperparameters.method).uses(hyperparameters)
     former = read_settings(workdir)
     resumed = former is not None and former.method == hyperparameters.method
-    unused: dict[str, Any] = {
-        name: getattr(former if resumed else Hyperparameters, name) for name in OF_METHODS if name not in used
-    }
-    settled = dataclasses.replace(hyperparameters, **unused)
-    if "inference_size" not in given and _shows_whole_pictures(hyperparameters.recipe):
-        size = former.inference_size if former is not None and resumed else 0
-        settled = dataclasses.replace(settled, inference_size=size)
+    origin = former if resumed else Hyperparameters
+    unused: dict[str, Any] = {name: getattr(origin, name) for name in OF_METHODS if name not in used}
+    sizes = {"inference_size"} - set(given) if _shows_whole_pictures(hyperparameters.recipe) else set()
+    settled = dataclasses.replace(hyperparameters, **unused, **{name: getattr(origin, name) for name in sizes})
     for name, value in unused.items():
         received = getattr(hyperparameters, name)
         shown = "empty" if value in ("", ()) else value

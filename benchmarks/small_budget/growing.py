@@ -1,7 +1,8 @@
 r"""Trains SemPPL with smaller views or batches at first, and then as the preset says, and prints a table.
 
     python -m semppl.benchmarks.small_budget.growing --preset=fashion_mnist_cpu --data_dir=tfds --seeds=3 \
-      --steps=795 --first_steps=495 --first_large_size=14 --ablations_file=benchmarks/small_budget/ablations/fashion_mnist.json
+      --steps=861 --first_steps=561 --first_batch_size=128 \
+      --ablations_file=benchmarks/small_budget/ablations/fashion_mnist_equal_time.json
 
 `--steps` is the length of the whole run, over which the learning rate is scheduled, and `--first_steps` that of its first part; for
 equal time, `semppl.benchmarks.small_budget.rates` measures the seconds a step of each part. The number of labelled images in a

@@ -22,12 +22,15 @@ from tensorboard.backend.event_processing import event_accumulator
 
 from semppl.configs.hyperparameters import Hyperparameters
 from semppl.data.sources import load_source
+from semppl.data.views.recipes import RECIPES
+from semppl.layers.blocks.precision import PRECISIONS
 from semppl.runs import checkpoints, imagenet, training_time
 from semppl.runs.folder import NotWritten, events_folder
 from semppl.tests import testing
 from semppl.tests.trainers import runs
 from semppl.trainers import pretrain, roles
 from semppl.trainers.devices import strategy
+from semppl.trainers.optimisers.registry import OPTIMISERS
 from semppl.trainers.reports import callbacks
 from semppl.trainers.run_options import RunOptions
 
@@ -329,6 +332,12 @@ class WrongFlagsTest(parameterized.TestCase):
         with flagsaver.flagsaver(), contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
             flags.FLAGS(["pretrain", *runs.TINY, *arguments])
             return pretrain.main(["pretrain"]), errors.getvalue()
+
+    @parameterized.parameters(("recipe", RECIPES), ("optimiser", OPTIMISERS), ("precision", PRECISIONS))
+    def test_help_lists_all_names(self, flag, names):
+        (text,) = (field.metadata["help"] for field in dataclasses.fields(Hyperparameters) if field.name == flag)
+        listed = text.partition(": ")[2].partition(".")[0]
+        self.assertCountEqual(re.split(r", | or ", listed), names)
 
     @parameterized.parameters(
         ("imagenet", "--data must name an existing folder after folder:"),
